@@ -1,0 +1,152 @@
+//! Scratch memory of the caller: asked for by `…_workspace(shape)`, carved by the operations, never allocated by them.
+
+use crate::error::{Error, ErrorKind, Result};
+use core::mem::{MaybeUninit, size_of};
+
+/// Every piece is a multiple of a cache line, so that only the first one needs aligning.
+const LINE: usize = 64;
+
+/// The size of a workspace in bytes, valid for any alignment of its first byte.
+///
+/// Sizes saturate: a shape that overflows gives `usize::MAX`, which no workspace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkspaceSize(usize);
+
+impl WorkspaceSize {
+    /// Nothing.
+    pub const EMPTY: Self = WorkspaceSize(0);
+
+    /// Room for `n` values of type `T`.
+    pub const fn of<T>(n: usize) -> Self {
+        let bytes = n.saturating_mul(size_of::<T>());
+        WorkspaceSize(bytes.saturating_add(LINE - 1) & !(LINE - 1) | if bytes > usize::MAX - LINE { usize::MAX } else { 0 })
+    }
+
+    /// Room for both at the same time.
+    pub const fn and(self, other: Self) -> Self {
+        WorkspaceSize(self.0.saturating_add(other.0))
+    }
+
+    /// Room for one or the other.
+    pub const fn or(self, other: Self) -> Self {
+        WorkspaceSize(if self.0 > other.0 { self.0 } else { other.0 })
+    }
+
+    /// The bytes to provide, with the slack that an unaligned first byte may need.
+    pub const fn bytes(self) -> usize {
+        if self.0 == 0 { 0 } else { self.0.saturating_add(LINE - 1) }
+    }
+}
+
+/// A stack of scratch memory. What it hands out lives as long as the memory does; `scope` gives the rest back.
+#[derive(Debug)]
+pub struct Workspace<'w> {
+    bytes: &'w mut [MaybeUninit<u8>],
+}
+
+impl<'w> Workspace<'w> {
+    /// A workspace over the caller's bytes, whatever they hold and however they are aligned.
+    pub fn new(bytes: &'w mut [MaybeUninit<u8>]) -> Self {
+        Workspace { bytes }
+    }
+
+    /// Fails unless the workspace holds at least `size`.
+    pub fn require(&self, size: WorkspaceSize) -> Result<()> {
+        let slack = self.bytes.as_ptr().align_offset(LINE);
+        match size.0 == 0 || self.bytes.len().checked_sub(slack).is_some_and(|n| n >= size.0) {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Workspace, "workspace").sizes(size.bytes(), self.bytes.len())),
+        }
+    }
+
+    /// The same memory for a shorter time.
+    pub fn scope(&mut self) -> Workspace<'_> {
+        Workspace { bytes: self.bytes }
+    }
+
+    /// `n` copies of `value`, taken off the stack.
+    pub fn fill<T: Copy>(&mut self, n: usize, value: T) -> Result<&'w mut [T]> {
+        const { assert!(align_of::<T>() <= LINE) };
+        let size = WorkspaceSize::of::<T>(n);
+        self.require(size)?;
+        let slack = self.bytes.as_ptr().align_offset(LINE);
+        let bytes = core::mem::take(&mut self.bytes);
+        if size.0 == 0 {
+            self.bytes = bytes;
+            return Ok(&mut []);
+        }
+        let (piece, rest) = bytes[slack..].split_at_mut(size.0);
+        self.bytes = rest;
+        let first = piece.as_mut_ptr().cast::<T>();
+        // SAFETY: `piece` is aligned to a line, so to T; it holds n values of T by the computation of `size`, which did
+        // not saturate since `require` found that many bytes; every value is written before the slice is made; and
+        // the piece is handed out once, for the lifetime of the memory.
+        unsafe {
+            for i in 0..n {
+                first.add(i).write(value);
+            }
+            Ok(core::slice::from_raw_parts_mut(first, n))
+        }
+    }
+
+    /// `n` zeros of f64, taken off the stack.
+    pub fn f64s(&mut self, n: usize) -> Result<&'w mut [f64]> {
+        self.fill(n, 0.0)
+    }
+
+    /// What is left, as bytes.
+    pub fn rest(self) -> &'w mut [MaybeUninit<u8>] {
+        self.bytes
+    }
+}
+
+/// A workspace of its own: allocated once, lent to any number of operations.
+#[cfg(feature = "alloc")]
+#[derive(Debug)]
+pub struct WorkspaceBuffer(alloc::vec::Vec<MaybeUninit<u8>>);
+
+#[cfg(feature = "alloc")]
+impl WorkspaceBuffer {
+    /// Allocates `size`; an error when the allocator has not that much.
+    pub fn new(size: WorkspaceSize) -> Result<Self> {
+        let mut bytes = alloc::vec::Vec::new();
+        bytes.try_reserve_exact(size.bytes()).map_err(|_| Error::new(ErrorKind::Workspace, "workspace").sizes(size.bytes(), 0))?;
+        // SAFETY: MaybeUninit<u8> needs no initialisation, and the capacity was reserved just above.
+        unsafe { bytes.set_len(size.bytes()) };
+        Ok(WorkspaceBuffer(bytes))
+    }
+
+    /// Lends the memory.
+    pub fn lend(&mut self) -> Workspace<'_> {
+        Workspace::new(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_alignment_of_the_first_byte_is_enough_and_one_byte_less_is_not() {
+        let size = WorkspaceSize::of::<f64>(3).and(WorkspaceSize::of::<u8>(1)).and(WorkspaceSize::of::<usize>(9));
+        let mut memory = [MaybeUninit::<u8>::uninit(); 1024];
+        for start in 0..130 {
+            let mut ws = Workspace::new(&mut memory[start..start + size.bytes()]);
+            ws.require(size).unwrap();
+            let a = ws.f64s(3).unwrap();
+            let b = ws.fill(1, 7u8).unwrap();
+            let c = ws.fill(9, 5usize).unwrap();
+            assert_eq!((a[2], b[0], c[8]), (0.0, 7, 5));
+        }
+        let aligned = memory.as_ptr().align_offset(LINE) + 1;
+        let short = Workspace::new(&mut memory[aligned..aligned + size.bytes() - 1]).require(size).unwrap_err();
+        assert_eq!(short.sizes, Some((size.bytes(), size.bytes() - 1)));
+    }
+
+    #[test]
+    fn sizes_saturate() {
+        assert_eq!(WorkspaceSize::of::<f64>(usize::MAX).and(WorkspaceSize::of::<f64>(8)).bytes(), usize::MAX);
+        assert_eq!(WorkspaceSize::of::<u8>(usize::MAX - 3).bytes(), usize::MAX);
+        assert_eq!(WorkspaceSize::of::<f64>(0).bytes(), 0);
+    }
+}
