@@ -3,7 +3,20 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+mod blocks;
+pub mod data;
+pub mod em;
 pub mod error;
+pub mod evaluate;
+pub mod fit;
+pub mod inference;
+mod linalg;
+pub mod mixture;
+mod optimize;
+pub mod parallel;
+pub mod predict;
 pub mod scalar;
 pub mod simd;
+pub mod starts;
+pub mod whiten;
 pub mod workspace;

@@ -94,6 +94,16 @@ impl<'w> Workspace<'w> {
         self.fill(n, 0.0)
     }
 
+    /// A stack of its own of the given size, taken off this one.
+    pub(crate) fn split(&mut self, size: WorkspaceSize) -> Result<Workspace<'w>> {
+        self.require(size)?;
+        let slack = self.bytes.as_ptr().align_offset(LINE);
+        let length = size.0 + if size.0 > 0 { slack } else { 0 };
+        let (piece, rest) = core::mem::take(&mut self.bytes).split_at_mut(length);
+        self.bytes = rest;
+        Ok(Workspace { bytes: piece })
+    }
+
     /// What is left, as bytes.
     pub fn rest(self) -> &'w mut [MaybeUninit<u8>] {
         self.bytes

@@ -1,0 +1,485 @@
+//! The data of a fit: validated, borrowed views of the caller's memory. Features in choice sets, and who chose what.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::scalar::Scalar;
+use crate::simd::{self, Isa, Rows};
+use core::ops::Range;
+
+/// The numbers of a feature matrix, in f32 or f64.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Single precision; arithmetic on them is in f64.
+    F32(&'a [f32]),
+    /// Double precision.
+    F64(&'a [f64]),
+}
+
+impl<'a> From<&'a [f32]> for Values<'a> {
+    fn from(v: &'a [f32]) -> Self {
+        Values::F32(v)
+    }
+}
+
+impl<'a> From<&'a [f64]> for Values<'a> {
+    fn from(v: &'a [f64]) -> Self {
+        Values::F64(v)
+    }
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Values::F32(v) => v.len(),
+            Values::F64(v) => v.len(),
+        }
+    }
+}
+
+/// Features: a strided p × L view, row i the features of alternative i. Never copied as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Features<'a> {
+    values: Values<'a>,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Features<'a> {
+    /// Rows side by side: `values[i * columns + l]`.
+    pub fn row_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
+        Self::strided(values, rows, columns, columns, 1)
+    }
+
+    /// Columns side by side: `values[l * rows + i]`.
+    pub fn column_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
+        Self::strided(values, rows, columns, 1, rows)
+    }
+
+    /// `values[i * row_stride + l * column_stride]`.
+    ///
+    /// # Errors
+    /// `Empty` without rows or columns, `Overflow`, and `Shape` when `values` has fewer than
+    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by [`Data::new`].
+    pub fn strided(values: impl Into<Values<'a>>, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Result<Self> {
+        let values = values.into();
+        if rows == 0 || columns == 0 {
+            return Err(Error::new(ErrorKind::Empty, "features"));
+        }
+        let needed = (rows - 1)
+            .checked_mul(row_stride)
+            .zip((columns - 1).checked_mul(column_stride))
+            .and_then(|(a, b)| a.checked_add(b)?.checked_add(1))
+            .filter(|_| rows.checked_mul(columns).is_some())
+            .ok_or(Error::new(ErrorKind::Overflow, "features"))?;
+        if values.len() < needed {
+            return Err(Error::shape("features", needed, values.len()));
+        }
+        Ok(Features { values, rows, columns, row_stride, column_stride })
+    }
+
+    /// Number of alternatives p.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of features L.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The rounding unit of the numbers: that of f32 or f64.
+    pub fn epsilon(&self) -> f64 {
+        match self.values {
+            Values::F32(_) => f32::EPSILON as f64,
+            Values::F64(_) => f64::EPSILON,
+        }
+    }
+
+    /// Bytes of the p × L numbers.
+    pub fn bytes(&self) -> usize {
+        let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
+        self.rows.saturating_mul(self.columns).saturating_mul(size)
+    }
+
+    /// Feature `column` of alternative `row`, as f64.
+    #[inline]
+    pub fn get(&self, row: usize, column: usize) -> f64 {
+        debug_assert!(row < self.rows && column < self.columns);
+        let i = row * self.row_stride + column * self.column_stride;
+        match self.values {
+            Values::F32(v) => v[i] as f64,
+            Values::F64(v) => v[i],
+        }
+    }
+
+    /// Rows as a block for the kernels: the caller's memory where its columns lie side by side, else copied to `scratch`
+    /// (rows × L numbers).
+    pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>
+    where
+        'a: 'b,
+    {
+        let n = rows.len();
+        if (self.column_stride == 1 || self.columns == 1) && (self.row_stride >= self.columns || n <= 1) {
+            let stride = if n <= 1 { self.columns } else { self.row_stride };
+            let window = rows.start * self.row_stride..(rows.end.max(1) - 1) * self.row_stride + self.columns;
+            return match self.values {
+                Values::F32(v) => Block::F32(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+                Values::F64(v) => Block::F64(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+            };
+        }
+        self.copy(rows, scratch);
+        Block::F64(Rows { values: scratch, rows: n, columns: self.columns, stride: self.columns })
+    }
+
+    /// Rows copied to `out`, row-major in f64.
+    pub(crate) fn copy(&self, rows: Range<usize>, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, out: &mut [f64]) {
+            for (row, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                for (l, x) in row.iter_mut().enumerate() {
+                    *x = v[i * f.row_stride + l * f.column_stride].to_f64();
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, out),
+            Values::F64(v) => run(v, self, rows, out),
+        }
+    }
+
+    /// The rows of `indices`, gathered to `out`, row-major in f64.
+    pub(crate) fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f64]) {
+        for (row, i) in out.chunks_exact_mut(self.columns).zip(indices) {
+            self.copy(i..i + 1, row);
+        }
+    }
+
+    fn first_not_finite(&self) -> Option<(usize, usize)> {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
+            for i in 0..f.rows {
+                // A sum of x·0 over a row is 0 exactly when every x is finite.
+                let mut sum = 0.0;
+                for l in 0..f.columns {
+                    sum += v[i * f.row_stride + l * f.column_stride].to_f64() * 0.0;
+                }
+                if sum != 0.0 {
+                    let l = (0..f.columns).find(|&l| !f.get(i, l).is_finite());
+                    return l.map(|l| (i, l));
+                }
+            }
+            None
+        }
+        match self.values {
+            Values::F32(v) => run(v, self),
+            Values::F64(v) => run(v, self),
+        }
+    }
+}
+
+/// A block of rows of the features, in the type they have.
+#[derive(Clone, Copy)]
+pub(crate) enum Block<'b> {
+    F32(Rows<'b, f32>),
+    F64(Rows<'b, f64>),
+}
+
+impl Block<'_> {
+    /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
+    pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+        match *self {
+            Block::F32(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F64(x) => simd::logits(isa, x, theta, offset, out, ld),
+        }
+    }
+
+    /// `G += X^T W`: see [`simd::weighted_sum`].
+    pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
+        match *self {
+            Block::F32(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F64(x) => simd::weighted_sum(isa, x, w, ld, g),
+        }
+    }
+}
+
+/// Who chose what.
+#[derive(Clone, Copy, Debug)]
+pub enum Choices<'a> {
+    /// How often each of the p alternatives was chosen; every draw is its own unit. Counts may be zero or fractional.
+    Counts(&'a [f64]),
+    /// The same for the alternatives of `indices` alone.
+    SparseCounts {
+        /// Alternatives, each below p.
+        indices: &'a [usize],
+        /// How often each was chosen.
+        counts: &'a [f64],
+    },
+    /// Units with choices in compressed rows: unit u chose `indices[indptr[u]..indptr[u + 1]]`.
+    Units {
+        /// U + 1 offsets into `indices`, from 0, not decreasing.
+        indptr: &'a [usize],
+        /// Alternatives, each below p.
+        indices: &'a [usize],
+        /// Multiplicities of the choices; absent: 1.
+        counts: Option<&'a [f64]>,
+        /// Weights of the units; absent: 1.
+        weights: Option<&'a [f64]>,
+    },
+}
+
+/// The sizes on which workspaces depend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Alternatives p.
+    pub rows: usize,
+    /// Features L.
+    pub columns: usize,
+    /// Choice sets.
+    pub sets: usize,
+    /// Units U; for counts the alternatives (or the entries of sparse counts), each the unit of its draws.
+    pub units: usize,
+    /// Whether choices are counts of all alternatives, so that units are rows.
+    pub units_are_rows: bool,
+}
+
+/// Features, offsets, choice sets and choices, checked against one another once.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    features: Features<'a>,
+    offset: Option<&'a [f64]>,
+    sets: Option<&'a [usize]>,
+    choices: Choices<'a>,
+    total_weight: f64,
+    total_choices: f64,
+    observed_units: usize,
+}
+
+impl<'a> Data<'a> {
+    /// Checks everything and keeps views: no copy. Cost: one read of the features.
+    ///
+    /// `offset`: p numbers added to the logits; −inf marks an alternative as not available. `sets`: S + 1 offsets into
+    /// the rows, from 0 to p, strictly increasing; absent: one choice set of all rows.
+    ///
+    /// # Errors
+    /// Names the argument and the place of the first NaN, infinity, negative count, empty choice set, unit without a
+    /// choice, index out of range, wrong length, or chosen alternative that is not available.
+    pub fn new(features: Features<'a>, offset: Option<&'a [f64]>, sets: Option<&'a [usize]>, choices: Choices<'a>) -> Result<Self> {
+        let p = features.rows;
+        if let Some((i, l)) = features.first_not_finite() {
+            return Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l));
+        }
+        let sets = sets.filter(|s| *s != [0, p]);
+        if let Some(s) = sets {
+            check_offsets("sets", s, p)?;
+            if let Some(i) = (1..s.len()).find(|&i| s[i] == s[i - 1]) {
+                return Err(Error::new(ErrorKind::Empty, "sets").at(i - 1));
+            }
+        }
+        if let Some(b) = offset {
+            if b.len() != p {
+                return Err(Error::shape("offset", p, b.len()));
+            }
+            if let Some(i) = b.iter().position(|b| b.is_nan() || *b == f64::INFINITY) {
+                return Err(Error::new(ErrorKind::NotFinite, "offset").at(i));
+            }
+        }
+        let mut data = Data { features, offset, sets, choices, total_weight: 0.0, total_choices: 0.0, observed_units: 0 };
+        if let Some(b) = offset {
+            let dead = (0..data.set_count()).find(|&s| b[data.set(s)].iter().all(|b| *b == f64::NEG_INFINITY));
+            if let Some(s) = dead {
+                return Err(Error::new(ErrorKind::Unavailable, "sets").at(s));
+            }
+        }
+        data.check_choices()?;
+        Ok(data)
+    }
+
+    fn check_choices(&mut self) -> Result<()> {
+        let p = self.features.rows;
+        match self.choices {
+            Choices::Counts(n) => {
+                if n.len() != p {
+                    return Err(Error::shape("counts", p, n.len()));
+                }
+                check_counts("counts", n)?;
+            }
+            Choices::SparseCounts { indices, counts } => {
+                if indices.len() != counts.len() {
+                    return Err(Error::shape("counts", indices.len(), counts.len()));
+                }
+                check_counts("counts", counts)?;
+                check_indices(indices, p)?;
+            }
+            Choices::Units { indptr, indices, counts, weights } => {
+                check_offsets("indptr", indptr, indices.len())?;
+                check_indices(indices, p)?;
+                if let Some(c) = counts {
+                    if c.len() != indices.len() {
+                        return Err(Error::shape("counts", indices.len(), c.len()));
+                    }
+                    check_counts("counts", c)?;
+                }
+                if let Some(w) = weights {
+                    if w.len() != indptr.len() - 1 {
+                        return Err(Error::shape("weights", indptr.len() - 1, w.len()));
+                    }
+                    check_counts("weights", w)?;
+                }
+                for u in 0..indptr.len() - 1 {
+                    let mut entries = indptr[u]..indptr[u + 1];
+                    if entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
+                        return Err(Error::new(ErrorKind::Empty, "units").at(u));
+                    }
+                }
+            }
+        }
+        let b = self.offset;
+        let (mut weight, mut choices, mut observed) = (0.0, 0.0, 0);
+        for u in 0..self.shape().units {
+            let w = self.unit_weight(u);
+            let mut n = 0.0;
+            for (e, (i, c)) in self.entries(u).enumerate() {
+                if c * w > 0.0 && b.is_some_and(|b| b[i] == f64::NEG_INFINITY) {
+                    let place = match self.choices {
+                        Choices::Counts(_) | Choices::SparseCounts { .. } => u,
+                        Choices::Units { indptr, .. } => indptr[u] + e,
+                    };
+                    return Err(Error::new(ErrorKind::Unavailable, "choices").at(place));
+                }
+                n += c;
+            }
+            observed += usize::from(w > 0.0);
+            weight += w;
+            choices += w * n;
+        }
+        if !(weight > 0.0 && choices > 0.0) {
+            return Err(Error::new(ErrorKind::Empty, "choices"));
+        }
+        if !(weight.is_finite() && choices.is_finite()) {
+            return Err(Error::new(ErrorKind::NotFinite, "choices"));
+        }
+        (self.total_weight, self.total_choices, self.observed_units) = (weight, choices, observed);
+        Ok(())
+    }
+
+    /// The sizes on which workspaces depend.
+    pub fn shape(&self) -> Shape {
+        let (units, units_are_rows) = match self.choices {
+            Choices::Counts(n) => (n.len(), true),
+            Choices::SparseCounts { indices, .. } => (indices.len(), false),
+            Choices::Units { indptr, .. } => (indptr.len() - 1, false),
+        };
+        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows }
+    }
+
+    /// The features.
+    pub fn features(&self) -> &Features<'a> {
+        &self.features
+    }
+
+    /// The offsets of the rows.
+    pub fn offset(&self) -> Option<&'a [f64]> {
+        self.offset
+    }
+
+    /// The choices.
+    pub fn choices(&self) -> &Choices<'a> {
+        &self.choices
+    }
+
+    /// `Σ_u w_u`.
+    pub fn total_weight(&self) -> f64 {
+        self.total_weight
+    }
+
+    /// `Σ_u w_u Σ_i c_ui`.
+    pub fn total_choices(&self) -> f64 {
+        self.total_choices
+    }
+
+    /// Units with a positive weight: classes may not be more.
+    pub fn observed_units(&self) -> usize {
+        self.observed_units
+    }
+
+    /// Number of choice sets.
+    pub fn set_count(&self) -> usize {
+        self.sets.map_or(1, |s| s.len() - 1)
+    }
+
+    /// Rows of choice set `s`.
+    #[inline]
+    pub fn set(&self, s: usize) -> Range<usize> {
+        self.sets.map_or(0..self.features.rows, |o| o[s]..o[s + 1])
+    }
+
+    /// Offsets of the sets `sets`, one more than there are. Of several sets only.
+    pub(crate) fn set_offsets(&self, sets: Range<usize>) -> &'a [usize] {
+        static NONE: [usize; 2] = [0, 0];
+        self.sets.map_or(&NONE, |o| &o[sets.start..=sets.end])
+    }
+
+    /// The first set that begins at row `i` or later.
+    pub(crate) fn first_set_from(&self, i: usize) -> usize {
+        match self.sets {
+            Some(o) => o[..o.len() - 1].partition_point(|&first| first < i),
+            None => usize::from(i > 0),
+        }
+    }
+
+    /// The choice set of row `i`.
+    pub fn set_of(&self, i: usize) -> usize {
+        self.sets.map_or(0, |o| o.partition_point(|&first| first <= i) - 1)
+    }
+
+    /// Weight of unit `u`.
+    #[inline]
+    pub fn unit_weight(&self, u: usize) -> f64 {
+        match self.choices {
+            Choices::Counts(n) => n[u],
+            Choices::SparseCounts { counts, .. } => counts[u],
+            Choices::Units { weights, .. } => weights.map_or(1.0, |w| w[u]),
+        }
+    }
+
+    /// The rows that unit `u` chose, with multiplicities.
+    #[inline]
+    pub fn entries(&self, u: usize) -> impl Iterator<Item = (usize, f64)> + 'a {
+        let choices = self.choices;
+        let range = match choices {
+            Choices::Units { indptr, .. } => indptr[u]..indptr[u + 1],
+            _ => u..u + 1,
+        };
+        range.map(move |e| match choices {
+            Choices::Counts(_) => (e, 1.0),
+            Choices::SparseCounts { indices, .. } => (indices[e], 1.0),
+            Choices::Units { indices, counts, .. } => (indices[e], counts.map_or(1.0, |c| c[e])),
+        })
+    }
+}
+
+fn check_offsets(name: &'static str, offsets: &[usize], end: usize) -> Result<()> {
+    match offsets {
+        [] | [_] => Err(Error::new(ErrorKind::Empty, name)),
+        [first, ..] if *first != 0 => Err(Error::new(ErrorKind::OutOfRange, name).at(0)),
+        [.., last] if *last != end => Err(Error::shape(name, end, *last).at(offsets.len() - 1)),
+        _ => match (1..offsets.len()).find(|&i| offsets[i] < offsets[i - 1]) {
+            Some(i) => Err(Error::new(ErrorKind::OutOfRange, name).at(i)),
+            None => Ok(()),
+        },
+    }
+}
+
+fn check_counts(name: &'static str, counts: &[f64]) -> Result<()> {
+    match counts.iter().position(|c| !(*c >= 0.0 && c.is_finite())) {
+        Some(i) if counts[i] < 0.0 && counts[i].is_finite() => Err(Error::new(ErrorKind::Negative, name).at(i)),
+        Some(i) => Err(Error::new(ErrorKind::NotFinite, name).at(i)),
+        None => Ok(()),
+    }
+}
+
+fn check_indices(indices: &[usize], rows: usize) -> Result<()> {
+    match indices.iter().position(|i| *i >= rows) {
+        Some(i) => Err(Error::new(ErrorKind::OutOfRange, "indices").at(i)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,322 @@
+//! Expectation maximisation, section 3: E-step, exact weights, and a safeguarded M-step for the atoms, of many starts at once.
+//!
+//! The M-step raises `q_k(θ) = Σ_i Ω_ik log A_ik(θ) − ½ λ θ^T Σ θ`, which up to a constant is
+//! `(X^T Ω)_k·θ − Σ_s t_sk log Z_sk(θ) − ½ λ |β|²`: one read of X a trial, and no responsibilities. Its gradient in
+//! whitened atoms is `T (X^T (Ω − t ∘ A))_k − λ β_k`, its curvature `T H_k T^T + λ I`. Steps are halved until `q_k` rises, so that the
+//! penalised log-likelihood never falls beyond rounding.
+
+use crate::data::{Data, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::evaluate::{Evaluation, Value, check_mixture};
+use crate::linalg::{self, axpy, dot};
+use crate::mixture::MixtureRef;
+use crate::parallel::Context;
+use crate::whiten::Whitening;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// How the M-step moves the atoms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MStep {
+    /// One step along the gradient in whitened features, of length `1 / t_k` before halving.
+    Gradient,
+    /// One Newton step. Costs p L² / 2 a class.
+    Newton,
+    /// Newton steps to convergence.
+    Converged,
+}
+
+/// The share of all choices below which a class counts as empty: its atom stays where it is.
+pub(crate) const EMPTY: f64 = 1e-12;
+
+/// An evaluation with what an M-step needs beside it.
+pub(crate) struct Em<'w> {
+    pub ev: Evaluation<'w>,
+    /// Atoms tried, C × L.
+    trial: &'w mut [f64],
+    /// Directions in θ, C × L.
+    direction: &'w mut [f64],
+    /// Curvature, C × L × L; empty without Newton steps.
+    h: &'w mut [f64],
+    /// r × r.
+    factor: &'w mut [f64],
+    /// C each: q, `g·d`, step, rounding of q.
+    q: &'w mut [f64],
+    gain: &'w mut [f64],
+    step: &'w mut [f64],
+    noise: &'w mut [f64],
+    /// L each.
+    beta: &'w mut [f64],
+    gradient: &'w mut [f64],
+    vector: &'w mut [f64],
+    scratch: Workspace<'w>,
+    /// Whether `normalizers` were last taken at the current atoms.
+    fresh: bool,
+}
+
+impl<'w> Em<'w> {
+    /// Workspace for `starts` starts of `classes` classes; `newton`: with the forms of the M-step that need curvature.
+    pub fn workspace(shape: &Shape, classes: usize, starts: usize, newton: bool) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let (l, c) = (shape.columns, classes.saturating_mul(starts));
+        let (cl, ll) = (c.saturating_mul(l), l.saturating_mul(l));
+        let mut size = Evaluation::workspace(shape, classes, starts);
+        size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(of(c)).and(of(c)).and(of(c)).and(of(c)).and(of(l)).and(of(l)).and(of(l));
+        if newton {
+            size = size.and(of(cl.saturating_mul(l)));
+        }
+        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)))
+    }
+
+    pub fn new(shape: Shape, classes: usize, starts: usize, newton: bool, ws: &mut Workspace<'w>) -> Result<Self> {
+        ws.require(Self::workspace(&shape, classes, starts, newton))?;
+        let (l, c) = (shape.columns, classes * starts);
+        let ev = Evaluation::new(shape, classes, starts, ws)?;
+        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::cholesky_workspace(l));
+        Ok(Em {
+            ev,
+            trial: ws.f64s(c * l)?,
+            direction: ws.f64s(c * l)?,
+            h: ws.f64s(if newton { c * l * l } else { 0 })?,
+            factor: ws.f64s(l * l)?,
+            q: ws.f64s(c)?,
+            gain: ws.f64s(c)?,
+            step: ws.f64s(c)?,
+            noise: ws.f64s(c)?,
+            beta: ws.f64s(l)?,
+            gradient: ws.f64s(l)?,
+            vector: ws.f64s(l)?,
+            scratch: ws.split(scratch)?,
+            fresh: false,
+        })
+    }
+
+    /// The atoms were changed from outside.
+    pub fn restart(&mut self, starts: usize) {
+        self.ev.set_starts(starts);
+        self.fresh = false;
+    }
+
+    /// One step of EM for every start: `weights` (starts × K) and `atoms` (C × L) become the next ones, and `ev.value` holds
+    /// ℓ (without penalty) where the step began.
+    pub fn step(
+        &mut self,
+        data: &Data<'_>,
+        wh: &Whitening<'_>,
+        ridge: f64,
+        form: MStep,
+        weights: &mut [f64],
+        atoms: &mut [f64],
+        ctx: Context,
+    ) -> Result<()> {
+        if !self.fresh {
+            self.ev.normalizers(data, atoms, true, ctx)?;
+        }
+        self.ev.choices(data, Some(weights), ctx)?;
+        self.ev.means(data, ctx);
+        self.update_weights(data, weights);
+        self.update_atoms(data, wh, ridge, form, atoms, ctx)
+    }
+
+    /// `α_k ← Σ_u w_u r_uk / Σ_u w_u`.
+    pub fn update_weights(&self, data: &Data<'_>, weights: &mut [f64]) {
+        let c = self.ev.columns();
+        for (w, n) in weights[..c].iter_mut().zip(&*self.ev.class_weight) {
+            *w = n / data.total_weight();
+        }
+        for w in weights[..c].chunks_exact_mut(self.ev.classes) {
+            let total: f64 = w.iter().sum();
+            w.iter_mut().for_each(|w| *w /= total);
+        }
+    }
+
+    /// The M-step for the atoms, from row weights that the evaluation holds, at atoms where it was made.
+    pub fn update_atoms(
+        &mut self,
+        data: &Data<'_>,
+        wh: &Whitening<'_>,
+        ridge: f64,
+        form: MStep,
+        atoms: &mut [f64],
+        ctx: Context,
+    ) -> Result<()> {
+        let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        self.fresh = false;
+        for iteration in 0..200 {
+            for k in 0..c {
+                let range = k * l..(k + 1) * l;
+                (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
+            }
+            if form != MStep::Gradient {
+                self.ev.class_curvature(data, self.h, ctx, self.scratch.scope())?;
+            }
+            for k in 0..c {
+                self.direct(k, wh, ridge, form, atoms)?;
+            }
+            if (0..c).all(|k| self.gain[k] == 0.0) && iteration > 0 {
+                break;
+            }
+            let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * self.ev.class_choices[k]);
+            self.search(data, wh, ridge, atoms, ctx)?;
+            if form != MStep::Converged || converged {
+                break;
+            }
+            self.ev.means(data, ctx);
+        }
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// `q_k`, and the size of the numbers it is the difference of, times the rounding unit.
+    fn objective(&mut self, k: usize, atom: &[f64], wh: &Whitening<'_>, ridge: f64) -> (f64, f64) {
+        let (l, sets) = (self.ev.shape.columns, self.ev.shape.sets);
+        let chosen = &self.ev.chosen[k * l..(k + 1) * l];
+        let (mut value, mut size) = (0.0, 0.0);
+        for (g, a) in chosen.iter().zip(atom) {
+            value += g * a;
+            size += (g * a).abs();
+        }
+        for (t, z) in self.ev.t[k * sets..(k + 1) * sets].iter().zip(&self.ev.log_z[k * sets..(k + 1) * sets]) {
+            value -= t * z;
+            size += (t * z).abs();
+        }
+        if ridge > 0.0 {
+            let beta = &mut self.beta[..wh.rank];
+            wh.whiten_atom(atom, beta);
+            value -= 0.5 * ridge * dot(beta, beta);
+        }
+        (value, 8.0 * f64::EPSILON * size)
+    }
+
+    /// The direction of class k, `g·d` in `gain`, and step 1; all zero for an empty class.
+    fn direct(&mut self, k: usize, wh: &Whitening<'_>, ridge: f64, form: MStep, atoms: &[f64]) -> Result<()> {
+        let (l, r) = (wh.columns, wh.rank);
+        let range = k * l..(k + 1) * l;
+        let t = self.ev.class_choices[k];
+        self.direction[range.clone()].fill(0.0);
+        (self.gain[k], self.step[k]) = (0.0, 0.0);
+        if t <= EMPTY * self.ev.class_choices[k / self.ev.classes * self.ev.classes..][..self.ev.classes].iter().sum::<f64>() {
+            return Ok(());
+        }
+        for ((v, chosen), mean) in self.vector.iter_mut().zip(&self.ev.chosen[range.clone()]).zip(&self.ev.mean[range.clone()]) {
+            *v = chosen - mean;
+        }
+        let (g, beta) = (&mut self.gradient[..r], &mut self.beta[..r]);
+        wh.whiten_gradient(self.vector, g);
+        if ridge > 0.0 {
+            wh.whiten_atom(&atoms[range.clone()], beta);
+            axpy(-ridge, beta, g);
+        }
+        let d = beta;
+        d.copy_from_slice(g);
+        if form == MStep::Gradient {
+            d.iter_mut().for_each(|d| *d /= t + ridge);
+        } else {
+            // Curvature below rounding is raised until the factorisation succeeds: the step stays one of ascent.
+            let mut jitter = 1e-14;
+            loop {
+                let factor = &mut self.factor[..r * r];
+                wh.whiten_curvature(&self.h[k * l * l..(k + 1) * l * l], factor, r, self.vector);
+                for j in 0..r {
+                    factor[j * r + j] += ridge + jitter * t;
+                }
+                if linalg::cholesky(factor, r, self.scratch.scope())? {
+                    linalg::solve_cholesky(factor, r, d);
+                    break;
+                }
+                jitter *= 100.0;
+                if jitter > 1e4 {
+                    return Ok(());
+                }
+            }
+        }
+        let gain = dot(g, d);
+        if gain > 0.0 && gain.is_finite() {
+            wh.unwhiten_atom(d, &mut self.direction[range]);
+            (self.gain[k], self.step[k]) = (gain, 1.0);
+        }
+        Ok(())
+    }
+
+    /// Halves the steps until every `q_k` rises; atoms and normalizers end where it does.
+    fn search(&mut self, data: &Data<'_>, wh: &Whitening<'_>, ridge: f64, atoms: &mut [f64], ctx: Context) -> Result<()> {
+        let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        for _ in 0..60 {
+            for k in 0..c {
+                let range = k * l..(k + 1) * l;
+                self.trial[range.clone()].copy_from_slice(&atoms[range.clone()]);
+                axpy(self.step[k], &self.direction[range.clone()], &mut self.trial[range]);
+            }
+            // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
+            let finite = self.ev.normalizers(data, &self.trial[..c * l], true, ctx).is_ok();
+            let mut again = false;
+            for k in 0..c {
+                if self.step[k] == 0.0 {
+                    continue;
+                }
+                let trial = core::mem::take(&mut self.trial);
+                let (q, _) = self.objective(k, &trial[k * l..(k + 1) * l], wh, ridge);
+                self.trial = trial;
+                let hidden = self.step[k] * self.gain[k] <= 16.0 * self.noise[k];
+                if !(finite && (q >= self.q[k] + 1e-4 * self.step[k] * self.gain[k] || hidden && q >= self.q[k] - 16.0 * self.noise[k])) {
+                    self.step[k] = if self.step[k] > 1e-12 { 0.5 * self.step[k] } else { 0.0 };
+                    again = true;
+                }
+            }
+            if !again {
+                break;
+            }
+        }
+        atoms[..c * l].copy_from_slice(&self.trial[..c * l]);
+        Ok(())
+    }
+}
+
+/// Workspace of [`em_step`] for K classes.
+pub fn em_step_workspace(shape: &Shape, classes: usize, form: MStep) -> WorkspaceSize {
+    let columns = classes.saturating_mul(shape.columns.saturating_add(1));
+    Em::workspace(shape, classes, 1, form != MStep::Gradient)
+        .and(WorkspaceSize::of::<f64>(columns))
+        .and(WorkspaceSize::of::<f64>(shape.columns))
+}
+
+/// One safeguarded step of EM: `weights` (K) and `atoms` (K × L) become the next ones, whose penalised ℓ is not lower beyond
+/// rounding. Returns ℓ and the penalised ℓ where the step began. On an error the parameters stay as they were.
+///
+/// Cost: one evaluation and one read of X for every trial of the M-step, `p L² K / 2` more for every Newton step.
+#[allow(clippy::too_many_arguments)]
+pub fn em_step(
+    data: &Data<'_>,
+    whitening: &Whitening<'_>,
+    ridge: f64,
+    form: MStep,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    ctx: Context,
+    mut ws: Workspace<'_>,
+) -> Result<Value> {
+    let (shape, k) = (data.shape(), weights.len());
+    check_mixture(data, MixtureRef { weights, atoms })?;
+    if !(ridge >= 0.0 && ridge.is_finite()) {
+        return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
+    }
+    if whitening.columns != shape.columns {
+        return Err(Error::shape("whitening", shape.columns, whitening.columns));
+    }
+    ws.require(em_step_workspace(&shape, k, form))?;
+    let mut em = Em::new(shape, k, 1, form != MStep::Gradient, &mut ws)?;
+    let (next_weights, next_atoms) = ws.f64s(k + atoms.len())?.split_at_mut(k);
+    let beta = &mut ws.f64s(shape.columns)?[..whitening.rank];
+    next_weights.copy_from_slice(weights);
+    next_atoms.copy_from_slice(atoms);
+    em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
+    let log_likelihood = em.ev.value[0];
+    let mut penalized_log_likelihood = log_likelihood;
+    for atom in atoms.chunks_exact(shape.columns) {
+        whitening.whiten_atom(atom, beta);
+        penalized_log_likelihood -= 0.5 * ridge * dot(beta, beta);
+    }
+    weights.copy_from_slice(next_weights);
+    atoms.copy_from_slice(next_atoms);
+    Ok(Value { log_likelihood, penalized_log_likelihood })
+}

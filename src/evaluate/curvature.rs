@@ -1,0 +1,334 @@
+//! Second-order quantities of section 4: curvature of the classes, observed information (Louis), unit scores, and products
+//! of the Hessian with a vector.
+//!
+//! | quantity | formula |
+//! |---|---|
+//! | class curvature | `H_k = Σ_s t_sk Cov_{A_sk}(x)` |
+//! | unit scores | `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`, and in the log-odds `e_k − α` |
+//! | observed information | `complete − Σ_u w_u Cov_{r_u}(e_k, y_uk)` |
+//! | score products | `Σ_u w_u^q s_u s_u^T`, `s_u = Σ_k r_uk (e_k − α, y_uk)` |
+//!
+//! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
+
+use super::passes::{Evaluation, block_rows, blocks, normalize};
+use crate::blocks::exp_shifted_sum;
+use crate::data::{Data, Shape};
+use crate::error::Result;
+use crate::linalg::{axpy, dot, symmetrize};
+use crate::parallel::Context;
+use crate::simd::{self, Rows};
+use crate::whiten::{centered_scratch, for_each_centered_block};
+use crate::workspace::{Workspace, WorkspaceSize};
+
+impl Evaluation<'_> {
+    /// Workspace of [`Evaluation::class_curvature`] for C columns.
+    pub fn curvature_workspace(shape: &Shape, columns: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        of(centered_scratch(shape.columns)).and(of(block_rows(shape.columns))).and(of(shape.columns.saturating_mul(columns)))
+    }
+
+    /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
+    /// Cost: p L² C / 2.
+    pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+        let (l, c, sets, ld) = (self.shape.columns, self.columns(), self.shape.sets, self.ld);
+        let scratch = ws.f64s(centered_scratch(l))?;
+        let weights = ws.f64s(block_rows(l))?;
+        let sums = ws.f64s(c * l)?;
+        h[..c * l * l].fill(0.0);
+        self.passes += 1;
+        let (s, t, log_z) = (&*self.s, &*self.t, &*self.log_z);
+        for_each_centered_block(data, scratch, |group, range, rows| {
+            let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
+            for k in 0..c {
+                let w = &mut weights[..range.len()];
+                w.copy_from_slice(&s[k * ld..][range.clone()]);
+                exp_shifted_sum(ctx.isa, w, if sets == 1 { log_z[k] } else { 0.0 });
+                let h = &mut h[k * l * l..(k + 1) * l * l];
+                let v = &mut sums[k * l..(k + 1) * l];
+                for set in group.clone() {
+                    let (t, set) = (t[k * sets + set], data.set(set));
+                    let (from, to) = (set.start.max(range.start), set.end.min(range.end));
+                    for i in from - range.start..to - range.start {
+                        w[i] *= t;
+                        axpy(w[i], x.row(i), v);
+                    }
+                    if to == set.end {
+                        // The set is complete: Σ w z z^T − (Σ w z)(Σ w z)^T / t.
+                        if t > 0.0 {
+                            for a in 0..l {
+                                let va = v[a] / t;
+                                axpy(-va, &v[..=a], &mut h[a * l..=a * l + a]);
+                            }
+                        }
+                        v.fill(0.0);
+                    }
+                }
+                simd::gram(ctx.isa, x, w, h);
+            }
+        });
+        h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
+        Ok(())
+    }
+
+    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
+    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let shift = |k: usize| if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
+        for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
+            means.fill(0.0);
+            let set = data.set(set);
+            // About the first row, so that a common shift of the features costs no digits.
+            for i in set.clone() {
+                for (k, mean) in means.chunks_exact_mut(l).enumerate() {
+                    let a = libm::exp(self.s[k * self.ld + i] - shift(k));
+                    for (j, m) in mean.iter_mut().enumerate() {
+                        *m += a * (data.features().get(i, j) - data.features().get(set.start, j));
+                    }
+                }
+            }
+            for mean in means.chunks_exact_mut(l) {
+                for (j, m) in mean.iter_mut().enumerate() {
+                    *m += data.features().get(set.start, j);
+                }
+            }
+        }
+    }
+
+    /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
+    pub fn unit_responsibilities(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
+        for (k, r) in out.iter_mut().enumerate() {
+            let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
+            let chosen = data.entries(u).filter(|e| e.1 != 0.0);
+            *r = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
+        }
+        normalize(out)
+    }
+
+    /// Runs `body(u, w, r, y)` over the units of positive weight: responsibilities r (K) and scores
+    /// `y_uk = Σ_i c_ui (x_i − μ_s(i)k)` (K × L) of one start, after `normalizers`; `means` from [`Self::set_means`].
+    fn for_each_unit(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        means: &[f64],
+        scratch: &mut [f64],
+        mut body: impl FnMut(usize, f64, &[f64], &[f64]),
+    ) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (r, rest) = scratch.split_at_mut(c);
+        let (y, row) = rest.split_at_mut(c * l);
+        for u in 0..self.shape.units {
+            let w = data.unit_weight(u);
+            if w == 0.0 {
+                continue;
+            }
+            self.unit_responsibilities(data, weights, u, r);
+            y.fill(0.0);
+            for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
+                data.features().copy(i..i + 1, row);
+                let means = &means[if self.shape.sets == 1 { 0 } else { data.set_of(i) } * c * l..][..c * l];
+                for (y, mean) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)) {
+                    for ((y, x), m) in y.iter_mut().zip(&*row).zip(mean) {
+                        *y += n * (x - m);
+                    }
+                }
+            }
+            body(u, w, r, y);
+        }
+    }
+
+    /// Workspace of [`Evaluation::information`] and [`Evaluation::score_products`] for K classes.
+    pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
+        let curvature = of(kl.saturating_mul(l)).and(Self::curvature_workspace(shape, classes));
+        let units = of(kl.saturating_mul(shape.sets)).and(of(kl.saturating_add(classes).saturating_add(l)));
+        curvature.or(units.and(of(classes.saturating_add(kl))))
+    }
+
+    /// Minus the Hessian of the unpenalised ℓ of one start in the packed parameters, D × D with D = K − 1 + K L, after
+    /// `evaluate`: complete-data information less the covariance, under the responsibilities, of the scores.
+    /// Cost: p L² K / 2 + U (K L)² / 2.
+    pub fn information(&mut self, data: &Data<'_>, weights: &[f64], out: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (e, d) = (c - 1, c - 1 + c * l);
+        out.fill(0.0);
+        {
+            let mut ws = ws.scope();
+            let h = ws.f64s(c * l * l)?;
+            self.class_curvature(data, h, ctx, ws)?;
+            for (k, h) in h.chunks_exact(l * l).enumerate() {
+                for (a, row) in h.chunks_exact(l).enumerate() {
+                    out[(e + k * l + a) * d + e + k * l..][..l].copy_from_slice(row);
+                }
+            }
+        }
+        let total = data.total_weight();
+        for a in 0..e {
+            for b in 0..e {
+                out[a * d + b] = total * (if a == b { weights[a] } else { 0.0 } - weights[a] * weights[b]);
+            }
+        }
+        let means = ws.f64s(self.shape.sets * c * l)?;
+        let scratch = ws.f64s(c + c * l + l)?;
+        self.set_means(data, means);
+        self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
+            for k in 0..c {
+                for m in 0..=k {
+                    let v = w * r[k] * (if k == m { 1.0 } else { 0.0 } - r[m]);
+                    if v == 0.0 {
+                        continue;
+                    }
+                    let ym = &y[m * l..(m + 1) * l];
+                    let yk = &y[k * l..(k + 1) * l];
+                    if k < e {
+                        out[k * d + m] -= v;
+                    }
+                    if m < e {
+                        // Log-odds of m against the atom of k, and of k against the atom of m.
+                        for a in 0..l {
+                            out[(e + k * l + a) * d + m] -= v * yk[a];
+                        }
+                    }
+                    if k < e && k != m {
+                        for a in 0..l {
+                            out[(e + m * l + a) * d + k] -= v * ym[a];
+                        }
+                    }
+                    for a in 0..l {
+                        let row = (e + k * l + a) * d + e + m * l;
+                        let end = if k == m { a + 1 } else { l };
+                        axpy(-v * yk[a], &ym[..end], &mut out[row..row + end]);
+                    }
+                }
+            }
+        });
+        symmetrize(out, d);
+        Ok(())
+    }
+
+    /// The middle of the sandwich `Σ_u w_u^q s_u s_u^T`, D × D, of one start, after `evaluate`; `sampling`: q = 2, else 1.
+    pub fn score_products(&self, data: &Data<'_>, weights: &[f64], sampling: bool, out: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (e, d) = (c - 1, c - 1 + c * l);
+        let means = ws.f64s(self.shape.sets * c * l)?;
+        let scratch = ws.f64s(c + c * l + l)?;
+        let score = ws.f64s(d)?;
+        out.fill(0.0);
+        self.set_means(data, means);
+        self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
+            for k in 0..e {
+                score[k] = r[k] - weights[k];
+            }
+            for ((score, y), r) in score[e..].chunks_exact_mut(l).zip(y.chunks_exact(l)).zip(r) {
+                score.iter_mut().zip(y).for_each(|(s, y)| *s = r * y);
+            }
+            let q = if sampling { w * w } else { w };
+            for a in 0..d {
+                axpy(q * score[a], &score[..=a], &mut out[a * d..=a * d + a]);
+            }
+        });
+        symmetrize(out, d);
+        Ok(())
+    }
+
+    /// Workspace of [`Evaluation::hessian_vector`] for K classes.
+    pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(classes));
+        let block = WorkspaceSize::of::<f64>(block_rows(shape.columns).saturating_mul(shape.columns));
+        of(shape.rows).and(of(shape.rows)).and(of(shape.sets)).and(of(shape.sets)).and(of(block_rows(shape.columns))).and(of(2)).and(block)
+    }
+
+    /// The Hessian of the unpenalised ℓ of one start times `v`, packed parameters, after `evaluate`. Two reads of X and no
+    /// L × L matrix: with `ds_ik = x_i·v_k`, `dA_ik = A_ik (ds_ik − Σ_j A_jk ds_jk)`, and the change `dr` of the responsibilities,
+    /// the part of θ_k is `X^T (dΩ − dt ∘ A − t ∘ dA)`.
+    pub fn hessian_vector(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        v: &[f64],
+        out: &mut [f64],
+        ctx: Context,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
+        let (l, c, p, sets, ld) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets, self.ld);
+        let (e, block) = (c - 1, block_rows(l));
+        let (v_eta, v_theta) = v.split_at(e);
+        let ds = ws.f64s(p * c)?;
+        let d_omega = ws.f64s(p * c)?;
+        let mean_ds = ws.f64s(sets * c)?;
+        let dt = ws.f64s(sets * c)?;
+        let columns = ws.f64s(block * c)?;
+        let (r, a) = ws.f64s(2 * c)?.split_at_mut(c);
+        let rows = ws.f64s(block * l)?;
+        let shift = |log_z: &[f64], k: usize| if sets == 1 { log_z[k] } else { 0.0 };
+        self.passes += 2;
+        for range in blocks(0..p, block) {
+            let x = data.features().block(range.clone(), rows);
+            x.logits(ctx.isa, v_theta, None, columns, block);
+            for k in 0..c {
+                ds[k * p..][range.clone()].copy_from_slice(&columns[k * block..][..range.len()]);
+            }
+        }
+        for k in 0..c {
+            for set in 0..sets {
+                let mut mean = 0.0;
+                for i in data.set(set) {
+                    mean += libm::exp(self.s[k * ld + i] - shift(self.log_z, k)) * ds[k * p + i];
+                }
+                mean_ds[k * sets + set] = mean;
+            }
+        }
+        let weight_mean = dot(&weights[..e], v_eta);
+        out.fill(0.0);
+        for u in 0..self.shape.units {
+            let w = data.unit_weight(u);
+            if w == 0.0 {
+                continue;
+            }
+            self.unit_responsibilities(data, weights, u, r);
+            for (k, a) in a.iter_mut().enumerate() {
+                *a = if k < e { v_eta[k] } else { 0.0 } - weight_mean;
+            }
+            for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
+                let set = if sets == 1 { 0 } else { data.set_of(i) };
+                for (k, a) in a.iter_mut().enumerate() {
+                    *a += n * (ds[k * p + i] - mean_ds[k * sets + set]);
+                }
+            }
+            let mean = dot(r, a);
+            for (k, r) in r.iter_mut().enumerate() {
+                *r *= w * (a[k] - mean);
+                if k < e {
+                    out[k] += *r;
+                }
+            }
+            for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
+                let set = if sets == 1 { 0 } else { data.set_of(i) };
+                for (k, dr) in r.iter().enumerate() {
+                    d_omega[k * p + i] += n * dr;
+                    dt[k * sets + set] += n * dr;
+                }
+            }
+        }
+        for (k, out) in out[..e].iter_mut().enumerate() {
+            *out -= data.total_weight() * weights[k] * (v_eta[k] - weight_mean);
+        }
+        for k in 0..c {
+            for set in 0..sets {
+                let (t, dt, mean) = (self.t[k * sets + set], dt[k * sets + set], mean_ds[k * sets + set]);
+                for i in data.set(set) {
+                    let a = libm::exp(self.s[k * ld + i] - shift(self.log_z, k));
+                    d_omega[k * p + i] -= a * (dt + t * (ds[k * p + i] - mean));
+                }
+            }
+        }
+        for range in blocks(0..p, block) {
+            for k in 0..c {
+                columns[k * block..][..range.len()].copy_from_slice(&d_omega[k * p..][range.clone()]);
+            }
+            data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..]);
+        }
+        Ok(())
+    }
+}

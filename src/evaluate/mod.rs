@@ -1,0 +1,215 @@
+//! One evaluation of the model, section 2 of the mathematics, and the second-order quantities of section 4.
+//!
+//! Everything else in the crate (EM, the optimisers, standard errors, starts) goes through the state and the passes of this
+//! module; the functions here are its public face. They allocate nothing.
+
+pub(crate) mod curvature;
+pub(crate) mod passes;
+
+pub(crate) use passes::{Evaluation, block_rows, blocks, set_groups};
+
+use crate::data::{Data, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::dot;
+use crate::mixture::MixtureRef;
+use crate::parallel::Context;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// The ridge penalty `½ λ Σ_k θ_k^T Σ θ_k`, with Σ the mean covariance of the features inside choice sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Penalty<'a> {
+    /// λ, in observations.
+    pub ridge: f64,
+    /// Σ, L × L; see [`crate::whiten::within_covariance`].
+    pub covariance: &'a [f64],
+}
+
+impl Penalty<'_> {
+    /// `½ λ θ^T Σ θ` of one atom; takes `λ Σ θ` off `gradient`.
+    fn apply(&self, atom: &[f64], gradient: &mut [f64]) -> f64 {
+        let mut value = 0.0;
+        for ((row, a), g) in self.covariance.chunks_exact(atom.len()).zip(atom).zip(gradient) {
+            let st = dot(row, atom);
+            value += 0.5 * self.ridge * a * st;
+            *g -= self.ridge * st;
+        }
+        value
+    }
+}
+
+/// Where [`evaluate`] writes what is asked for.
+#[derive(Debug, Default)]
+pub struct EvaluateOutput<'a> {
+    /// Log-likelihood of every unit, `log Σ_k α_k P(u | k)`, U numbers.
+    pub unit_log_likelihoods: Option<&'a mut [f64]>,
+    /// Responsibilities `r_uk`, U × K, unit after unit.
+    pub responsibilities: Option<&'a mut [f64]>,
+    /// Gradient of ℓ in the log-odds of the weights, `Σ_u w_u r_uk − α_k Σ_u w_u`, K numbers.
+    pub weight_gradient: Option<&'a mut [f64]>,
+    /// Gradient of the penalised ℓ in the atoms, `X^T (Ω − t ∘ A) − λ Σ θ`, K × L.
+    pub atom_gradient: Option<&'a mut [f64]>,
+}
+
+/// The value of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    /// `ℓ = Σ_u w_u log Σ_k α_k P(u | k)`, without multinomial coefficients.
+    pub log_likelihood: f64,
+    /// `ℓ − ½ λ Σ_k θ_k^T Σ θ_k`.
+    pub penalized_log_likelihood: f64,
+}
+
+/// Workspace of [`evaluate`] for K classes.
+pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    let columns = WorkspaceSize::of::<f64>(classes);
+    Evaluation::workspace(shape, classes, 1).and(columns).and(WorkspaceSize::of::<f64>(classes.saturating_mul(shape.columns)))
+}
+
+/// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
+///
+/// Cost: two reads of X, `3 p L K` products and `2 p K` exponentials; `p` of them observed rows only where choices are counts.
+///
+/// # Errors
+/// `Shape` for an output of the wrong length, `NotFinite` where logits overflow, `Workspace`.
+pub fn evaluate(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    penalty: Option<Penalty<'_>>,
+    ctx: Context,
+    mut out: EvaluateOutput<'_>,
+    mut ws: Workspace<'_>,
+) -> Result<Value> {
+    let (shape, k) = (data.shape(), mixture.classes());
+    let (l, u) = (shape.columns, shape.units);
+    check_mixture(data, mixture)?;
+    if let Some(p) = penalty.filter(|p| p.covariance.len() != l * l) {
+        return Err(Error::shape("covariance", l * l, p.covariance.len()));
+    }
+    let check = |name, slice: &Option<&mut [f64]>, n: usize| match slice {
+        Some(s) if s.len() != n => Err(Error::shape(name, n, s.len())),
+        _ => Ok(()),
+    };
+    let uk = u.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "responsibilities"))?;
+    check("unit_log_likelihoods", &out.unit_log_likelihoods, u)?;
+    check("responsibilities", &out.responsibilities, uk)?;
+    check("weight_gradient", &out.weight_gradient, k)?;
+    check("atom_gradient", &out.atom_gradient, k * l)?;
+    let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
+    let row = ws.f64s(k)?;
+    let gradient = ws.f64s(k * l)?;
+    ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
+    ev.atom_gradient(gradient);
+    let penalty =
+        penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
+    if let Some(g) = out.atom_gradient {
+        g.copy_from_slice(gradient);
+    }
+    if let Some(g) = out.weight_gradient {
+        for ((g, n), w) in g.iter_mut().zip(&*ev.class_weight).zip(mixture.weights) {
+            *g = n - w * data.total_weight();
+        }
+    }
+    if out.unit_log_likelihoods.is_some() || out.responsibilities.is_some() {
+        for u in 0..u {
+            let value = ev.unit_responsibilities(data, mixture.weights, u, row);
+            if let Some(out) = out.unit_log_likelihoods.as_deref_mut() {
+                out[u] = value;
+            }
+            if let Some(out) = out.responsibilities.as_deref_mut() {
+                out[u * k..(u + 1) * k].copy_from_slice(row);
+            }
+        }
+    }
+    Ok(Value { log_likelihood: ev.value[0], penalized_log_likelihood: ev.value[0] - penalty })
+}
+
+/// Workspace of [`observed_information`] and [`score_products`] for K classes.
+pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    Evaluation::workspace(shape, classes, 1).and(Evaluation::information_workspace(shape, classes))
+}
+
+/// Minus the Hessian of the penalised ℓ (Louis 1982): complete-data information less the covariance, under the responsibilities, of
+/// the complete-data scores. D × D with D = K − 1 + K L: the log-odds against the last class, then the atoms, class after class.
+///
+/// Cost: `p L² K / 2 + U (K L)² / 2`.
+pub fn observed_information(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    penalty: Option<Penalty<'_>>,
+    ctx: Context,
+    out: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let (k, l) = (mixture.classes(), data.features().columns());
+    let mut ev = at_mixture(data, mixture, ctx, out.len(), &mut ws)?;
+    ev.information(data, mixture.weights, out, ctx, ws)?;
+    if let Some(p) = penalty {
+        let (e, d) = (k - 1, k - 1 + k * l);
+        for j in 0..k {
+            for (a, row) in p.covariance.chunks_exact(l).enumerate() {
+                let at = e + j * l;
+                out[(at + a) * d + at..][..l].iter_mut().zip(row).for_each(|(o, c)| *o += p.ridge * c);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The middle of the sandwich, `Σ_u w_u^q s_u s_u^T` with unit scores s_u, D × D: q = 1 where weights are frequencies, 2 where they
+/// are sampling weights.
+pub fn score_products(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    sampling: bool,
+    ctx: Context,
+    out: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let ev = at_mixture(data, mixture, ctx, out.len(), &mut ws)?;
+    ev.score_products(data, mixture.weights, sampling, out, ws)
+}
+
+/// Workspace of [`hessian_vector`] for K classes.
+pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    Evaluation::workspace(shape, classes, 1).and(Evaluation::hessian_vector_workspace(shape, classes))
+}
+
+/// The Hessian of the unpenalised ℓ times `v`, both in the packed parameters of [`observed_information`]: the passes of two
+/// evaluations, and no L × L matrix.
+pub fn hessian_vector(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    v: &[f64],
+    ctx: Context,
+    out: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let d = mixture.classes() - 1 + mixture.atoms.len();
+    for (name, n) in [("v", v.len()), ("out", out.len())] {
+        if n != d {
+            return Err(Error::shape(name, d, n));
+        }
+    }
+    if let Some(i) = v.iter().position(|v| !v.is_finite()) {
+        return Err(Error::new(ErrorKind::NotFinite, "v").at(i));
+    }
+    let mut ev = at_mixture(data, mixture, ctx, d * d, &mut ws)?;
+    ev.hessian_vector(data, mixture.weights, v, out, ctx, ws)
+}
+
+fn at_mixture<'w>(data: &Data<'_>, mixture: MixtureRef<'_>, ctx: Context, len: usize, ws: &mut Workspace<'w>) -> Result<Evaluation<'w>> {
+    check_mixture(data, mixture)?;
+    let d = mixture.classes() - 1 + mixture.atoms.len();
+    match d.checked_mul(d) {
+        Some(n) if n == len => {}
+        Some(n) => return Err(Error::shape("out", n, len)),
+        None => return Err(Error::new(ErrorKind::Overflow, "out")),
+    }
+    let mut ev = Evaluation::new(data.shape(), mixture.classes(), 1, ws)?;
+    ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
+    Ok(ev)
+}
+
+pub(crate) fn check_mixture(data: &Data<'_>, mixture: MixtureRef<'_>) -> Result<()> {
+    MixtureRef::new(mixture.weights, mixture.atoms, data.features().columns()).map(|_| ())
+}

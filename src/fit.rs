@@ -1,0 +1,647 @@
+//! The driver: options, progress and cancellation, the race of starts, the finish, and the outcome.
+//!
+//! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
+//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and by L-BFGS elsewhere, EM being the fallback.
+//! When fewer than two of the finished starts agree on the best, more are drawn.
+
+use crate::data::{Data, Shape};
+use crate::em::{EMPTY, Em, MStep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mixture::{MixtureRef, canonical_order};
+use crate::optimize::divergence::{diverging, diverging_workspace};
+use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
+use crate::optimize::newton::{newton, newton_workspace};
+use crate::optimize::{Objective, Stop};
+use crate::parallel::Context;
+use crate::starts::{self, StartKind};
+use crate::whiten::Whitening;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// Which starts a fit tries.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Starts<'a> {
+    /// The library's own rule: see [`default_starts`]; more when they do not agree.
+    Auto,
+    /// Exactly so many, of the kinds of `Auto`.
+    Count(usize),
+    /// This one alone.
+    Given(MixtureRef<'a>),
+}
+
+/// Options of a fit.
+#[derive(Clone, Copy, Debug)]
+pub struct FitOptions<'a> {
+    /// Number of classes K, from 1 to the number of units with a positive weight.
+    pub classes: usize,
+    /// Ridge λ ≥ 0, in observations; 0 is maximum likelihood.
+    pub ridge: f64,
+    /// Seed of the random starts.
+    pub seed: u64,
+    /// Which starts to try.
+    pub starts: Starts<'a>,
+    /// Value-and-gradient evaluations over all starts, at most.
+    pub max_evaluations: u64,
+    /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
+    pub gradient_tolerance: f64,
+    /// Instruction set and threads.
+    pub context: Context,
+}
+
+impl FitOptions<'_> {
+    /// The defaults for K classes: no ridge, seed 0, automatic starts, 1e-8, a million evaluations.
+    pub fn new(classes: usize) -> Self {
+        FitOptions {
+            classes,
+            ridge: 0.0,
+            seed: 0,
+            starts: Starts::Auto,
+            max_evaluations: 1_000_000,
+            gradient_tolerance: 1e-8,
+            context: Context::default(),
+        }
+    }
+
+    fn check(&self, data: &Data<'_>) -> Result<()> {
+        let option = |name| Err(Error::new(ErrorKind::InvalidOption, name));
+        if self.classes == 0 {
+            return Err(Error::new(ErrorKind::Empty, "classes"));
+        }
+        if self.classes > data.observed_units() {
+            return Err(Error::new(ErrorKind::TooManyClasses, "classes").sizes(data.observed_units(), self.classes));
+        }
+        if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
+            return option("ridge");
+        }
+        if !(self.gradient_tolerance > 0.0 && self.gradient_tolerance.is_finite()) {
+            return option("gradient_tolerance");
+        }
+        if self.max_evaluations == 0 {
+            return option("max_evaluations");
+        }
+        if self.context.threads == 0 {
+            return option("threads");
+        }
+        match self.starts {
+            Starts::Count(0) => option("starts"),
+            Starts::Given(m) => {
+                MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
+                match m.classes() == self.classes {
+                    true => Ok(()),
+                    false => Err(Error::shape("starts", self.classes, m.classes())),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a fit ended. None of these is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The gradient is within the tolerance, or the predicted gain below rounding, and no class runs off.
+    Converged,
+    /// The budget of evaluations is spent.
+    IterationLimit,
+    /// No step ascends although the gradient is above the tolerance.
+    Stalled,
+    /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
+    Diverging,
+    /// The callback asked for an end.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The outcome in a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Converged => "converged",
+            Outcome::IterationLimit => "iteration_limit",
+            Outcome::Stalled => "stalled",
+            Outcome::Diverging => "diverging",
+            Outcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Which rule stopped the start that won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopRule {
+    /// The gradient tolerance.
+    Gradient,
+    /// A predicted gain below the rounding of the log-likelihood.
+    Rounding,
+    /// No ascent.
+    NoAscent,
+    /// The budget of evaluations.
+    Evaluations,
+    /// The callback.
+    Callback,
+}
+
+/// Where a fit stands, for the callback.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Starts finished, and starts drawn so far.
+    pub finished: usize,
+    /// Starts drawn so far.
+    pub drawn: usize,
+    /// Whether starts are still racing; else one is being finished.
+    pub racing: bool,
+    /// Evaluations so far, over all starts.
+    pub evaluations: u64,
+    /// The best penalised log-likelihood so far.
+    pub best: f64,
+    /// The penalised log-likelihood of the start at hand (of the best of those racing).
+    pub current: f64,
+}
+
+/// What a fit found, beside the mixture.
+#[derive(Clone, Copy, Debug)]
+pub struct FitReport {
+    /// ℓ, without penalty and multinomial coefficients.
+    pub log_likelihood: f64,
+    /// ℓ less the ridge penalty.
+    pub penalized_log_likelihood: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Which rule stopped the start that won.
+    pub stop: StopRule,
+    /// The largest entry of the penalised gradient in log-odds and whitened atoms, over `Σ_u w_u Σ_i c_ui`.
+    pub gradient_norm: f64,
+    /// Value-and-gradient evaluations over all starts.
+    pub evaluations: u64,
+    /// Reads of the features.
+    pub passes: u64,
+    /// Starts drawn.
+    pub starts: usize,
+    /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood.
+    pub at_best: usize,
+    /// The start that won, in the order drawn.
+    pub best_start: usize,
+    /// Rank of the features inside choice sets.
+    pub rank: usize,
+}
+
+/// Where a fit writes.
+#[derive(Debug)]
+pub struct FitOutput<'a> {
+    /// K mixing weights, in canonical order.
+    pub weights: &'a mut [f64],
+    /// K × L atoms.
+    pub atoms: &'a mut [f64],
+    /// Classes that run off.
+    pub diverging: &'a mut [bool],
+    /// Features that are not identified.
+    pub unidentified: &'a mut [bool],
+    /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers.
+    pub start_values: &'a mut [f64],
+    /// The kind of every start.
+    pub start_kinds: &'a mut [StartKind],
+}
+
+impl FitOutput<'_> {
+    fn check(&self, shape: &Shape, options: &FitOptions<'_>) -> Result<()> {
+        let (k, l, n) = (options.classes, shape.columns, max_starts(shape, options));
+        let lengths = [
+            ("weights", k, self.weights.len()),
+            ("atoms", k.saturating_mul(l), self.atoms.len()),
+            ("diverging", k, self.diverging.len()),
+            ("unidentified", l, self.unidentified.len()),
+            ("start_values", n, self.start_values.len()),
+            ("start_kinds", n, self.start_kinds.len()),
+        ];
+        match lengths.iter().find(|(_, needed, given)| needed != given) {
+            Some((name, needed, given)) => Err(Error::shape(name, *needed, *given)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Rounds of the race: EM steps, and the starts that go on.
+const RACE: [(usize, usize); 2] = [(8, 8), (20, 3)];
+/// How often `Auto` may draw again.
+const BATCHES: usize = 4;
+
+/// Starts that `Auto` draws at once: as many as cost about as much as a few seconds' work, from 6 to 60. One for one class.
+pub fn default_starts(shape: &Shape, classes: usize) -> usize {
+    if classes <= 1 {
+        return 1;
+    }
+    let cost = shape.rows.saturating_mul(shape.columns).saturating_mul(classes).saturating_mul(shape.columns.min(32) / 4 + 4);
+    let (least, most) = if shape.units_are_rows { (6, 24) } else { (24, 60) };
+    (200_000_000 / cost.max(1)).clamp(least, most)
+}
+
+/// The most starts a fit may draw.
+pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
+    match options.starts {
+        Starts::Given(_) => 1,
+        Starts::Count(n) => n,
+        Starts::Auto if options.classes <= 1 => 1,
+        Starts::Auto => BATCHES * default_starts(shape, options.classes),
+    }
+}
+
+/// Starts that run in one product: up to 64 columns, and less where p is large.
+fn group(shape: &Shape, classes: usize, starts: usize) -> usize {
+    let columns = ((1usize << 24) / shape.rows.max(1)).clamp(1, 64);
+    (columns / classes.max(1)).max(1).min(starts)
+}
+
+/// Whether the dense information is cheap beside an evaluation.
+fn newton_pays(shape: &Shape, classes: usize) -> bool {
+    let (p, l, k) = (shape.rows as f64, shape.columns as f64, classes as f64);
+    let ratio = l / 6.0 + shape.units as f64 * k * l / (6.0 * p);
+    ratio <= 30.0 && k * (l + 1.0) <= 400.0
+}
+
+fn race_form(shape: &Shape) -> MStep {
+    if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
+}
+
+/// Workspace of [`fit`].
+pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    let (k, l) = (options.classes, shape.columns);
+    let starts = match options.starts {
+        Starts::Auto => default_starts(shape, k),
+        _ => max_starts(shape, options),
+    };
+    let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
+    let size = Whitening::workspace(shape).and(Em::workspace(shape, k, group(shape, k, starts), newton_form(shape)));
+    let held = of(starts.saturating_mul(k)).and(of(starts.saturating_mul(kl))).and(of(starts)).and(WorkspaceSize::of::<usize>(starts));
+    let best =
+        of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d)).and(of(l)).and(WorkspaceSize::of::<usize>(shape.units));
+    let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(d) };
+    let finish = finish.or(diverging_workspace(shape, k, newton_form(shape)));
+    size.and(held).and(best).and(Objective::workspace(l, k)).and(finish)
+}
+
+fn newton_form(shape: &Shape) -> bool {
+    race_form(shape) == MStep::Newton
+}
+
+/// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
+/// The mixture is written at the end, or not at all when an error is returned.
+///
+/// # Errors
+/// `TooManyClasses`, `InvalidOption`, `Shape` for outputs of the wrong length, `Workspace`, and what is wrong with a given start.
+pub fn fit(
+    data: &Data<'_>,
+    options: &FitOptions<'_>,
+    progress: &mut dyn FnMut(&Progress) -> bool,
+    out: FitOutput<'_>,
+    mut ws: Workspace<'_>,
+) -> Result<FitReport> {
+    options.check(data)?;
+    let shape = data.shape();
+    out.check(&shape, options)?;
+    ws.require(fit_workspace(&shape, options))?;
+    let (k, l, ctx, ridge) = (options.classes, shape.columns, options.context, options.ridge);
+    let wh = Whitening::new(data, ctx.isa, &mut ws)?;
+    let batch = match options.starts {
+        Starts::Auto => default_starts(&shape, k),
+        _ => max_starts(&shape, options),
+    };
+    let width = group(&shape, k, batch);
+    let mut em = Em::new(shape, k, width, newton_form(&shape), &mut ws)?;
+    let (weights, atoms) = (ws.f64s(batch * k)?, ws.f64s(batch * k * l)?);
+    let values = ws.f64s(batch)?;
+    let order = ws.fill(batch, 0usize)?;
+    let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
+    let classes = ws.fill(k, 0usize)?;
+    let d = k - 1 + k * wh.rank;
+    let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
+    let beta = ws.f64s(l)?;
+    let units = ws.fill(if shape.units_are_rows { 0 } else { shape.units }, 0usize)?;
+
+    let form = race_form(&shape);
+    let kind = match options.starts {
+        Starts::Given(_) => StartKind::Given,
+        _ if k == 1 => StartKind::Zero,
+        _ if shape.units_are_rows || form != MStep::Newton => StartKind::Random,
+        _ => StartKind::Partition,
+    };
+    let total = max_starts(&shape, options);
+    let mut state = Progress { finished: 0, drawn: 0, racing: true, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut report: Option<FitReport> = None;
+    let mut cancelled = false;
+    let penalty = |wh: &Whitening<'_>, atoms: &[f64], beta: &mut [f64]| -> f64 {
+        let square = |atom: &[f64], beta: &mut [f64]| {
+            wh.whiten_atom(atom, beta);
+            linalg_dot(beta)
+        };
+        atoms.chunks_exact(l).map(|a| square(a, &mut beta[..wh.rank])).sum::<f64>() * 0.5 * ridge
+    };
+    while state.drawn < total && !cancelled {
+        let first = state.drawn;
+        let n = batch.min(total - first);
+        state.drawn += n;
+        state.racing = true;
+        // Draw.
+        for from in (0..n).step_by(width) {
+            let to = (from + width).min(n);
+            let (weights, atoms) = (&mut weights[from * k..to * k], &mut atoms[from * k * l..to * k * l]);
+            em.restart(to - from);
+            match kind {
+                StartKind::Given => {
+                    if let Starts::Given(m) = options.starts {
+                        weights.copy_from_slice(m.weights);
+                        atoms.copy_from_slice(m.atoms);
+                    }
+                }
+                StartKind::Zero => {
+                    weights.fill(1.0);
+                    atoms.fill(0.0);
+                }
+                StartKind::Random => {
+                    for (j, (w, a)) in weights.chunks_exact_mut(k).zip(atoms.chunks_exact_mut(k * l)).enumerate() {
+                        starts::random(&wh, options.seed, first + from + j, w, a, beta);
+                    }
+                }
+                StartKind::Partition => {
+                    starts::partitions(&mut em, data, &wh, ridge, form, options.seed, first + from, weights, atoms, units, ctx)?;
+                    state.evaluations += (to - from) as u64;
+                }
+            }
+        }
+        // Race.
+        order.iter_mut().enumerate().for_each(|(j, o)| *o = j);
+        values.fill(f64::NEG_INFINITY);
+        let mut running = n;
+        for (steps, keep) in RACE {
+            if running <= 1 || running <= keep && keep > 3 {
+                continue;
+            }
+            for from in (0..running).step_by(width) {
+                let to = (from + width).min(running);
+                em.restart(to - from);
+                let (weights, atoms) = (&mut weights[from * k..to * k], &mut atoms[from * k * l..to * k * l]);
+                for _ in 0..steps {
+                    if cancelled || state.evaluations >= options.max_evaluations {
+                        break;
+                    }
+                    em.step(data, &wh, ridge, form, weights, atoms, ctx)?;
+                    state.evaluations += (to - from) as u64;
+                    for j in 0..to - from {
+                        values[from + j] = em.ev.value[j] - penalty(&wh, &atoms[j * k * l..(j + 1) * k * l], beta);
+                        out.start_values[first + order[from + j]] = values[from + j];
+                    }
+                    state.current = values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
+                    cancelled |= !progress(&state);
+                }
+            }
+            sort_starts(&mut values[..running], &mut order[..running], weights, k, atoms, k * l);
+            running = running.min(keep);
+        }
+        // Finish.
+        state.racing = false;
+        for j in 0..running {
+            if report.is_some() && (cancelled || state.evaluations >= options.max_evaluations) {
+                break;
+            }
+            let (w, a) = (&mut weights[j * k..(j + 1) * k], &mut atoms[j * k * l..(j + 1) * k * l]);
+            let steps = if n > 1 || k == 1 {
+                0
+            } else if form == MStep::Newton {
+                4
+            } else {
+                2
+            };
+            em.restart(1);
+            for _ in 0..steps {
+                if cancelled || state.evaluations + 1 >= options.max_evaluations {
+                    break;
+                }
+                em.step(data, &wh, ridge, form, w, a, ctx)?;
+                state.evaluations += 1;
+                state.current = em.ev.value[0] - penalty(&wh, a, beta);
+                cancelled |= !progress(&state);
+            }
+            let (f, mut found) =
+                finish(data, options, &wh, &mut em, w, a, v, g, classes, &mut state, &mut cancelled, progress, ws.scope())?;
+            state.finished += 1;
+            values[j] = f;
+            out.start_values[first + order[j]] = f;
+            found.best_start = first + order[j];
+            // Starts that end alike to the tolerance of `at_best` are one optimum: the first one stands for it.
+            if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
+                best_weights.copy_from_slice(w);
+                best_atoms.copy_from_slice(a);
+                state.best = f;
+                report = Some(found);
+            }
+        }
+        for j in 0..n {
+            out.start_kinds[first + j] = kind;
+        }
+        let near = |f: f64| f >= state.best - 1e-8 * state.best.abs();
+        let at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f)).count();
+        if at_best >= 2 || state.evaluations >= options.max_evaluations {
+            break;
+        }
+    }
+    let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+    // Divergence of the best, classes in canonical order.
+    canonical_order(best_weights, best_atoms, classes);
+    for (j, &c) in classes.iter().enumerate() {
+        out.weights[j] = best_weights[c];
+        out.atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
+    }
+    em.restart(1);
+    {
+        let mut ws = ws.scope();
+        let mut o = Objective::new(data, &wh, ridge, ctx, &mut em.ev, u64::MAX, &mut ws)?;
+        // The largest class comes last in the packed parameters; flags come back in canonical order.
+        best_weights.copy_from_slice(out.weights);
+        best_atoms.copy_from_slice(out.atoms);
+        reverse(best_weights, best_atoms, l);
+        o.pack(best_weights, best_atoms, v);
+        if let Some(f) = o.evaluate(v, g) {
+            report.gradient_norm = o.norm(g);
+            diverging(&mut o, v, f, newton_form(&shape), out.diverging, ws)?;
+            out.diverging.reverse();
+        }
+        state.evaluations += o.evaluations;
+    }
+    if out.diverging.iter().any(|d| *d) && report.outcome != Outcome::Cancelled {
+        report.outcome = Outcome::Diverging;
+    }
+    out.unidentified.copy_from_slice(wh.unidentified);
+    let near = |f: f64| f >= report.penalized_log_likelihood - 1e-8 * report.penalized_log_likelihood.abs();
+    report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f)).count();
+    report.starts = state.drawn;
+    report.evaluations = state.evaluations;
+    report.passes = em.ev.passes;
+    report.rank = wh.rank;
+    Ok(report)
+}
+
+/// Carries one start to its end; the penalised log-likelihood there, and the report but for what only the whole fit knows.
+#[allow(clippy::too_many_arguments)]
+fn finish(
+    data: &Data<'_>,
+    options: &FitOptions<'_>,
+    wh: &Whitening<'_>,
+    em: &mut Em<'_>,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    v: &mut [f64],
+    g: &mut [f64],
+    order: &mut [usize],
+    state: &mut Progress,
+    cancelled: &mut bool,
+    progress: &mut dyn FnMut(&Progress) -> bool,
+    mut ws: Workspace<'_>,
+) -> Result<(f64, FitReport)> {
+    let shape = data.shape();
+    let (k, l, ctx) = (options.classes, shape.columns, options.context);
+    let spent = state.evaluations;
+    let limit = options.max_evaluations.saturating_sub(spent).max(1);
+    let mut result = None;
+    for attempt in 0..3 {
+        // The largest class last: log-odds are against it.
+        canonical_order(weights, atoms, order);
+        let mut inner = ws.scope();
+        let (stop, f, log_likelihood, norm, evaluations) = {
+            let mut o = Objective::new(data, wh, options.ridge, ctx, &mut em.ev, limit, &mut inner)?;
+            for (j, &c) in order.iter().rev().enumerate() {
+                o.weights[j] = weights[c];
+                o.atoms[j * l..(j + 1) * l].copy_from_slice(&atoms[c * l..(c + 1) * l]);
+            }
+            weights.copy_from_slice(o.weights);
+            atoms.copy_from_slice(o.atoms);
+            o.pack(weights, atoms, v);
+            o.evaluations = state.evaluations - spent;
+            let Some(mut f) = o.evaluate(v, g) else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+            let before = *state;
+            let mut report = |f: f64, evaluations: u64| {
+                let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
+                *cancelled |= !progress(&now);
+                !*cancelled
+            };
+            let stop = match newton_pays(&shape, k) {
+                true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
+                false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
+            };
+            o.unpack(v);
+            weights.copy_from_slice(o.weights);
+            atoms.copy_from_slice(o.atoms);
+            (stop, f, f + 0.5 * options.ridge * linalg_dot(&v[k - 1..]), o.norm(g), o.evaluations)
+        };
+        state.evaluations = spent + evaluations;
+        let (outcome, rule) = match stop {
+            Stop::Gradient => (Outcome::Converged, StopRule::Gradient),
+            Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
+            Stop::Stalled => (Outcome::Stalled, StopRule::NoAscent),
+            Stop::Limit => (Outcome::IterationLimit, StopRule::Evaluations),
+            Stop::Cancelled => (Outcome::Cancelled, StopRule::Callback),
+        };
+        let report = FitReport {
+            log_likelihood,
+            penalized_log_likelihood: f,
+            outcome,
+            stop: rule,
+            gradient_norm: norm,
+            evaluations: 0,
+            passes: 0,
+            starts: 0,
+            at_best: 0,
+            best_start: 0,
+            rank: wh.rank,
+        };
+        result = Some((f, report));
+        if stop != Stop::Stalled || attempt == 2 {
+            break;
+        }
+        // EM is the fallback: it ascends wherever ascent is left.
+        em.restart(1);
+        for _ in 0..10 {
+            em.step(data, wh, options.ridge, race_form(&shape), weights, atoms, ctx)?;
+            state.evaluations += 1;
+        }
+    }
+    result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))
+}
+
+fn linalg_dot(x: &[f64]) -> f64 {
+    crate::linalg::dot(x, x)
+}
+
+/// Classes in the opposite order.
+fn reverse(weights: &mut [f64], atoms: &mut [f64], columns: usize) {
+    let k = weights.len();
+    weights.reverse();
+    for j in 0..k / 2 {
+        let (a, b) = atoms.split_at_mut((k - 1 - j) * columns);
+        a[j * columns..(j + 1) * columns].swap_with_slice(&mut b[..columns]);
+    }
+}
+
+/// Starts by decreasing value, their weights and atoms with them.
+fn sort_starts(values: &mut [f64], order: &mut [usize], weights: &mut [f64], k: usize, atoms: &mut [f64], kl: usize) {
+    for a in 0..values.len() {
+        let best = (a..values.len()).fold(a, |b, j| if values[j] > values[b] { j } else { b });
+        if best != a {
+            values.swap(a, best);
+            order.swap(a, best);
+            for (x, n) in [(&mut *weights, k), (&mut *atoms, kl)] {
+                let (low, high) = x.split_at_mut(best * n);
+                low[a * n..(a + 1) * n].swap_with_slice(&mut high[..n]);
+            }
+        }
+    }
+}
+
+/// Classes whose share of the choices is nothing: their atoms mean nothing.
+pub fn is_empty_class(weight: f64) -> bool {
+    weight <= EMPTY.max(1e-10)
+}
+
+/// A fit, owned.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The mixture, classes in canonical order.
+    pub mixture: crate::mixture::Mixture,
+    /// How it went.
+    pub report: FitReport,
+    /// Classes that run off.
+    pub diverging: alloc::vec::Vec<bool>,
+    /// Features that are not identified.
+    pub unidentified: alloc::vec::Vec<bool>,
+    /// Every start in the order drawn: its kind, and its penalised log-likelihood at its end.
+    pub starts: alloc::vec::Vec<(StartKind, f64)>,
+}
+
+#[cfg(feature = "alloc")]
+impl Fit {
+    /// Fits with memory of its own.
+    pub fn new(data: &Data<'_>, options: &FitOptions<'_>) -> Result<Self> {
+        Self::with_progress(data, options, &mut |_| true)
+    }
+
+    /// Fits with memory of its own; `progress` may cancel.
+    pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
+        use alloc::vec;
+        options.check(data)?;
+        let shape = data.shape();
+        let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
+        let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
+        let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
+        let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
+        let (mut start_values, mut start_kinds) = (vec![f64::NEG_INFINITY; n], vec![StartKind::Random; n]);
+        let out = FitOutput {
+            weights: &mut weights,
+            atoms: &mut atoms,
+            diverging: &mut diverging,
+            unidentified: &mut unidentified,
+            start_values: &mut start_values,
+            start_kinds: &mut start_kinds,
+        };
+        let report = fit(data, options, progress, out, buffer.lend())?;
+        let starts = start_kinds.into_iter().zip(start_values).take(report.starts).collect();
+        Ok(Fit { mixture: crate::mixture::Mixture { weights, atoms }, report, diverging, unidentified, starts })
+    }
+}

@@ -1,0 +1,124 @@
+//! Standard errors of atoms and mixing weights, from the observed information and from the sandwich, section 4.
+//!
+//! The information is inverted in log-odds and whitened atoms, where collinear features leave no null space; atoms go back by
+//! `θ = T β`, weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that
+//! is not identified, of a class that is empty, or of everything when the information is not positive definite.
+
+use crate::data::{Data, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::evaluate::{Evaluation, check_mixture};
+use crate::fit::is_empty_class;
+use crate::linalg::{self, dot};
+use crate::mixture::MixtureRef;
+use crate::optimize::newton::whiten_packed;
+use crate::parallel::Context;
+use crate::whiten::Whitening;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// Where the variance comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Variance {
+    /// The inverse of the observed information: right when the model is.
+    Information,
+    /// The sandwich, weights being frequencies: `w` equal units stand behind a unit of weight w.
+    Robust,
+    /// The sandwich, weights being sampling weights: one unit stands behind each.
+    RobustSampling,
+}
+
+/// Workspace of [`standard_errors`] for K classes.
+pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    let (l, k) = (shape.columns, classes);
+    let d = k.saturating_mul(l.saturating_add(1));
+    let dd = of(d.saturating_mul(d));
+    let vectors = of(k).and(of(k.saturating_mul(l))).and(of(d)).and(of(d)).and(of(l.saturating_mul(l))).and(of(l));
+    let inner = linalg::cholesky_workspace(d).or(Evaluation::information_workspace(shape, k));
+    Evaluation::workspace(shape, k, 1).and(dd).and(dd).and(dd).and(vectors).and(inner)
+}
+
+/// Standard errors of the mixing weights (K) and atoms (K × L) at a fitted mixture; NaN where they are not defined.
+///
+/// Cost: `p L² K / 2 + U (K L)² / 2 + D³`, with D = K − 1 + K L.
+#[allow(clippy::too_many_arguments)]
+pub fn standard_errors(
+    data: &Data<'_>,
+    whitening: &Whitening<'_>,
+    ridge: f64,
+    mixture: MixtureRef<'_>,
+    variance: Variance,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    ctx: Context,
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let (shape, k, l, r) = (data.shape(), mixture.classes(), data.features().columns(), whitening.rank);
+    check_mixture(data, mixture)?;
+    if weights.len() != k {
+        return Err(Error::shape("weights", k, weights.len()));
+    }
+    if atoms.len() != k * l {
+        return Err(Error::shape("atoms", k * l, atoms.len()));
+    }
+    if !(ridge >= 0.0 && ridge.is_finite()) {
+        return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
+    }
+    ws.require(standard_errors_workspace(&shape, k))?;
+    // Empty classes carry no information: the others alone make the mixture here.
+    let live = || (0..k).filter(|&j| !is_empty_class(mixture.weights[j]));
+    let m = live().count();
+    let mut ev = Evaluation::new(shape, m, 1, &mut ws)?;
+    let (alpha, theta) = (ws.f64s(m)?, ws.f64s(m * l)?);
+    for (j, c) in live().enumerate() {
+        alpha[j] = mixture.weights[c];
+        theta[j * l..(j + 1) * l].copy_from_slice(&mixture.atoms[c * l..(c + 1) * l]);
+    }
+    let total: f64 = alpha.iter().sum();
+    alpha.iter_mut().for_each(|a| *a /= total);
+    ev.evaluate(data, alpha, theta, ctx)?;
+
+    let (e, n, d) = (m - 1, m - 1 + m * l, m - 1 + m * r);
+    let (packed, info, middle) = (ws.f64s(n * n)?, ws.f64s(d * d)?, ws.f64s(d * d)?);
+    let (x, y) = (ws.f64s(n)?, ws.f64s(n)?);
+    let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
+    ev.information(data, alpha, packed, ctx, ws.scope())?;
+    whiten_packed(whitening, m, packed, info, block, row);
+    for j in e..d {
+        info[j * d + j] += ridge;
+    }
+    weights.fill(f64::NAN);
+    atoms.fill(f64::NAN);
+    if variance != Variance::Information {
+        ev.score_products(data, alpha, variance == Variance::RobustSampling, packed, ws.scope())?;
+        whiten_packed(whitening, m, packed, middle, block, row);
+    }
+    if !linalg::cholesky(info, d, ws.scope())? {
+        return Ok(());
+    }
+    // The variance of a linear combination x of the packed whitened parameters.
+    let variance_of = |x: &mut [f64], y: &mut [f64]| {
+        let (x, y) = (&mut x[..d], &mut y[..d]);
+        y.copy_from_slice(x);
+        linalg::solve_cholesky(info, d, y);
+        match variance {
+            Variance::Information => dot(x, y),
+            _ => (0..d).map(|a| y[a] * dot(&middle[a * d..(a + 1) * d], y)).sum(),
+        }
+    };
+    for (j, c) in live().enumerate() {
+        x.fill(0.0);
+        for (i, x) in x[..e].iter_mut().enumerate() {
+            *x = alpha[j] * (if i == j { 1.0 } else { 0.0 } - alpha[i]);
+        }
+        weights[c] = libm::sqrt(variance_of(x, y).max(0.0));
+        for feature in (0..l).filter(|&f| !whitening.unidentified[f]) {
+            x.fill(0.0);
+            for (a, t) in whitening.to_atoms.chunks_exact(l).enumerate() {
+                x[e + j * r + a] = t[feature];
+            }
+            atoms[c * l + feature] = libm::sqrt(variance_of(x, y).max(0.0));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The dense linear algebra of small symmetric matrices, each decomposition behind one non-generic function.
+//!
+//! Matrices are row-major n × n slices of f64. faer does the Cholesky factorisation, with parameters under which it does
+//! not allocate; the pivoted one, which must find the rank without an allocator, is ours.
+
+use crate::error::Result;
+use crate::workspace::{Workspace, WorkspaceSize};
+use faer::dyn_stack::MemStack;
+use faer::linalg::cholesky::llt::factor::{LltParams, cholesky_in_place, cholesky_in_place_scratch};
+use faer::{MatMut, Par, Spec};
+
+/// Workspace of [`cholesky`].
+pub(crate) fn cholesky_workspace(n: usize) -> WorkspaceSize {
+    WorkspaceSize::of::<u8>(cholesky_in_place_scratch::<f64>(n, Par::Seq, cholesky_params(n)).unaligned_bytes_required())
+}
+
+fn cholesky_params(n: usize) -> Spec<LltParams, f64> {
+    // Thresholds at the size keep faer on its unblocked path, which allocates nothing.
+    let mut params: LltParams = <LltParams as faer::Auto<f64>>::auto();
+    params.recursion_threshold = n.max(1);
+    params.block_size = n.max(1);
+    Spec::new(params)
+}
+
+/// Overwrites the lower triangle of `a` by its Cholesky factor; false when `a` is not positive definite.
+pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<bool> {
+    if n == 0 {
+        return Ok(true);
+    }
+    ws.require(cholesky_workspace(n))?;
+    if a[..n * n].iter().any(|x| !x.is_finite()) {
+        return Ok(false);
+    }
+    let matrix = MatMut::from_row_major_slice_mut(&mut a[..n * n], n, n);
+    let stack = MemStack::new(ws.rest());
+    Ok(cholesky_in_place(matrix, Default::default(), Par::Seq, stack, cholesky_params(n)).is_ok())
+}
+
+/// Solves `L L^T x = b` in place, L lower triangular.
+pub(crate) fn solve_cholesky(l: &[f64], n: usize, b: &mut [f64]) {
+    solve_lower(l, n, b);
+    solve_lower_transposed(l, n, b);
+}
+
+/// Solves `L x = b` in place.
+pub(crate) fn solve_lower(l: &[f64], n: usize, b: &mut [f64]) {
+    for i in 0..n {
+        let s: f64 = dot(&l[i * n..i * n + i], &b[..i]);
+        b[i] = (b[i] - s) / l[i * n + i];
+    }
+}
+
+/// Solves `L^T x = b` in place.
+pub(crate) fn solve_lower_transposed(l: &[f64], n: usize, b: &mut [f64]) {
+    for i in (0..n).rev() {
+        b[i] /= l[i * n + i];
+        let x = b[i];
+        for (b, l) in b[..i].iter_mut().zip(&l[i * n..i * n + i]) {
+            *b -= x * l;
+        }
+    }
+}
+
+/// `Σ_i a_i b_i`.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// `y += a x`.
+pub(crate) fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}
+
+/// Copies the lower triangle to the upper one.
+pub(crate) fn symmetrize(a: &mut [f64], n: usize) {
+    for i in 0..n {
+        for j in 0..i {
+            a[j * n + i] = a[i * n + j];
+        }
+    }
+}
+
+/// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows
+/// of the pivots `order[..rank]` are lower triangular. A column whose residual variance is at most its `tolerance` is left out.
+/// Destroys `r`.
+pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: &[f64], m: &mut [f64], order: &mut [usize]) -> usize {
+    m[..n * n].fill(0.0);
+    for (i, o) in order.iter_mut().enumerate() {
+        *o = i;
+    }
+    for j in 0..n {
+        let candidate = (j..n).filter(|&a| r[order[a] * n + order[a]] > tolerance[order[a]]);
+        let Some(best) = candidate.max_by(|&a, &b| r[order[a] * n + order[a]].total_cmp(&r[order[b] * n + order[b]])) else {
+            return j;
+        };
+        order.swap(j, best);
+        let p = order[j];
+        let pivot = libm::sqrt(r[p * n + p]);
+        m[p * n + j] = pivot;
+        for &i in &order[j + 1..n] {
+            m[i * n + j] = r[i * n + p] / pivot;
+        }
+        for a in j + 1..n {
+            let i = order[a];
+            for &k in &order[j + 1..n] {
+                r[i * n + k] -= m[i * n + j] * m[k * n + j];
+            }
+        }
+    }
+    n
+}

@@ -1,0 +1,157 @@
+//! Newton's method on f with the dense observed information, damped in the manner of Levenberg and Marquardt.
+//!
+//! The step solves `(I + μ S) s = g`, I the observed information in (η, β), S the diagonal of [`Objective::scale`]. μ rises until the matrix is
+//! positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
+
+use super::{Objective, Stop};
+use crate::data::Shape;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::linalg::{self, dot};
+use crate::whiten::Whitening;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// Workspace of [`newton`] for K classes.
+pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    let d = classes.saturating_mul(shape.columns.saturating_add(1));
+    let dd = of(d.saturating_mul(d));
+    let vectors = of(d).and(of(d)).and(of(d)).and(of(d));
+    let l = shape.columns;
+    let information = dd.and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes));
+    dd.and(dd).and(vectors).and(information.or(linalg::cholesky_workspace(d)))
+}
+
+/// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
+/// `progress(f, evaluations)` is asked after every step and may cancel.
+pub(crate) fn newton(
+    o: &mut Objective<'_, '_, '_>,
+    v: &mut [f64],
+    f: &mut f64,
+    g: &mut [f64],
+    tolerance: f64,
+    progress: &mut dyn FnMut(f64, u64) -> bool,
+    mut ws: Workspace<'_>,
+) -> Result<Stop> {
+    let d = o.dimension();
+    let (info, factor) = (ws.f64s(d * d)?, ws.f64s(d * d)?);
+    let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
+    let mut mu = 0.0;
+    let mut last = f64::INFINITY;
+    loop {
+        let norm = o.norm(g);
+        // Past the tolerance Newton goes on while each step still divides the gradient by ten: it is nearly free.
+        if norm <= tolerance && (norm <= 1e-3 * tolerance || norm > 0.1 * last) {
+            return Ok(Stop::Gradient);
+        }
+        last = norm;
+        information(o, info, ws.scope())?;
+        o.scale(scale);
+        let mut failures = 0;
+        loop {
+            if o.evaluations >= o.limit {
+                if failures > 0 {
+                    o.evaluate(v, g);
+                }
+                return Ok(if norm <= tolerance { Stop::Gradient } else { Stop::Limit });
+            }
+            factor.copy_from_slice(info);
+            for j in 0..d {
+                factor[j * d + j] += mu * scale[j];
+            }
+            if !linalg::cholesky(factor, d, ws.scope())? {
+                mu = (4.0 * mu).max(1e-6);
+                if mu > 1e20 {
+                    if failures > 0 {
+                        o.evaluate(v, g);
+                    }
+                    return Ok(Stop::Stalled);
+                }
+                continue;
+            }
+            step.copy_from_slice(g);
+            linalg::solve_cholesky(factor, d, step);
+            let predicted = dot(g, step) - 0.5 * quadratic(info, d, step);
+            trial.iter_mut().zip(&*v).zip(&*step).for_each(|((t, v), s)| *t = v + s);
+            let rounding = 1e-14 * f.abs();
+            let value = o.evaluate(trial, trial_g);
+            let accepted = match value {
+                // Below rounding f cannot tell: the gradient does.
+                Some(y) if predicted.abs() <= 16.0 * rounding => y >= *f - 64.0 * rounding && o.norm(trial_g) < norm,
+                Some(y) => y > *f,
+                None => false,
+            };
+            if accepted {
+                let y = value.unwrap_or(*f);
+                let ratio = (y - *f) / predicted;
+                if ratio < 0.25 {
+                    mu = (4.0 * mu).max(1e-4);
+                } else if ratio > 0.75 {
+                    mu = if mu < 1e-6 { 0.0 } else { 0.1 * mu };
+                }
+                v.copy_from_slice(trial);
+                g.copy_from_slice(trial_g);
+                *f = y;
+                break;
+            }
+            if norm <= tolerance {
+                o.evaluate(v, g);
+                return Ok(Stop::Gradient);
+            }
+            if predicted.abs() <= rounding {
+                o.evaluate(v, g);
+                return Ok(Stop::Rounding);
+            }
+            failures += 1;
+            if failures > 40 {
+                o.evaluate(v, g);
+                return Ok(Stop::Stalled);
+            }
+            mu = (8.0 * mu).max(1e-4);
+        }
+        if !progress(*f, o.evaluations) {
+            return Ok(Stop::Cancelled);
+        }
+    }
+}
+
+fn quadratic(a: &[f64], n: usize, x: &[f64]) -> f64 {
+    (0..n).map(|i| x[i] * dot(&a[i * n..(i + 1) * n], x)).sum()
+}
+
+/// The observed information of f in (η, β) at the evaluation last made.
+pub(crate) fn information(o: &mut Objective<'_, '_, '_>, out: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+    let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
+    let (e, n, d) = (k - 1, k - 1 + k * l, k - 1 + k * r);
+    let theta = ws.f64s(n * n)?;
+    let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
+    o.ev.information(o.data, o.weights, theta, o.ctx, ws)?;
+    whiten_packed(o.wh, k, theta, out, block, row);
+    for j in e..d {
+        out[j * d + j] += o.ridge;
+    }
+    Ok(())
+}
+
+/// A symmetric matrix over the packed parameters, from atoms to whitened atoms: every block `T B T^T`. `block`: L × L, `row`: L.
+pub(crate) fn whiten_packed(wh: &Whitening<'_>, classes: usize, theta: &[f64], out: &mut [f64], block: &mut [f64], row: &mut [f64]) {
+    let (r, l, e) = (wh.rank, wh.columns, classes - 1);
+    let (n, d) = (e + classes * l, e + classes * r);
+    for a in 0..e {
+        out[a * d..a * d + e].copy_from_slice(&theta[a * n..a * n + e]);
+        for j in 0..classes {
+            wh.whiten_gradient(&theta[a * n + e + j * l..][..l], &mut out[a * d + e + j * r..][..r]);
+            for b in e + j * r..e + (j + 1) * r {
+                out[b * d + a] = out[a * d + b];
+            }
+        }
+    }
+    for j in 0..classes {
+        for m in 0..classes {
+            for a in 0..l {
+                block[a * l..(a + 1) * l].copy_from_slice(&theta[(e + j * l + a) * n + e + m * l..][..l]);
+            }
+            wh.whiten_curvature(block, &mut out[(e + j * r) * d + e + m * r..], d, row);
+        }
+    }
+}

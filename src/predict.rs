@@ -1,0 +1,51 @@
+//! What a fitted mixture says: posterior classes of units, and choice probabilities of alternatives.
+
+use crate::data::{Data, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::evaluate::{Evaluation, check_mixture};
+use crate::mixture::MixtureRef;
+use crate::parallel::Context;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// Workspace of [`choice_probabilities`] for K classes.
+pub fn choice_probabilities_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    Evaluation::workspace(shape, classes, 1)
+}
+
+/// Choice probabilities of every alternative inside its choice set: `by_class` (p × K, row after row) `A_ik`, and `mixed` (p)
+/// `π_i = Σ_k α_k A_ik`; either may be absent. For the posterior classes of units see [`crate::evaluate::evaluate`].
+///
+/// Cost: one read of X. Only features, offsets and choice sets of `data` matter.
+pub fn choice_probabilities(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    by_class: Option<&mut [f64]>,
+    mixed: Option<&mut [f64]>,
+    ctx: Context,
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let (shape, k) = (data.shape(), mixture.classes());
+    let p = shape.rows;
+    check_mixture(data, mixture)?;
+    let pk = p.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "by_class"))?;
+    if let Some(b) = by_class.as_ref().filter(|b| b.len() != pk) {
+        return Err(Error::shape("by_class", pk, b.len()));
+    }
+    if let Some(m) = mixed.as_ref().filter(|m| m.len() != p) {
+        return Err(Error::shape("mixed", p, m.len()));
+    }
+    let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
+    ev.normalizers(data, mixture.atoms, false, ctx)?;
+    let probability = |i: usize, c: usize| libm::exp(ev.s[c * ev.ld + i] - if shape.sets == 1 { ev.log_z[c] } else { 0.0 });
+    if let Some(out) = by_class {
+        for (i, row) in out.chunks_exact_mut(k).enumerate() {
+            row.iter_mut().enumerate().for_each(|(c, a)| *a = probability(i, c));
+        }
+    }
+    if let Some(out) = mixed {
+        for (i, pi) in out.iter_mut().enumerate() {
+            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * probability(i, c)).sum();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! Centre and whiten features inside choice sets, find their rank, and map atoms there and back.
+//!
+//! With `Σ = (1/p) Σ_s Σ_{i∈s} (x_i − x̄_s)(x_i − x̄_s)^T` and D its standard deviations, the correlations `D^-1 Σ D^-1 = M M^T` are
+//! factored with pivoting, M of full column rank r. In whitened features z, `x − x̄ = D M z`, the atom is `β = M^T D θ`; the way back,
+//! `θ = D^-1 M (M^T M)^-1 β`, is the answer of minimum norm in standardised features where features are collinear.
+//! The features themselves are neither copied nor changed.
+
+use crate::data::{Data, Shape};
+use crate::error::Result;
+use crate::evaluate::{block_rows, blocks, set_groups};
+use crate::linalg::{self, dot};
+use crate::simd::{self, Isa, Rows};
+use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
+
+/// Runs `body(sets, rows, z)` over blocks of rows: `z` holds the features of the rows (rows × L, f64) less the mean of
+/// their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers.
+pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64])) {
+    let l = data.features().columns();
+    let block = block_rows(l);
+    let (rows, rest) = scratch.split_at_mut(block * l);
+    let (center, reference) = rest.split_at_mut(l);
+    let available = |i: usize| data.offset().is_none_or(|b| b[i] != f64::NEG_INFINITY);
+    // Means are taken about the first row of the set, so that a common shift of the features costs no digits.
+    let sum = |range: Range<usize>, rows: &[f64], reference: &[f64], center: &mut [f64]| {
+        let mut n = 0.0;
+        for (_, row) in range.zip(rows.chunks_exact(l)).filter(|(i, _)| available(*i)) {
+            n += 1.0;
+            for ((c, x), r) in center.iter_mut().zip(row).zip(reference) {
+                *c += x - r;
+            }
+        }
+        n
+    };
+    let subtract = |range: Range<usize>, rows: &mut [f64], reference: &[f64], center: &[f64]| {
+        for (i, row) in range.zip(rows.chunks_exact_mut(l)) {
+            match available(i) {
+                true => row.iter_mut().zip(reference).zip(center).for_each(|((x, r), c)| *x = (*x - r) - c),
+                false => row.fill(0.0),
+            }
+        }
+    };
+    for group in set_groups(data, 0..data.set_count(), block) {
+        let all = data.set(group.start).start..data.set(group.end - 1).end;
+        if all.len() <= block {
+            let rows = &mut rows[..all.len() * l];
+            data.features().copy(all.clone(), rows);
+            for set in group.clone().map(|s| data.set(s)) {
+                let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
+                reference.copy_from_slice(&part[..l]);
+                center.fill(0.0);
+                let n = sum(set.clone(), part, reference, center);
+                center.iter_mut().for_each(|c| *c /= n);
+                subtract(set, part, reference, center);
+            }
+            body(group, all, rows);
+        } else {
+            data.features().copy(all.start..all.start + 1, reference);
+            center.fill(0.0);
+            let mut n = 0.0;
+            for range in blocks(all.clone(), block) {
+                let rows = &mut rows[..range.len() * l];
+                data.features().copy(range.clone(), rows);
+                n += sum(range, rows, reference, center);
+            }
+            center.iter_mut().for_each(|c| *c /= n);
+            for range in blocks(all, block) {
+                let rows = &mut rows[..range.len() * l];
+                data.features().copy(range.clone(), rows);
+                subtract(range.clone(), rows, reference, center);
+                body(group.clone(), range, rows);
+            }
+        }
+    }
+}
+
+/// Numbers of scratch of [`for_each_centered_block`].
+pub(crate) fn centered_scratch(columns: usize) -> usize {
+    (block_rows(columns).saturating_add(2)).saturating_mul(columns)
+}
+
+/// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
+pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+    let l = data.features().columns();
+    let scratch = ws.f64s(centered_scratch(l))?;
+    let weights = ws.fill(block_rows(l), 1.0)?;
+    covariance.fill(0.0);
+    for_each_centered_block(data, scratch, |_, range, rows| {
+        simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
+    });
+    let n = match data.offset() {
+        Some(b) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count(),
+        None => data.features().rows(),
+    };
+    covariance.iter_mut().for_each(|c| *c /= n as f64);
+    linalg::symmetrize(covariance, l);
+    Ok(())
+}
+
+/// Workspace of [`within_covariance`].
+pub fn within_covariance_workspace(shape: &Shape) -> WorkspaceSize {
+    WorkspaceSize::of::<f64>(centered_scratch(shape.columns)).and(WorkspaceSize::of::<f64>(block_rows(shape.columns)))
+}
+
+/// Features whitened inside choice sets: their rank, and the maps of atoms.
+#[derive(Debug)]
+pub struct Whitening<'w> {
+    /// Number of features L.
+    pub columns: usize,
+    /// Rank r of the features inside choice sets.
+    pub rank: usize,
+    /// Σ, L × L.
+    pub covariance: &'w [f64],
+    /// r × L: `θ = Σ_j β_j to_atoms[j]`, and gradients `g_β = to_atoms · g_θ`.
+    pub to_atoms: &'w [f64],
+    /// r × L: `β = from_atoms · θ`.
+    pub from_atoms: &'w [f64],
+    /// Whether a feature is not identified: constant inside every choice set, or part of a collinear combination.
+    pub unidentified: &'w [bool],
+}
+
+impl<'w> Whitening<'w> {
+    /// Workspace of [`Whitening::new`], of which what the result borrows.
+    pub fn workspace(shape: &Shape) -> WorkspaceSize {
+        let l = shape.columns;
+        let of = |n: usize| WorkspaceSize::of::<f64>(n);
+        let square = of(l.saturating_mul(l));
+        let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
+        let scratch = square.and(square).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
+        kept.and(scratch.or(within_covariance_workspace(shape)))
+    }
+
+    /// Whitens the features of `data`. Cost: p L² / 2 and L³.
+    pub fn new(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
+        ws.require(Self::workspace(&data.shape()))?;
+        let n = data.features().columns();
+        let covariance = ws.f64s(n * n)?;
+        let to_atoms = ws.f64s(n * n)?;
+        let from_atoms = ws.f64s(n * n)?;
+        let unidentified = ws.fill(n, false)?;
+        within_covariance(data, isa, covariance, ws.scope())?;
+        let mut scratch = ws.scope();
+        let (m, work) = (scratch.f64s(n * n)?, scratch.f64s(n * n)?);
+        let (sd, tolerance) = (scratch.f64s(n)?, scratch.f64s(n)?);
+        let order = scratch.fill(n, 0usize)?;
+        // A feature is known to the rounding of its largest value: variance below that is noise.
+        for j in 0..n {
+            let largest = (0..data.features().rows()).map(|i| data.features().get(i, j).abs()).fold(0.0, f64::max);
+            let variance = covariance[j * n + j];
+            let noise = data.features().epsilon() * largest;
+            sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
+            let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };
+            tolerance[j] = (1e-13 * n as f64).max(64.0 * relative * relative);
+        }
+        for a in 0..n {
+            for b in 0..n {
+                let scale = sd[a] * sd[b];
+                work[a * n + b] = if scale > 0.0 { covariance[a * n + b] / scale } else { 0.0 };
+            }
+        }
+        let rank = linalg::pivoted_cholesky(work, n, tolerance, m, order);
+        for j in 0..rank {
+            for l in 0..n {
+                from_atoms[j * n + l] = m[l * n + j] * sd[l];
+            }
+        }
+        if rank == n {
+            // θ = D^-1 M^-T β: row j of the map is D^-1 times column j of M^-T, solved in the order of the pivots.
+            for j in 0..n {
+                let x = &mut work[..n];
+                x.fill(0.0);
+                x[j] = 1.0;
+                for a in (0..n).rev() {
+                    let row = &m[order[a] * n..];
+                    x[a] /= row[a];
+                    let xa = x[a];
+                    linalg::axpy(-xa, &row[..a], &mut x[..a]);
+                }
+                for a in 0..n {
+                    to_atoms[j * n + order[a]] = x[a] / sd[order[a]];
+                }
+            }
+        } else {
+            // θ = D^-1 M (M^T M)^-1 β.
+            for a in 0..rank {
+                for b in 0..rank {
+                    work[a * rank + b] = (0..n).map(|l| m[l * n + a] * m[l * n + b]).sum();
+                }
+            }
+            linalg::cholesky(work, rank, scratch.scope())?;
+            for j in 0..rank {
+                let y = &mut tolerance[..rank];
+                y.fill(0.0);
+                y[j] = 1.0;
+                linalg::solve_cholesky(work, rank, y);
+                for l in 0..n {
+                    let theta = dot(&m[l * n..l * n + rank], y);
+                    to_atoms[j * n + l] = if sd[l] > 0.0 { theta / sd[l] } else { 0.0 };
+                }
+            }
+            // A feature left out is a combination of pivots: it and they are not identified.
+            for &j in &order[rank..n] {
+                unidentified[j] = true;
+                let c = &mut tolerance[..rank];
+                c.copy_from_slice(&m[j * n..j * n + rank]);
+                for a in (0..rank).rev() {
+                    let row = &m[order[a] * n..];
+                    c[a] /= row[a];
+                    let ca = c[a];
+                    linalg::axpy(-ca, &row[..a], &mut c[..a]);
+                    unidentified[order[a]] |= ca.abs() > 1e-6;
+                }
+            }
+        }
+        Ok(Whitening { columns: n, rank, covariance, to_atoms: &to_atoms[..rank * n], from_atoms: &from_atoms[..rank * n], unidentified })
+    }
+
+    /// `β = M^T D θ`.
+    pub fn whiten_atom(&self, atom: &[f64], beta: &mut [f64]) {
+        for (b, row) in beta.iter_mut().zip(self.from_atoms.chunks_exact(self.columns)) {
+            *b = dot(row, atom);
+        }
+    }
+
+    /// `θ = D^-1 M (M^T M)^-1 β`.
+    pub fn unwhiten_atom(&self, beta: &[f64], atom: &mut [f64]) {
+        atom.fill(0.0);
+        for (b, row) in beta.iter().zip(self.to_atoms.chunks_exact(self.columns)) {
+            linalg::axpy(*b, row, atom);
+        }
+    }
+
+    /// The gradient in β from the gradient in θ.
+    pub fn whiten_gradient(&self, gradient: &[f64], out: &mut [f64]) {
+        for (g, row) in out.iter_mut().zip(self.to_atoms.chunks_exact(self.columns)) {
+            *g = dot(row, gradient);
+        }
+    }
+
+    /// The r × r curvature in β from the L × L curvature in θ. `scratch`: L numbers.
+    pub(crate) fn whiten_curvature(&self, left: &[f64], out: &mut [f64], ld: usize, scratch: &mut [f64]) {
+        let n = self.columns;
+        for (a, row) in self.to_atoms.chunks_exact(n).enumerate() {
+            scratch.fill(0.0);
+            for (l, t) in row.iter().enumerate() {
+                linalg::axpy(*t, &left[l * n..(l + 1) * n], scratch);
+            }
+            for (b, column) in self.to_atoms.chunks_exact(n).enumerate() {
+                out[a * ld + b] = dot(scratch, column);
+            }
+        }
+    }
+}
