@@ -41,6 +41,7 @@ pub mod fit;
 pub mod inference;
 mod linalg;
 pub mod mixture;
+pub mod moments;
 mod optimize;
 pub mod parallel;
 pub mod predict;
