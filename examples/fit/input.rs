@@ -181,6 +181,7 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         }
     } else {
         let table = Table::open(features)?;
+        table.expect_names()?;
         let names = columns.map_or_else(|| table.header().map(str::to_owned).collect(), <[String]>::to_vec);
         let columns = table.columns(&names)?;
         // The first column that is no feature names the rows.
@@ -199,6 +200,7 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         npy::counts(counts)?
     } else {
         let table = Table::open(counts)?;
+        table.expect_names()?;
         let width = table.header().count();
         if width != 1 {
             return bad(format!("{}: {width} columns where one must stand; a table with keys needs --alternative", counts.display()));
@@ -319,14 +321,7 @@ fn compressed(units: Vec<BTreeMap<usize, f64>>, columns: &[String], labels: Vec<
 }
 
 /// The third form: choice sets of units in long form, rows in any order.
-fn panel(
-    choices: &Path,
-    unit: &[String],
-    set: &str,
-    chosen: &str,
-    columns: &[String],
-    precision: Option<Precision>,
-) -> Result<Input> {
+fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[String], precision: Option<Precision>) -> Result<Input> {
     let table = Table::open(choices)?;
     let (unit_columns, set_column) = (table.columns(unit)?, table.column(set)?);
     let (chosen, selected) = (table.column(chosen)?, table.columns(columns)?);
