@@ -15,6 +15,7 @@ pub mod mixture;
 mod optimize;
 pub mod parallel;
 pub mod predict;
+mod race;
 pub mod scalar;
 pub mod simd;
 pub mod starts;
