@@ -142,8 +142,7 @@ fn without_arguments_it_fits_and_draws_the_shipped_flights() {
     let desk = Desk::new();
     let run = desk.run("");
     assert_eq!((run.code, run.err.as_str()), (0, ""));
-    for part in ["class 3", "UA/EWR", "Honolulu", "distance", "±", "-1412158.93879", "converged", "at the best of", "softmix-flights.svg"]
-    {
+    for part in ["class 3", "UA/EWR", "Honolulu", "distance", "±", "-1412158.93879", "converged", "at the best", "softmix-flights.svg"] {
         assert!(run.out.contains(part), "{part:?} is not in\n{}", run.out);
     }
     let svg = fs::read_to_string(desk.path("softmix-flights.svg")).unwrap();

@@ -328,7 +328,8 @@ fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[St
     let mut matrix = Matrix::new(selected.len(), precision);
     let (mut units, mut sets) = (Index::default(), Index::default());
     // Of every row its set and count; of every set its unit and where it begins.
-    let (mut rows, mut begins): (Vec<(usize, f64)>, Vec<(usize, u64)>) = (Vec::new(), Vec::new());
+    let mut rows: Vec<(usize, f64)> = Vec::new();
+    let mut begins: Vec<(usize, u64)> = Vec::new();
     table.rows(|_, row| {
         let mut key = row.texts(&unit_columns);
         let u = units.number(key.clone());
