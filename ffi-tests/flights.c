@@ -70,7 +70,7 @@ static void em(const smx_data *data)
     whitening.to_atoms = to_atoms;
     whitening.from_atoms = from_atoms;
     whitening.unidentified = unidentified;
-    check(smx_whiten(data, SMX_ISA_AUTO, &whitening, workspace, needed, &error), &error);
+    check(smx_whiten(data, &whitening, NULL, workspace, needed, &error), &error);
     for (i = 0; i < FEATURES; i++)
         atoms[i] = to_atoms[i];     /* one unit along the first whitened direction */
     for (i = 0; i < 10; i++) {

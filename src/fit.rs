@@ -7,13 +7,15 @@
 use crate::data::{Data, Shape};
 use crate::em::{EMPTY, Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::dot;
 use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::divergence::{diverging, diverging_workspace};
 use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
 use crate::optimize::newton::{newton, newton_workspace};
 use crate::optimize::{Objective, Stop};
 use crate::parallel::Context;
-use crate::starts::{self, StartKind};
+use crate::race::{Problem, Race};
+use crate::starts::StartKind;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -218,19 +220,22 @@ impl FitOutput<'_> {
     }
 }
 
-/// Rounds of the race: EM steps, and the starts that go on.
-const RACE: [(usize, usize); 2] = [(8, 8), (20, 3)];
-/// How often `Auto` may draw again.
-const BATCHES: usize = 4;
+/// How often `Auto` draws at most.
+const BATCHES: usize = 12;
+/// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
+const IDLE: usize = 3;
 
-/// Starts that `Auto` draws at once: as many as cost about as much as a few seconds' work, from 6 to 60. One for one class.
+/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 240 where units make several choices,
+/// from 8 to 48 on counts. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
     }
-    let cost = shape.rows.saturating_mul(shape.columns).saturating_mul(classes).saturating_mul(shape.columns.min(32) / 4 + 4);
-    let (least, most) = if shape.units_are_rows { (6, 24) } else { (24, 60) };
-    (200_000_000 / cost.max(1)).clamp(least, most)
+    let l = shape.columns;
+    let step =
+        shape.rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
+    let (least, most) = if shape.units_are_rows { (6, 96) } else { (24, 120) };
+    (100_000_000 / step.max(1)).clamp(least, most)
 }
 
 /// The most starts a fit may draw.
@@ -243,10 +248,14 @@ pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
     }
 }
 
-/// Starts that run in one product: up to 64 columns, and less where p is large.
-fn group(shape: &Shape, classes: usize, starts: usize) -> usize {
-    let columns = ((1usize << 24) / shape.rows.max(1)).clamp(1, 64);
-    (columns / classes.max(1)).max(1).min(starts)
+/// Starts drawn at once.
+fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
+    default_starts(shape, options.classes).min(max_starts(shape, options))
+}
+
+/// The M-step of the race: Newton where its curvature is cheap.
+pub(crate) fn race_form(shape: &Shape) -> MStep {
+    if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
 }
 
 /// Whether the dense information is cheap beside an evaluation.
@@ -256,30 +265,17 @@ fn newton_pays(shape: &Shape, classes: usize) -> bool {
     ratio <= 30.0 && k * (l + 1.0) <= 400.0
 }
 
-fn race_form(shape: &Shape) -> MStep {
-    if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
-}
-
 /// Workspace of [`fit`].
 pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
     let (k, l) = (options.classes, shape.columns);
-    let starts = match options.starts {
-        Starts::Auto => default_starts(shape, k),
-        _ => max_starts(shape, options),
-    };
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
-    let size = Whitening::workspace(shape).and(Em::workspace(shape, k, group(shape, k, starts), newton_form(shape)));
-    let held = of(starts.saturating_mul(k)).and(of(starts.saturating_mul(kl))).and(of(starts)).and(WorkspaceSize::of::<usize>(starts));
-    let best =
-        of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d)).and(of(l)).and(WorkspaceSize::of::<usize>(shape.units));
+    let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
+    let race = Race::workspace(shape, k, batch_size(shape, options));
     let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(d) };
-    let finish = finish.or(diverging_workspace(shape, k, newton_form(shape)));
-    size.and(held).and(best).and(Objective::workspace(l, k)).and(finish)
-}
-
-fn newton_form(shape: &Shape) -> bool {
-    race_form(shape) == MStep::Newton
+    let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
+    let draw = Race::draw_workspace(shape, k, batch_size(shape, options));
+    Whitening::workspace(shape).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
@@ -298,169 +294,105 @@ pub fn fit(
     let shape = data.shape();
     out.check(&shape, options)?;
     ws.require(fit_workspace(&shape, options))?;
-    let (k, l, ctx, ridge) = (options.classes, shape.columns, options.context, options.ridge);
+    let (k, l, ctx) = (options.classes, shape.columns, options.context);
     let wh = Whitening::new(data, ctx.isa, &mut ws)?;
-    let batch = match options.starts {
-        Starts::Auto => default_starts(&shape, k),
-        _ => max_starts(&shape, options),
-    };
-    let width = group(&shape, k, batch);
-    let mut em = Em::new(shape, k, width, newton_form(&shape), &mut ws)?;
-    let (weights, atoms) = (ws.f64s(batch * k)?, ws.f64s(batch * k * l)?);
-    let values = ws.f64s(batch)?;
-    let order = ws.fill(batch, 0usize)?;
+    let batch = batch_size(&shape, options);
+    let problem = Problem { data, wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
+    let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
     let classes = ws.fill(k, 0usize)?;
     let d = k - 1 + k * wh.rank;
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
-    let beta = ws.f64s(l)?;
-    let units = ws.fill(if shape.units_are_rows { 0 } else { shape.units }, 0usize)?;
 
-    let form = race_form(&shape);
-    let kind = match options.starts {
-        Starts::Given(_) => StartKind::Given,
-        _ if k == 1 => StartKind::Zero,
-        _ if shape.units_are_rows || form != MStep::Newton => StartKind::Random,
-        _ => StartKind::Partition,
-    };
     let total = max_starts(&shape, options);
     let mut state = Progress { finished: 0, drawn: 0, racing: true, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
-    let mut cancelled = false;
-    let penalty = |wh: &Whitening<'_>, atoms: &[f64], beta: &mut [f64]| -> f64 {
-        let square = |atom: &[f64], beta: &mut [f64]| {
-            wh.whiten_atom(atom, beta);
-            linalg_dot(beta)
-        };
-        atoms.chunks_exact(l).map(|a| square(a, &mut beta[..wh.rank])).sum::<f64>() * 0.5 * ridge
-    };
-    while state.drawn < total && !cancelled {
+    let mut idle = 0;
+    while state.drawn < total {
         let first = state.drawn;
         let n = batch.min(total - first);
         state.drawn += n;
         state.racing = true;
-        // Draw.
-        for from in (0..n).step_by(width) {
-            let to = (from + width).min(n);
-            let (weights, atoms) = (&mut weights[from * k..to * k], &mut atoms[from * k * l..to * k * l]);
-            em.restart(to - from);
-            match kind {
-                StartKind::Given => {
-                    if let Starts::Given(m) = options.starts {
-                        weights.copy_from_slice(m.weights);
-                        atoms.copy_from_slice(m.atoms);
-                    }
-                }
-                StartKind::Zero => {
-                    weights.fill(1.0);
-                    atoms.fill(0.0);
-                }
-                StartKind::Random => {
-                    for (j, (w, a)) in weights.chunks_exact_mut(k).zip(atoms.chunks_exact_mut(k * l)).enumerate() {
-                        starts::random(&wh, options.seed, first + from + j, w, a, beta);
-                    }
-                }
-                StartKind::Partition => {
-                    starts::partitions(&mut em, data, &wh, ridge, form, options.seed, first + from, weights, atoms, units, ctx)?;
-                    state.evaluations += (to - from) as u64;
-                }
-            }
+        let best = report.is_some().then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
+        race.draw(&problem, &options.starts, first, n, best, &mut state, ws.scope())?;
+        let survivors = race.run(&problem, n, &mut state, &mut steps)?;
+        for j in 0..n {
+            out.start_values[first + race.order[j]] = race.values[j];
+            out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
-        // Race.
-        order.iter_mut().enumerate().for_each(|(j, o)| *o = j);
-        values.fill(f64::NEG_INFINITY);
-        let mut running = n;
-        for (steps, keep) in RACE {
-            if running <= 1 || running <= keep && keep > 3 {
-                continue;
-            }
-            for from in (0..running).step_by(width) {
-                let to = (from + width).min(running);
-                em.restart(to - from);
-                let (weights, atoms) = (&mut weights[from * k..to * k], &mut atoms[from * k * l..to * k * l]);
-                for _ in 0..steps {
-                    if cancelled || state.evaluations >= options.max_evaluations {
-                        break;
-                    }
-                    em.step(data, &wh, ridge, form, weights, atoms, ctx)?;
-                    state.evaluations += (to - from) as u64;
-                    for j in 0..to - from {
-                        values[from + j] = em.ev.value[j] - penalty(&wh, &atoms[j * k * l..(j + 1) * k * l], beta);
-                        out.start_values[first + order[from + j]] = values[from + j];
-                    }
-                    state.current = values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
-                    cancelled |= !progress(&state);
-                }
-            }
-            sort_starts(&mut values[..running], &mut order[..running], weights, k, atoms, k * l);
-            running = running.min(keep);
-        }
-        // Finish.
         state.racing = false;
-        for j in 0..running {
-            if report.is_some() && (cancelled || state.evaluations >= options.max_evaluations) {
+        let before = state.best;
+        let (mut finished, mut alike) = (0, 0);
+        for j in 0..survivors {
+            // Three that end alike are enough of one draw.
+            if report.is_some() && steps.spent(&state) || alike >= 3 {
                 break;
             }
-            let (w, a) = (&mut weights[j * k..(j + 1) * k], &mut atoms[j * k * l..(j + 1) * k * l]);
-            let steps = if n > 1 || k == 1 {
+            let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
+            let warm = if n > 1 || k == 1 {
                 0
-            } else if form == MStep::Newton {
+            } else if race_form(&shape) == MStep::Newton {
                 4
             } else {
                 2
             };
-            em.restart(1);
-            for _ in 0..steps {
-                if cancelled || state.evaluations + 1 >= options.max_evaluations {
+            race.em.restart(1);
+            for _ in 0..warm {
+                if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
                     break;
                 }
-                em.step(data, &wh, ridge, form, w, a, ctx)?;
+                race.em.step(data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
                 state.evaluations += 1;
-                state.current = em.ev.value[0] - penalty(&wh, a, beta);
-                cancelled |= !progress(&state);
+                state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
+                steps.tell(&state);
             }
-            let (f, mut found) =
-                finish(data, options, &wh, &mut em, w, a, v, g, classes, &mut state, &mut cancelled, progress, ws.scope())?;
+            let mut found = finish(&problem, options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+            let f = found.penalized_log_likelihood;
             state.finished += 1;
-            values[j] = f;
-            out.start_values[first + order[j]] = f;
-            found.best_start = first + order[j];
-            // Starts that end alike to the tolerance of `at_best` are one optimum: the first one stands for it.
+            found.best_start = first + race.order[j];
+            out.start_values[found.best_start] = f;
+            // Starts that end alike to rounding are one optimum: the first one stands for it.
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
                 best_weights.copy_from_slice(w);
                 best_atoms.copy_from_slice(a);
+                alike = if near(state.best, f) { alike } else { 0 };
                 state.best = f;
                 report = Some(found);
             }
+            finished += 1;
+            alike += usize::from(near(f, state.best) && race.kinds[j] != StartKind::Relocate);
         }
-        for j in 0..n {
-            out.start_kinds[first + j] = kind;
-        }
-        let near = |f: f64| f >= state.best - 1e-8 * state.best.abs();
-        let at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f)).count();
-        if at_best >= 2 || state.evaluations >= options.max_evaluations {
+        idle = if state.best > before + 1e-8 * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
+        // Relocations begin at the best: that they end there says nothing.
+        let independent = out.start_values.iter().zip(&*out.start_kinds).take(state.drawn);
+        let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
+        // One optimum for a third of the starts is a consensus. Otherwise the best must withstand relocations, more of them where agreement is thin.
+        let consensus =
+            alike == finished && race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count() * 3 >= n;
+        let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
+        if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
             break;
         }
     }
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
-    // Divergence of the best, classes in canonical order.
     canonical_order(best_weights, best_atoms, classes);
     for (j, &c) in classes.iter().enumerate() {
         out.weights[j] = best_weights[c];
         out.atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
     }
-    em.restart(1);
+    race.em.restart(1);
     {
+        // Divergence, at the mixture as it is returned: the largest class is the last of the packed parameters.
         let mut ws = ws.scope();
-        let mut o = Objective::new(data, &wh, ridge, ctx, &mut em.ev, u64::MAX, &mut ws)?;
-        // The largest class comes last in the packed parameters; flags come back in canonical order.
+        let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
         best_weights.copy_from_slice(out.weights);
         best_atoms.copy_from_slice(out.atoms);
         reverse(best_weights, best_atoms, l);
         o.pack(best_weights, best_atoms, v);
         if let Some(f) = o.evaluate(v, g) {
             report.gradient_norm = o.norm(g);
-            diverging(&mut o, v, f, newton_form(&shape), out.diverging, ws)?;
+            diverging(&mut o, v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
             out.diverging.reverse();
         }
         state.evaluations += o.evaluations;
@@ -469,21 +401,43 @@ pub fn fit(
         report.outcome = Outcome::Diverging;
     }
     out.unidentified.copy_from_slice(wh.unidentified);
-    let near = |f: f64| f >= report.penalized_log_likelihood - 1e-8 * report.penalized_log_likelihood.abs();
-    report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f)).count();
+    report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
     report.starts = state.drawn;
     report.evaluations = state.evaluations;
-    report.passes = em.ev.passes;
+    report.passes = race.em.ev.passes;
     report.rank = wh.rank;
     Ok(report)
 }
 
-/// Carries one start to its end; the penalised log-likelihood there, and the report but for what only the whole fit knows.
+/// Whether `f` is within 1e-8 of the best, relatively.
+fn near(f: f64, best: f64) -> bool {
+    f >= best - 1e-8 * best.abs()
+}
+
+/// The budget and the callback.
+pub(crate) struct Steps<'a> {
+    progress: &'a mut dyn FnMut(&Progress) -> bool,
+    cancelled: bool,
+    limit: u64,
+}
+
+impl Steps<'_> {
+    /// Tells the callback where the fit stands.
+    pub fn tell(&mut self, state: &Progress) {
+        self.cancelled |= !(self.progress)(state);
+    }
+
+    /// Whether the fit must end.
+    pub fn spent(&self, state: &Progress) -> bool {
+        self.cancelled || state.evaluations >= self.limit
+    }
+}
+
+/// Carries one start to its end, and reports but for what only the whole fit knows.
 #[allow(clippy::too_many_arguments)]
 fn finish(
-    data: &Data<'_>,
+    problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
-    wh: &Whitening<'_>,
     em: &mut Em<'_>,
     weights: &mut [f64],
     atoms: &mut [f64],
@@ -491,12 +445,11 @@ fn finish(
     g: &mut [f64],
     order: &mut [usize],
     state: &mut Progress,
-    cancelled: &mut bool,
-    progress: &mut dyn FnMut(&Progress) -> bool,
+    steps: &mut Steps<'_>,
     mut ws: Workspace<'_>,
-) -> Result<(f64, FitReport)> {
-    let shape = data.shape();
-    let (k, l, ctx) = (options.classes, shape.columns, options.context);
+) -> Result<FitReport> {
+    let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
+    let (k, l) = (options.classes, shape.columns);
     let spent = state.evaluations;
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
@@ -518,8 +471,8 @@ fn finish(
             let before = *state;
             let mut report = |f: f64, evaluations: u64| {
                 let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
-                *cancelled |= !progress(&now);
-                !*cancelled
+                steps.tell(&now);
+                !steps.cancelled
             };
             let stop = match newton_pays(&shape, k) {
                 true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
@@ -528,7 +481,7 @@ fn finish(
             o.unpack(v);
             weights.copy_from_slice(o.weights);
             atoms.copy_from_slice(o.atoms);
-            (stop, f, f + 0.5 * options.ridge * linalg_dot(&v[k - 1..]), o.norm(g), o.evaluations)
+            (stop, f, f + 0.5 * options.ridge * dot(&v[k - 1..], &v[k - 1..]), o.norm(g), o.evaluations)
         };
         state.evaluations = spent + evaluations;
         let (outcome, rule) = match stop {
@@ -551,7 +504,7 @@ fn finish(
             best_start: 0,
             rank: wh.rank,
         };
-        result = Some((f, report));
+        result = Some(report);
         if stop != Stop::Stalled || attempt == 2 {
             break;
         }
@@ -565,10 +518,6 @@ fn finish(
     result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))
 }
 
-fn linalg_dot(x: &[f64]) -> f64 {
-    crate::linalg::dot(x, x)
-}
-
 /// Classes in the opposite order.
 fn reverse(weights: &mut [f64], atoms: &mut [f64], columns: usize) {
     let k = weights.len();
@@ -576,21 +525,6 @@ fn reverse(weights: &mut [f64], atoms: &mut [f64], columns: usize) {
     for j in 0..k / 2 {
         let (a, b) = atoms.split_at_mut((k - 1 - j) * columns);
         a[j * columns..(j + 1) * columns].swap_with_slice(&mut b[..columns]);
-    }
-}
-
-/// Starts by decreasing value, their weights and atoms with them.
-fn sort_starts(values: &mut [f64], order: &mut [usize], weights: &mut [f64], k: usize, atoms: &mut [f64], kl: usize) {
-    for a in 0..values.len() {
-        let best = (a..values.len()).fold(a, |b, j| if values[j] > values[b] { j } else { b });
-        if best != a {
-            values.swap(a, best);
-            order.swap(a, best);
-            for (x, n) in [(&mut *weights, k), (&mut *atoms, kl)] {
-                let (low, high) = x.split_at_mut(best * n);
-                low[a * n..(a + 1) * n].swap_with_slice(&mut high[..n]);
-            }
-        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod mixture;
 mod optimize;
 pub mod parallel;
 pub mod predict;
+mod race;
 pub mod scalar;
 pub mod simd;
 pub mod starts;

@@ -1,10 +1,18 @@
-//! Where to start: random atoms in whitened features, and random partitions of the units.
+//! Where to start: random atoms, random partitions of the units, clusters of unit estimates, and relocations of a class of the best fit.
+//!
+//! Starts of units that make several choices are responsibilities, from which an M-step makes the mixture. The unit estimates are one-step estimates
+//! around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of one choice: distances between them are
+//! distances between what units like.
 
-use crate::data::Data;
+use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::Result;
-use crate::parallel::Context;
-use crate::whiten::Whitening;
+use crate::evaluate::Evaluation;
+use crate::fit::race_form;
+use crate::linalg;
+use crate::mixture::MixtureRef;
+use crate::race::Problem;
+use crate::workspace::{Workspace, WorkspaceSize};
 use rand::{Rng, seq::SliceRandom};
 use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
@@ -21,6 +29,10 @@ pub enum StartKind {
     Random,
     /// A random partition of the units, each class fitted to its own.
     Partition,
+    /// A clustering of the units by their estimates, each class fitted to its own.
+    Cluster,
+    /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
+    Relocate,
 }
 
 impl StartKind {
@@ -31,6 +43,8 @@ impl StartKind {
             StartKind::Zero => "zero",
             StartKind::Random => "random",
             StartKind::Partition => "partition",
+            StartKind::Cluster => "cluster",
+            StartKind::Relocate => "relocate",
         }
     }
 }
@@ -40,56 +54,441 @@ fn stream(seed: u64, start: usize) -> Pcg64 {
     Pcg64::new(u128::from(seed), start as u128)
 }
 
-/// Random atoms: in whitened features normal, of a norm between a half and two and a half; equal weights. `beta`: r numbers.
-pub(crate) fn random(wh: &Whitening<'_>, seed: u64, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) {
-    let mut random = stream(seed, start);
-    let classes = weights.len();
-    weights.fill(1.0 / classes as f64);
-    let norm: f64 = random.random_range(0.5..2.5);
-    for atom in atoms.chunks_exact_mut(wh.columns) {
-        let beta = &mut beta[..wh.rank];
-        let mut square = 0.0;
-        for b in beta.iter_mut() {
-            *b = random.sample(StandardNormal);
-            square += *b * *b;
+/// A normal vector of the given norm.
+fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
+    let mut square = 0.0;
+    for b in out.iter_mut() {
+        *b = random.sample(StandardNormal);
+        square += *b * *b;
+    }
+    let scale = norm / libm::sqrt(f64::max(square, f64::MIN_POSITIVE));
+    out.iter_mut().for_each(|b| *b *= scale);
+}
+
+/// Random atoms: in whitened features of random directions and one norm between a half and eight; equal weights. `beta`: L numbers.
+pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
+    let mut random = stream(problem.seed, start);
+    weights.fill(1.0 / weights.len() as f64);
+    let norm = 0.5 * libm::pow(16.0, random.random::<f64>());
+    for atom in atoms.chunks_exact_mut(problem.wh.columns) {
+        let beta = &mut beta[..problem.wh.rank];
+        direction(&mut random, norm, beta);
+        problem.wh.unwhiten_atom(beta, atom);
+    }
+    StartKind::Random
+}
+
+/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or a small
+/// class that favours what lies in the direction of a chosen alternative. `beta`: L numbers.
+pub(crate) fn relocate(
+    problem: &Problem<'_, '_>,
+    start: usize,
+    best: MixtureRef<'_>,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    beta: &mut [f64],
+) -> StartKind {
+    let mut random = stream(problem.seed, start);
+    let (k, l) = (best.classes(), problem.wh.columns);
+    weights.copy_from_slice(best.weights);
+    atoms.copy_from_slice(best.atoms);
+    let from = random.random_range(0..k);
+    let to = (from + random.random_range(1..k)) % k;
+    let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
+    direction(&mut random, norm, beta);
+    if random.random() {
+        let half = 0.5 * (weights[from] + weights[to]);
+        (weights[from], weights[to]) = (half, half);
+        for j in 0..l {
+            let shift: f64 = problem.wh.to_atoms.chunks_exact(l).zip(&*beta).map(|(t, b)| t[j] * b).sum();
+            let theta = atoms[to * l + j];
+            atoms[from * l + j] = theta + shift;
+            atoms[to * l + j] = theta - shift;
         }
-        let scale = norm / libm::sqrt(f64::max(square, f64::MIN_POSITIVE));
-        beta.iter_mut().for_each(|b| *b *= scale);
-        wh.unwhiten_atom(beta, atom);
+    } else {
+        weights[to] += weights[from] - 0.1 * (weights[to] + weights[from]);
+        weights[from] = 1.0 - weights.iter().enumerate().filter(|(j, _)| *j != from).map(|(_, w)| w).sum::<f64>();
+        weights[from] = weights[from].max(1e-3);
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= total);
+        problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
+    }
+    StartKind::Relocate
+}
+
+/// A clustering of the chosen alternatives in whitened features, centres drawn by their counts and far from one another (k-means++), each class
+/// fitted to its own: for the columns of start `column`, the sums over the chosen rows that an M-step begins with. `centers`: K × (r + 1) numbers.
+pub(crate) fn cluster_rows(
+    problem: &Problem<'_, '_>,
+    ev: &mut Evaluation<'_>,
+    start: usize,
+    column: usize,
+    scratch: &mut [f64],
+) -> StartKind {
+    let (data, wh) = (problem.data, problem.wh);
+    let (k, l, r, p) = (ev.classes, wh.columns, wh.rank, ev.shape.rows);
+    let mut random = stream(problem.seed, start);
+    let (z, rest) = scratch.split_at_mut(r);
+    let (row, rest) = rest.split_at_mut(l);
+    let (centers, distance) = rest.split_at_mut(k * r);
+    let whitened = |i: usize, row: &mut [f64], z: &mut [f64]| {
+        data.features().copy(i..i + 1, row);
+        wh.whiten_gradient(row, z);
+    };
+    for j in 0..k {
+        let mass = |i: usize, distance: &[f64]| data.unit_weight(i) * if j == 0 { 1.0 } else { distance[i] };
+        let total: f64 = (0..p).map(|i| mass(i, distance)).sum();
+        let mut left = random.random::<f64>() * total;
+        let drawn = (0..p).find(|&i| {
+            left -= mass(i, distance);
+            left < 0.0
+        });
+        let center = drawn.unwrap_or_else(|| random.random_range(0..p));
+        whitened(center, row, &mut centers[j * r..(j + 1) * r]);
+        for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
+            whitened(i, row, z);
+            let d = square_distance(z, &centers[j * r..(j + 1) * r]);
+            distance[i] = if j == 0 { d } else { d.min(distance[i]) };
+        }
+    }
+    // Clusters that are a little mixed: a class that nothing else chose would run off at once.
+    let columns = column * k..(column + 1) * k;
+    ev.chosen[columns.start * l..columns.end * l].fill(0.0);
+    ev.class_weight[columns.clone()].fill(0.0);
+    let own = 0.5 + 0.5 * random.random::<f64>();
+    for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
+        whitened(i, row, z);
+        let d = |j: usize| square_distance(z, &centers[j * r..(j + 1) * r]);
+        let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
+        for (j, c) in columns.clone().enumerate() {
+            let omega = data.unit_weight(i) * if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
+            ev.class_weight[c] += omega;
+            linalg::axpy(omega, row, &mut ev.chosen[c * l..(c + 1) * l]);
+        }
+    }
+    StartKind::Cluster
+}
+
+/// Mixtures from the sums over the chosen rows that the evaluation holds, of counts: weights, and one M-step for atoms from zero.
+pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
+    let c = em.ev.columns();
+    atoms.fill(0.0);
+    em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
+    em.ev.means(problem.data, problem.ctx);
+    em.update_weights(problem.data, weights);
+    em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
+}
+
+/// Mixtures from the responsibilities that the evaluation holds: weights, and `rounds` Newton steps for the atoms from where they stand.
+pub(crate) fn fit_responsibilities(
+    problem: &Problem<'_, '_>,
+    em: &mut Em<'_>,
+    rounds: usize,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+) -> Result<()> {
+    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
+    em.ev.choices(problem.data, None, problem.ctx)?;
+    em.update_weights(problem.data, weights);
+    for _ in 0..rounds {
+        em.ev.means(problem.data, problem.ctx);
+        em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
+    }
+    Ok(())
+}
+
+/// What starts of units in compressed rows are drawn from.
+pub(crate) struct UnitStarts<'w> {
+    classes: usize,
+    rank: usize,
+    /// Unit estimates e_u, U × r.
+    estimates: &'w mut [f64],
+    /// Responsibilities of the best mixture, U × K.
+    best: &'w mut [f64],
+    /// U each: an order of the units, and distances.
+    order: &'w mut [usize],
+    distance: &'w mut [f64],
+    /// What moving a unit to a class would gain, U × K.
+    gains: &'w mut [f64],
+    /// Moves by decreasing gain: u K + k.
+    moves: &'w mut [usize],
+    /// How many moves there are, and the next to try.
+    moves_left: core::ops::Range<usize>,
+    /// K × r, and K.
+    centers: &'w mut [f64],
+    sizes: &'w mut [f64],
+}
+
+impl<'w> UnitStarts<'w> {
+    pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let (u, l) = (shape.units, shape.columns);
+        let ll = of(l.saturating_mul(l));
+        let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
+        let kept = kept.and(of(classes.saturating_mul(l))).and(of(classes));
+        let one = Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(2 * l + 1));
+        let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
+        let uk = u.saturating_mul(classes);
+        kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(curvature))
+    }
+
+    /// Workspace of [`Self::prepare`].
+    pub fn prepare_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
+        let squares = of(kl.saturating_mul(l));
+        let curvature = Evaluation::curvature_workspace(shape, classes).or(linalg::cholesky_workspace(l));
+        let scratch = of(kl.saturating_add(classes).saturating_add(l)).and(of(classes));
+        squares.and(squares).and(of(l)).and(of(kl.saturating_mul(shape.sets))).and(scratch).and(curvature)
+    }
+
+    /// Fits one class and takes the estimates of all units around it.
+    pub fn new(problem: &Problem<'_, '_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
+        let (u, l, r) = (shape.units, wh.columns, wh.rank);
+        let starts = UnitStarts {
+            classes,
+            rank: r,
+            estimates: ws.f64s(u * l)?,
+            best: ws.f64s(u * classes)?,
+            order: ws.fill(u, 0)?,
+            distance: ws.f64s(u)?,
+            gains: ws.f64s(u * classes)?,
+            moves: ws.fill(u * classes, 0)?,
+            moves_left: 0..0,
+            centers: ws.f64s(classes * l)?,
+            sizes: ws.f64s(classes)?,
+        };
+        let mut ws = ws.scope();
+        let mut em = Em::new(shape, 1, 1, true, &mut ws)?;
+        let (atom, weight) = (ws.f64s(l)?, ws.f64s(1)?);
+        weight.fill(1.0);
+        em.step(data, wh, problem.ridge, MStep::Converged, weight, atom, ctx)?;
+        // The information of one choice in whitened features, C C^T.
+        let (h, factor, row) = (ws.f64s(l * l)?, ws.f64s(l * l)?, ws.f64s(l)?);
+        em.ev.class_curvature(data, h, ctx, ws.scope())?;
+        let factor = &mut factor[..r * r];
+        wh.whiten_curvature(h, factor, r, row);
+        factor.iter_mut().for_each(|x| *x /= data.total_choices());
+        for j in 0..r {
+            factor[j * r + j] += 1e-6 + problem.ridge / data.total_choices();
+        }
+        let known = linalg::cholesky(factor, r, ws.scope())?;
+        let means = ws.f64s(shape.sets * l)?;
+        let scratch = ws.f64s(2 * l + 1)?;
+        em.ev.set_means(data, means);
+        let typical = 0.5 * data.total_choices() / data.total_weight();
+        let estimates = &mut *starts.estimates;
+        em.ev.for_each_unit(data, weight, means, scratch, |u, _, _, y| {
+            let e = &mut estimates[u * r..(u + 1) * r];
+            wh.whiten_gradient(y, e);
+            if known {
+                linalg::solve_lower(factor, r, e);
+            }
+            let n: f64 = data.entries(u).map(|e| e.1).sum();
+            e.iter_mut().for_each(|e| *e /= n + typical);
+        });
+        Ok(starts)
+    }
+
+    /// Takes the responsibilities of the best mixture so far, and orders the moves of single units by what they would gain.
+    ///
+    /// Where units make many choices their classes are certain, and EM no longer moves one even if both classes, refitted, would gain by it (the difference
+    /// between Hartigan's and Lloyd's clustering). With class information H_k and scores s_uk, moving u from a to b gains to second order
+    /// `log P(u|b) − log P(u|a) + ½ s_ub^T H_b^-1 s_ub / (1 + n_u / t_b) + ½ s_ua^T H_a^-1 s_ua / (1 − n_u / t_a)`.
+    pub fn prepare(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        em: &mut Em<'_>,
+        best: Option<MixtureRef<'_>>,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
+        let Some(best) = best else { return Ok(()) };
+        let (data, wh, ctx, k) = (problem.data, problem.wh, problem.ctx, self.classes);
+        let (l, r) = (wh.columns, wh.rank);
+        em.restart(1);
+        em.ev.evaluate(data, best.weights, best.atoms, ctx)?;
+        let h = ws.f64s(k * l * l)?;
+        em.ev.class_curvature(data, h, ctx, ws.scope())?;
+        let (factors, row) = (ws.f64s(k * r * r)?, ws.f64s(l)?);
+        for (j, factor) in factors.chunks_exact_mut((r * r).max(1)).enumerate() {
+            let t = em.ev.class_choices[j];
+            wh.whiten_curvature(&h[j * l * l..(j + 1) * l * l], factor, r, row);
+            for a in 0..r {
+                factor[a * r + a] += problem.ridge + 1e-6 * t + f64::MIN_POSITIVE;
+            }
+            if !linalg::cholesky(factor, r, ws.scope())? {
+                factor.fill(f64::INFINITY);
+            }
+        }
+        let means = ws.f64s(em.ev.shape.sets * k * l)?;
+        let (scratch, joint) = (ws.f64s(k + k * l + l)?, ws.f64s(k)?);
+        em.ev.set_means(data, means);
+        self.gains.fill(f64::NEG_INFINITY);
+        let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
+        em.ev.for_each_unit(data, best.weights, means, scratch, |u, _, resp, y| {
+            responsibilities[u * k..(u + 1) * k].copy_from_slice(resp);
+            em.ev.unit_log_joint(data, best.weights, u, joint);
+            let from = (1..k).fold(0, |a, j| if joint[j] > joint[a] { j } else { a });
+            let n: f64 = data.entries(u).map(|e| e.1).sum();
+            let refit = |j: usize, sign: f64, row: &mut [f64]| {
+                let share = 1.0 + sign * data.unit_weight(u) * n / em.ev.class_choices[j];
+                let s = &mut row[..r];
+                wh.whiten_gradient(&y[j * l..(j + 1) * l], s);
+                linalg::solve_lower(&factors[j * r * r..(j + 1) * r * r], r, s);
+                0.5 * data.unit_weight(u) * linalg::dot(s, s) / share.max(0.05)
+            };
+            let leave = refit(from, -1.0, row);
+            for j in (0..k).filter(|&j| j != from) {
+                gains[u * k + j] = data.unit_weight(u) * (joint[j] - joint[from]) + leave + refit(j, 1.0, row);
+            }
+        });
+        let mut n = 0;
+        for m in (0..gains.len()).filter(|&m| gains[m].is_finite()) {
+            self.moves[n] = m;
+            n += 1;
+        }
+        let gains = &*self.gains;
+        self.moves[..n].sort_unstable_by(|&a, &b| gains[b].total_cmp(&gains[a]).then(a.cmp(&b)));
+        self.moves_left = 0..n;
+        Ok(())
+    }
+
+    /// Writes the responsibilities of start number `start` to the columns of start `column`.
+    pub fn draw(&mut self, problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize, best: bool) -> StartKind {
+        let mut random = stream(problem.seed, start);
+        let (c, k) = (ev.columns(), self.classes);
+        let kind = match (best, start % 4) {
+            (true, 0 | 1) => StartKind::Relocate,
+            (_, 1 | 3) => StartKind::Cluster,
+            _ => StartKind::Partition,
+        };
+        let r = |u: usize| u * c + column * k..u * c + (column + 1) * k;
+        match kind {
+            StartKind::Relocate if random.random() => {
+                // The next of the best moves of one unit, with a few random ones beside it every other time.
+                for (u, best) in self.best.chunks_exact(k).enumerate() {
+                    ev.r[r(u)].copy_from_slice(best);
+                }
+                let mut put = |u: usize, class: usize| ev.r[r(u)].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == class));
+                if let Some(m) = self.moves_left.next().map(|m| self.moves[m]) {
+                    put(m / k, m % k);
+                }
+                if random.random() {
+                    let most = (self.distance.len() / 4).max(2);
+                    for _ in 0..libm::pow(most as f64, random.random::<f64>()) as usize {
+                        put(random.random_range(0..self.distance.len()), random.random_range(0..k));
+                    }
+                }
+            }
+            StartKind::Relocate => {
+                let class = self.relocate(problem.data, &mut random);
+                for u in 0..ev.shape.units {
+                    let (out, best) = (&mut ev.r[r(u)], &self.best[u * k..(u + 1) * k]);
+                    let rest = 1.0 - best[class];
+                    for (j, (r, b)) in out.iter_mut().zip(best).enumerate() {
+                        *r = match () {
+                            _ if self.distance[u] < 0.0 => f64::from(j == class),
+                            _ if j == class => 0.0,
+                            // A unit of the class taken away alone goes to the others in equal parts.
+                            _ if rest > 1e-9 => b / rest,
+                            _ => 1.0 / (k - 1) as f64,
+                        };
+                    }
+                }
+            }
+            StartKind::Cluster => {
+                let steps = random.random_range(0..4);
+                self.cluster(problem.data, &mut random, steps);
+                for u in 0..ev.shape.units {
+                    let nearest = self.nearest(u);
+                    ev.r[r(u)].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == nearest));
+                }
+            }
+            _ => {
+                self.order.iter_mut().enumerate().for_each(|(u, o)| *o = u);
+                self.order.shuffle(&mut random);
+                for (j, &u) in self.order.iter().enumerate() {
+                    ev.r[r(u)].iter_mut().enumerate().for_each(|(i, r)| *r = f64::from(i == j % k));
+                }
+            }
+        }
+        kind
+    }
+
+    fn estimate(&self, u: usize) -> &[f64] {
+        &self.estimates[u * self.rank..(u + 1) * self.rank]
+    }
+
+    /// A unit, with probabilities proportional to its weight times its `distance`; any unit when all are 0.
+    fn pick(&self, data: &Data<'_>, random: &mut Pcg64) -> usize {
+        let mass = |u: usize| data.unit_weight(u) * self.distance[u];
+        let total: f64 = (0..self.distance.len()).map(mass).sum();
+        let mut left = random.random::<f64>() * total;
+        let unit = (0..self.distance.len()).find(|&u| {
+            left -= mass(u);
+            left < 0.0
+        });
+        unit.unwrap_or_else(|| random.random_range(0..self.distance.len()))
+    }
+
+    /// The class to take away; units that found the new one have a negative `distance`: a unit drawn by its weight, and those nearest to it.
+    fn relocate(&mut self, data: &Data<'_>, random: &mut Pcg64) -> usize {
+        let units = self.distance.len();
+        self.distance.fill(1.0);
+        let seed = self.pick(data, random);
+        for u in 0..units {
+            self.distance[u] = square_distance(self.estimate(u), self.estimate(seed));
+            self.order[u] = u;
+        }
+        let most = (units / self.classes).max(1);
+        let size = (libm::pow(most as f64, random.random::<f64>()) as usize).clamp(1, most);
+        let distance = &*self.distance;
+        self.order.select_nth_unstable_by(size - 1, |&a, &b| distance[a].total_cmp(&distance[b]).then(a.cmp(&b)));
+        for &u in &self.order[..size] {
+            self.distance[u] = -1.0;
+        }
+        random.random_range(0..self.classes)
+    }
+
+    /// Centres drawn far from one another (k-means++), and some steps of Lloyd.
+    fn cluster(&mut self, data: &Data<'_>, random: &mut Pcg64, steps: usize) {
+        let (k, r, units) = (self.classes, self.rank, self.distance.len());
+        self.distance.fill(1.0);
+        for j in 0..k {
+            let u = self.pick(data, random);
+            self.centers[j * r..(j + 1) * r].copy_from_slice(&self.estimates[u * r..(u + 1) * r]);
+            for u in 0..units {
+                let d = square_distance(self.estimate(u), &self.centers[j * r..(j + 1) * r]);
+                self.distance[u] = if j == 0 { d } else { d.min(self.distance[u]) };
+            }
+        }
+        for _ in 0..steps {
+            for u in 0..units {
+                self.order[u] = self.nearest(u);
+            }
+            self.centers[..k * r].fill(0.0);
+            self.sizes.fill(0.0);
+            for u in 0..units {
+                let (j, w) = (self.order[u], data.unit_weight(u));
+                self.sizes[j] += w;
+                linalg::axpy(w, &self.estimates[u * r..(u + 1) * r], &mut self.centers[j * r..(j + 1) * r]);
+            }
+            for (center, n) in self.centers[..k * r].chunks_exact_mut(r.max(1)).zip(&*self.sizes) {
+                center.iter_mut().for_each(|c| *c /= n.max(f64::MIN_POSITIVE));
+            }
+        }
+    }
+
+    fn nearest(&self, u: usize) -> usize {
+        let r = self.rank;
+        let distance = |j: usize| square_distance(self.estimate(u), &self.centers[j * r..(j + 1) * r]);
+        (1..self.classes).fold(0, |best, j| if distance(j) < distance(best) { j } else { best })
     }
 }
 
-/// Random partitions of the units into classes of equal size, one for every start from `first` on; each class takes one Newton step
-/// from zero towards the fit of its own units. Of units in compressed rows only. `order`: U numbers.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn partitions(
-    em: &mut Em<'_>,
-    data: &Data<'_>,
-    wh: &Whitening<'_>,
-    ridge: f64,
-    form: MStep,
-    seed: u64,
-    first: usize,
-    weights: &mut [f64],
-    atoms: &mut [f64],
-    order: &mut [usize],
-    ctx: Context,
-) -> Result<()> {
-    let (c, classes) = (em.ev.columns(), em.ev.classes);
-    em.ev.r.fill(0.0);
-    for start in 0..em.ev.starts {
-        for (u, o) in order.iter_mut().enumerate() {
-            *o = u;
-        }
-        order.shuffle(&mut stream(seed, first + start));
-        for (j, u) in order.iter().enumerate() {
-            em.ev.r[u * c + start * classes + j % classes] = 1.0;
-        }
-    }
-    atoms[..c * wh.columns].fill(0.0);
-    em.ev.normalizers(data, &atoms[..c * wh.columns], true, ctx)?;
-    em.ev.choices(data, None, ctx)?;
-    em.ev.means(data, ctx);
-    em.update_weights(data, weights);
-    em.update_atoms(data, wh, ridge, form, atoms, ctx)
+fn square_distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The reading order of the sections.
-const SECTIONS: [&str; 5] = ["status", "data", "evaluate", "em", "fit"];
+const SECTIONS: [&str; 6] = ["status", "data", "evaluate", "em", "fit", "infer"];
 
 /// The module documentation of a file: its title and the paragraph below.
 fn banner(source: &str) -> (String, Vec<String>) {

@@ -94,19 +94,24 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
-    pub fn unit_responsibilities(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
-        for (k, r) in out.iter_mut().enumerate() {
+    /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
+    pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
+        for (k, j) in out.iter_mut().enumerate() {
             let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *r = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
+            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
         }
+    }
+
+    /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
+    pub fn unit_responsibilities(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
+        self.unit_log_joint(data, weights, u, out);
         normalize(out)
     }
 
     /// Runs `body(u, w, r, y)` over the units of positive weight: responsibilities r (K) and scores
     /// `y_uk = Σ_i c_ui (x_i − μ_s(i)k)` (K × L) of one start, after `normalizers`; `means` from [`Self::set_means`].
-    fn for_each_unit(
+    pub fn for_each_unit(
         &self,
         data: &Data<'_>,
         weights: &[f64],

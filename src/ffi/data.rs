@@ -206,6 +206,10 @@ impl Memory {
         self.description.columns
     }
 
+    pub fn rows(&self) -> usize {
+        self.description.rows
+    }
+
     pub fn shape(&self) -> Result<Shape> {
         self.description.shape()
     }

@@ -5,7 +5,7 @@
 
 use super::call::{Call, Fault, Input, Output, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
-use super::evaluate::{atoms_length, check_ridge, context, query, smx_isa};
+use super::evaluate::{atoms_length, check_ridge, context, query, reserved, smx_isa, smx_run_options};
 use super::status::*;
 use crate::em::{MStep, em_step, em_step_workspace};
 use crate::error::{Error, ErrorKind};
@@ -170,16 +170,16 @@ pub unsafe extern "C" fn smx_whiten_workspace(data: *const smx_data) -> usize {
 /// Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
 ///
 /// @param data the data
-/// @param isa instruction set, SMX_ISA_AUTO as a rule
 /// @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
+/// @param options may be NULL
 /// @param workspace smx_whiten_workspace bytes, of any alignment; free to use again afterwards
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_whiten(
     data: *const smx_data,
-    isa: smx_isa,
     whitening: *mut smx_whitening,
+    options: *const smx_run_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -189,8 +189,10 @@ pub unsafe extern "C" fn smx_whiten(
         enter(error, |call| {
             let memory = Memory::new(call, data)?;
             let l = memory.columns();
-            let ctx = context(isa, 1)?;
             let mut result = call.result("whitening", whitening)?;
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
             let square = l.checked_mul(l).ok_or_else(|| Fault::new(SMX_OVERFLOW, "covariance"))?;
             let covariance = call.output("covariance", result.covariance, square)?;
             let to_atoms = call.output("to_atoms", result.to_atoms, square)?;

@@ -4,9 +4,10 @@
 //! feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
 //! proportional to exp(offset_i + x_i . atom_k). The log-likelihood is that of all units, without multinomial coefficients.
 
-use super::call::{Call, Fault, Result, Struct, enter, guard};
+use super::call::{Call, Fault, Input, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::status::*;
+use crate::error::{Error, ErrorKind};
 use crate::evaluate::{EvaluateOutput, Penalty, evaluate, evaluate_workspace};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
@@ -26,7 +27,27 @@ pub const SMX_ISA_AVX512: smx_isa = 3;
 /// AArch64.
 pub const SMX_ISA_NEON: smx_isa = 4;
 
-/// Options of smx_evaluate. NULL in place of them: the defaults.
+/// Options of functions that have no others. NULL in place of them: the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct smx_run_options {
+    /// sizeof(smx_run_options), set by smx_run_options_init.
+    pub struct_size: usize,
+    /// Threads, at least 1 (default); more than one only in libraries built with the feature "rayon".
+    pub threads: usize,
+    /// Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not.
+    pub isa: smx_isa,
+    /// Zero.
+    pub reserved: i32,
+}
+
+impl Struct for smx_run_options {
+    fn blank() -> Self {
+        smx_run_options { struct_size: size_of::<Self>(), threads: 1, isa: SMX_ISA_AUTO, reserved: 0 }
+    }
+}
+
+/// Options of smx_evaluate and smx_information. NULL in place of them: the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct smx_evaluate_options {
@@ -97,19 +118,15 @@ pub(super) fn context(isa: smx_isa, threads: usize) -> Result<Context> {
     if threads == 0 {
         return Err(Fault::new(SMX_INVALID_OPTION, "threads"));
     }
-    let set = match isa {
-        SMX_ISA_AUTO => Some(Isa::detect()),
-        SMX_ISA_SCALAR => Some(Isa::Scalar),
-        #[cfg(target_arch = "x86_64")]
-        SMX_ISA_AVX2 => pulp::x86::V3::try_new().map(|_| Isa::Avx2),
-        #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-        SMX_ISA_AVX512 => pulp::x86::V4::try_new().map(|_| Isa::Avx512),
-        #[cfg(target_arch = "aarch64")]
-        SMX_ISA_NEON => Some(Isa::Neon),
-        SMX_ISA_SCALAR..=SMX_ISA_NEON => None,
+    let name = match isa {
+        SMX_ISA_AUTO => return Ok(Context { isa: Isa::detect(), threads }),
+        SMX_ISA_SCALAR => "scalar",
+        SMX_ISA_AVX2 => "avx2",
+        SMX_ISA_AVX512 => "avx512",
+        SMX_ISA_NEON => "neon",
         _ => return Err(Fault::new(SMX_INVALID_OPTION, "isa")),
     };
-    match set {
+    match Isa::available().find(|set| set.name() == name) {
         Some(isa) => Ok(Context { isa, threads }),
         None => Err(Fault::new(SMX_UNSUPPORTED, "isa")),
     }
@@ -140,8 +157,8 @@ pub(super) fn atoms_length(classes: usize, columns: usize) -> Result<usize> {
 
 /// A mixture that is read.
 pub(super) struct MixtureInput {
-    weights: super::call::Input<f64>,
-    atoms: super::call::Input<f64>,
+    weights: Input<f64>,
+    atoms: Input<f64>,
     columns: usize,
 }
 
@@ -152,7 +169,7 @@ impl MixtureInput {
     }
 
     /// # Safety
-    /// As for [`super::call::Input::get`].
+    /// As for [`Input::get`].
     pub unsafe fn get<'a>(&self) -> Result<MixtureRef<'a>> {
         // SAFETY: by the caller's promise.
         unsafe { Ok(MixtureRef::new(self.weights.get(), self.atoms.get(), self.columns)?) }
@@ -172,6 +189,37 @@ pub(super) fn query(body: impl FnOnce() -> Result<crate::workspace::WorkspaceSiz
         Ok(())
     });
     size
+}
+
+/// The covariance of a penalty, registered where there is one.
+pub(super) fn penalty_input(call: &mut Call, o: &smx_evaluate_options, columns: usize) -> Result<Option<Input<f64>>> {
+    check_ridge(o.ridge)?;
+    let square = columns.checked_mul(columns).ok_or_else(|| Fault::new(SMX_OVERFLOW, "covariance"))?;
+    match o.ridge > 0.0 {
+        true => call.input("covariance", o.covariance, square).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// The penalty, its covariance checked.
+///
+/// # Safety
+/// As for [`Input::get`].
+pub(super) unsafe fn penalty<'a>(o: &smx_evaluate_options, covariance: Option<Input<f64>>, columns: usize) -> Result<Option<Penalty<'a>>> {
+    let Some(covariance) = covariance else { return Ok(None) };
+    // SAFETY: by the caller's promise.
+    let covariance = unsafe { covariance.get() };
+    match covariance.iter().position(|c| !c.is_finite()) {
+        Some(i) => Err(Error::new(ErrorKind::NotFinite, "covariance").at(i / columns).column(i % columns).into()),
+        None => Ok(Some(Penalty { ridge: o.ridge, covariance })),
+    }
+}
+
+/// Fills options with the defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_run_options_init(options: *mut smx_run_options, struct_size: usize) -> smx_status {
+    // SAFETY: the caller vouches for `struct_size` bytes at `options`.
+    guard(|| unsafe { Struct::init(options, struct_size, "options") })
 }
 
 /// Fills options with the defaults.
@@ -230,17 +278,11 @@ pub unsafe extern "C" fn smx_evaluate(
             let mixture = MixtureInput::new(call, classes, l, weights, atoms)?;
             let o = call.options("options", options)?;
             reserved(o.reserved)?;
-            check_ridge(o.ridge)?;
             let ctx = context(o.isa, o.threads)?;
-            let overflow = |name| Fault::new(SMX_OVERFLOW, name);
-            let square = l.checked_mul(l).ok_or_else(|| overflow("covariance"))?;
-            let covariance = match o.ridge > 0.0 {
-                true => Some(call.input("covariance", o.covariance, square)?),
-                false => None,
-            };
+            let covariance = penalty_input(call, &o, l)?;
             let mut result = call.result("out", out)?;
             let u = memory.shape()?.units;
-            let uk = u.checked_mul(classes).ok_or_else(|| overflow("responsibilities"))?;
+            let uk = u.checked_mul(classes).ok_or_else(|| Fault::new(SMX_OVERFLOW, "responsibilities"))?;
             let unit = call.optional_output("unit_log_likelihoods", result.unit_log_likelihoods, u)?;
             let r = call.optional_output("responsibilities", result.responsibilities, uk)?;
             let gw = call.optional_output("weight_gradient", result.weight_gradient, classes)?;
@@ -249,10 +291,7 @@ pub unsafe extern "C" fn smx_evaluate(
             call.disjoint()?;
             let data = memory.data()?;
             let mixture = mixture.get()?;
-            let penalty = covariance.map(|c| Penalty { ridge: o.ridge, covariance: c.get() });
-            if let Some(i) = penalty.and_then(|p| p.covariance.iter().position(|c| !c.is_finite())) {
-                return Err(crate::error::Error::new(crate::error::ErrorKind::NotFinite, "covariance").at(i / l).column(i % l).into());
-            }
+            let penalty = penalty(&o, covariance, l)?;
             let outputs = EvaluateOutput {
                 unit_log_likelihoods: unit.map(|x| x.get()),
                 responsibilities: r.map(|x| x.get()),

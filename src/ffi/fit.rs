@@ -53,6 +53,10 @@ pub const SMX_START_ZERO: smx_start_kind = 2;
 pub const SMX_START_RANDOM: smx_start_kind = 3;
 /// A random partition of the units.
 pub const SMX_START_PARTITION: smx_start_kind = 4;
+/// A clustering of the units by their estimates, or of the alternatives that were chosen.
+pub const SMX_START_CLUSTER: smx_start_kind = 5;
+/// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
+pub const SMX_START_RELOCATE: smx_start_kind = 6;
 
 /// Where a fit stands. Lives only while the progress function runs.
 #[repr(C)]
@@ -232,6 +236,8 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
         StartKind::Zero => SMX_START_ZERO,
         StartKind::Random => SMX_START_RANDOM,
         StartKind::Partition => SMX_START_PARTITION,
+        StartKind::Cluster => SMX_START_CLUSTER,
+        StartKind::Relocate => SMX_START_RELOCATE,
     }
 }
 

@@ -10,10 +10,12 @@ mod data;
 mod em;
 mod evaluate;
 mod fit;
+mod infer;
 mod status;
 
 pub use data::*;
 pub use em::*;
 pub use evaluate::*;
 pub use fit::*;
+pub use infer::*;
 pub use status::*;

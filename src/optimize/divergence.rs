@@ -11,8 +11,8 @@ use crate::evaluate::Evaluation;
 use crate::linalg::{self, axpy, dot};
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// Share of the variance of whitened features below which they do not vary any more.
-const EPSILON: f64 = 1e-6;
+/// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not known.
+const EPSILON: [f64; 4] = [1e-4, 1e-6, 1e-8, 1e-10];
 
 /// Workspace of [`diverging`] for K classes.
 pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool) -> WorkspaceSize {
@@ -70,23 +70,24 @@ pub(crate) fn diverging(
         let mut goes_on = |o: &mut Objective<'_, '_, '_>, d: &[f64]| {
             trial.copy_from_slice(v);
             axpy(1.0, d, &mut trial[range.clone()]);
-            o.evaluate(trial, gradient).is_some_and(|y| y >= f - 1e-13 * f.abs())
+            o.evaluate(trial, gradient).is_some_and(|y| y >= f - 1e-12 * f.abs())
         };
         out[j] = goes_on(o, &v[range.clone()]);
         if !out[j] && curvature {
             let mut ws = ws.scope();
             let (factor, d, scratch) = (ws.f64s(r * r)?, ws.f64s(r)?, ws.f64s(l)?);
-            let t = choices[j].max(f64::MIN_POSITIVE);
-            o.wh.whiten_curvature(&directions[j * l * l..(j + 1) * l * l], factor, r, scratch);
-            factor.iter_mut().for_each(|x| *x /= EPSILON * t);
-            for a in 0..r {
-                factor[a * r + a] += 1.0;
-            }
-            d.copy_from_slice(&v[range.clone()]);
-            if linalg::cholesky(factor, r, ws)? {
-                linalg::solve_cholesky(factor, r, d);
-                let beta = &v[range.clone()];
-                out[j] = dot(d, d) > 1e-4 * dot(beta, beta) && goes_on(o, d);
+            let beta = &v[range.clone()];
+            for epsilon in EPSILON {
+                o.wh.whiten_curvature(&directions[j * l * l..(j + 1) * l * l], factor, r, scratch);
+                factor.iter_mut().for_each(|x| *x /= epsilon * choices[j]);
+                for a in 0..r {
+                    factor[a * r + a] += 1.0;
+                }
+                d.copy_from_slice(beta);
+                if linalg::cholesky(factor, r, ws.scope())? {
+                    linalg::solve_cholesky(factor, r, d);
+                    out[j] |= dot(d, d) > 1e-4 * dot(beta, beta) && goes_on(o, d);
+                }
             }
         }
     }

@@ -1,42 +1,505 @@
 //! The tall-skinny products of a block of rows: logits `S = b + X Θ`, sums `G += X^T W`, second moments `H += X^T diag(w) X`.
+//!
+//! Arithmetic is f64 for f32 features too. Each product is cut into tiles whose sums stay in registers; the order of the
+//! additions depends on the shape and the instruction set alone.
 
+use super::isa::Kernel;
+use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
 /// `out[c * ld + i] = offset[i] + Σ_l x_il θ[c * L + l]` for every row i of the block and every column c of Θ.
-pub fn logits<T: Scalar>(_isa: Isa, x: Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-    for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
-        for i in 0..x.rows {
-            let mut s = 0.0;
-            for (a, b) in x.row(i).iter().zip(atom) {
-                s += a.to_f64() * b;
-            }
-            out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
-        }
-    }
+///
+/// Cost: `rows · L · C` multiply-adds, one read of the block. An offset may be −inf.
+///
+/// # Panics
+/// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `theta` is whole columns, `offset` has a number for every row
+/// and `out` has `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
+pub fn logits<T: Scalar>(isa: Isa, x: Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+    check(&x, theta.len(), out.len(), ld);
+    assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
+    isa.run(Logits { x, theta, offset, out, ld });
 }
 
 /// `g[c * L + l] += Σ_i w[c * ld + i] x_il` for every column c of W and every feature l.
-pub fn weighted_sum<T: Scalar>(_isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
-    for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
-        for i in 0..x.rows {
-            let wi = w[c * ld + i];
-            for (s, a) in sum.iter_mut().zip(x.row(i)) {
-                *s += wi * a.to_f64();
+///
+/// Cost: `rows · L · C` multiply-adds.
+///
+/// # Panics
+/// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `g` is whole columns and `w` has `(C − 1) · ld + rows` numbers
+/// with `ld ≥ rows`.
+pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
+    check(&x, g.len(), w.len(), ld);
+    isa.run(WeightedSum { x, w, ld, g });
+}
+
+/// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major. The rest of `h` is left alone.
+///
+/// Cost: about `½ rows · L²` multiply-adds.
+///
+/// # Panics
+/// Unless the rows lie inside `x.values`, `w` has a number for every row, and `h` has `L²` numbers.
+pub fn gram<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64]) {
+    assert!(x.fits(), "the rows must lie inside the values");
+    assert!(w.len() >= x.rows, "a weight for every row");
+    assert!(x.columns.checked_mul(x.columns).is_some_and(|n| n <= h.len()), "h is L by L");
+    isa.run(Gram { x, w, h });
+}
+
+/// Panics unless `small` numbers make whole columns of `x.columns`, and one of `x.rows` for each fits in `large`, `ld` apart.
+#[inline]
+fn check<T>(x: &Rows<'_, T>, small: usize, large: usize, ld: usize) {
+    assert!(x.fits(), "the rows must lie inside the values");
+    assert!(x.columns > 0 && small % x.columns == 0, "whole columns");
+    let last = (small / x.columns).saturating_sub(1);
+    assert!(ld >= x.rows && last.checked_mul(ld).and_then(|s| s.checked_add(x.rows)).is_some_and(|n| small == 0 || n <= large), "room");
+}
+
+/// Evaluates `$body` with the constant `$name` equal to `$n`, which must be one of the numbers listed.
+macro_rules! with_constant {
+    ($name:ident = $n:expr, one of $($number:literal)*; $body:expr) => {
+        match $n {
+            $($number => {
+                const $name: usize = $number;
+                $body
+            })*
+            _ => unreachable!(),
+        }
+    };
+}
+
+/// Cuts `n` into the fewest parts of at most `most`, and returns the size of the first: the parts are as equal as can be.
+#[inline(always)]
+fn part(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most))
+}
+
+struct Logits<'a, T> {
+    x: Rows<'a, T>,
+    theta: &'a [f64],
+    offset: Option<&'a [f64]>,
+    out: &'a mut [f64],
+    ld: usize,
+}
+
+impl<T: Scalar> Kernel for Logits<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, theta, offset, out, ld } = self;
+        for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
+            for i in 0..x.rows {
+                let mut s = 0.0;
+                for (a, b) in x.row(i).iter().zip(atom) {
+                    s += a.to_f64() * b;
+                }
+                out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let columns = self.theta.len() / self.x.columns;
+        if self.x.rows == 0 {
+            return;
+        }
+        // Along the features each tile ends in sums over lanes, across the rows each begins with a transposition: the
+        // first is for many features, the second for few or for many columns.
+        let along = self.x.columns >= 4 * <S as Lanes<f64>>::N && columns <= 8;
+        let most = if !along {
+            8
+        } else if S::REGISTERS >= 32 {
+            5
+        } else {
+            2
+        };
+        let mut c = 0;
+        while c < columns {
+            let count = part(columns - c, most);
+            // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices, and
+            // c + count ≤ columns.
+            unsafe {
+                let theta = self.theta.as_ptr().add(c * self.x.columns);
+                let out = self.out.as_mut_ptr().add(c * self.ld);
+                if along {
+                    with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                } else {
+                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                }
+            }
+            c += count;
+        }
+    }
+}
+
+/// C columns of logits, vectors along the features: four rows at a time, sums over lanes at the end.
+///
+/// # Safety
+/// `x.rows ≥ 1`; the rows lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of
+/// `x.rows` numbers, `ld` apart.
+#[inline(always)]
+unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+) {
+    const R: usize = 4;
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let whole = l - l % n;
+    let first = simd.first(l % n);
+    let zero: F64<S> = simd.splat(0.0);
+    let mut i = 0;
+    while i < x.rows {
+        let count = R.min(x.rows - i);
+        let mut sums = [[zero; C]; R];
+        // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
+        // `whole` are whole vectors, and from there on `first` chooses those below L. Row i + r is stored for r < count only.
+        unsafe {
+            let rows: [*const T; R] = core::array::from_fn(|r| x.values.as_ptr().add((i + r.min(count - 1)) * x.stride));
+            let mut k = 0;
+            while k < whole {
+                let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_as_f64(rows[r].add(k));
+                    for c in 0..C {
+                        sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                    }
+                }
+                k += n;
+            }
+            if k < l {
+                let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_first_as_f64(first, rows[r].add(k));
+                    for c in 0..C {
+                        sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                    }
+                }
+            }
+            let b: [f64; R] = core::array::from_fn(|r| offset.map_or(0.0, |b| *b.get_unchecked(i + r.min(count - 1))));
+            for c in 0..C {
+                let mut s = simd.sum_each(core::array::from_fn(|r| sums[r][c]));
+                for r in 0..R {
+                    s[r] += b[r];
+                }
+                let to = out.add(c * ld + i);
+                if count == R {
+                    to.cast::<[f64; R]>().write_unaligned(s);
+                } else {
+                    core::ptr::copy_nonoverlapping(s.as_ptr(), to, count);
+                }
+            }
+        }
+        i += R;
+    }
+}
+
+/// C columns of logits, vectors across the rows: squares of N rows by N features are transposed in registers.
+///
+/// # Safety
+/// As for [`logits_along`].
+#[inline(always)]
+unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+) {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let whole = l - l % n;
+    let first = simd.first(l % n);
+    let mut i = 0;
+    while i < x.rows {
+        let count = n.min(x.rows - i);
+        let some = simd.first(count);
+        // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
+        // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
+        unsafe {
+            let row = |r: usize| x.values.as_ptr().add((i + r.min(count - 1)) * x.stride);
+            let mut sums = [offset.map_or(simd.splat(0.0), |b| simd.load_first(some, b.as_ptr().add(i))); C];
+            let mut k = 0;
+            while k < whole {
+                let square = simd.transpose(
+                    #[inline(always)]
+                    |r| simd.load_as_f64(row(r).add(k)),
+                );
+                for (j, &v) in square.as_ref().iter().enumerate() {
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
+                    }
+                }
+                k += n;
+            }
+            if k < l {
+                let square = simd.transpose(
+                    #[inline(always)]
+                    |r| simd.load_first_as_f64(first, row(r).add(k)),
+                );
+                for (j, &v) in square.as_ref().iter().enumerate() {
+                    if k + j >= l {
+                        break;
+                    }
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
+                    }
+                }
+            }
+            for c in 0..C {
+                let to = out.add(c * ld + i);
+                if count == n {
+                    simd.store(to, sums[c]);
+                } else {
+                    simd.store_first(some, to, sums[c]);
+                }
+            }
+        }
+        i += n;
+    }
+}
+
+struct WeightedSum<'a, T> {
+    x: Rows<'a, T>,
+    w: &'a [f64],
+    ld: usize,
+    g: &'a mut [f64],
+}
+
+impl<T: Scalar> Kernel for WeightedSum<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, w, ld, g } = self;
+        for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
+            for i in 0..x.rows {
+                let wi = w[c * ld + i];
+                for (s, a) in sum.iter_mut().zip(x.row(i)) {
+                    *s += wi * a.to_f64();
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
+        let columns = self.g.len() / l;
+        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
+        let (most_vectors, most_columns) = if S::REGISTERS >= 32 { (4, 6) } else { (2, 4) };
+        let mut k = 0;
+        while k < l {
+            let vectors = part((l - k).div_ceil(n), most_vectors);
+            let mut c = 0;
+            while c < columns {
+                let count = part(columns - c, most_columns);
+                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
+                // tile's vectors begins below L, and c + count ≤ columns.
+                unsafe {
+                    let w = self.w.as_ptr().add(c * self.ld);
+                    let g = self.g.as_mut_ptr().add(c * l);
+                    with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &self.x, k, w, self.ld, g));
+                }
+                c += count;
+            }
+            k += vectors * n;
+        }
+    }
+}
+
+/// Chooses the tile of `vectors` vectors by C columns, and how many rows have sums of their own, so that enough
+/// independent additions are under way.
+///
+/// # Safety
+/// As for [`sum_tile`].
+#[inline(always)]
+unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
+    simd: S,
+    vectors: usize,
+    x: &Rows<'_, T>,
+    k: usize,
+    w: *const f64,
+    ld: usize,
+    g: *mut f64,
+) {
+    // SAFETY: by the contract.
+    unsafe {
+        match vectors {
+            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g),
+            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g),
+            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g),
+            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g),
+            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g),
+            3 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g),
+            4 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g),
+            _ => unreachable!(),
+        }
+    }
+}
+
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
+///
+/// # Safety
+/// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
+/// columns of L.
+#[inline(always)]
+unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    k: usize,
+    w: *const f64,
+    ld: usize,
+    g: *mut f64,
+) {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let first = simd.first(l - k - (V - 1) * n);
+    let zero: F64<S> = simd.splat(0.0);
+    let mut sums = [[[zero; C]; V]; U];
+    // SAFETY: rows i + u < x.rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
+    unsafe {
+        let mut i = 0;
+        while i < x.rows {
+            for u in 0..U {
+                if i + u < x.rows {
+                    let row = x.values.as_ptr().add((i + u) * x.stride + k);
+                    let mut features = [zero; V];
+                    for v in 0..V {
+                        let from = row.add(v * n);
+                        features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
+                    }
+                    for c in 0..C {
+                        let weight = simd.splat(*w.add(c * ld + i + u));
+                        for v in 0..V {
+                            sums[u][v][c] = simd.mul_add(weight, features[v], sums[u][v][c]);
+                        }
+                    }
+                }
+            }
+            i += U;
+        }
+        for c in 0..C {
+            for v in 0..V {
+                let mut sum = sums[0][v][c];
+                for u in 1..U {
+                    sum = simd.add(sum, sums[u][v][c]);
+                }
+                let to = g.add(c * l + k + v * n);
+                if v + 1 < V {
+                    simd.store(to, simd.add(simd.load(to), sum));
+                } else {
+                    simd.store_first(first, to, simd.add(simd.load_first(first, to), sum));
+                }
             }
         }
     }
 }
 
-/// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major.
-pub fn gram<T: Scalar>(_isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64]) {
-    let l = x.columns;
-    for (i, &wi) in w.iter().enumerate().take(x.rows) {
-        let row = x.row(i);
-        for a in 0..l {
-            let wa = wi * row[a].to_f64();
-            for b in 0..=a {
-                h[a * l + b] += wa * row[b].to_f64();
+struct Gram<'a, T> {
+    x: Rows<'a, T>,
+    w: &'a [f64],
+    h: &'a mut [f64],
+}
+
+impl<T: Scalar> Kernel for Gram<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, w, h } = self;
+        let l = x.columns;
+        for (i, &wi) in w.iter().enumerate().take(x.rows) {
+            let row = x.row(i);
+            for a in 0..l {
+                let wa = wi * row[a].to_f64();
+                for b in 0..=a {
+                    h[a * l + b] += wa * row[b].to_f64();
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
+        let (height, most) = if S::REGISTERS >= 32 { (8, 3) } else { (4, 2) };
+        let mut a = 0;
+        while a < l {
+            let count = if l - a >= height || l - a > 4 {
+                height
+            } else if l - a > 2 {
+                4
+            } else {
+                2
+            };
+            let end = (a + count).min(l);
+            let mut b = 0;
+            while b < end {
+                let vectors = part((end - b).div_ceil(n), most);
+                // SAFETY: the entry checks put rows, weights and H inside their slices; a < L and b + (vectors − 1) N < L.
+                unsafe {
+                    let (w, h) = (self.w.as_ptr(), self.h.as_mut_ptr());
+                    match count {
+                        8 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 8, V>(simd, &self.x, w, a, b, h)),
+                        4 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 4, V>(simd, &self.x, w, a, b, h)),
+                        _ => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 2, V>(simd, &self.x, w, a, b, h)),
+                    }
+                }
+                b += vectors * n;
+            }
+            a += count;
+        }
+    }
+}
+
+/// Rows a to a + A of H, as far as there are any, in V vectors of columns from b on; only the part with column ≤ row is
+/// written.
+///
+/// # Safety
+/// The rows lie inside `x.values`; `w` has a number for each; a < L; `b + (V − 1) N < L`; `h` has L² numbers.
+#[inline(always)]
+unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    w: *const f64,
+    a: usize,
+    b: usize,
+    h: *mut f64,
+) {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let first = simd.first(l - b - (V - 1) * n);
+    let zero: F64<S> = simd.splat(0.0);
+    let mut sums = [[zero; A]; V];
+    // SAFETY: past the last feature it is taken again, so that every number read is a feature; all vectors but the last are
+    // whole, and `first` chooses the features below L of that one. In row `a + r` of H, `a + r < L`, columns at most
+    // `a + r` are touched.
+    unsafe {
+        for i in 0..x.rows {
+            let row = x.values.as_ptr().add(i * x.stride);
+            let weight = simd.splat(*w.add(i));
+            let mut features = [zero; V];
+            for v in 0..V {
+                let from = row.add(b + v * n);
+                let feature = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
+                features[v] = simd.mul(weight, feature);
+            }
+            for r in 0..A {
+                let other = simd.splat((*row.add((a + r).min(l - 1))).to_f64());
+                for v in 0..V {
+                    sums[v][r] = simd.mul_add(features[v], other, sums[v][r]);
+                }
+            }
+        }
+        for r in 0..A.min(l - a) {
+            for v in 0..V {
+                let column = b + v * n;
+                if column <= a + r {
+                    let some = simd.first(a + r + 1 - column);
+                    let to = h.add((a + r) * l + column);
+                    simd.store_first(some, to, simd.add(simd.load_first(some, to), sums[v][r]));
+                }
             }
         }
     }

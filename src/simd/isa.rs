@@ -1,0 +1,114 @@
+//! The instruction set a call runs on, and the dispatch of a kernel to it.
+
+use super::vector::Simd;
+
+/// The instruction set a call runs on. Results are the same bits for the same set, whatever else differs.
+///
+/// A variant that needs instructions beyond the target's baseline carries a [`Proof`] that this machine has them. Only
+/// [`Isa::detect`] and [`Isa::available`] make one, so that no safe code can ask for an instruction set that is not there,
+/// and no call has to check again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust and libm.
+    Scalar,
+    /// x86-64 with AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Proof<pulp::x86::V3>),
+    /// x86-64 with AVX-512 F, BW, CD, DQ and VL.
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    Avx512(Proof<pulp::x86::V4>),
+    /// AArch64.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Proof<pulp::aarch64::Neon>),
+}
+
+/// Proof that this machine has an instruction set. It has no size.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<S>(S);
+
+impl<S> PartialEq for Proof<S> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<S> Eq for Proof<S> {}
+
+impl<S> core::hash::Hash for Proof<S> {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
+impl Isa {
+    /// The best instruction set of this machine. Without `std` this asks the processor alone, and does not
+    /// know whether the operating system saves the registers.
+    pub fn detect() -> Self {
+        Self::available().last().unwrap_or(Isa::Scalar)
+    }
+
+    /// Every instruction set of this machine, from [`Isa::Scalar`] to the widest. See [`Isa::detect`] on `no_std`.
+    pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let others = [
+            pulp::x86::V3::try_new().map(|v3| Isa::Avx2(Proof(v3))),
+            #[cfg(feature = "avx512")]
+            pulp::x86::V4::try_new().map(|v4| Isa::Avx512(Proof(v4))),
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let others = [pulp::aarch64::Neon::try_new().map(|neon| Isa::Neon(Proof(neon)))];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let others: [Option<Isa>; 0] = [];
+        core::iter::once(Isa::Scalar).chain(others.into_iter().flatten())
+    }
+
+    /// A short lower-case name: `scalar`, `avx2`, `avx512`, `neon`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
+        }
+    }
+
+    /// Runs `kernel` with the instructions of this set enabled.
+    #[inline]
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Isa::Scalar => kernel.plain(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(Proof(v3)) => v3.vectorize(On(v3, kernel)),
+            #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+            Isa::Avx512(Proof(v4)) => v4.vectorize(On(v4, kernel)),
+            // NEON belongs to the baseline of every AArch64 target Rust has with floating point.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(Proof(neon)) => kernel.vector(neon),
+        }
+    }
+}
+
+/// One kernel with its arguments.
+pub(super) trait Kernel: Sized {
+    /// What it returns.
+    type Output;
+    /// The plain twin.
+    fn plain(self) -> Self::Output;
+    /// The same over vectors. Everything it calls must be `#[inline(always)]`, or it would be compiled without the
+    /// instructions of `S`.
+    fn vector<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+struct On<S, K>(S, K);
+
+#[cfg(target_arch = "x86_64")]
+impl<S: Simd, K: Kernel> pulp::NullaryFnOnce for On<S, K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn call(self) -> K::Output {
+        self.1.vector(self.0)
+    }
+}
