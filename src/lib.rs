@@ -37,6 +37,8 @@ pub mod data;
 pub mod em;
 pub mod error;
 pub mod evaluate;
+#[cfg(feature = "capi")]
+pub mod ffi;
 pub mod fit;
 pub mod inference;
 mod linalg;
