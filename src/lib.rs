@@ -48,6 +48,8 @@ pub mod parallel;
 pub mod predict;
 mod race;
 pub mod scalar;
+#[cfg(feature = "alloc")]
+pub mod scan;
 pub mod simd;
 pub mod starts;
 pub mod whiten;
@@ -62,3 +64,5 @@ pub use fit::{FitOptions, Outcome, Starts};
 pub use mixture::Mixture;
 pub use mixture::MixtureRef;
 pub use parallel::Context;
+#[cfg(feature = "alloc")]
+pub use scan::Scan;
