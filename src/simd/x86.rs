@@ -548,9 +548,10 @@ impl Powers<f64> for V4 {
     #[inline(always)]
     fn parts(self, x: __m512d) -> (__m512d, __m512d) {
         let f = self.avx512f;
-        // The mantissa in [¾, 3/2), and the exponent that goes with it.
-        let m = f._mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
-        (f._mm512_sub_pd(f._mm512_getexp_pd(x), f._mm512_getexp_pd(m)), m)
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_pd(x), f._mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_pd_mask::<_CMP_GE_OQ>(m, f._mm512_set1_pd(core::f64::consts::SQRT_2));
+        (f._mm512_mask_add_pd(k, large, k, f._mm512_set1_pd(1.0)), f._mm512_mask_mul_pd(m, large, m, f._mm512_set1_pd(0.5)))
     }
 }
 
@@ -569,8 +570,10 @@ impl Powers<f32> for V4 {
     #[inline(always)]
     fn parts(self, x: __m512) -> (__m512, __m512) {
         let f = self.avx512f;
-        let m = f._mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
-        (f._mm512_sub_ps(f._mm512_getexp_ps(x), f._mm512_getexp_ps(m)), m)
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_ps(x), f._mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(m, f._mm512_set1_ps(core::f32::consts::SQRT_2));
+        (f._mm512_mask_add_ps(k, large, k, f._mm512_set1_ps(1.0)), f._mm512_mask_mul_ps(m, large, m, f._mm512_set1_ps(0.5)))
     }
 }
 
