@@ -136,6 +136,11 @@ impl<'a> Features<'a> {
     pub(crate) fn copy(&self, rows: Range<usize>, out: &mut [f64]) {
         fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, out: &mut [f64]) {
             for (row, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                if f.column_stride == 1 {
+                    let from = &v[i * f.row_stride..][..f.columns];
+                    row.iter_mut().zip(from).for_each(|(x, v)| *x = v.to_f64());
+                    continue;
+                }
                 for (l, x) in row.iter_mut().enumerate() {
                     *x = v[i * f.row_stride + l * f.column_stride].to_f64();
                 }
@@ -159,8 +164,15 @@ impl<'a> Features<'a> {
             for i in 0..f.rows {
                 // A sum of x·0 over a row is 0 exactly when every x is finite.
                 let mut sum = 0.0;
-                for l in 0..f.columns {
-                    sum += v[i * f.row_stride + l * f.column_stride].to_f64() * 0.0;
+                if f.column_stride == 1 {
+                    let row = &v[i * f.row_stride..][..f.columns];
+                    for four in row.chunks(64) {
+                        sum += four.iter().map(|x| x.to_f64() * 0.0).sum::<f64>();
+                    }
+                } else {
+                    for l in 0..f.columns {
+                        sum += v[i * f.row_stride + l * f.column_stride].to_f64() * 0.0;
+                    }
                 }
                 if sum != 0.0 {
                     let l = (0..f.columns).find(|&l| !f.get(i, l).is_finite());

@@ -130,7 +130,7 @@ impl<'w> Whitening<'w> {
         let of = |n: usize| WorkspaceSize::of::<f64>(n);
         let square = of(l.saturating_mul(l));
         let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
-        let scratch = square.and(square).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
+        let scratch = square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
         kept.and(scratch.or(within_covariance_workspace(shape)))
     }
 
@@ -148,8 +148,13 @@ impl<'w> Whitening<'w> {
         let (sd, tolerance) = (scratch.f64s(n)?, scratch.f64s(n)?);
         let order = scratch.fill(n, 0usize)?;
         // A feature is known to the rounding of its largest value: variance below that is noise.
+        let largest = scratch.f64s(n)?;
+        for i in 0..data.features().rows() {
+            data.features().copy(i..i + 1, tolerance);
+            largest.iter_mut().zip(&*tolerance).for_each(|(m, x)| *m = f64::max(*m, x.abs()));
+        }
         for j in 0..n {
-            let largest = (0..data.features().rows()).map(|i| data.features().get(i, j).abs()).fold(0.0, f64::max);
+            let largest = largest[j];
             let variance = covariance[j * n + j];
             let noise = data.features().epsilon() * largest;
             sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };

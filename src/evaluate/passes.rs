@@ -56,9 +56,12 @@ pub(crate) struct Evaluation<'w> {
     pub passes: u64,
 }
 
-/// Rows of a block: at most 256, fewer where a row is long, so that a block stays in cache.
+/// Rows of a block at most.
+const MOST_ROWS: usize = 256;
+
+/// Rows of a block: fewer where a row is long, so that a block stays in cache.
 pub(crate) fn block_rows(columns: usize) -> usize {
-    (16384 / columns.max(1)).clamp(32, 256) & !7
+    (16384 / columns.max(1)).clamp(32, MOST_ROWS) & !7
 }
 
 /// Numbers between columns of a class-major matrix of `n` rows: off the powers of two, which share cache sets.
@@ -85,7 +88,7 @@ struct Piece<'a> {
     columns: &'a mut [f64],
     rows: &'a mut [f64],
     log_likelihood: &'a mut [f64],
-    observed: &'a mut [f64],
+    weight: &'a mut [f64],
 }
 
 fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
@@ -96,8 +99,8 @@ fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
     let (value, rest) = rest.split_at_mut(2 * c);
     let (columns, rest) = rest.split_at_mut(c * block);
     let (rows, rest) = rest.split_at_mut(l * block);
-    let (log_likelihood, observed) = rest.split_at_mut(block);
-    Piece { sum, a, b, value, columns, rows, log_likelihood, observed }
+    let (log_likelihood, weight) = rest.split_at_mut(block);
+    Piece { sum, a, b, value, columns, rows, log_likelihood, weight }
 }
 
 impl<'w> Evaluation<'w> {
@@ -296,7 +299,8 @@ impl<'w> Evaluation<'w> {
         let omega = SharedColumns::new(self.omega, self.ld);
         let (s, log_z, ld) = (&*self.s, &*self.log_z, self.ld);
         for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
-            let Piece { sum, a: class_weight, value, columns, rows, log_likelihood, observed, .. } = carve(piece, &shape, c);
+            let Piece { sum, a: class_weight, value, columns, rows, log_likelihood, weight, .. } = carve(piece, &shape, c);
+            let mut observed = [0usize; MOST_ROWS];
             sum.fill(0.0);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -305,7 +309,7 @@ impl<'w> Evaluation<'w> {
                 false => rows_of(data, task_sets(data, task, n)),
             };
             for range in blocks(all, block) {
-                // The observed rows of the block, side by side.
+                // The observed rows. A block of which half is observed goes through whole, with weights of zero.
                 let mut found = 0;
                 for i in range.clone() {
                     let chosen = match shape.units_are_rows {
@@ -314,66 +318,63 @@ impl<'w> Evaluation<'w> {
                         false => (0..c).any(|k| unsafe { omega.get(k, i) } != 0.0),
                     };
                     if chosen {
-                        observed[found] = i as f64;
+                        observed[found] = i;
                         found += 1;
-                    } else if shape.units_are_rows && !one_set {
-                        for k in 0..c {
-                            // SAFETY: as above.
-                            unsafe { omega.set(k, i, 0.0) };
-                        }
                     }
                 }
-                if found == 0 {
+                if found == 0 && (one_set || !shape.units_are_rows) {
                     continue;
                 }
-                let chosen = &observed[..found];
-                let x = match found == range.len() {
+                let whole = 2 * found >= range.len() || shape.units_are_rows && !one_set;
+                let n = if whole { range.len() } else { found };
+                let row = |j: usize| if whole { range.start + j } else { observed[j] };
+                let x = match whole {
                     true => data.features().block(range.clone(), rows),
                     false => {
-                        let rows = &mut rows[..found * l];
-                        data.features().gather(chosen.iter().map(|i| *i as usize), rows);
-                        Block::F64(crate::simd::Rows { values: rows, rows: found, columns: l, stride: l })
+                        let rows = &mut rows[..n * l];
+                        data.features().gather(observed[..n].iter().copied(), rows);
+                        Block::F64(crate::simd::Rows { values: rows, rows: n, columns: l, stride: l })
                     }
                 };
-                if shape.units_are_rows {
-                    for k in 0..c {
-                        let shift = libm::log(weights[k]) - if one_set { log_z[k] } else { 0.0 };
-                        let s = &s[k * ld..(k + 1) * ld];
-                        let column = &mut columns[k * block..][..found];
-                        match found == range.len() {
-                            true => column.iter_mut().zip(&s[range.clone()]).for_each(|(j, s)| *j = s + shift),
-                            false => column.iter_mut().zip(chosen).for_each(|(j, i)| *j = s[*i as usize] + shift),
-                        }
-                    }
-                    for (start, value) in value.iter_mut().enumerate().take(c / kk) {
-                        let columns = &mut columns[start * kk * block..];
-                        responsibilities(ctx.isa, columns, block, found, kk, log_likelihood);
-                        for (j, i) in chosen.iter().enumerate() {
-                            let w = data.unit_weight(*i as usize);
-                            *value += w * log_likelihood[j];
-                            log_likelihood[j] = w;
-                        }
-                        for k in 0..kk {
-                            let column = &mut columns[k * block..][..found];
-                            let mut total = 0.0;
-                            for (r, w) in column.iter_mut().zip(&*log_likelihood) {
-                                *r *= w;
-                                total += *r;
-                            }
-                            class_weight[start * kk + k] += total;
-                            if !one_set {
-                                for (r, i) in column.iter().zip(chosen) {
-                                    // SAFETY: as above.
-                                    unsafe { omega.set(start * kk + k, *i as usize, *r) };
-                                }
-                            }
-                        }
-                    }
-                } else {
-                    for k in 0..c {
-                        for (w, i) in columns[k * block..].iter_mut().zip(chosen) {
+                if !shape.units_are_rows {
+                    for (k, column) in columns.chunks_exact_mut(block).enumerate() {
+                        for (j, w) in column[..n].iter_mut().enumerate() {
                             // SAFETY: as above.
-                            *w = unsafe { omega.get(k, *i as usize) };
+                            *w = unsafe { omega.get(k, row(j)) };
+                        }
+                    }
+                    x.weighted_sum(ctx.isa, columns, block, sum);
+                    continue;
+                }
+                for (k, column) in columns.chunks_exact_mut(block).enumerate() {
+                    let shift = libm::log(weights[k]) - if one_set { log_z[k] } else { 0.0 };
+                    let s = &s[k * ld..(k + 1) * ld];
+                    match whole {
+                        true => column.iter_mut().zip(&s[range.clone()]).for_each(|(j, s)| *j = s + shift),
+                        false => column.iter_mut().zip(&observed[..n]).for_each(|(j, i)| *j = s[*i] + shift),
+                    }
+                }
+                for (j, w) in weight[..n].iter_mut().enumerate() {
+                    *w = data.unit_weight(row(j));
+                }
+                for (start, columns) in columns.chunks_exact_mut(kk * block).enumerate() {
+                    responsibilities(ctx.isa, columns, block, n, kk, log_likelihood);
+                    for (l, w) in log_likelihood[..n].iter().zip(&*weight) {
+                        if *w > 0.0 {
+                            value[start] += w * l;
+                        }
+                    }
+                    for (k, column) in columns.chunks_exact_mut(block).enumerate() {
+                        let k = start * kk + k;
+                        let mut total = 0.0;
+                        for (r, w) in column[..n].iter_mut().zip(&*weight) {
+                            *r *= w;
+                            total += *r;
+                        }
+                        class_weight[k] += total;
+                        if !one_set {
+                            // SAFETY: as above.
+                            unsafe { omega.rows(k, range.start, n) }.copy_from_slice(&column[..n]);
                         }
                     }
                 }
