@@ -32,7 +32,6 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-mod blocks;
 pub mod data;
 pub mod em;
 pub mod error;
