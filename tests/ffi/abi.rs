@@ -46,7 +46,8 @@ fn assertions() -> String {
     let (source, binary) = (scratch.join("sizes.c"), scratch.join("sizes"));
     fs::write(&source, program).unwrap();
     run(Command::new("cc").arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&binary));
-    let comment = "/* The binary interface of 64-bit systems, made by `SOFTMIX_WRITE_ABI=1 cargo test --test ffi`: see tests/ffi/abi.rs. */";
+    let comment =
+        "/* The binary interface of 64-bit systems, made by `SOFTMIX_WRITE_ABI=1 cargo test --test ffi`: see tests/ffi/abi.rs. */";
     format!("{comment}\n#include \"softmix.h\"\n\n{}", run(&mut Command::new(binary)))
 }
 
