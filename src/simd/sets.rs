@@ -89,23 +89,17 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize>(simd: S, s: &[f6
     // SAFETY: `first` chooses the numbers of the set that are left from the square's first column on, none in rows past
     // the last set.
     unsafe {
-        let square = |q: usize| {
-            simd.transpose(
-                #[inline(always)]
-                |r| {
-                    let size = if r < count { (ends[r + 1] - ends[r]).saturating_sub(q * n) } else { 0 };
-                    if size == 0 {
-                        return lowest;
-                    }
-                    let from = s.as_ptr().add(ends[r] + q * n);
+        let mut squares = [simd.square(lowest); Q];
+        for q in 0..Q {
+            for r in 0..count {
+                let size = (ends[r + 1] - ends[r]).saturating_sub(q * n);
+                if size > 0 {
                     let first = simd.first(size);
-                    simd.select_first(first, simd.load_first(first, from), lowest)
-                },
-            )
-        };
-        let mut squares = [square(0); Q];
-        for q in 1..Q {
-            squares[q] = square(q);
+                    let part = simd.load_first(first, s.as_ptr().add(ends[r] + q * n));
+                    squares[q].as_mut()[r] = simd.select_first(first, part, lowest);
+                }
+            }
+            squares[q] = simd.transpose(squares[q]);
         }
         for q in 0..Q {
             for (j, &v) in squares[q].as_ref().iter().enumerate() {
