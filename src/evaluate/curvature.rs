@@ -11,12 +11,11 @@
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
 use super::passes::{Evaluation, block_rows, blocks, normalize};
-use crate::blocks::exp_shifted_sum;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
 use crate::parallel::Context;
-use crate::simd::{self, Rows};
+use crate::simd::{self, Rows, exp_shifted_sum};
 use crate::whiten::{centered_scratch, for_each_centered_block};
 use crate::workspace::{Workspace, WorkspaceSize};
 
