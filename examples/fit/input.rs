@@ -319,14 +319,7 @@ fn compressed(units: Vec<BTreeMap<usize, f64>>, columns: &[String], labels: Vec<
 }
 
 /// The third form: choice sets of units in long form, rows in any order.
-fn panel(
-    choices: &Path,
-    unit: &[String],
-    set: &str,
-    chosen: &str,
-    columns: &[String],
-    precision: Option<Precision>,
-) -> Result<Input> {
+fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[String], precision: Option<Precision>) -> Result<Input> {
     let table = Table::open(choices)?;
     let (unit_columns, set_column) = (table.columns(unit)?, table.column(set)?);
     let (chosen, selected) = (table.column(chosen)?, table.columns(columns)?);

@@ -8,9 +8,15 @@ use tempfile::NamedTempFile;
 
 /// Text on its way to a file: written beside it, to take its place at the end.
 pub enum Pending {
-    Beside { file: NamedTempFile, place: PathBuf },
+    Beside {
+        file: NamedTempFile,
+        place: PathBuf,
+    },
     /// What is no regular file (a pipe, a device) is written to, not replaced.
-    Device { place: PathBuf, text: String },
+    Device {
+        place: PathBuf,
+        text: String,
+    },
 }
 
 impl Pending {

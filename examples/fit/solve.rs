@@ -237,8 +237,7 @@ fn errors(
     let (mut weights, mut atoms) = (vec![f64::NAN; mixture.weights.len()], vec![f64::NAN; mixture.atoms.len()]);
     // The fit stands even where there is no memory for its information.
     let memory = WorkspaceBuffer::new(standard_errors_workspace(&data.shape(), mixture.classes()));
-    let done = memory
-        .and_then(|mut m| standard_errors(data, whitening, ridge, mixture, variance, &mut weights, &mut atoms, ctx, m.lend()));
+    let done = memory.and_then(|mut m| standard_errors(data, whitening, ridge, mixture, variance, &mut weights, &mut atoms, ctx, m.lend()));
     if done.is_err() {
         weights.fill(f64::NAN);
         atoms.fill(f64::NAN);

@@ -58,10 +58,9 @@ pub fn draw(canvas: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution) -
     let reach = cells().filter(|(_, h)| h.is_finite()).map(|(e, h)| e.abs() + h).fold(largest, f64::max);
     let limit = 1.06 * reach.min(2.0 * largest);
     let height = layout.features.len() as i32 * layout.band;
-    let area = canvas.clone().shrink(
-        (MARGIN + layout.names + 10, HEAD as i32),
-        ((WIDTH as i32 - 2 * MARGIN - layout.names - 10) as u32, height as u32 + 26),
-    );
+    let area = canvas
+        .clone()
+        .shrink((MARGIN + layout.names + 10, HEAD as i32), ((WIDTH as i32 - 2 * MARGIN - layout.names - 10) as u32, height as u32 + 26));
     let mut chart = ChartBuilder::on(&area).x_label_area_size(26).build_cartesian_2d(-limit..limit, 0.0..f64::from(height))?;
     chart
         .configure_mesh()

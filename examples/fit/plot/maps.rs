@@ -105,11 +105,8 @@ fn draw_class(panel: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution, 
             map.draw(&Circle::new(pixel(i), radius.round() as i32, color(class).stroke_width(1)))?;
         }
     }
-    let circles: Vec<(String, (i32, i32), i32)> = order
-        .iter()
-        .take(3 * LABELS)
-        .map(|&i| (caption(input, i), pixel(i), layout.radius(probability(i)).round() as i32))
-        .collect();
+    let circles: Vec<(String, (i32, i32), i32)> =
+        order.iter().take(3 * LABELS).map(|&i| (caption(input, i), pixel(i), layout.radius(probability(i)).round() as i32)).collect();
     for (text, at) in placed(&circles, width as i32, height as i32) {
         map.draw_text(text, &left(LABEL_SIZE, INK), at)?;
     }
