@@ -48,6 +48,8 @@ pub struct FitOptions<'a> {
     pub gradient_tolerance: f64,
     /// Instruction set and threads.
     pub context: Context,
+    /// Whether an owned [`Fit`] keeps the path of the start that won.
+    pub keep_path: bool,
 }
 
 impl FitOptions<'_> {
@@ -61,6 +63,7 @@ impl FitOptions<'_> {
             max_evaluations: 1_000_000,
             gradient_tolerance: 1e-8,
             context: Context::default(),
+            keep_path: false,
         }
     }
 
@@ -148,8 +151,10 @@ pub struct Progress {
     pub finished: usize,
     /// Starts drawn so far.
     pub drawn: usize,
-    /// Whether starts are still racing; else one is being finished.
+    /// Whether starts are still racing; else `start` is being finished.
     pub racing: bool,
+    /// The start being finished, in the order drawn.
+    pub start: usize,
     /// Evaluations so far, over all starts.
     pub evaluations: u64,
     /// The best penalised log-likelihood so far.
@@ -305,7 +310,7 @@ pub fn fit(
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
 
     let total = max_starts(&shape, options);
-    let mut state = Progress { finished: 0, drawn: 0, racing: true, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut state = Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let mut idle = 0;
@@ -329,6 +334,7 @@ pub fn fit(
             if report.is_some() && steps.spent(&state) || alike >= 3 {
                 break;
             }
+            state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
             let warm = if n > 1 || k == 1 {
                 0
@@ -350,7 +356,7 @@ pub fn fit(
             let mut found = finish(&problem, options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
             let f = found.penalized_log_likelihood;
             state.finished += 1;
-            found.best_start = first + race.order[j];
+            found.best_start = state.start;
             out.start_values[found.best_start] = f;
             // Starts that end alike to rounding are one optimum: the first one stands for it.
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
@@ -547,6 +553,8 @@ pub struct Fit {
     pub unidentified: alloc::vec::Vec<bool>,
     /// Every start in the order drawn: its kind, and its penalised log-likelihood at its end.
     pub starts: alloc::vec::Vec<(StartKind, f64)>,
+    /// The penalised log-likelihood after every step of the start that won, from the end of its race on; empty unless `keep_path` asked for it.
+    pub path: alloc::vec::Vec<f64>,
 }
 
 #[cfg(feature = "alloc")]
@@ -558,7 +566,7 @@ impl Fit {
 
     /// Fits with memory of its own; `progress` may cancel.
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
-        use alloc::vec;
+        use alloc::{vec, vec::Vec};
         options.check(data)?;
         let shape = data.shape();
         let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
@@ -574,8 +582,22 @@ impl Fit {
             start_values: &mut start_values,
             start_kinds: &mut start_kinds,
         };
-        let report = fit(data, options, progress, out, buffer.lend())?;
+        // Which start wins is known at the end: the paths of all that are finished are kept till then.
+        let mut paths: Vec<(usize, Vec<f64>)> = Vec::new();
+        let mut keep = |state: &Progress| {
+            if options.keep_path && !state.racing {
+                if paths.last().is_none_or(|(start, _)| *start != state.start) {
+                    paths.push((state.start, Vec::new()));
+                }
+                if let Some((_, path)) = paths.last_mut() {
+                    path.push(state.current);
+                }
+            }
+            progress(state)
+        };
+        let report = fit(data, options, &mut keep, out, buffer.lend())?;
+        let path = paths.into_iter().find(|(start, _)| *start == report.best_start).map_or(Vec::new(), |(_, path)| path);
         let starts = start_kinds.into_iter().zip(start_values).take(report.starts).collect();
-        Ok(Fit { mixture: crate::mixture::Mixture { weights, atoms }, report, diverging, unidentified, starts })
+        Ok(Fit { mixture: crate::mixture::Mixture { weights, atoms }, report, diverging, unidentified, starts, path })
     }
 }

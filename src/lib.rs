@@ -1,5 +1,34 @@
-//! Softmax mixtures (latent-class multinomial logits): fast, reliable fitting.
+//! Softmax mixtures (latent-class multinomial logits), learned fast and reliably.
+//!
+//! Alternatives have features `x_i ∈ R^L` and stand in choice sets; a unit (a draw, a person) of class k chooses alternative i of its set with
+//! probability `A_ik = exp(b_i + x_i·θ_k) / Σ_i' exp(b_i' + x_i'·θ_k)`; classes have weights `α_k`. This crate finds weights and atoms of highest
+//! likelihood, for **one large choice set with counts** and for **panels** of thousands of small choice sets, after *Learning large softmax mixtures
+//! with warm start EM* (Bing, Bunea, Niles-Weed, Wegkamp, arXiv 2409.09903) and beyond it.
+//!
+//! ```
+//! use softmix::{Choices, Data, Features, Fit, FitOptions};
+//!
+//! // Four alternatives with two features, and how often each was chosen.
+//! let features = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0];
+//! let counts = [40.0, 10.0, 10.0, 40.0];
+//! let data = Data::new(Features::row_major(&features[..], 4, 2)?, None, None, Choices::Counts(&counts))?;
+//! let fit = Fit::new(&data, &FitOptions { ridge: 1.0, ..FitOptions::new(2) })?;
+//! assert_eq!(fit.report.outcome, softmix::Outcome::Converged);
+//! assert!((fit.mixture.weights[0] - 0.5).abs() < 1e-3);
+//! # Ok::<(), softmix::Error>(())
+//! ```
+//!
+//! # Two layers
+//! Every operation exists as `op(…, workspace)` beside `op_workspace(shape)`: it allocates nothing and runs without `std`. With the feature `alloc` a
+//! convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major, column-major or strided, f32 or f64.
+//!
+//! # Features of the crate
+//! - `std` (default): asks the operating system which vector registers it saves; implies `alloc`.
+//! - `alloc`: owned results and workspaces.
+//! - `avx512` (default): AVX-512 kernels, chosen where the machine has them. Needs Rust 1.89; without it the crate builds with 1.85.
+//! - `rayon`: more than one thread, see [`Context::threads`]. Results are the same bits for any number.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![warn(missing_docs)]
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
@@ -23,3 +52,13 @@ pub mod simd;
 pub mod starts;
 pub mod whiten;
 pub mod workspace;
+
+pub use data::{Choices, Data, Features};
+pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "alloc")]
+pub use fit::Fit;
+pub use fit::{FitOptions, Outcome, Starts};
+#[cfg(feature = "alloc")]
+pub use mixture::Mixture;
+pub use mixture::MixtureRef;
+pub use parallel::Context;

@@ -77,13 +77,4 @@ impl<'a> SharedColumns<'a> {
         let row = unsafe { self.rows(c, i, 1) };
         row[0]
     }
-
-    /// Sets row `i` of column `c`.
-    ///
-    /// # Safety
-    /// While this runs, nobody else may use that row of that column.
-    pub unsafe fn set(&self, c: usize, i: usize, value: f64) {
-        // SAFETY: by the caller's promise; the slice ends with this line.
-        (unsafe { self.rows(c, i, 1) })[0] = value;
-    }
 }

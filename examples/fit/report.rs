@@ -298,12 +298,12 @@ fn starts(job: &Job, input: &Input, s: &Solution) -> String {
     let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let k = s.classes.len();
     let rule = match (job.starts, &job.init, input.data()) {
-        (None, None, Ok(data)) if k > 1 => format!(" (the library's own rule: {} at a time)", default_starts(&data.shape(), k)),
+        (None, None, Ok(data)) if k > 1 => format!("; the library's own rule: {} at a time", default_starts(&data.shape(), k)),
         _ => String::new(),
     };
     let advice = match s.at_best {
-        1 if s.starts.len() > 1 => "; a single one: more --starts, or another --seed, would tell whether there is better",
+        1 if s.starts.len() > 1 => "; a single one, so more --starts or another --seed would tell whether there is better",
         _ => "",
     };
-    format!("{} at the best of {}{rule}{advice}", s.at_best, kinds.join(" and "))
+    format!("{} of {} at the best ({}{rule}){advice}", s.at_best, s.starts.len(), kinds.join(", "))
 }

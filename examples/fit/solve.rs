@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use softmix::data::Data;
 use softmix::error::Error;
 use softmix::evaluate::{EvaluateOutput, Penalty, Value, evaluate, evaluate_workspace};
-use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule, is_empty_class};
+use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule, default_starts, is_empty_class, max_starts};
 use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
 use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
@@ -140,14 +140,14 @@ fn interruptible() -> Result<Arc<AtomicBool>> {
 }
 
 fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &AtomicBool) -> Result<Solution> {
-    let bar = progress_bar(options.classes, quiet);
+    let bar = Bar::new(data, options, quiet);
     let begun = Instant::now();
     let fit = Fit::with_progress(data, options, &mut |p| {
-        bar.set_message(progress_message(p));
+        bar.show(p);
         !cancelled.load(Ordering::Relaxed)
     });
     let seconds = begun.elapsed().as_secs_f64();
-    bar.finish_and_clear();
+    bar.bar.finish_and_clear();
     let fit = fit.or_else(refused)?;
     let report = fit.report;
     Ok(Solution {
@@ -263,20 +263,30 @@ fn buffer(memory: std::result::Result<WorkspaceBuffer, Error>) -> Result<Workspa
     memory.or_else(refused)
 }
 
-/// A line of progress on standard error, shown only on a terminal.
-fn progress_bar(classes: usize, quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}  {elapsed}  {msg}") {
-        bar.set_style(style);
-    }
-    bar.set_prefix(if classes == 1 { "1 class".into() } else { format!("{classes} classes") });
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+/// Progress on standard error, shown only on a terminal: the starts drawn of those that may be, and where the best is.
+struct Bar {
+    bar: ProgressBar,
+    /// Starts drawn at once.
+    batch: usize,
 }
 
-fn progress_message(p: &Progress) -> String {
-    let starts = if p.drawn == 1 { "1 start".into() } else { format!("{} starts", p.drawn) };
-    let doing = if p.racing { format!("racing {starts}") } else { format!("{starts}, finishing number {}", p.finished + 1) };
-    format!("{doing}   {} evaluations   log-likelihood {:.4}", p.evaluations, p.best.max(p.current))
+impl Bar {
+    fn new(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool) -> Self {
+        let (shape, k) = (data.shape(), options.classes);
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(max_starts(&shape, options) as u64), target);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} starts  {elapsed}  {wide_msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(if k == 1 { "1 class".into() } else { format!("{k} classes") });
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Bar { bar, batch: default_starts(&shape, k) }
+    }
+
+    fn show(&self, p: &Progress) {
+        let racing = if p.racing { self.batch } else { 0 };
+        self.bar.set_position(p.drawn.saturating_sub(racing) as u64);
+        let doing = if p.racing { "racing" } else { "finishing" };
+        self.bar.set_message(format!("{doing}, {} evaluations, log-likelihood {:.4}", p.evaluations, p.best.max(p.current)));
+    }
 }

@@ -3,6 +3,9 @@
 //! Every kernel is written once over the vector trait of `vector.rs`, which `x86.rs` and `neon.rs` implement, and has a
 //! plain twin in ordinary Rust that [`Isa::Scalar`] runs and the tests compare with.
 
+mod dispatch;
+mod elementary;
+mod exp;
 mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -12,6 +15,8 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use dispatch::Element;
+pub use exp::{exp, exp_in_place};
 pub use isa::{Isa, Proof};
 pub use products::{gram, logits, weighted_sum};
 pub use rows::Rows;

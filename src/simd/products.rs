@@ -3,7 +3,7 @@
 //! Arithmetic is f64 for f32 features too. Each product is cut into tiles whose sums stay in registers; the order of the
 //! additions depends on the shape and the instruction set alone.
 
-use super::isa::Kernel;
+use super::dispatch::Kernel;
 use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
