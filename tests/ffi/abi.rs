@@ -19,7 +19,7 @@ fn items(header: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
             inside = false;
         } else if let Some(rest) = line.strip_prefix("#define SMX_") {
             macros.push(format!("SMX_{}", rest.split(' ').next().unwrap()));
-        } else if inside && line.ends_with(';') {
+        } else if inside && line.ends_with(';') && !line.trim().starts_with('*') {
             let declarator = line.trim().trim_end_matches(';').split('[').next().unwrap();
             let name = declarator.rsplit([' ', '*']).next().unwrap();
             structs.last_mut().unwrap().1.push(name.to_owned());
