@@ -42,6 +42,8 @@ pub struct FitOptions<'a> {
     pub seed: u64,
     /// Which starts to try.
     pub starts: Starts<'a>,
+    /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; see [`crate::scan`].
+    pub grow: Option<MixtureRef<'a>>,
     /// Value-and-gradient evaluations over all starts, at most.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
@@ -60,6 +62,7 @@ impl FitOptions<'_> {
             ridge: 0.0,
             seed: 0,
             starts: Starts::Auto,
+            grow: None,
             max_evaluations: 1_000_000,
             gradient_tolerance: 1e-8,
             context: Context::default(),
@@ -86,6 +89,12 @@ impl FitOptions<'_> {
         }
         if self.context.threads == 0 {
             return option("threads");
+        }
+        if let Some(m) = self.grow {
+            MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
+            if m.classes() + 1 != self.classes {
+                return Err(Error::shape("grow", self.classes - 1, m.classes()));
+            }
         }
         match self.starts {
             Starts::Count(0) => option("starts"),
@@ -314,12 +323,17 @@ pub fn fit(
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let mut idle = 0;
+    if let Some(m) = options.grow {
+        // A class of weight 0 is what the first relocations put somewhere.
+        best_weights[..k - 1].copy_from_slice(m.weights);
+        best_atoms[..(k - 1) * l].copy_from_slice(m.atoms);
+    }
     while state.drawn < total {
         let first = state.drawn;
         let n = batch.min(total - first);
         state.drawn += n;
         state.racing = true;
-        let best = report.is_some().then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
+        let best = (report.is_some() || options.grow.is_some()).then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
         race.draw(&problem, &options.starts, first, n, best, &mut state, ws.scope())?;
         let survivors = race.run(&problem, n, &mut state, &mut steps)?;
         for j in 0..n {

@@ -32,7 +32,6 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-mod blocks;
 pub mod data;
 pub mod em;
 pub mod error;
@@ -50,6 +49,8 @@ pub mod parallel;
 pub mod predict;
 mod race;
 pub mod scalar;
+#[cfg(feature = "alloc")]
+pub mod scan;
 pub mod simd;
 pub mod starts;
 pub mod whiten;
@@ -64,3 +65,5 @@ pub use fit::{FitOptions, Outcome, Starts};
 pub use mixture::Mixture;
 pub use mixture::MixtureRef;
 pub use parallel::Context;
+#[cfg(feature = "alloc")]
+pub use scan::Scan;

@@ -138,7 +138,11 @@ fn atoms(out: &mut String, input: &Input, s: &Solution) {
     if hidden > 0 {
         line(out, &format!("(and {}, of less effect)", plural(hidden, "feature")));
     }
-    line(out, "± standard errors from the observed information; the JSON also has those robust to a wrong model");
+    let note = match s.classes.iter().all(|c| c.weight_error.is_nan()) {
+        true => "no standard errors: the observed information is not positive definite here",
+        false => "± standard errors from the observed information; the JSON also has those robust to a wrong model",
+    };
+    line(out, note);
 }
 
 /// At most `most` features, those of the largest effect, in their order.

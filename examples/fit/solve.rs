@@ -147,9 +147,10 @@ fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &At
         !cancelled.load(Ordering::Relaxed)
     });
     let seconds = begun.elapsed().as_secs_f64();
-    bar.bar.finish_and_clear();
+    bar.bar.set_message("standard errors");
     let fit = fit.or_else(refused)?;
-    let report = fit.report;
+    let (report, told) = (fit.report, evaluated(data, &fit.mixture, options.ridge, options.context)?);
+    bar.bar.finish_and_clear();
     Ok(Solution {
         ending: Some((report.outcome, report.stop)),
         diverging: fit.diverging,
@@ -159,7 +160,7 @@ fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &At
         seconds,
         starts: fit.starts,
         at_best: report.at_best,
-        ..evaluated(data, &fit.mixture, options.ridge, options.context)?
+        ..told
     })
 }
 
@@ -191,7 +192,12 @@ fn evaluated(data: &Data<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Re
     let seconds = begun.elapsed().as_secs_f64();
 
     let errors = |variance| errors(data, &whitening, ridge, view, variance, ctx);
-    let ((weight_errors, plain), (_, robust)) = (errors(Variance::Information), errors(Variance::Robust));
+    let (weight_errors, plain) = errors(Variance::Information);
+    // Where the information has no inverse, neither has the sandwich.
+    let robust = match weight_errors.iter().all(|e| e.is_nan()) {
+        true => plain.clone(),
+        false => errors(Variance::Robust).1,
+    };
     let class = |j: usize| Class {
         weight: mixture.weights[j],
         atom: mixture.atom(j).to_vec(),

@@ -57,6 +57,8 @@ pub const SMX_START_PARTITION: smx_start_kind = 4;
 pub const SMX_START_CLUSTER: smx_start_kind = 5;
 /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
 pub const SMX_START_RELOCATE: smx_start_kind = 6;
+/// A fit of one class less, with a class put somewhere.
+pub const SMX_START_GROW: smx_start_kind = 7;
 
 /// Where a fit stands. Lives only while the progress function runs.
 #[repr(C)]
@@ -238,6 +240,7 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
         StartKind::Partition => SMX_START_PARTITION,
         StartKind::Cluster => SMX_START_CLUSTER,
         StartKind::Relocate => SMX_START_RELOCATE,
+        StartKind::Grow => SMX_START_GROW,
     }
 }
 
