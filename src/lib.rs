@@ -39,6 +39,8 @@ pub mod evaluate;
 #[cfg(feature = "capi")]
 pub mod ffi;
 pub mod fit;
+#[cfg(all(feature = "freestanding", not(feature = "std"), not(test)))]
+mod freestanding;
 pub mod inference;
 mod linalg;
 pub mod mixture;

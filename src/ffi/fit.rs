@@ -82,8 +82,8 @@ pub struct smx_progress {
     pub reserved: i32,
 }
 
-/// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel. It must return: no
-/// longjmp, no C++ exception.
+/// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
+/// must return: no longjmp, no C++ exception.
 pub type smx_progress_fn = Option<unsafe extern "C-unwind" fn(progress: *const smx_progress, user: *mut c_void) -> i32>;
 
 /// Options of smx_fit. NULL in place of them: the defaults.
@@ -274,7 +274,7 @@ fn workspace_of(shape: &Shape, o: &FitOptions<'_>) -> WorkspaceSize {
 /// As for [`Struct::read`].
 unsafe fn sizes(data: *const smx_data, classes: usize, options: *const smx_fit_options) -> Result<(Shape, FitOptions<'static>)> {
     // SAFETY: by the caller's promise, both.
-    let shape = unsafe { shape_of(data) }?;
+    let shape = unsafe { shape_of(data, classes) }?;
     let o = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
     atoms_length(classes, shape.columns)?;
     Ok((shape, sizing(&o, classes)))
@@ -385,8 +385,7 @@ pub unsafe extern "C" fn smx_fit(
                 context: ctx,
                 ..FitOptions::new(classes)
             };
-            let mut ws = ws.lend();
-            ws.require(workspace_of(&shape, &rust))?;
+            let mut ws = ws.lend(workspace_of(&shape, &rust))?;
             let (run_off, free) = (ws.fill(classes, false)?, ws.fill(l, false)?);
             let (values, kinds) = (ws.f64s(most)?, ws.fill(most, StartKind::Random)?);
             let out = FitOutput {
@@ -397,8 +396,11 @@ pub unsafe extern "C" fn smx_fit(
                 start_values: &mut *values,
                 start_kinds: &mut *kinds,
             };
+            let mut going = true;
             let mut report = |p: &Progress| match o.progress {
                 None => true,
+                // It is not called again after it asked for an end.
+                Some(_) if !going => false,
                 Some(progress) => {
                     let now = smx_progress {
                         struct_size: size_of::<smx_progress>(),
@@ -411,7 +413,8 @@ pub unsafe extern "C" fn smx_fit(
                         reserved: 0,
                     };
                     // The caller's function, with the caller's pointer.
-                    progress(&now, o.user) == 0
+                    going = progress(&now, o.user) == 0;
+                    going
                 }
             };
             let found = fit(&data, &rust, &mut report, out, ws)?;

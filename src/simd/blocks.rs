@@ -54,18 +54,27 @@ impl Kernel for Max<'_> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
+        if has_nan(simd, self.0) {
+            return f64::NAN;
+        }
         // SAFETY: the numbers of a slice are readable.
-        unsafe { if has_nan(simd, self.0) { f64::NAN } else { largest_of(simd, self.0.as_ptr(), self.0.len()) } }
+        unsafe { largest_of(simd, self.0.as_ptr(), self.0.len()) }
     }
 }
 
 /// Whether a number is NaN.
 #[inline(always)]
 fn has_nan<S: Lanes<f64>>(simd: S, s: &[f64]) -> bool {
-    let mut chunks = s.chunks_exact(S::N);
-    // SAFETY: each chunk has N numbers.
-    let found = chunks.by_ref().fold(false, |found, chunk| found | simd.any_nan(unsafe { simd.load(chunk.as_ptr()) }));
-    found | chunks.remainder().iter().any(|x| x.is_nan())
+    let mut found = false;
+    let mut i = 0;
+    // SAFETY: `i + N ≤ s.len()` in the loop; below, `first` chooses the numbers that are left.
+    unsafe {
+        while i + S::N <= s.len() {
+            found |= simd.any_nan(simd.load(s.as_ptr().add(i)));
+            i += S::N;
+        }
+        found | simd.any_nan(simd.load_first(simd.first(s.len() - i), s.as_ptr().add(i)))
+    }
 }
 
 /// Reads `n` numbers at `s` and writes as many to `out`, which is `s` or doesn't overlap it.
@@ -96,7 +105,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
+        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift), -f64::INFINITY) }
     }
 }
 

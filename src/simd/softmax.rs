@@ -1,8 +1,8 @@
 //! `e^(x_i) / Σ_j e^(x_j)`, and its logarithm.
 //!
 //! With m the maximum and `Z = Σ_j e^(x_j − m)`, softmax is `e^(x_i − m) / Z` and log-softmax `(x_i − m) − log Z`. While the
-//! data fit in the second-level cache, softmax writes the exponentials on its way and scales them in the end; beyond,
-//! it is cheaper to compute them twice than to write them twice (Dukhan and Ablavatski 2020).
+//! data fit in a cache, softmax writes the exponentials on its way and scales them in the end; beyond, it is cheaper to
+//! compute them twice than to write them twice (Dukhan and Ablavatski 2020).
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
@@ -54,7 +54,7 @@ struct Softmax<T, const LOG: bool> {
 }
 
 /// Up to how many bytes the exponentials are stored and scaled.
-const CACHED: usize = 1 << 18;
+const CACHED: usize = 1 << 23;
 /// Numbers whose exponentials are summed at a time, in vectors, as in `logsumexp.rs`.
 const CHUNK: usize = 128;
 
@@ -107,11 +107,11 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
                 let mut i = 0;
                 while i < n {
                     let count = (n - i).min(CHUNK * S::N);
-                    running.add(sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, max));
+                    running.add(sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, max, -T::INFINITY));
                     i += count;
                 }
                 let factor = simd.splat(T::from_f64(inverse(running.state().sum)));
-                each::<T, S>(simd, out, out, n, |v| v.map(|v| simd.mul(v, factor)));
+                last_pass::<T, S, SCALE>(simd, out, out, n, factor, factor);
                 return;
             }
             let mut running = Running::new();
@@ -120,33 +120,36 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
             let max = simd.splat(finite(T::from_f64(max)));
             if LOG {
                 let log = simd.splat(T::from_f64(log(sum)));
-                each::<T, S>(simd, x, out, n, |v| v.map(|v| simd.sub(simd.sub(v, max), log)));
+                last_pass::<T, S, SUBTRACT>(simd, x, out, n, max, log);
             } else {
                 let factor = simd.splat(T::from_f64(inverse(sum)));
-                each::<T, S>(simd, x, out, n, |v| {
-                    exp_of_difference::<T, S, U>(simd, v.map(|v| simd.sub(v, max))).map(|v| simd.mul(v, factor))
-                });
+                last_pass::<T, S, EXP>(simd, x, out, n, max, factor);
             }
         }
     }
 }
 
-/// Writes `f` of the `n` numbers at `x` to `out`.
+/// What the last pass writes: `b x`, `x − a − b`, or `b e^(x − a)`.
+const SCALE: u8 = 0;
+const SUBTRACT: u8 = 1;
+const EXP: u8 = 2;
+
+/// Writes `WHAT` of the `n` numbers at `x` to `out`.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-unsafe fn each<T: Element, S: Powers<T>>(simd: S, x: *const T, out: *mut T, n: usize, f: impl Fn([S::V; U]) -> [S::V; U]) {
+unsafe fn last_pass<T: Element, S: Powers<T>, const WHAT: u8>(simd: S, x: *const T, out: *mut T, n: usize, a: S::V, b: S::V) {
     let mut i = 0;
     // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
     // of it is written.
     unsafe {
         while i + U * S::N <= n {
-            let mut v = [simd.splat(T::ZERO); U];
+            let mut v = [a; U];
             for u in 0..U {
                 v[u] = simd.load(x.add(i + u * S::N));
             }
-            let v = f(v);
+            let v = last_step::<T, S, WHAT, U>(simd, v, a, b);
             for u in 0..U {
                 simd.store(out.add(i + u * S::N), v[u]);
             }
@@ -154,9 +157,25 @@ unsafe fn each<T: Element, S: Powers<T>>(simd: S, x: *const T, out: *mut T, n: u
         }
         while i < n {
             let first = simd.first(n - i);
-            let v = f([simd.load_first(first, x.add(i)); U]);
-            simd.store_first(first, out.add(i), v[0]);
+            let [v] = last_step::<T, S, WHAT, 1>(simd, [simd.load_first(first, x.add(i))], a, b);
+            simd.store_first(first, out.add(i), v);
             i += S::N;
         }
     }
+}
+
+#[inline(always)]
+fn last_step<T: Element, S: Powers<T>, const WHAT: u8, const U: usize>(simd: S, mut v: [S::V; U], a: S::V, b: S::V) -> [S::V; U] {
+    if WHAT != SCALE {
+        for v in &mut v {
+            *v = simd.sub(*v, a);
+        }
+    }
+    if WHAT == EXP {
+        v = exp_of_difference::<T, S, U>(simd, v);
+    }
+    for v in &mut v {
+        *v = if WHAT == SUBTRACT { simd.sub(*v, b) } else { simd.mul(*v, b) };
+    }
+    v
 }
