@@ -64,6 +64,9 @@ pub fn standard_errors(
     if !(ridge >= 0.0 && ridge.is_finite()) {
         return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
     }
+    if whitening.columns != l {
+        return Err(Error::shape("whitening", l, whitening.columns));
+    }
     ws.require(standard_errors_workspace(&shape, k))?;
     // Empty classes carry no information: the others alone make the mixture here.
     let live = || (0..k).filter(|&j| !is_empty_class(mixture.weights[j]));

@@ -11,6 +11,10 @@ use faer::{MatMut, Par, Spec};
 
 /// Workspace of [`cholesky`].
 pub(crate) fn cholesky_workspace(n: usize) -> WorkspaceSize {
+    // faer panics where the bytes of n × n numbers overflow.
+    if n >= 1 << 28 {
+        return WorkspaceSize::of::<u8>(usize::MAX);
+    }
     WorkspaceSize::of::<u8>(cholesky_in_place_scratch::<f64>(n, Par::Seq, cholesky_params(n)).unaligned_bytes_required())
 }
 

@@ -34,6 +34,7 @@ pub fn choice_probabilities(
     if let Some(m) = mixed.as_ref().filter(|m| m.len() != p) {
         return Err(Error::shape("mixed", p, m.len()));
     }
+    ws.require(choice_probabilities_workspace(&shape, k))?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     ev.normalizers(data, mixture.atoms, false, ctx)?;
     let probability = |i: usize, c: usize| libm::exp(ev.s[c * ev.ld + i] - if shape.sets == 1 { ev.log_z[c] } else { 0.0 });

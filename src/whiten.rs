@@ -6,7 +6,7 @@
 //! The features themselves are neither copied nor changed.
 
 use crate::data::{Data, Shape};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::{block_rows, blocks, set_groups};
 use crate::linalg::{self, dot};
 use crate::simd::{self, Isa, Rows};
@@ -82,6 +82,10 @@ pub(crate) fn centered_scratch(columns: usize) -> usize {
 /// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
 pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let l = data.features().columns();
+    if covariance.len() != l * l {
+        return Err(Error::shape("covariance", l * l, covariance.len()));
+    }
+    ws.require(within_covariance_workspace(&data.shape()))?;
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(block_rows(l), 1.0)?;
     covariance.fill(0.0);

@@ -7,12 +7,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Fits a softmax mixture (latent-class multinomial logit) to choices.
-///
-/// Without data arguments: the flights out of New York shipped with the crate, where units are carriers at an origin and the alternatives
-/// their destinations. CSV files are UTF-8 with a header row; NPY files little-endian; lists are comma-separated names of columns.
+/// Fits a softmax mixture (latent-class multinomial logit) to choices
 #[derive(Parser, Debug)]
-#[command(name = "fit", version, after_help = EXAMPLES, allow_negative_numbers = true, max_term_width = 110)]
+#[command(name = "fit", version, after_help = EXAMPLES, allow_negative_numbers = true, max_term_width = 118)]
 struct Args {
     /// Features, a row for every alternative: X.npy of shape (p, L), or a CSV
     #[arg(long, value_name = "FILE", help_heading = "Data", conflicts_with = "choices")]
@@ -83,12 +80,17 @@ struct Args {
 }
 
 const EXAMPLES: &str = "\
+Without data arguments: the flights out of New York shipped with the crate, whose units are carriers at an origin and whose
+alternatives are destinations, in three classes. CSV files are UTF-8 with a header row, NPY files little-endian; lists are
+comma-separated names of columns.
+
 Examples, on the data shipped with the crate:
   fit --classes 2 --features data/flights_items.csv --alternative dest --columns lat,lon,alt,tz,distance \\
       --counts data/flights_counts.csv --count n --unit carrier,origin --plot flights.svg
   fit --classes 1..5 --choices data/electricity.csv --unit id --set chid --chosen choice --columns pf,cl,loc,wk,tod,seas \\
       --json electricity.json
 
+The table counts classes from 1, the JSON from 0; both by decreasing weight.
 Exit code: 0 for every outcome of a fit, 1 for bad data or files, 2 for bad arguments.";
 
 /// Where the data are and what their columns mean.
@@ -158,8 +160,8 @@ impl Job {
             }
             Err(e) => {
                 let text = e.to_string();
-                let first: Vec<&str> = text.lines().take_while(|l| !l.trim().is_empty()).collect();
-                usage(first.join(" ").trim_start_matches("error: "))
+                let first = text.lines().take_while(|l| !l.trim().is_empty()).flat_map(str::split_whitespace);
+                usage(first.collect::<Vec<_>>().join(" ").trim_start_matches("error: "))
             }
         }
     }

@@ -181,6 +181,7 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         }
     } else {
         let table = Table::open(features)?;
+        table.expect_names()?;
         let names = columns.map_or_else(|| table.header().map(str::to_owned).collect(), <[String]>::to_vec);
         let columns = table.columns(&names)?;
         // The first column that is no feature names the rows.
@@ -199,6 +200,7 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         npy::counts(counts)?
     } else {
         let table = Table::open(counts)?;
+        table.expect_names()?;
         let width = table.header().count();
         if width != 1 {
             return bad(format!("{}: {width} columns where one must stand; a table with keys needs --alternative", counts.display()));
@@ -326,7 +328,8 @@ fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[St
     let mut matrix = Matrix::new(selected.len(), precision);
     let (mut units, mut sets) = (Index::default(), Index::default());
     // Of every row its set and count; of every set its unit and where it begins.
-    let (mut rows, mut begins): (Vec<(usize, f64)>, Vec<(usize, u64)>) = (Vec::new(), Vec::new());
+    let mut rows: Vec<(usize, f64)> = Vec::new();
+    let mut begins: Vec<(usize, u64)> = Vec::new();
     table.rows(|_, row| {
         let mut key = row.texts(&unit_columns);
         let u = units.number(key.clone());

@@ -1,9 +1,9 @@
 //! NPY arrays: features (p, L) in f4 or f8, in C or Fortran order, and counts (p,) in f8, i8 or i4.
 
 use crate::fault::{Fault, Result, bad};
-use npyz::{DType, Deserialize, NpyFile, Order};
+use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::Path;
 
 /// A matrix as it lies in its file.
@@ -31,19 +31,22 @@ struct Array<'a> {
 impl<'a> Array<'a> {
     fn open(path: &'a Path) -> Result<Self> {
         let fault = |e| Fault::file(path, e);
-        let file = File::open(path).map_err(fault)?;
-        let metadata = file.metadata().map_err(fault)?;
-        let file = NpyFile::new(BufReader::new(file)).map_err(|e| Fault::Data(format!("{}: not an NPY file: {e}", path.display())))?;
-        let (dtype, bytes) = match file.dtype() {
+        let mut reader = BufReader::new(File::open(path).map_err(fault)?);
+        let header = NpyHeader::from_reader(&mut reader);
+        let header = header.or_else(|e| bad(format!("{}: not an NPY file: {e}", path.display())))?;
+        let (dtype, bytes) = match header.dtype() {
             DType::Plain(t) => (t.to_string(), t.num_bytes().unwrap_or(0)),
             other => (other.descr(), 0),
         };
-        let shape: Option<Vec<usize>> = file.shape().iter().map(|n| usize::try_from(*n).ok()).collect();
-        let needed = |shape: &[usize]| shape.iter().try_fold(bytes, |n, d| n.checked_mul(*d));
-        match shape.as_deref().and_then(needed) {
-            Some(n) if !metadata.is_file() || n as u64 <= metadata.len() => {}
-            _ => return bad(format!("{}: shorter than its shape {:?} says", path.display(), file.shape())),
+        let shape: Option<Vec<usize>> = header.shape().iter().map(|n| usize::try_from(*n).ok()).collect();
+        let needed = shape.as_deref().and_then(|s| s.iter().try_fold(bytes, |n, d| n.checked_mul(*d)));
+        // Of a pipe the length is not known before it ends.
+        let metadata = reader.get_ref().metadata().map_err(fault)?;
+        let there = if metadata.is_file() { metadata.len() - reader.stream_position().map_err(fault)? } else { u64::MAX };
+        if needed.is_none_or(|n| n as u64 > there) {
+            return bad(format!("{}: shorter than its shape {:?} of type {dtype} says", path.display(), header.shape()));
         }
+        let file = NpyFile::with_header(header, reader);
         Ok(Array { path, file, dtype, shape: shape.unwrap_or_default() })
     }
 

@@ -138,7 +138,11 @@ fn atoms(out: &mut String, input: &Input, s: &Solution) {
     if hidden > 0 {
         line(out, &format!("(and {}, of less effect)", plural(hidden, "feature")));
     }
-    line(out, "± standard errors from the observed information; the JSON also has those robust to a wrong model");
+    let note = match s.classes.iter().all(|c| c.weight_error.is_nan()) {
+        true => "no standard errors: the observed information is not positive definite here",
+        false => "± standard errors from the observed information; the JSON also has those robust to a wrong model",
+    };
+    line(out, note);
 }
 
 /// At most `most` features, those of the largest effect, in their order.
@@ -259,7 +263,7 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
         entry(out, "work", &work);
     }
     let c = s.criteria;
-    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.n);
+    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.observations);
     entry(out, "criteria", &criteria);
 }
 
@@ -298,12 +302,12 @@ fn starts(job: &Job, input: &Input, s: &Solution) -> String {
     let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let k = s.classes.len();
     let rule = match (job.starts, &job.init, input.data()) {
-        (None, None, Ok(data)) if k > 1 => format!(" (the library's own rule: {} at a time)", default_starts(&data.shape(), k)),
+        (None, None, Ok(data)) if k > 1 => format!("; the library's own rule: {} at a time", default_starts(&data.shape(), k)),
         _ => String::new(),
     };
     let advice = match s.at_best {
-        1 if s.starts.len() > 1 => "; a single one: more --starts, or another --seed, would tell whether there is better",
+        1 if s.starts.len() > 1 => "; a single one, so more --starts or another --seed would tell whether there is better",
         _ => "",
     };
-    format!("{} at the best of {}{rule}{advice}", s.at_best, kinds.join(" and "))
+    format!("{} of {} at the best ({}{rule}){advice}", s.at_best, s.starts.len(), kinds.join(", "))
 }

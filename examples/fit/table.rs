@@ -64,6 +64,15 @@ impl Table {
         self.header.iter()
     }
 
+    /// Refuses a first row that is no header but numbers. Whole numbers may be names.
+    pub fn expect_names(&self) -> Result<()> {
+        let number = |h: &str| h.parse::<f64>().is_ok();
+        match self.header().all(number) && !self.header().all(|h| h.parse::<u64>().is_ok()) {
+            true => bad(format!("{}, line 1: numbers where a header row must stand", self.path.display())),
+            false => Ok(()),
+        }
+    }
+
     /// The column of this name.
     pub fn column(&self, name: &str) -> Result<usize> {
         let mut found = self.header().enumerate().filter(|(_, h)| *h == name).map(|(i, _)| i);
@@ -131,6 +140,7 @@ impl Row<'_> {
             Ok(x) if x.into().is_finite() => Ok(x),
             Ok(_) if self.text(column).contains(|c: char| c.is_ascii_digit()) => self.error(column, "is too large a number"),
             Ok(_) => self.error(column, "is not a finite number"),
+            Err(_) if self.text(column).is_empty() => self.error(column, "stands where a number must"),
             Err(_) => self.error(column, "is not a number"),
         }
     }

@@ -25,6 +25,16 @@ pub struct Penalty<'a> {
 }
 
 impl Penalty<'_> {
+    fn check(&self, columns: usize) -> Result<()> {
+        if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
+            return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
+        }
+        match self.covariance.len() == columns * columns {
+            true => Ok(()),
+            false => Err(Error::shape("covariance", columns * columns, self.covariance.len())),
+        }
+    }
+
     /// `½ λ θ^T Σ θ` of one atom; takes `λ Σ θ` off `gradient`.
     fn apply(&self, atom: &[f64], gradient: &mut [f64]) -> f64 {
         let mut value = 0.0;
@@ -82,9 +92,7 @@ pub fn evaluate(
     let (shape, k) = (data.shape(), mixture.classes());
     let (l, u) = (shape.columns, shape.units);
     check_mixture(data, mixture)?;
-    if let Some(p) = penalty.filter(|p| p.covariance.len() != l * l) {
-        return Err(Error::shape("covariance", l * l, p.covariance.len()));
-    }
+    penalty.map_or(Ok(()), |p| p.check(l))?;
     let check = |name, slice: &Option<&mut [f64]>, n: usize| match slice {
         Some(s) if s.len() != n => Err(Error::shape(name, n, s.len())),
         _ => Ok(()),
@@ -94,6 +102,7 @@ pub fn evaluate(
     check("responsibilities", &out.responsibilities, uk)?;
     check("weight_gradient", &out.weight_gradient, k)?;
     check("atom_gradient", &out.atom_gradient, k * l)?;
+    ws.require(evaluate_workspace(&shape, k))?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
@@ -141,7 +150,8 @@ pub fn observed_information(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let (k, l) = (mixture.classes(), data.features().columns());
-    let mut ev = at_mixture(data, mixture, ctx, out.len(), &mut ws)?;
+    penalty.map_or(Ok(()), |p| p.check(l))?;
+    let mut ev = at_mixture(data, mixture, ctx, out.len(), information_workspace(&data.shape(), k), &mut ws)?;
     ev.information(data, mixture.weights, out, ctx, ws)?;
     if let Some(p) = penalty {
         let (e, d) = (k - 1, k - 1 + k * l);
@@ -165,7 +175,8 @@ pub fn score_products(
     out: &mut [f64],
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    let ev = at_mixture(data, mixture, ctx, out.len(), &mut ws)?;
+    let size = information_workspace(&data.shape(), mixture.classes());
+    let ev = at_mixture(data, mixture, ctx, out.len(), size, &mut ws)?;
     ev.score_products(data, mixture.weights, sampling, out, ws)
 }
 
@@ -193,11 +204,19 @@ pub fn hessian_vector(
     if let Some(i) = v.iter().position(|v| !v.is_finite()) {
         return Err(Error::new(ErrorKind::NotFinite, "v").at(i));
     }
-    let mut ev = at_mixture(data, mixture, ctx, d * d, &mut ws)?;
+    let size = hessian_vector_workspace(&data.shape(), mixture.classes());
+    let mut ev = at_mixture(data, mixture, ctx, d.saturating_mul(d), size, &mut ws)?;
     ev.hessian_vector(data, mixture.weights, v, out, ctx, ws)
 }
 
-fn at_mixture<'w>(data: &Data<'_>, mixture: MixtureRef<'_>, ctx: Context, len: usize, ws: &mut Workspace<'w>) -> Result<Evaluation<'w>> {
+fn at_mixture<'w>(
+    data: &Data<'_>,
+    mixture: MixtureRef<'_>,
+    ctx: Context,
+    len: usize,
+    size: WorkspaceSize,
+    ws: &mut Workspace<'w>,
+) -> Result<Evaluation<'w>> {
     check_mixture(data, mixture)?;
     let d = mixture.classes() - 1 + mixture.atoms.len();
     match d.checked_mul(d) {
@@ -205,6 +224,7 @@ fn at_mixture<'w>(data: &Data<'_>, mixture: MixtureRef<'_>, ctx: Context, len: u
         Some(n) => return Err(Error::shape("out", n, len)),
         None => return Err(Error::new(ErrorKind::Overflow, "out")),
     }
+    ws.require(size)?;
     let mut ev = Evaluation::new(data.shape(), mixture.classes(), 1, ws)?;
     ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
     Ok(ev)

@@ -146,6 +146,9 @@ pub(crate) fn whiten_packed(wh: &Whitening<'_>, classes: usize, theta: &[f64], o
             }
         }
     }
+    if r == 0 {
+        return;
+    }
     for j in 0..classes {
         for m in 0..classes {
             for a in 0..l {

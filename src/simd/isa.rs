@@ -1,6 +1,8 @@
-//! The instruction set a call runs on, and the dispatch of a kernel to it.
+//! The instruction set a call runs on.
 
-use super::vector::Simd;
+use super::dispatch::Kernel;
+#[cfg(target_arch = "x86_64")]
+use super::dispatch::On;
 
 /// The instruction set a call runs on. Results are the same bits for the same set, whatever else differs.
 ///
@@ -87,28 +89,5 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(Proof(neon)) => kernel.vector(neon),
         }
-    }
-}
-
-/// One kernel with its arguments.
-pub(super) trait Kernel: Sized {
-    /// What it returns.
-    type Output;
-    /// The plain twin.
-    fn plain(self) -> Self::Output;
-    /// The same over vectors. Everything it calls must be `#[inline(always)]`, or it would be compiled without the
-    /// instructions of `S`.
-    fn vector<S: Simd>(self, simd: S) -> Self::Output;
-}
-
-#[cfg(target_arch = "x86_64")]
-struct On<S, K>(S, K);
-
-#[cfg(target_arch = "x86_64")]
-impl<S: Simd, K: Kernel> pulp::NullaryFnOnce for On<S, K> {
-    type Output = K::Output;
-    #[inline(always)]
-    fn call(self) -> K::Output {
-        self.1.vector(self.0)
     }
 }

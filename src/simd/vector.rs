@@ -4,7 +4,7 @@
 use crate::scalar::Scalar;
 
 /// Vectors of `N` numbers of type `T`.
-pub(super) trait Lanes<T>: Copy {
+pub trait Lanes<T>: Copy {
     /// A vector.
     type V: Copy;
     /// A choice of the first lanes.
@@ -54,18 +54,50 @@ pub(super) trait Lanes<T>: Copy {
     /// The smaller; where `b` is NaN, NaN. (Where only `a` is NaN, `b` or NaN, as the instruction has it.)
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
 
+    /// `a` in the lanes where `x < y`, `b` in the others.
+    fn select_less(self, x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
+
     /// The sum of the lanes, in a fixed order.
     fn sum(self, v: Self::V) -> T;
+    /// The sum of the lanes in f64, in a fixed order.
+    fn sum_f64(self, v: Self::V) -> f64;
     /// The largest lane; anything if one is NaN.
     fn largest(self, v: Self::V) -> T;
+    /// Whether a lane is NaN.
+    fn any_nan(self, v: Self::V) -> bool;
+}
+
+/// What exp and ln need of an instruction set: powers of two, and the parts of a floating-point number.
+pub trait Powers<T>: Lanes<T> {
+    /// exp reduces its argument to `|r| ≤ ½ ln 2 / 2^TABLE`, with a table of `2^TABLE` powers of two in registers.
+    const TABLE: u32;
+
+    /// `2^(k / 2^TABLE mod 1)`, where k is the integer in the lowest bits of `sum`: the table.
+    fn root(self, sum: Self::V) -> Self::V;
+    /// `y 2^⌊t⌋` with one rounding, where `t = k / 2^TABLE` and `sum` holds k in its lowest bits. `NORMAL` promises
+    /// `½ ≤ y ≤ 2` and a normal result.
+    fn scale<const NORMAL: bool>(self, y: Self::V, sum: Self::V, t: Self::V) -> Self::V;
+    /// Whether a lane is NaN, or larger than `limit` in size; or true at once, if `scale` gains nothing from `NORMAL`.
+    #[inline(always)]
+    fn any_beyond<const U: usize>(self, _: [Self::V; U], _: T) -> bool {
+        true
+    }
+    /// `max(lowest, x)`, where that lets [`Self::any_beyond`] say no more often; otherwise `x`. For terms of a sum that are too
+    /// small to count.
+    #[inline(always)]
+    fn raise(self, x: Self::V, _lowest: Self::V) -> Self::V {
+        x
+    }
+    /// `(k, m)` with `x = 2^k m`, k an integer and `√½ ≤ m < √2`, for positive finite x; anything for others.
+    fn parts(self, x: Self::V) -> (Self::V, Self::V);
 }
 
 /// What the products with features need beside f64 vectors: features of either type as f64, and transposition.
-pub(super) trait Features: Lanes<f64> {
+pub trait Features: Lanes<f64> {
     /// Number of vector registers.
     const REGISTERS: usize;
     /// `[V; N]`
-    type Square: Copy + AsRef<[<Self as Lanes<f64>>::V]>;
+    type Square: Copy + AsRef<[<Self as Lanes<f64>>::V]> + AsMut<[<Self as Lanes<f64>>::V]>;
 
     /// The `N` numbers at `p`, as f64.
     ///
@@ -77,8 +109,10 @@ pub(super) trait Features: Lanes<f64> {
     /// # Safety
     /// The first numbers must be readable; the others are not touched.
     unsafe fn load_first_as_f64<T: Scalar>(self, first: <Self as Lanes<f64>>::First, p: *const T) -> <Self as Lanes<f64>>::V;
-    /// Vector `j` of the result holds lane `j` of `row(0), …, row(N - 1)`.
-    fn transpose(self, row: impl FnMut(usize) -> <Self as Lanes<f64>>::V) -> Self::Square;
+    /// N times `v`.
+    fn square(self, v: <Self as Lanes<f64>>::V) -> Self::Square;
+    /// Vector `j` of the result holds lane `j` of vectors 0, 1, ….
+    fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
     /// Asks for the cache line at `p`, which need not be readable.
@@ -86,9 +120,9 @@ pub(super) trait Features: Lanes<f64> {
 }
 
 /// Everything a kernel may use.
-pub(super) trait Simd: Lanes<f32> + Lanes<f64> + Features {}
+pub trait Simd: Powers<f32> + Powers<f64> + Features {}
 
-impl<S: Lanes<f32> + Lanes<f64> + Features> Simd for S {}
+impl<S: Powers<f32> + Powers<f64> + Features> Simd for S {}
 
 /// A vector of f64.
-pub(super) type F64<S> = <S as Lanes<f64>>::V;
+pub type F64<S> = <S as Lanes<f64>>::V;

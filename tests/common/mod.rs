@@ -1,6 +1,10 @@
 //! What the tests share: the cases of the oracle, shipped data, and generated jobs.
 #![allow(dead_code)]
 
+#[cfg(feature = "alloc")]
+pub mod model;
+pub mod random;
+
 use serde_json::Value;
 use softmix::data::{Choices, Data, Features};
 

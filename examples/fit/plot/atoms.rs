@@ -55,13 +55,14 @@ pub fn draw(canvas: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution) -
     let cells = || layout.features.iter().flat_map(|&l| (0..s.classes.len()).map(move |k| effect(k, l)));
     let largest = cells().map(|(e, _)| e.abs()).fold(f64::MIN_POSITIVE, f64::max);
     // Intervals may leave the picture where they are wider than everything else.
-    let reach = cells().filter(|(_, h)| h.is_finite()).map(|(e, h)| e.abs() + h).fold(largest, f64::max);
-    let limit = 1.06 * reach.min(2.0 * largest);
+    let ends = || cells().flat_map(|(e, h)| [e, e - h, e + h]).filter(|x| x.is_finite()).map(|x| x.clamp(-2.0 * largest, 2.0 * largest));
+    let (low, high) = (ends().fold(0.0, f64::min), ends().fold(0.0, f64::max));
+    let (low, high) = (low - 0.04 * (high - low), high + 0.04 * (high - low));
     let height = layout.features.len() as i32 * layout.band;
     let area = canvas
         .clone()
         .shrink((MARGIN + layout.names + 10, HEAD as i32), ((WIDTH as i32 - 2 * MARGIN - layout.names - 10) as u32, height as u32 + 26));
-    let mut chart = ChartBuilder::on(&area).x_label_area_size(26).build_cartesian_2d(-limit..limit, 0.0..f64::from(height))?;
+    let mut chart = ChartBuilder::on(&area).x_label_area_size(26).build_cartesian_2d(low..high, 0.0..f64::from(height))?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -79,18 +80,16 @@ pub fn draw(canvas: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution) -
         let right = text_style(14, INK, HPos::Right, VPos::Center);
         canvas.draw_text(&clipped(&input.names[l], 14, layout.names), &right, (MARGIN + layout.names, middle))?;
         if row > 0 {
-            chart.draw_series([PathElement::new([(-limit, top), (limit, top)], GRID)])?;
+            chart.draw_series([PathElement::new([(low, top), (high, top)], GRID)])?;
         }
         for k in 0..s.classes.len() {
             let (effect, half) = effect(k, l);
             let y = top - 7.0 - (k as f64 + 0.5) * f64::from(layout.step);
             if half.is_finite() {
-                let ends = [effect - half, effect + half].map(|x| (x.clamp(-limit, limit), y));
+                let ends = [effect - half, effect + half].map(|x| (x.clamp(low, high), y));
                 chart.draw_series([PathElement::new(ends, color(k).stroke_width(2))])?;
             }
-            if effect.abs() <= limit {
-                chart.draw_series([Circle::new((effect, y), 4, color(k).filled())])?;
-            }
+            chart.draw_series([Circle::new((effect, y), 4, color(k).filled())])?;
         }
     }
     let note = "effect on the logit of one standard deviation inside choice sets, with its 95 % interval";

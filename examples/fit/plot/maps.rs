@@ -8,16 +8,18 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 use std::ops::Range;
 
-const PANEL: u32 = 480;
+const PANEL: u32 = 540;
 const TITLE: u32 = 34;
 const HEAD: u32 = 56;
 const FOOT: u32 = 46;
 const MARGIN: u32 = 14;
+/// A picture of more would be a blot.
+const MOST_CIRCLES: usize = 3000;
 /// The radius of the largest probability, in pixels.
-const LARGEST: f64 = 19.0;
+const LARGEST: f64 = 15.0;
 /// Alternatives named on every map.
-const LABELS: usize = 9;
-const LABEL_SIZE: i32 = 12;
+const LABELS: usize = 10;
+const LABEL_SIZE: i32 = 13;
 
 /// Sizes and scales that the maps share.
 pub struct Layout {
@@ -48,13 +50,19 @@ impl Layout {
             latitudes,
             columns,
             rows: classes.div_ceil(columns),
-            map_height: (f64::from(PANEL - 2 * MARGIN) * ratio).clamp(140.0, 620.0) as u32,
+            map_height: (f64::from(PANEL - 2 * MARGIN) * ratio).clamp(160.0, 640.0) as u32,
             largest: s.by_class.iter().copied().fold(f64::MIN_POSITIVE, f64::max),
         }
     }
 
     pub fn size(&self) -> (u32, u32) {
         (self.columns * PANEL, TITLE + self.rows * (HEAD + self.map_height + MARGIN) + FOOT)
+    }
+
+    fn pixel(&self, [x, y]: [f64; 2], (width, height): (u32, u32)) -> (i32, i32) {
+        let along = |v: f64, range: &Range<f64>| (v - range.start) / (range.end - range.start);
+        let (right, up) = (along(x, &self.longitudes), along(y, &self.latitudes));
+        ((right * f64::from(width)).round() as i32, ((1.0 - up) * f64::from(height)).round() as i32)
     }
 
     fn radius(&self, probability: f64) -> f64 {
@@ -84,33 +92,59 @@ fn draw_class(panel: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution, 
 
     let (width, height) = (PANEL - 2 * MARGIN, layout.map_height);
     let map = panel.clone().shrink((x, HEAD as i32), (width, height));
-    let mut chart = ChartBuilder::on(&map).build_cartesian_2d(layout.longitudes.clone(), layout.latitudes.clone())?;
-    chart.configure_mesh().disable_axes().x_labels(8).y_labels(6).bold_line_style(GRID).light_line_style(TRANSPARENT).draw()?;
-    map.draw(&Rectangle::new([(0, 0), (width as i32 - 1, height as i32 - 1)], GRID))?;
-
-    let origin = map.get_base_pixel();
-    let pixel = |i: usize| {
-        let (x, y) = chart.backend_coord(&(places[i][0], places[i][1]));
-        (x - origin.0, y - origin.1)
-    };
+    graticule(&map, layout, (width, height))?;
+    let pixel = |i: usize| layout.pixel(places[i], (width, height));
     let probability = |i: usize| s.by_class[i * s.classes.len() + class];
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| probability(b).total_cmp(&probability(a)));
+    order.truncate(MOST_CIRCLES);
     for &i in &order {
         let radius = layout.radius(probability(i));
         if radius < 1.5 {
             map.draw(&Circle::new(pixel(i), 1, FAINT.mix(0.6).filled()))?;
         } else {
-            map.draw(&Circle::new(pixel(i), radius.round() as i32, color(class).mix(0.35).filled()))?;
+            map.draw(&Circle::new(pixel(i), radius.round() as i32, color(class).mix(0.3).filled()))?;
             map.draw(&Circle::new(pixel(i), radius.round() as i32, color(class).stroke_width(1)))?;
         }
     }
     let circles: Vec<(String, (i32, i32), i32)> =
-        order.iter().take(3 * LABELS).map(|&i| (caption(input, i), pixel(i), layout.radius(probability(i)).round() as i32)).collect();
+        order.iter().map(|&i| (caption(input, i), pixel(i), layout.radius(probability(i)).round() as i32)).collect();
     for (text, at) in placed(&circles, width as i32, height as i32) {
+        let (right, half) = (at.0 + super::width(text, LABEL_SIZE), LABEL_SIZE / 2);
+        map.draw(&Rectangle::new([(at.0 - 1, at.1 - half), (right + 1, at.1 + half)], WHITE.mix(0.5).filled()))?;
         map.draw_text(text, &left(LABEL_SIZE, INK), at)?;
     }
     Ok(())
+}
+
+/// Lines of round longitudes and latitudes, with their degrees.
+fn graticule(map: &Canvas<'_>, layout: &Layout, size: (u32, u32)) -> Drawn {
+    let (right, bottom) = (size.0 as i32 - 1, size.1 as i32 - 1);
+    let degrees = |v: f64, [plus, minus]: [&str; 2]| {
+        let side = if v > 0.0 { plus } else { minus };
+        format!("{}°{}", (1e6 * v.abs()).round() / 1e6, if v == 0.0 { "" } else { side })
+    };
+    for v in round_values(&layout.longitudes) {
+        let (x, _) = layout.pixel([v, layout.latitudes.start], size);
+        map.draw(&PathElement::new([(x, 0), (x, bottom)], GRID))?;
+        map.draw_text(&degrees(v, ["E", "W"]), &text_style(11, FAINT, HPos::Center, VPos::Center), (x, bottom - 8))?;
+    }
+    for v in round_values(&layout.latitudes) {
+        let (_, y) = layout.pixel([layout.longitudes.start, v], size);
+        map.draw(&PathElement::new([(0, y), (right, y)], GRID))?;
+        map.draw_text(&degrees(v, ["N", "S"]), &left(11, FAINT), (4, y - 7))?;
+    }
+    map.draw(&Rectangle::new([(0, 0), (right, bottom)], GRID))?;
+    Ok(())
+}
+
+/// A few multiples of 1, 2 or 5 times a power of ten, not too near the ends.
+fn round_values(range: &Range<f64>) -> impl Iterator<Item = f64> + use<> {
+    let length = range.end - range.start;
+    let power = 10f64.powf((length / 4.0).log10().floor());
+    let step = [5.0, 2.0, 1.0].map(|d| d * power).into_iter().find(|s| length / s >= 4.0).unwrap_or(power);
+    let (first, last) = (range.start + 0.04 * length, range.end - 0.04 * length);
+    ((first / step).ceil() as i64..=(last / step).floor() as i64).map(move |i| i as f64 * step)
 }
 
 fn caption(input: &Input, i: usize) -> String {
@@ -118,34 +152,35 @@ fn caption(input: &Input, i: usize) -> String {
     clipped(&key, LABEL_SIZE, 110)
 }
 
-/// Places for the captions of the circles, the first ones first, such that none covers another or its neighbours' middles.
+/// Places for the captions of the circles, the first ones first: none covers another or the middle of a circle, and each as
+/// little of the circles as can be.
 fn placed(circles: &[(String, (i32, i32), i32)], map_width: i32, map_height: i32) -> Vec<(&str, (i32, i32))> {
-    type Box = (i32, i32, i32, i32);
-    let apart = |a: &Box, b: &Box| a.2 <= b.0 || b.2 <= a.0 || a.3 <= b.1 || b.3 <= a.1;
-    let half = LABEL_SIZE / 2 + 1;
-    let mut taken: Vec<Box> = Vec::new();
+    type Area = (i32, i32, i32, i32);
+    let common = |a: &Area, b: &Area| (a.2.min(b.2) - a.0.max(b.0)).max(0) * (a.3.min(b.3) - a.1.max(b.1)).max(0);
+    let half = LABEL_SIZE / 2;
+    let mut taken: Vec<Area> = Vec::new();
     let mut placed = Vec::new();
-    for (text, (x, y), r) in circles {
-        let w = width(text, LABEL_SIZE) + 2;
-        let gap = r + 2;
-        let diagonal = gap * 7 / 10 + half;
-        let corners = [
+    for (text, (x, y), r) in circles.iter().take(3 * LABELS) {
+        let w = width(text, LABEL_SIZE);
+        let (gap, slant) = (r + 3, r * 7 / 10 + 2);
+        let around = [
             (x + gap, *y),
             (x - gap - w, *y),
             (x - w / 2, y - gap - half),
             (x - w / 2, y + gap + half),
-            (x + gap * 7 / 10, y - diagonal),
-            (x + gap * 7 / 10, y + diagonal),
-            (x - gap * 7 / 10 - w, y - diagonal),
-            (x - gap * 7 / 10 - w, y + diagonal),
+            (x + slant, y - slant - half),
+            (x + slant, y + slant + half),
+            (x - slant - w, y - slant - half),
+            (x - slant - w, y + slant + half),
         ];
-        let area = |(left, middle): (i32, i32)| (left, middle - half, left + w, middle + half);
-        let free = |b: &Box| {
-            let inside = b.0 >= 2 && b.1 >= 2 && b.2 <= map_width - 2 && b.3 <= map_height - 2;
-            let covers = |c: &(String, (i32, i32), i32)| b.0 < c.1.0 && c.1.0 < b.2 && b.1 < c.1.1 && c.1.1 < b.3;
-            inside && taken.iter().all(|t| apart(t, b)) && !circles.iter().any(covers)
+        let area = |(left, middle): (i32, i32)| (left - 2, middle - half - 1, left + w + 2, middle + half + 1);
+        let free = |b: &Area| {
+            let inside = b.0 >= 0 && b.1 >= 0 && b.2 <= map_width && b.3 <= map_height - 14;
+            let covers = |(_, (x, y), _): &(String, (i32, i32), i32)| b.0 < *x && *x < b.2 && b.1 < *y && *y < b.3;
+            inside && taken.iter().all(|t| common(t, b) == 0) && !circles[..circles.len().min(3 * LABELS)].iter().any(covers)
         };
-        if let Some(at) = corners.into_iter().find(|at| free(&area(*at))) {
+        let covered = |b: &Area| circles.iter().map(|(_, (x, y), r)| common(b, &(x - r, y - r, x + r, y + r))).sum::<i32>();
+        if let Some(at) = around.into_iter().filter(|at| free(&area(*at))).min_by_key(|at| covered(&area(*at))) {
             taken.push(area(at));
             placed.push((text.as_str(), at));
         }

@@ -70,14 +70,17 @@ fn left(size: i32, color: RGBColor) -> TextStyle<'static> {
     text_style(size, color, HPos::Left, VPos::Center)
 }
 
+/// The width of a character in hundredths of the size, which the backend divides by 1.24.
+const CHARACTER: i32 = 49;
+
 /// About how wide a text is, in pixels.
 fn width(text: &str, size: i32) -> i32 {
-    text.chars().count() as i32 * size * 58 / 100
+    text.chars().count() as i32 * size * CHARACTER / 100
 }
 
 /// The text cut to so many pixels.
 fn clipped(text: &str, size: i32, room: i32) -> String {
-    let most = (room * 100 / (size * 58)).max(1) as usize;
+    let most = (room * 100 / (size * CHARACTER)).max(1) as usize;
     match text.chars().count() {
         n if n > most => text.chars().take(most - 1).chain(['…']).collect(),
         _ => text.to_owned(),

@@ -1,0 +1,930 @@
+/* softmix: softmax mixtures (latent-class multinomial logits), fitted in C.
+ *
+ * This file is made from src/ffi by `SOFTMIX_WRITE_HEADER=1 cargo test --test header`: edit it there.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Sections
+ *
+ *   How to call             the rules that hold for every function
+ *   Versions, statuses and errors
+ *   Data
+ *   Mixtures and their evaluation
+ *   Whitening, and steps of expectation maximisation
+ *   Fitting
+ *   What a fitted mixture says
+ *
+ * How to call
+ *
+ *   A fit in five lines:
+ *
+ *       smx_data data;                smx_data_init(&data, sizeof data);             fill it
+ *       smx_fit_result result;        smx_fit_result_init(&result, sizeof result);   set result.weights and result.atoms
+ *       size_t size = smx_fit_workspace(&data, classes, NULL);
+ *       void *workspace = malloc(size);
+ *       smx_status status = smx_fit(&data, classes, NULL, &result, workspace, size, NULL);
+ *
+ *   Memory. The library allocates nothing in any function below, and keeps no pointer after it returned. What it needs to work with it
+ *   asks for: every function `smx_f` that works has an `smx_f_workspace`, a pure function of sizes. A workspace may have any alignment and
+ *   any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for is SMX_WORKSPACE. (With more than one
+ *   thread, in libraries built with the feature "rayon", the thread pool has memory of its own.)
+ *
+ *   Pointers. All others must be aligned for their type; arrays hold as many elements as their comment says, sizes are size_t and count
+ *   elements unless they say bytes. What a call writes (results, workspace, error record) may not overlap anything else that it
+ *   is given: that is SMX_ALIAS. What it only reads may overlap, and may be read by others meanwhile. NULL where it is not allowed is
+ *   SMX_NULL. Memory that is not there cannot be detected: lengths that the program states must be true.
+ *
+ *   Structs begin with their size, set by their `smx_..._init(&s, sizeof s)`, which also fills in the defaults; fields are added at the
+ *   end only, so that programs and libraries of different versions understand each other. A struct that is shorter than its first version,
+ *   or longer than the library knows with something other than zero there, is SMX_STRUCT_SIZE. Where a comment says that
+ *   options may be NULL, NULL means the defaults. Fields called `reserved` are zero.
+ *
+ *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
+ *
+ *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   other than an offset of minus infinity, in anything that is read is an error with its place; NaN in results is only where their
+ *   comment says so.
+ *
+ *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
+ *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
+ *
+ *   Not promised: equal bits on different instruction sets, machines or versions; the order in which arguments are checked; the size of
+ *   a workspace from one version to the next (ask again); the number of calls of a progress function.
+ */
+
+#ifndef SOFTMIX_H
+#define SOFTMIX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** "Not known", for the places in smx_error: the largest size_t. */
+#define SMX_NONE SIZE_MAX
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==============================================================================================================
+ * Versions, statuses and errors
+ * ==============================================================================================================
+ *
+ * Every function that can fail returns a status: SMX_OK, or a negative number that will never change its meaning. A fit that did not
+ * converge is not an error: see smx_fit_result. Where a function takes an `error`, it may be NULL, or point to a record
+ * made by smx_error_init, which then says what was wrong and where: in which argument, at which row, column and class.
+ */
+
+/** Major version of this header. */
+#define SMX_VERSION_MAJOR 0
+/** Minor version of this header. */
+#define SMX_VERSION_MINOR 1
+/** Patch level of this header. */
+#define SMX_VERSION_PATCH 0
+
+/** What a function says about its call: SMX_OK, or one of the negative numbers below. Take unknown ones for failures. */
+typedef int32_t smx_status;
+
+/** What went wrong, and where. */
+typedef struct smx_error {
+  /** sizeof(smx_error), set by smx_error_init. */
+  size_t struct_size;
+  /** The status that the function returned. */
+  smx_status status;
+  /** Zero. */
+  int32_t reserved;
+  /** Row of the features, or position in a one-dimensional array; SMX_NONE when not known. */
+  size_t row;
+  /** Column of the features; SMX_NONE when not known. */
+  size_t column;
+  /** Class; SMX_NONE when not known. */
+  size_t class_index;
+  /** The size or number that is needed; SMX_NONE when not known. */
+  size_t needed;
+  /** The size or number that was given; SMX_NONE when not known. */
+  size_t given;
+  /** Name of the argument, field or option at fault, ended by a zero. */
+  char argument[32];
+} smx_error;
+
+/** All is well. */
+#define SMX_OK 0
+/** A NaN or an infinity where a finite number must stand, or logits that overflow. */
+#define SMX_NOT_FINITE (-10)
+/** A negative number where a count or a weight must stand. */
+#define SMX_NEGATIVE (-20)
+/** An empty choice set, a unit without a choice, no rows, no classes. */
+#define SMX_EMPTY (-30)
+/** Two sizes that must agree do not: `needed` and `given`. */
+#define SMX_SHAPE (-40)
+/** An index or an offset outside its range or out of order. */
+#define SMX_OUT_OF_RANGE (-50)
+/** Sizes whose product no memory holds. */
+#define SMX_OVERFLOW (-60)
+/** More classes than units with a positive weight: at most `needed`, `given` asked for. */
+#define SMX_TOO_MANY_CLASSES (-70)
+/** Mixing weights that do not sum to one. */
+#define SMX_NOT_ON_SIMPLEX (-80)
+/** The workspace is too small: `needed` and `given` bytes. */
+#define SMX_WORKSPACE (-90)
+/** An option outside its range, or a number that names no member of its list. */
+#define SMX_INVALID_OPTION (-100)
+/** Not defined for data of this layout, or not there on this machine. */
+#define SMX_UNSUPPORTED (-110)
+/** The estimating equations have no usable solution at these data. */
+#define SMX_ILL_POSED (-120)
+/** Every alternative of a choice set is unavailable, or an unavailable alternative was chosen. */
+#define SMX_UNAVAILABLE (-130)
+/** Another rank of a distributed run reported an error. */
+#define SMX_REMOTE (-140)
+/** A pointer that may not be NULL is. */
+#define SMX_NULL (-200)
+/** A pointer is not aligned for its type. (A workspace may have any alignment.) */
+#define SMX_ALIGNMENT (-210)
+/** Memory to be written overlaps other memory of the call. */
+#define SMX_ALIAS (-220)
+/** The first field of a struct is not a size this library knows: see "Structs" above. */
+#define SMX_STRUCT_SIZE (-230)
+
+/**
+ * A defect of the library, caught: outputs are unspecified. Please report it. Only in builds with Rust's standard library;
+ * others call smx_panic of the program.
+ */
+#define SMX_PANIC (-900)
+
+/**
+ * Version of the library at hand: major * 1000000 + minor * 1000 + patch.
+ *
+ * While the major version is 0, a program needs the minor version it was built with; from 1 on, one not older.
+ */
+uint32_t smx_version(void);
+
+/** Version of the library at hand as text, such as "0.1.0". */
+const char *smx_version_string(void);
+
+/** A status in words: static text, never NULL, whatever the number. */
+const char *smx_status_message(smx_status status);
+
+/**
+ * Fills an error record with "no error", ready for any call.
+ *
+ * @param error what to fill
+ * @param struct_size sizeof(smx_error) as the program knows it
+ */
+smx_status smx_error_init(struct smx_error *error, size_t struct_size);
+
+/**
+ * Writes an error record as one line of text, such as "features: not a finite number at row 3, column 1", ended by a zero
+ * and cut where the buffer ends.
+ *
+ * @return the length of the whole text without the zero, as snprintf does; 0 where the record is NULL or unusable. `buffer`
+ * may be NULL when `size` is 0.
+ */
+size_t smx_error_format(const struct smx_error *error,
+                        char *buffer,
+                        size_t size);
+
+/* ==============================================================================================================
+ * Data
+ * ==============================================================================================================
+ *
+ * Alternatives with features, grouped in choice sets, and who chose what. In all of this header
+ *
+ *     p  rows: alternatives        K  classes
+ *     L  columns: features         U  units (draws, persons): those who choose
+ *
+ * One description serves three layouts: counts over one large choice set, units with counts over one choice set, and panels
+ * of many small sets. It points to the program's memory and nothing is copied.
+ */
+
+/** Type of the features; all else is double. Arithmetic on float features is in double too, where it matters. */
+typedef int32_t smx_dtype;
+
+/** Layout of the choices. */
+typedef int32_t smx_choices;
+
+/** The data of a fit. Fill it after smx_data_init; fields that are not mentioned for a layout stay zero. */
+typedef struct smx_data {
+  /** sizeof(smx_data), set by smx_data_init. */
+  size_t struct_size;
+  /** Features: feature l of alternative i is `features[i * row_stride + l * column_stride]`. Finite. */
+  const void *features;
+  /** Type of the features: SMX_F64 (default) or SMX_F32. */
+  smx_dtype dtype;
+  /** Layout of the choices: SMX_COUNTS (default), SMX_SPARSE_COUNTS or SMX_UNITS. */
+  smx_choices choices;
+  /** Alternatives p, over all choice sets; at least 1. */
+  size_t rows;
+  /** Features L; at least 1. */
+  size_t columns;
+  /** Elements, not bytes, from one row to the next; 0: `columns`, rows side by side. */
+  size_t row_stride;
+  /** Elements from one column to the next; 0: 1. For columns side by side `row_stride` is 1 and `column_stride` is `rows`. */
+  size_t column_stride;
+  /** p numbers added to the logits; minus infinity marks an alternative as not available. NULL: zeros. */
+  const double *offset;
+  /**
+   * Choice set s holds the rows `set_offsets[s]` <= i < `set_offsets[s + 1]`: `sets` + 1 numbers from 0 to p, increasing. NULL,
+   * with `sets` 0 or 1: one choice set of all rows.
+   */
+  const size_t *set_offsets;
+  /** Choice sets. */
+  size_t sets;
+  /** SMX_UNITS: units U. */
+  size_t units;
+  /** SMX_SPARSE_COUNTS, SMX_UNITS: length of `indices`. */
+  size_t entries;
+  /** SMX_UNITS: U + 1 numbers from 0 to `entries`, not decreasing. */
+  const size_t *indptr;
+  /** SMX_SPARSE_COUNTS, SMX_UNITS: rows, each below p. */
+  const size_t *indices;
+  /**
+   * SMX_COUNTS: p numbers; SMX_SPARSE_COUNTS: `entries` numbers; SMX_UNITS: `entries` numbers, or NULL for ones. Not negative;
+   * zeros and fractions are allowed.
+   */
+  const double *counts;
+  /** SMX_UNITS: weights of the units, U numbers, not negative; NULL: ones. */
+  const double *weights;
+} smx_data;
+
+/** What data amount to. */
+typedef struct smx_summary {
+  /** sizeof(smx_summary), set by smx_summary_init. */
+  size_t struct_size;
+  /** Units U: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
+  size_t units;
+  /** Units with a positive weight: there may not be more classes. */
+  size_t observed_units;
+  /** Choice sets. */
+  size_t sets;
+  /** Weights of the units, summed. */
+  double total_weight;
+  /** Choices: counts times weights, summed. */
+  double total_choices;
+} smx_summary;
+
+/** double */
+#define SMX_F64 0
+/** float */
+#define SMX_F32 1
+/** `counts[i]` (p numbers) says how often alternative i was chosen; every draw is a unit of its own, and U is p. */
+#define SMX_COUNTS 0
+/** The same for some alternatives only: `indices[e]` was chosen `counts[e]` times, e < `entries`; U is `entries`. */
+#define SMX_SPARSE_COUNTS 1
+/** Units in compressed rows: unit u chose `indices[e]` for `indptr[u]` <= e < `indptr[u + 1]`, `counts[e]` times each. */
+#define SMX_UNITS 2
+
+/** Fills a description with zeros and its size. */
+smx_status smx_data_init(struct smx_data *data, size_t struct_size);
+
+/** Fills a summary with zeros and its size. */
+smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
+
+/**
+ * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
+ * does this first; one read of the features.
+ *
+ * @param data the data
+ * @param summary what they amount to; may be NULL
+ * @param error may be NULL
+ */
+smx_status smx_data_check(const struct smx_data *data,
+                          struct smx_summary *summary,
+                          smx_error *error);
+
+/* ==============================================================================================================
+ * Mixtures and their evaluation
+ * ==============================================================================================================
+ *
+ * A mixture of K classes is two arrays: K mixing weights, which are not negative and sum to one, and K x L atoms, class after class:
+ * feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
+ * proportional to exp(offset_i + x_i . atom_k). The log-likelihood is that of all units, without multinomial coefficients.
+ */
+
+/** Instruction set of a call. Results are the same bits for the same set, whatever the number of threads. */
+typedef int32_t smx_isa;
+
+/** Options of functions that have no others. NULL in place of them: the defaults. */
+typedef struct smx_run_options {
+  /** sizeof(smx_run_options), set by smx_run_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not. */
+  smx_isa isa;
+  /** Zero. */
+  int32_t reserved;
+} smx_run_options;
+
+/** Options of smx_evaluate and smx_information. NULL in place of them: the defaults. */
+typedef struct smx_evaluate_options {
+  /** sizeof(smx_evaluate_options), set by smx_evaluate_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not. */
+  smx_isa isa;
+  /** Zero. */
+  int32_t reserved;
+  /** Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations; default 0. */
+  double ridge;
+  /** S, L x L: `covariance` of smx_whiten. May be NULL when `ridge` is 0. */
+  const double *covariance;
+} smx_evaluate_options;
+
+/** What smx_evaluate finds. The arrays are the program's; NULL for what is not wanted. */
+typedef struct smx_evaluation {
+  /** sizeof(smx_evaluation), set by smx_evaluation_init. */
+  size_t struct_size;
+  /** To be filled: log-likelihood of every unit, U numbers. */
+  double *unit_log_likelihoods;
+  /** To be filled: posterior probabilities of the classes, U x K, unit after unit. */
+  double *responsibilities;
+  /** To be filled: gradient of the log-likelihood in the log-odds of the weights, K numbers. */
+  double *weight_gradient;
+  /** To be filled: gradient of the penalised log-likelihood in the atoms, K x L. */
+  double *atom_gradient;
+  /** Log-likelihood. */
+  double log_likelihood;
+  /** Log-likelihood less the penalty. */
+  double penalized_log_likelihood;
+} smx_evaluation;
+
+/** The best one of this machine. */
+#define SMX_ISA_AUTO 0
+/** Plain code, everywhere. */
+#define SMX_ISA_SCALAR 1
+/** x86-64 with AVX2 and FMA. */
+#define SMX_ISA_AVX2 2
+/** x86-64 with AVX-512 F, BW, CD, DQ and VL. */
+#define SMX_ISA_AVX512 3
+/** AArch64. */
+#define SMX_ISA_NEON 4
+
+/** Fills options with the defaults. */
+smx_status smx_run_options_init(struct smx_run_options *options, size_t struct_size);
+
+/** Fills options with the defaults. */
+smx_status smx_evaluate_options_init(struct smx_evaluate_options *options, size_t struct_size);
+
+/** Fills a result with zeros and its size: no array wanted. */
+smx_status smx_evaluation_init(struct smx_evaluation *out, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_evaluate needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_evaluate_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param options may be NULL
+ * @param out made by smx_evaluation_init; its arrays and numbers are written only when all is well
+ * @param workspace smx_evaluate_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_evaluate(const smx_data *data,
+                        size_t classes,
+                        const double *weights,
+                        const double *atoms,
+                        const struct smx_evaluate_options *options,
+                        struct smx_evaluation *out,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
+
+/* ==============================================================================================================
+ * Whitening, and steps of expectation maximisation
+ * ==============================================================================================================
+ *
+ * Steps are taken in features that are centred and whitened inside choice sets, whatever their units; smx_whiten finds the maps once,
+ * any number of steps use them. The features themselves are neither copied nor changed.
+ */
+
+/** Features whitened inside choice sets: where the results are to go, then the rank. The arrays are the program's and stay in use. */
+typedef struct smx_whitening {
+  /** sizeof(smx_whitening), set by smx_whitening_init. */
+  size_t struct_size;
+  /** Features L. */
+  size_t columns;
+  /** Rank r of the features inside choice sets; L unless features are collinear or constant. */
+  size_t rank;
+  /** To be filled: S, the mean covariance inside choice sets, L x L. */
+  double *covariance;
+  /** To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates. */
+  double *to_atoms;
+  /** To be filled: r x L in an array of L x L: `b = from_atoms . atom`. */
+  double *from_atoms;
+  /**
+   * To be filled: L flags: whether a feature is not identified, being constant inside every choice set or part of a collinear
+   * combination.
+   */
+  uint8_t *unidentified;
+} smx_whitening;
+
+/** How the M-step moves the atoms. */
+typedef int32_t smx_m_step;
+
+/** Options of smx_em_step. NULL in place of them: the defaults. */
+typedef struct smx_em_options {
+  /** sizeof(smx_em_options), set by smx_em_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default). */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** The form of the M-step; default SMX_M_STEP_NEWTON. */
+  smx_m_step m_step;
+  /** Ridge lambda >= 0, in observations; default 0. */
+  double ridge;
+} smx_em_options;
+
+/** One step along the gradient in whitened features. */
+#define SMX_M_STEP_GRADIENT 0
+/** One Newton step; p L^2 / 2 operations a class. */
+#define SMX_M_STEP_NEWTON 1
+/** Newton steps to convergence. */
+#define SMX_M_STEP_CONVERGED 2
+
+/** Fills a whitening with zeros and its size. */
+smx_status smx_whitening_init(struct smx_whitening *whitening, size_t struct_size);
+
+/** Fills options with the defaults. */
+smx_status smx_em_options_init(struct smx_em_options *options, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_whiten needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_whiten_workspace(const smx_data *data);
+
+/**
+ * Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
+ *
+ * @param data the data
+ * @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
+ * @param options may be NULL
+ * @param workspace smx_whiten_workspace bytes, of any alignment; free to use again afterwards
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_whiten(const smx_data *data,
+                      struct smx_whitening *whitening,
+                      const smx_run_options *options,
+                      void *workspace,
+                      size_t workspace_size,
+                      smx_error *error);
+
+/**
+ * Bytes of workspace that smx_em_step needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
+ */
+size_t smx_em_step_workspace(const smx_data *data, size_t classes, const struct smx_em_options *options);
+
+/**
+ * One safeguarded step of expectation maximisation: weights and atoms become the next ones, whose penalised log-likelihood is not
+ * lower beyond rounding.
+ *
+ * @param data the data
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights K mixing weights, before and after; kept on errors
+ * @param atoms K x L, before and after; kept on errors
+ * @param log_likelihood log-likelihood where the step began; may be NULL
+ * @param penalized_log_likelihood the same less the penalty; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_em_step_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_em_step(const smx_data *data,
+                       const struct smx_whitening *whitening,
+                       size_t classes,
+                       double *weights,
+                       double *atoms,
+                       double *log_likelihood,
+                       double *penalized_log_likelihood,
+                       const struct smx_em_options *options,
+                       void *workspace,
+                       size_t workspace_size,
+                       smx_error *error);
+
+/* ==============================================================================================================
+ * Fitting
+ * ==============================================================================================================
+ *
+ * smx_fit looks for the mixture of K classes of highest (penalised) log-likelihood: many starts, a race of a few steps each, and the
+ * best of them finished on the observed likelihood. It reports how it ended, how many starts reached the best, which
+ * classes run off to infinity and which features are not identified. Classes come back by decreasing weight.
+ */
+
+/** Where a fit stands. Lives only while the progress function runs. */
+typedef struct smx_progress {
+  /** Size of this struct in the library: fields beyond it are not there. */
+  size_t struct_size;
+  /** Starts finished. */
+  size_t finished;
+  /** Starts drawn so far. */
+  size_t drawn;
+  /** Evaluations so far, over all starts. */
+  uint64_t evaluations;
+  /** Best penalised log-likelihood so far; minus infinity before the first. */
+  double best;
+  /** Penalised log-likelihood of the start at hand (of the best of those racing). */
+  double current;
+  /** 1 while starts are racing; 0 while one is being finished. */
+  int32_t racing;
+  /** Zero. */
+  int32_t reserved;
+} smx_progress;
+
+/**
+ * Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
+ * must return: no longjmp, no C++ exception.
+ */
+typedef int32_t (*smx_progress_fn)(const struct smx_progress *progress, void *user);
+
+/** Options of smx_fit. NULL in place of them: the defaults. */
+typedef struct smx_fit_options {
+  /** sizeof(smx_fit_options), set by smx_fit_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** Zero. */
+  int32_t reserved;
+  /**
+   * Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
+   * features inside choice sets; default 0, which is maximum likelihood.
+   */
+  double ridge;
+  /** Seed of the random starts; default 0. Equal seeds give equal fits. */
+  uint64_t seed;
+  /** Starts to try: exactly so many; default 0: the library's own rule, and more when they do not agree. */
+  size_t starts;
+  /** The only start to try, K mixing weights; default NULL: none given. */
+  const double *start_weights;
+  /** Its atoms, K x L. */
+  const double *start_atoms;
+  /** Evaluations over all starts, at most; at least 1, default 1000000. */
+  uint64_t max_evaluations;
+  /**
+   * Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
+   * above 0, default 1e-8.
+   */
+  double gradient_tolerance;
+  /** Called after every step; default NULL: nobody. */
+  smx_progress_fn progress;
+  /** Handed to `progress`; default NULL. */
+  void *user;
+} smx_fit_options;
+
+/** How a start was made. Later versions may know more kinds. */
+typedef int32_t smx_start_kind;
+
+/** How a fit ended. None of these is an error; take unknown ones for "not converged". */
+typedef int32_t smx_outcome;
+
+/** Which rule stopped the start that won. */
+typedef int32_t smx_stop;
+
+/** What smx_fit finds. The arrays are the program's; `weights` and `atoms` must be there, the others may be NULL. */
+typedef struct smx_fit_result {
+  /** sizeof(smx_fit_result), set by smx_fit_result_init. */
+  size_t struct_size;
+  /** To be filled: K mixing weights, decreasing. */
+  double *weights;
+  /** To be filled: K x L atoms. */
+  double *atoms;
+  /** To be filled: K flags: whether a class runs off. */
+  uint8_t *diverging;
+  /** To be filled: L flags: whether a feature is not identified. */
+  uint8_t *unidentified;
+  /** To be filled: penalised log-likelihood at the end of every start, in the order drawn. */
+  double *start_values;
+  /** To be filled: kind of every start. */
+  smx_start_kind *start_kinds;
+  /** Room in `start_values` and `start_kinds`: at least smx_fit_max_starts where one of them is there. */
+  size_t starts_capacity;
+  /** Starts drawn: as many entries of `start_values` and `start_kinds` are written. */
+  size_t starts;
+  /** Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. */
+  size_t at_best;
+  /** The start that won, in the order drawn. */
+  size_t best_start;
+  /** Rank of the features inside choice sets. */
+  size_t rank;
+  /** Log-likelihood, without multinomial coefficients. */
+  double log_likelihood;
+  /** Log-likelihood less the penalty. */
+  double penalized_log_likelihood;
+  /** Largest entry of the penalised gradient in log-odds and whitened atoms, over the number of choices. */
+  double gradient_norm;
+  /** Evaluations of value and gradient, over all starts. */
+  uint64_t evaluations;
+  /** Reads of the features. */
+  uint64_t passes;
+  /** How the fit ended: SMX_CONVERGED, or why not. */
+  smx_outcome outcome;
+  /** Which rule stopped the start that won. */
+  smx_stop stop;
+} smx_fit_result;
+
+/** The gradient is within the tolerance, or the gain still to be had is below rounding, and no class runs off. */
+#define SMX_CONVERGED 1
+/** The budget of evaluations is spent. */
+#define SMX_ITERATION_LIMIT 2
+/** No step ascends although the gradient is above the tolerance. */
+#define SMX_STALLED 3
+/** A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one. */
+#define SMX_DIVERGING 4
+/** The progress function asked for an end; the best so far is the result. */
+#define SMX_CANCELLED 5
+/** The gradient tolerance. */
+#define SMX_STOP_GRADIENT 1
+/** A predicted gain below the rounding of the log-likelihood. */
+#define SMX_STOP_ROUNDING 2
+/** No ascent. */
+#define SMX_STOP_NO_ASCENT 3
+/** The budget of evaluations. */
+#define SMX_STOP_EVALUATIONS 4
+/** The progress function. */
+#define SMX_STOP_PROGRESS 5
+/** By the program. */
+#define SMX_START_GIVEN 1
+/** The fit of one class, from atoms at zero. */
+#define SMX_START_ZERO 2
+/** Random atoms in whitened features. */
+#define SMX_START_RANDOM 3
+/** A random partition of the units. */
+#define SMX_START_PARTITION 4
+/** A clustering of the units by their estimates, or of the alternatives that were chosen. */
+#define SMX_START_CLUSTER 5
+/** The best fit so far, with one class taken away and put elsewhere, or with a few units moved. */
+#define SMX_START_RELOCATE 6
+
+/** Fills options with the defaults. */
+smx_status smx_fit_options_init(struct smx_fit_options *options, size_t struct_size);
+
+/** Fills a result with zeros and its size. */
+smx_status smx_fit_result_init(struct smx_fit_result *result, size_t struct_size);
+
+/**
+ * The most starts that smx_fit may draw: room that `start_values` and `start_kinds` need.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @param options may be NULL
+ * @return the number; SIZE_MAX where a description is unusable or sizes overflow
+ */
+size_t smx_fit_max_starts(const smx_data *data, size_t classes, const struct smx_fit_options *options);
+
+/**
+ * Bytes of workspace that smx_fit needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
+ */
+size_t smx_fit_workspace(const smx_data *data, size_t classes, const struct smx_fit_options *options);
+
+/**
+ * Fits a mixture.
+ *
+ * @param data the data
+ * @param classes K, from 1 to the number of units with a positive weight
+ * @param options may be NULL
+ * @param result made by smx_fit_result_init, at least `weights` and `atoms` set; written only when all is well
+ * @param workspace smx_fit_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_fit(const smx_data *data,
+                   size_t classes,
+                   const struct smx_fit_options *options,
+                   struct smx_fit_result *result,
+                   void *workspace,
+                   size_t workspace_size,
+                   smx_error *error);
+
+/* ==============================================================================================================
+ * What a fitted mixture says
+ * ==============================================================================================================
+ *
+ * Choice probabilities, standard errors, and the second-order quantities behind them. Posterior probabilities of the classes, unit by
+ * unit, are the `responsibilities` of smx_evaluate. Matrices over all parameters have D = K - 1 + K * L rows: the log-odds of the
+ * weights against the last class, then the atoms, class after class.
+ */
+
+/** Where the variance of standard errors comes from. */
+typedef int32_t smx_variance;
+
+/** Options of smx_standard_errors. NULL in place of them: the defaults. */
+typedef struct smx_inference_options {
+  /** sizeof(smx_inference_options), set by smx_inference_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default). */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** Where the variance comes from; default SMX_VARIANCE_INFORMATION. */
+  smx_variance variance;
+  /** The ridge that the mixture was fitted with; default 0. */
+  double ridge;
+} smx_inference_options;
+
+/** The inverse of the observed information: right when the model is. */
+#define SMX_VARIANCE_INFORMATION 0
+/** The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w. */
+#define SMX_VARIANCE_ROBUST 1
+/** The sandwich, weights of units being sampling weights: one unit stands behind each. */
+#define SMX_VARIANCE_ROBUST_SAMPLING 2
+
+/** Fills options with the defaults. */
+smx_status smx_inference_options_init(struct smx_inference_options *options, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_choice_probabilities needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Choice probabilities of every alternative inside its choice set. One read of the features.
+ *
+ * @param data the data, of which only features, offsets and choice sets matter
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
+ * @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_choice_probabilities_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_choice_probabilities(const smx_data *data,
+                                    size_t classes,
+                                    const double *weights,
+                                    const double *atoms,
+                                    double *by_class,
+                                    double *mixed,
+                                    const smx_run_options *options,
+                                    void *workspace,
+                                    size_t workspace_size,
+                                    smx_error *error);
+
+/**
+ * Bytes of workspace that smx_standard_errors needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
+ *
+ * NaN where they are not defined: of features that are not identified, of empty classes, or of everything where the information
+ * is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations.
+ *
+ * @param data the data
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param weight_errors to be filled: K numbers
+ * @param atom_errors to be filled: K x L
+ * @param options may be NULL
+ * @param workspace smx_standard_errors_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_standard_errors(const smx_data *data,
+                               const smx_whitening *whitening,
+                               size_t classes,
+                               const double *weights,
+                               const double *atoms,
+                               double *weight_errors,
+                               double *atom_errors,
+                               const struct smx_inference_options *options,
+                               void *workspace,
+                               size_t workspace_size,
+                               smx_error *error);
+
+/**
+ * Bytes of workspace that smx_information and smx_score_products need.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_information_workspace(const smx_data *data, size_t classes);
+
+/**
+ * The observed information: minus the Hessian of the penalised log-likelihood.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param options may be NULL
+ * @param information to be filled: D x D
+ * @param workspace smx_information_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_information(const smx_data *data,
+                           size_t classes,
+                           const double *weights,
+                           const double *atoms,
+                           const smx_evaluate_options *options,
+                           double *information,
+                           void *workspace,
+                           size_t workspace_size,
+                           smx_error *error);
+
+/**
+ * The middle of the sandwich: sum over the units of w^q s s', with unit scores s.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param sampling 0: weights of units are frequencies, q = 1; 1: they are sampling weights, q = 2
+ * @param options may be NULL
+ * @param products to be filled: D x D
+ * @param workspace smx_information_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_score_products(const smx_data *data,
+                              size_t classes,
+                              const double *weights,
+                              const double *atoms,
+                              int32_t sampling,
+                              const smx_run_options *options,
+                              double *products,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/**
+ * Bytes of workspace that smx_hessian_vector needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_hessian_vector_workspace(const smx_data *data, size_t classes);
+
+/**
+ * The Hessian of the log-likelihood, without penalty, times a vector: the passes of two evaluations, and no matrix.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param vector D numbers
+ * @param options may be NULL
+ * @param product to be filled: D numbers
+ * @param workspace smx_hessian_vector_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_hessian_vector(const smx_data *data,
+                              size_t classes,
+                              const double *weights,
+                              const double *atoms,
+                              const double *vector,
+                              const smx_run_options *options,
+                              double *product,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+#ifdef __cplusplus
+} // extern "C"
+#endif
+
+#endif /* SOFTMIX_H */

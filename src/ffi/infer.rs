@@ -1,0 +1,375 @@
+//! What a fitted mixture says
+//!
+//! Choice probabilities, standard errors, and the second-order quantities behind them. Posterior probabilities of the classes, unit by
+//! unit, are the `responsibilities` of smx_evaluate. Matrices over all parameters have D = K - 1 + K * L rows: the log-odds of the
+//! weights against the last class, then the atoms, class after class.
+
+use super::call::{Fault, Result, Struct, enter, guard};
+use super::data::{Memory, shape_of, smx_data};
+use super::em::{WhiteningInput, smx_whitening};
+use super::evaluate::{MixtureInput, atoms_length, check_ridge, context, penalty, query, reserved, smx_evaluate_options, smx_isa};
+use super::evaluate::{penalty_input, smx_run_options};
+use super::status::*;
+use crate::data::Shape;
+use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
+use crate::inference::{Variance, standard_errors, standard_errors_workspace};
+use crate::predict::{choice_probabilities, choice_probabilities_workspace};
+use crate::workspace::WorkspaceSize;
+use core::ffi::c_void;
+
+/// Where the variance of standard errors comes from.
+pub type smx_variance = i32;
+/// The inverse of the observed information: right when the model is.
+pub const SMX_VARIANCE_INFORMATION: smx_variance = 0;
+/// The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w.
+pub const SMX_VARIANCE_ROBUST: smx_variance = 1;
+/// The sandwich, weights of units being sampling weights: one unit stands behind each.
+pub const SMX_VARIANCE_ROBUST_SAMPLING: smx_variance = 2;
+
+/// Options of smx_standard_errors. NULL in place of them: the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct smx_inference_options {
+    /// sizeof(smx_inference_options), set by smx_inference_options_init.
+    pub struct_size: usize,
+    /// Threads, at least 1 (default).
+    pub threads: usize,
+    /// Instruction set; default SMX_ISA_AUTO.
+    pub isa: smx_isa,
+    /// Where the variance comes from; default SMX_VARIANCE_INFORMATION.
+    pub variance: smx_variance,
+    /// The ridge that the mixture was fitted with; default 0.
+    pub ridge: f64,
+}
+
+impl Struct for smx_inference_options {
+    fn blank() -> Self {
+        smx_inference_options { struct_size: size_of::<Self>(), threads: 1, isa: 0, variance: SMX_VARIANCE_INFORMATION, ridge: 0.0 }
+    }
+}
+
+/// D × D, and K × L.
+fn parameters(classes: usize, columns: usize) -> Result<(usize, usize)> {
+    let n = atoms_length(classes, columns)?;
+    let d = n.checked_add(classes - 1).and_then(|d| Some((d, d.checked_mul(d)?)));
+    d.ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
+}
+
+/// Workspace of standard errors, and of the flags that C has as bytes.
+fn errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    standard_errors_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
+}
+
+/// Fills options with the defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_inference_options_init(options: *mut smx_inference_options, struct_size: usize) -> smx_status {
+    // SAFETY: the caller vouches for `struct_size` bytes at `options`.
+    guard(|| unsafe { Struct::init(options, struct_size, "options") })
+}
+
+/// Bytes of workspace that smx_choice_probabilities needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_data, classes: usize) -> usize {
+    // SAFETY: the caller vouches for the struct.
+    query(|| Ok(choice_probabilities_workspace(&unsafe { shape_of(data, classes) }?, classes)))
+}
+
+/// Choice probabilities of every alternative inside its choice set. One read of the features.
+///
+/// @param data the data, of which only features, offsets and choice sets matter
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
+/// @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
+/// @param options may be NULL
+/// @param workspace smx_choice_probabilities_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_choice_probabilities(
+    data: *const smx_data,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    by_class: *mut f64,
+    mixed: *mut f64,
+    options: *const smx_run_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let n = memory.rows().checked_mul(classes).ok_or_else(|| Fault::new(SMX_OVERFLOW, "by_class"))?;
+            let by_class = call.optional_output("by_class", by_class, n)?;
+            let mixed = call.optional_output("mixed", mixed, memory.rows())?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let ws = ws.lend(choice_probabilities_workspace(&data.shape(), classes))?;
+            choice_probabilities(&data, mixture.get()?, by_class.map(|x| x.get()), mixed.map(|x| x.get()), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes of workspace that smx_standard_errors needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_standard_errors_workspace(data: *const smx_data, classes: usize) -> usize {
+    query(|| {
+        // SAFETY: the caller vouches for the struct.
+        let shape = unsafe { shape_of(data, classes) }?;
+        parameters(classes, shape.columns)?;
+        Ok(errors_workspace(&shape, classes))
+    })
+}
+
+/// Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
+///
+/// NaN where they are not defined: of features that are not identified, of empty classes, or of everything where the information
+/// is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations.
+///
+/// @param data the data
+/// @param whitening what smx_whiten found for these data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param weight_errors to be filled: K numbers
+/// @param atom_errors to be filled: K x L
+/// @param options may be NULL
+/// @param workspace smx_standard_errors_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_standard_errors(
+    data: *const smx_data,
+    whitening: *const smx_whitening,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    weight_errors: *mut f64,
+    atom_errors: *mut f64,
+    options: *const smx_inference_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let wh = WhiteningInput::new(call, whitening, l)?;
+            let mixture = MixtureInput::new(call, classes, l, weights, atoms)?;
+            let weight_errors = call.output("weight_errors", weight_errors, classes)?;
+            let atom_errors = call.output("atom_errors", atom_errors, atoms_length(classes, l)?)?;
+            let o = call.options("options", options)?;
+            let ctx = context(o.isa, o.threads)?;
+            let variance = match o.variance {
+                SMX_VARIANCE_INFORMATION => Variance::Information,
+                SMX_VARIANCE_ROBUST => Variance::Robust,
+                SMX_VARIANCE_ROBUST_SAMPLING => Variance::RobustSampling,
+                _ => return Err(Fault::new(SMX_INVALID_OPTION, "variance")),
+            };
+            check_ridge(o.ridge)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let mixture = mixture.get()?;
+            let mut ws = ws.lend(errors_workspace(&data.shape(), classes))?;
+            let wh = wh.get(ws.fill(l, false)?)?;
+            standard_errors(&data, &wh, o.ridge, mixture, variance, weight_errors.get(), atom_errors.get(), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes of workspace that smx_information and smx_score_products need.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_information_workspace(data: *const smx_data, classes: usize) -> usize {
+    query(|| {
+        // SAFETY: the caller vouches for the struct.
+        let shape = unsafe { shape_of(data, classes) }?;
+        parameters(classes, shape.columns)?;
+        Ok(information_workspace(&shape, classes))
+    })
+}
+
+/// The observed information: minus the Hessian of the penalised log-likelihood.
+///
+/// @param data the data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param options may be NULL
+/// @param information to be filled: D x D
+/// @param workspace smx_information_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_information(
+    data: *const smx_data,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    options: *const smx_evaluate_options,
+    information: *mut f64,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let mixture = MixtureInput::new(call, classes, l, weights, atoms)?;
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let covariance = penalty_input(call, &o, l)?;
+            let information = call.output("information", information, parameters(classes, l)?.1)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let (mixture, penalty) = (mixture.get()?, penalty(&o, covariance, l)?);
+            observed_information(&data, mixture, penalty, ctx, information.get(), ws.lend(information_workspace(&data.shape(), classes))?)?;
+            Ok(())
+        })
+    }
+}
+
+/// The middle of the sandwich: sum over the units of w^q s s', with unit scores s.
+///
+/// @param data the data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param sampling 0: weights of units are frequencies, q = 1; 1: they are sampling weights, q = 2
+/// @param options may be NULL
+/// @param products to be filled: D x D
+/// @param workspace smx_information_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_score_products(
+    data: *const smx_data,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    sampling: i32,
+    options: *const smx_run_options,
+    products: *mut f64,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
+            if !(0..=1).contains(&sampling) {
+                return Err(Fault::new(SMX_INVALID_OPTION, "sampling"));
+            }
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let products = call.output("products", products, parameters(classes, memory.columns())?.1)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            score_products(
+                &data,
+                mixture.get()?,
+                sampling == 1,
+                ctx,
+                products.get(),
+                ws.lend(information_workspace(&data.shape(), classes))?,
+            )?;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes of workspace that smx_hessian_vector needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_hessian_vector_workspace(data: *const smx_data, classes: usize) -> usize {
+    // SAFETY: the caller vouches for the struct.
+    query(|| Ok(hessian_vector_workspace(&unsafe { shape_of(data, classes) }?, classes)))
+}
+
+/// The Hessian of the log-likelihood, without penalty, times a vector: the passes of two evaluations, and no matrix.
+///
+/// @param data the data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param vector D numbers
+/// @param options may be NULL
+/// @param product to be filled: D numbers
+/// @param workspace smx_hessian_vector_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_hessian_vector(
+    data: *const smx_data,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    vector: *const f64,
+    options: *const smx_run_options,
+    product: *mut f64,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
+            let d = parameters(classes, memory.columns())?.0;
+            let vector = call.input("vector", vector, d)?;
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let product = call.output("product", product, d)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            hessian_vector(
+                &data,
+                mixture.get()?,
+                vector.get(),
+                ctx,
+                product.get(),
+                ws.lend(hessian_vector_workspace(&data.shape(), classes))?,
+            )?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,61 @@
+/* softmix: softmax mixtures (latent-class multinomial logits), fitted in C.
+ *
+ * This file is made from src/ffi by `SOFTMIX_WRITE_HEADER=1 cargo test --test header`: edit it there.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Sections
+ *
+ *   How to call             the rules that hold for every function
+@SECTIONS@
+ *
+ * How to call
+ *
+ *   A fit in five lines:
+ *
+ *       smx_data data;                smx_data_init(&data, sizeof data);             fill it
+ *       smx_fit_result result;        smx_fit_result_init(&result, sizeof result);   set result.weights and result.atoms
+ *       size_t size = smx_fit_workspace(&data, classes, NULL);
+ *       void *workspace = malloc(size);
+ *       smx_status status = smx_fit(&data, classes, NULL, &result, workspace, size, NULL);
+ *
+ *   Memory. The library allocates nothing in any function below, and keeps no pointer after it returned. What it needs to work with it
+ *   asks for: every function `smx_f` that works has an `smx_f_workspace`, a pure function of sizes. A workspace may have any alignment and
+ *   any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for is SMX_WORKSPACE. (With more than one
+ *   thread, in libraries built with the feature "rayon", the thread pool has memory of its own.)
+ *
+ *   Pointers. All others must be aligned for their type; arrays hold as many elements as their comment says, sizes are size_t and count
+ *   elements unless they say bytes. What a call writes (results, workspace, error record) may not overlap anything else that it
+ *   is given: that is SMX_ALIAS. What it only reads may overlap, and may be read by others meanwhile. NULL where it is not allowed is
+ *   SMX_NULL. Memory that is not there cannot be detected: lengths that the program states must be true.
+ *
+ *   Structs begin with their size, set by their `smx_..._init(&s, sizeof s)`, which also fills in the defaults; fields are added at the
+ *   end only, so that programs and libraries of different versions understand each other. A struct that is shorter than its first version,
+ *   or longer than the library knows with something other than zero there, is SMX_STRUCT_SIZE. Where a comment says that
+ *   options may be NULL, NULL means the defaults. Fields called `reserved` are zero.
+ *
+ *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
+ *
+ *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   other than an offset of minus infinity, in anything that is read is an error with its place; NaN in results is only where their
+ *   comment says so.
+ *
+ *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
+ *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
+ *
+ *   Not promised: equal bits on different instruction sets, machines or versions; the order in which arguments are checked; the size of
+ *   a workspace from one version to the next (ask again); the number of calls of a progress function.
+ */
+
+#ifndef SOFTMIX_H
+#define SOFTMIX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** "Not known", for the places in smx_error: the largest size_t. */
+#define SMX_NONE SIZE_MAX
+
+#ifdef __cplusplus
+extern "C" {
+#endif

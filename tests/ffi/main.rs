@@ -1,0 +1,8 @@
+//! The C API as C sees it: the library is built as its users build it, and programs of `ffi-tests` are compiled against it.
+#![cfg(all(feature = "std", unix))]
+
+mod abi;
+mod flights;
+mod install;
+mod library;
+mod misuse;
