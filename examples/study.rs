@@ -283,8 +283,9 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// Curves on logarithmic axes (x too, if asked for) with a legend on the right.
-fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, log_x: bool, curves: &[Series]) -> Anything<()> {
+/// Curves on a logarithmic axis (x too, if asked for) with a legend on the right; `names`: of the places 1, 2, … on the x axis.
+#[allow(clippy::too_many_arguments)]
+fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, names: Option<&[String]>, log_x: bool, curves: &[Series]) -> Anything<()> {
     let finite = || curves.iter().flat_map(|c| &c.points).filter(|p| p.0.is_finite() && p.1.is_finite() && p.1 > 0.0);
     let bounds = |f: fn(&(f64, f64)) -> f64| finite().map(f).fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(v), b.max(v)));
     let ((x0, x1), (y0, y1)) = (bounds(|p| p.0), bounds(|p| p.1));
@@ -301,7 +302,12 @@ fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, log_x: bool, cur
                 .configure_mesh()
                 .x_desc(x_name)
                 .y_desc(y_name)
-                .x_label_formatter(&|x| if *x >= 10_000.0 { format!("{x:.0e}") } else { format!("{x:.0}") })
+                .x_labels(curves[0].points.len())
+                .x_label_formatter(&|x| match names {
+                    Some(names) => names.get((x.round() as usize).wrapping_sub(1)).cloned().unwrap_or_default(),
+                    None if *x >= 1000.0 => format!("{x:.0e}"),
+                    None => format!("{x:.0}"),
+                })
                 .y_label_formatter(&|y| if *y >= 10.0 { format!("{y:.0}") } else { format!("{y}") })
                 .light_line_style(RGBColor(238, 238, 238))
                 .label_style(("sans-serif", 14))
@@ -357,19 +363,25 @@ fn main() -> Anything<()> {
     let arguments = Arguments::parse();
     let quick = arguments.quick;
     std::fs::create_dir_all(&arguments.out)?;
-    let (seeds, steps) = if quick { (5, 50) } else { (20, 100) };
+    let (seeds, steps) = if quick { (10, 50) } else { (20, 100) };
     let base = Setting { alternatives: 2000, columns: 5, classes: 3, draws: 0, norm: 2.0 };
-    let sizes: &[u64] =
-        if quick { &[3_000, 10_000, 30_000, 100_000, 300_000] } else { &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000] };
+    let sizes: [u64; 7] = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000];
     let by_draws: Vec<Setting> = sizes.iter().map(|n| Setting { draws: *n, ..base }).collect();
     let wide = Setting { alternatives: if quick { 2000 } else { 5000 }, columns: 10, classes: 0, draws: 100_000, norm: 2.0 };
     let by_classes: Vec<Setting> = (2..=8).map(|k| Setting { classes: k, ..wide }).collect();
-    let race: Vec<Setting> = {
-        let small = [(1000, 5, 3), (1000, 5, 5), (1000, 10, 5)];
-        let large = [(1000, 5, 8), (5000, 10, 5), (5000, 10, 8), (2000, 20, 5), (2000, 20, 8), (20_000, 20, 8)];
-        let all = small.iter().chain(large.iter().filter(|_| !quick));
-        all.map(|&(p, l, k)| Setting { alternatives: p, columns: l, classes: k, draws: 100_000, norm: 2.0 }).collect()
-    };
+    // (p, L, K, N, norm)
+    let hard = [
+        (1000, 5, 5, 20_000, 2.0),
+        (2000, 2, 5, 100_000, 2.5),
+        (2000, 3, 6, 100_000, 2.5),
+        (2000, 10, 8, 100_000, 2.0),
+        (2000, 20, 8, 200_000, 2.5),
+        (2000, 20, 10, 200_000, 2.5),
+        (20_000, 20, 8, 200_000, 2.0),
+    ];
+    let race: Vec<Setting> = (hard.iter().take(if quick { 5 } else { hard.len() }))
+        .map(|&(alternatives, columns, classes, draws, norm)| Setting { alternatives, columns, classes, draws, norm })
+        .collect();
     let (race_seeds, tries) = if quick { (3, 4) } else { (5, 20) };
 
     let jobs = (by_draws.len() + by_classes.len()) as u64 * seeds + race.len() as u64 * race_seeds;
@@ -389,23 +401,26 @@ fn main() -> Anything<()> {
     // Shares of single starts that reach the best optimum known.
     let mut shares = vec![];
     for setting in &race {
-        let (mut hits, mut passes) = ([0usize; 3], 0u64);
+        let (mut hits, mut spent, mut passes) = ([0usize; 3], [0u64; 3], 0u64);
         for seed in arguments.seed..arguments.seed + race_seeds {
             bar.set_message(format!("starts, L = {}, K = {}", setting.columns, setting.classes));
             let s = simulate(*setting, 1000 + seed)?;
             let found = with_work(&s, |w| {
-                let value = |m: &Mixture| w.fit(m).map_or(f64::NEG_INFINITY, |f| f.report.log_likelihood);
+                let value = |m: &Mixture| w.fit(m).map_or((f64::NEG_INFINITY, 0), |f| (f.report.log_likelihood, f.report.evaluations));
                 let subspace = w.subspace()?;
                 let mut random = Pcg64::new(u128::from(seed), 3);
-                let anywhere: Vec<f64> = (0..tries).map(|_| value(&w.anywhere(&mut random))).collect();
-                let inside: Vec<f64> = (0..tries).map(|_| value(&w.inside(&subspace, &mut random))).collect();
+                let anywhere: Vec<(f64, u64)> = (0..tries).map(|_| value(&w.anywhere(&mut random))).collect();
+                let inside: Vec<(f64, u64)> = (0..tries).map(|_| value(&w.inside(&subspace, &mut random))).collect();
                 let (m, passes) = w.corrected()?;
                 Ok((anywhere, inside, value(&m), value(&s.truth), passes))
             })?;
             let (anywhere, inside, corrected, truth, used) = found;
             passes += used;
-            let best = anywhere.iter().chain(&inside).copied().fold(truth.max(corrected), f64::max);
-            let reached = |f: &f64| *f >= best - 1e-8 * s.counts.iter().sum::<f64>();
+            let best = anywhere.iter().chain(&inside).map(|f| f.0).fold(truth.0.max(corrected.0), f64::max);
+            let reached = |f: &(f64, u64)| f.0 >= best - 1e-8 * s.counts.iter().sum::<f64>();
+            spent[0] += anywhere.iter().map(|f| f.1).sum::<u64>();
+            spent[1] += inside.iter().map(|f| f.1).sum::<u64>();
+            spent[2] += corrected.1;
             hits[0] += anywhere.iter().filter(|f| reached(f)).count();
             hits[1] += inside.iter().filter(|f| reached(f)).count();
             hits[2] += usize::from(reached(&corrected));
@@ -423,7 +438,9 @@ fn main() -> Anything<()> {
             bar.inc(1);
         }
         let runs = (race_seeds * tries as u64) as f64;
-        shares.push((*setting, hits[0] as f64 / runs, hits[1] as f64 / runs, hits[2] as f64 / race_seeds as f64, passes / race_seeds));
+        let few = race_seeds as f64;
+        let rates = [hits[0] as f64 / runs, hits[1] as f64 / runs, hits[2] as f64 / few];
+        shares.push((*setting, rates, [spent[0] as f64 / runs, spent[1] as f64 / runs, spent[2] as f64 / few], passes / race_seeds));
     }
     bar.finish_and_clear();
 
@@ -440,7 +457,15 @@ fn main() -> Anything<()> {
     for c in &curves {
         writeln!(table, "- {}: {:.2}", c.name, slope(&c.points))?;
     }
-    draw(arguments.out.join("errors_by_draws.svg"), "Error by the number of draws", "draws N", "mean error of the atoms", true, &curves)?;
+    draw(
+        arguments.out.join("errors_by_draws.svg"),
+        "Error by the number of draws",
+        "draws N",
+        "mean error of the atoms",
+        None,
+        true,
+        &curves,
+    )?;
     writeln!(
         table,
         "\n## By the number of classes: p = {}, L = {}, N = {}, norm {}\n",
@@ -452,6 +477,7 @@ fn main() -> Anything<()> {
         "Error by the number of classes",
         "classes K",
         "mean error of the atoms",
+        None,
         false,
         &curves,
     )?;
@@ -463,27 +489,23 @@ fn main() -> Anything<()> {
         s => 0.05f64.ln() / (1.0 - s).ln(),
     };
     writeln!(table, "\n## Starts: the share of single starts that reach the best optimum known, and how many are needed for 95 %\n")?;
-    writeln!(
-        table,
-        "| p | L | K | in R^L | needed | in the subspace | needed | from corrected moments | its reads of X |\n|{}",
-        "---|".repeat(9)
-    )?;
+    writeln!(table, "In brackets: evaluations of a fit from one such start. The last column is what corrected moments cost themselves.\n")?;
+    writeln!(table, "| p, L, K, N, norm | in R^L | needed | in the subspace | needed | from corrected moments | reads of X for those |")?;
+    writeln!(table, "|{}", "---|".repeat(7))?;
     let mut curves: Vec<Series> = ["random in R^L", "random in the subspace"].map(|n| Series { name: n.into(), points: vec![] }).into();
-    for (i, (s, anywhere, inside, corrected, passes)) in shares.iter().enumerate() {
+    let mut names = vec![];
+    for (i, (s, rates, spent, passes)) in shares.iter().enumerate() {
         let text = |share: f64| if needed(share).is_nan() { "none reached it".into() } else { format!("{:.1}", needed(share)) };
-        writeln!(
-            table,
-            "| {} | {} | {} | {anywhere:.2} | {} | {inside:.2} | {} | {corrected:.2} | {passes} |",
-            s.alternatives,
-            s.columns,
-            s.classes,
-            text(*anywhere),
-            text(*inside)
-        )?;
-        curves[0].points.push((i as f64 + 1.0, needed(*anywhere)));
-        curves[1].points.push((i as f64 + 1.0, needed(*inside)));
+        let [a, b, c] = [0, 1, 2].map(|m| format!("{:.2} ({:.0})", rates[m], spent[m]));
+        let name = format!("{}, {}, {}, {}, {}", s.alternatives, s.columns, s.classes, s.draws, s.norm);
+        writeln!(table, "| {name} | {a} | {} | {b} | {} | {c} | {passes} |", text(rates[0]), text(rates[1]))?;
+        for (curve, rate) in curves.iter_mut().zip(rates) {
+            curve.points.push((i as f64 + 1.0, needed(*rate)));
+        }
+        names.push(format!("L {} K {}", s.columns, s.classes));
     }
-    draw(arguments.out.join("starts.svg"), "Starts needed for the best optimum, 95 %", "row of the table", "starts", false, &curves)?;
+    let title = "Starts needed for the best optimum with probability 95 %";
+    draw(arguments.out.join("starts.svg"), title, "setting, in the order of the table", "starts", Some(&names), false, &curves)?;
     std::fs::write(arguments.out.join("study.md"), &table)?;
 
     let mut csv = csv::Writer::from_path(arguments.out.join("study.csv"))?;
