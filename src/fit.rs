@@ -403,7 +403,9 @@ pub fn fit(
         }
         state.evaluations += o.evaluations;
     }
-    if out.diverging.iter().any(|d| *d) && report.outcome != Outcome::Cancelled {
+    if steps.cancelled {
+        (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
+    } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
     out.unidentified.copy_from_slice(wh.unidentified);
@@ -428,9 +430,11 @@ pub(crate) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Tells the callback where the fit stands.
+    /// Tells the callback where the fit stands, unless it has said no before.
     pub fn tell(&mut self, state: &Progress) {
-        self.cancelled |= !(self.progress)(state);
+        if !self.cancelled {
+            self.cancelled = !(self.progress)(state);
+        }
     }
 
     /// Whether the fit must end.
@@ -481,6 +485,7 @@ fn finish(
                 !steps.cancelled
             };
             let stop = match newton_pays(&shape, k) {
+                _ if !report(f, o.evaluations) => Stop::Cancelled,
                 true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
                 false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
             };
