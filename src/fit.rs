@@ -578,7 +578,12 @@ impl Fit {
         let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
         let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
         let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (vec![f64::NEG_INFINITY; n], vec![StartKind::Random; n]);
+        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
+        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
+        start_values.try_reserve_exact(n).map_err(none)?;
+        start_kinds.try_reserve_exact(n).map_err(none)?;
+        start_values.resize(n, f64::NEG_INFINITY);
+        start_kinds.resize(n, StartKind::Random);
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,
