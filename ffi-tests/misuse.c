@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, STARTS = 4 };
+enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, D = K - 1 + K * L, STARTS = 4 };
 
 struct setup {
     double features[P * L], offset[P], counts[E], unit_weights[U], row_counts[P];
@@ -17,7 +17,7 @@ struct setup {
     smx_summary summary;
     smx_evaluate_options evaluate_options;
     smx_evaluation evaluation;
-    double unit[U], responsibilities[U * K], weight_gradient[K], atom_gradient[K * L];
+    double unit[P], responsibilities[P * K], weight_gradient[K], atom_gradient[K * L];
     smx_whitening whitening;
     double covariance[L * L], to_atoms[L * L], from_atoms[L * L];
     unsigned char unidentified[L];
@@ -30,7 +30,11 @@ struct setup {
     int32_t start_kinds[STARTS];
     size_t classes, short_by, start_count;
     int null_workspace;
-    smx_isa isa;
+    smx_run_options run_options;
+    smx_inference_options inference_options;
+    int32_t sampling;
+    double by_class[P * K], mixed[P], weight_errors[K], atom_errors[K * L];
+    double information[D * D], vector[D], product[D];
 };
 
 static struct setup s;
@@ -43,7 +47,7 @@ static int32_t cancel(const smx_progress *progress, void *user)
 {
     if (user)
         ++*(int *)user;
-    return progress->struct_size != sizeof *progress || progress->drawn > 0;
+    return progress->struct_size == sizeof *progress;
 }
 
 /* A workspace of exactly `size` bytes, less what the test takes away. */
@@ -76,7 +80,7 @@ static smx_status op_whiten(void)
 {
     size_t size = smx_whiten_workspace(&s.data);
     void *memory = workspace(&size);
-    smx_status status = smx_whiten(&s.data, s.isa, &s.whitening, memory, size, &record);
+    smx_status status = smx_whiten(&s.data, &s.whitening, &s.run_options, memory, size, &record);
     free(memory);
     return status;
 }
@@ -100,9 +104,65 @@ static smx_status op_fit(void)
     return status;
 }
 
-static const operation ALL[] = {op_check, op_evaluate, op_whiten, op_em, op_fit};
-static const char *const NAMES[] = {"check", "evaluate", "whiten", "em_step", "fit"};
-enum { CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, EVERY = 31, MIXTURES = EVALUATE | EM };
+static smx_status op_probabilities(void)
+{
+    size_t size = smx_choice_probabilities_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_choice_probabilities(&s.data, s.classes, s.weights, s.atoms, s.by_class, s.mixed, &s.run_options, memory, size,
+                                                 &record);
+    free(memory);
+    return status;
+}
+
+static smx_status op_errors(void)
+{
+    size_t size = smx_standard_errors_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_standard_errors(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.weight_errors, s.atom_errors,
+                                            &s.inference_options, memory, size, &record);
+    free(memory);
+    return status;
+}
+
+static smx_status op_information(void)
+{
+    size_t size = smx_information_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_information(&s.data, s.classes, s.weights, s.atoms, &s.evaluate_options, s.information, memory, size, &record);
+    free(memory);
+    return status;
+}
+
+static smx_status op_scores(void)
+{
+    size_t size = smx_information_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_score_products(&s.data, s.classes, s.weights, s.atoms, s.sampling, &s.run_options, s.information, memory, size,
+                                           &record);
+    free(memory);
+    return status;
+}
+
+static smx_status op_hessian(void)
+{
+    size_t size = smx_hessian_vector_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_hessian_vector(&s.data, s.classes, s.weights, s.atoms, s.vector, &s.run_options, s.product, memory, size,
+                                           &record);
+    free(memory);
+    return status;
+}
+
+static const operation ALL[] = {op_check, op_evaluate, op_whiten, op_em, op_fit, op_probabilities, op_errors, op_information, op_scores,
+                                op_hessian};
+static const char *const NAMES[] = {"check", "evaluate", "whiten", "em_step", "fit", "choice_probabilities", "standard_errors",
+                                    "information", "score_products", "hessian_vector"};
+enum { OPERATIONS = sizeof ALL / sizeof ALL[0] };
+enum {
+    CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, PROBABILITIES = 32, ERRORS = 64, INFORMATION = 128, SCORES = 256, HESSIAN = 512,
+    EVERY = 1023, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN,
+    WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN
+};
 
 static double noise(void)
 {
@@ -192,7 +252,11 @@ static void reset(void)
     s.classes = K;
     s.short_by = 0;
     s.null_workspace = 0;
-    s.isa = SMX_ISA_AUTO;
+    smx_run_options_init(&s.run_options, sizeof s.run_options);
+    smx_inference_options_init(&s.inference_options, sizeof s.inference_options);
+    s.sampling = 0;
+    for (i = 0; i < D; i++)
+        s.vector[i] = 1.0;
     smx_error_init(&record, sizeof record);
 }
 
@@ -222,7 +286,7 @@ static void expect(const char *what, size_t op, smx_status wanted)
 #define REFUSE(which, wanted, mutation)                    \
     do {                                                   \
         size_t op_;                                        \
-        for (op_ = 0; op_ < 5; op_++) {                    \
+        for (op_ = 0; op_ < OPERATIONS; op_++) {                    \
             if ((which) & (1 << op_)) {                    \
                 reset();                                   \
                 mutation;                                  \
@@ -255,16 +319,16 @@ static void pointers(void)
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.indices = NULL);
-    REFUSE(EVALUATE, SMX_NULL, s.evaluate_options.covariance = NULL);
-    REFUSE(WHITEN | EM, SMX_NULL, s.whitening.covariance = NULL);
-    REFUSE(WHITEN | EM, SMX_NULL, s.whitening.to_atoms = NULL);
-    REFUSE(WHITEN | EM, SMX_NULL, s.whitening.from_atoms = NULL);
-    REFUSE(WHITEN | EM, SMX_NULL, s.whitening.unidentified = NULL);
+    REFUSE(PENALIZED, SMX_NULL, s.evaluate_options.covariance = NULL);
+    REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.covariance = NULL);
+    REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.to_atoms = NULL);
+    REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.from_atoms = NULL);
+    REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.unidentified = NULL);
     REFUSE(FIT, SMX_NULL, s.result.weights = NULL);
     REFUSE(FIT, SMX_NULL, s.result.atoms = NULL);
     REFUSE(FIT, SMX_NULL, s.fit_options.start_weights = s.start_weights);
     REFUSE(FIT, SMX_NULL, s.fit_options.start_atoms = s.start_atoms);
-    REFUSE(EVALUATE | WHITEN | EM | FIT, SMX_NULL, s.null_workspace = 1);
+    REFUSE(WORKING, SMX_NULL, s.null_workspace = 1);
     ACCEPT(EVERY, s.data.offset = NULL);
     ACCEPT(EVERY, s.data.counts = NULL);
     ACCEPT(EVERY, s.data.weights = NULL);
@@ -277,7 +341,7 @@ static void pointers(void)
     ACCEPT(EVALUATE, s.evaluation.responsibilities = NULL);
     ACCEPT(EVALUATE, s.evaluation.weight_gradient = NULL);
     ACCEPT(EVALUATE, s.evaluation.atom_gradient = NULL);
-    ACCEPT(EVALUATE, s.evaluate_options.ridge = 0; s.evaluate_options.covariance = NULL);
+    ACCEPT(PENALIZED, s.evaluate_options.ridge = 0; s.evaluate_options.covariance = NULL);
     ACCEPT(FIT, s.result.diverging = NULL);
     ACCEPT(FIT, s.result.unidentified = NULL);
     ACCEPT(FIT, s.result.start_values = NULL);
@@ -306,9 +370,9 @@ static void sizes(void)
     REFUSE(EVERY, SMX_SHAPE, s.data.rows = P - 1; s.set_offsets[S] = P);
     REFUSE(MIXTURES | FIT, SMX_EMPTY, s.classes = 0);
     REFUSE(FIT, SMX_SHAPE, s.result.starts_capacity = STARTS - 1);
-    REFUSE(EM, SMX_SHAPE, s.whitening.columns = L - 1);
-    REFUSE(EM, SMX_OUT_OF_RANGE, s.whitening.rank = L + 1);
-    REFUSE(EM, SMX_OUT_OF_RANGE, s.whitening.rank = SIZE_MAX);
+    REFUSE(WHITENED, SMX_SHAPE, s.whitening.columns = L - 1);
+    REFUSE(WHITENED, SMX_OUT_OF_RANGE, s.whitening.rank = L + 1);
+    REFUSE(WHITENED, SMX_OUT_OF_RANGE, s.whitening.rank = SIZE_MAX);
     for (i = 0; i < sizeof HUGE_SIZES / sizeof HUGE_SIZES[0]; i++) {
         size_t huge = HUGE_SIZES[i];
         REFUSE(EVERY, SMX_OVERFLOW, s.data.rows = huge);
@@ -323,9 +387,9 @@ static void sizes(void)
     }
     REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = malloc(64 * (U + 1)); s.result.atoms = malloc(64 * (U + 1));
            s.result.diverging = NULL);
-    REFUSE(EVALUATE | WHITEN | EM | FIT, SMX_WORKSPACE, s.short_by = 1);
-    REFUSE(EVALUATE | WHITEN | EM | FIT, SMX_WORKSPACE, s.short_by = 100);
-    REFUSE(EVALUATE | WHITEN | EM | FIT, SMX_WORKSPACE, s.short_by = SIZE_MAX);
+    REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 1);
+    REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 100);
+    REFUSE(WORKING, SMX_WORKSPACE, s.short_by = SIZE_MAX);
 }
 
 static void structs(void)
@@ -335,13 +399,16 @@ static void structs(void)
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size = SIZE_MAX);
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size += sizeof(size_t)); /* what follows is not zero */
     REFUSE(CHECK, SMX_STRUCT_SIZE, s.summary.struct_size--);
-    REFUSE(EVALUATE, SMX_STRUCT_SIZE, s.evaluate_options.struct_size--);
+    REFUSE(PENALIZED, SMX_STRUCT_SIZE, s.evaluate_options.struct_size--);
     REFUSE(EVALUATE, SMX_STRUCT_SIZE, s.evaluation.struct_size--);
-    REFUSE(WHITEN | EM, SMX_STRUCT_SIZE, s.whitening.struct_size = 8);
+    REFUSE(WHITEN | WHITENED, SMX_STRUCT_SIZE, s.whitening.struct_size = 8);
     REFUSE(EM, SMX_STRUCT_SIZE, s.em_options.struct_size = 1);
     REFUSE(FIT, SMX_STRUCT_SIZE, s.fit_options.struct_size /= 2);
     REFUSE(FIT, SMX_STRUCT_SIZE, s.result.struct_size = 0);
-    REFUSE(EVALUATE, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
+    REFUSE(RUN, SMX_STRUCT_SIZE, s.run_options.struct_size--);
+    REFUSE(ERRORS, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
+    REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
+    REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
     {
         /* A later version of a struct: longer, and zero where this library knows nothing. */
@@ -368,19 +435,25 @@ static void names(void)
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.dtype = WRONG[i]);
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = WRONG[i]);
         REFUSE(EM, SMX_INVALID_OPTION, s.em_options.m_step = WRONG[i]);
+        REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.variance = WRONG[i]);
+        REFUSE(SCORES, SMX_INVALID_OPTION, s.sampling = WRONG[i]);
         if (WRONG[i] != 3) {
-            REFUSE(EVALUATE, SMX_INVALID_OPTION, s.evaluate_options.isa = WRONG[i]);
-            REFUSE(WHITEN, SMX_INVALID_OPTION, s.isa = WRONG[i]);
+            REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.isa = WRONG[i]);
+            REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.isa = WRONG[i]);
+            REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.isa = WRONG[i]);
             REFUSE(EM, SMX_INVALID_OPTION, s.em_options.isa = WRONG[i]);
             REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.isa = WRONG[i]);
         }
     }
-    REFUSE(EVALUATE, SMX_INVALID_OPTION, s.evaluate_options.threads = 0);
+    REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.threads = 0);
+    REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.threads = 0);
+    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.threads = 0);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.threads = 0);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.threads = 0);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.max_evaluations = 0);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = 0);
-    REFUSE(EVALUATE, SMX_INVALID_OPTION, s.evaluate_options.ridge = -1);
+    REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = -1);
+    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = -1);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = -1);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.ridge = -1);
 }
@@ -396,9 +469,10 @@ static void contents(void)
     NAN_IN(EVERY, SMX_NOT_FINITE, unit_weights);
     NAN_IN(MIXTURES, SMX_NOT_FINITE, weights);
     NAN_IN(MIXTURES, SMX_NOT_FINITE, atoms);
-    NAN_IN(EVALUATE | EM, SMX_NOT_FINITE, covariance);
-    NAN_IN(EM, SMX_NOT_FINITE, to_atoms);
-    NAN_IN(EM, SMX_NOT_FINITE, from_atoms);
+    NAN_IN(PENALIZED | WHITENED, SMX_NOT_FINITE, covariance);
+    NAN_IN(HESSIAN, SMX_NOT_FINITE, vector);
+    NAN_IN(WHITENED, SMX_NOT_FINITE, to_atoms);
+    NAN_IN(WHITENED, SMX_NOT_FINITE, from_atoms);
     for (i = 0; i < K; i++)
         REFUSE(FIT, SMX_NOT_FINITE, s.fit_options.start_weights = s.start_weights; s.fit_options.start_atoms = s.start_atoms;
                s.start_weights[i] = NAN);
@@ -407,7 +481,8 @@ static void contents(void)
                s.start_atoms[i] = NAN);
     for (i = 0; i < P; i++)
         REFUSE(EVERY, SMX_NOT_FINITE, COUNTS_ONLY; s.row_counts[i] = NAN);
-    REFUSE(EVALUATE, SMX_INVALID_OPTION, s.evaluate_options.ridge = NAN);
+    REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = NAN);
+    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = NAN);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = NAN);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.ridge = INFINITY);
     REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = NAN);
@@ -452,7 +527,7 @@ static void contents(void)
         if (smx_error_format(&record, text, sizeof text) != 32 + n - 8)
             fail("text", "long name", 0, 0);
     }
-    REFUSE(EVALUATE | WHITEN | EM | FIT, SMX_WORKSPACE, s.short_by = 3);
+    REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 3);
     if (record.needed != record.given + 3)
         fail("needed and given", "workspace", 0, 0);
 }
@@ -467,12 +542,25 @@ static void aliases(void)
     REFUSE(WHITEN, SMX_ALIAS, s.whitening.to_atoms = s.whitening.from_atoms);
     REFUSE(WHITEN, SMX_ALIAS, s.whitening.covariance = s.features + 1);
     REFUSE(EM, SMX_ALIAS, s.whitening.covariance = s.atoms);
+    REFUSE(ERRORS, SMX_ALIAS, s.whitening.unidentified = (unsigned char *)s.atom_errors);
+    REFUSE(INFORMATION, SMX_ALIAS, s.evaluate_options.covariance = s.information; memset(s.information, 0, sizeof s.information));
     REFUSE(FIT, SMX_ALIAS, s.result.weights = s.fit_atoms);
     REFUSE(FIT, SMX_ALIAS, s.result.atoms = s.offset);
     REFUSE(FIT, SMX_ALIAS, s.result.diverging = (unsigned char *)&s.result);
-    REFUSE(FIT, SMX_ALIAS, s.result.diverging = (unsigned char *)&record);
     REFUSE(FIT, SMX_ALIAS, s.fit_options.start_weights = s.fit_weights; s.fit_options.start_atoms = s.start_atoms;
            s.fit_weights[0] = s.fit_weights[1] = 0.5);
+    {
+        /* Not even the record is written where it overlaps. */
+        static unsigned char both[sizeof(smx_error) + 64];
+        reset();
+        memcpy(both, &record, sizeof record);
+        s.summary.struct_size = sizeof s.summary;
+        if (smx_data_check(&s.data, (smx_summary *)(void *)both, NULL) == SMX_OK)
+            fail("alias", "a record for a summary", SMX_STRUCT_SIZE, 0);
+        s.result.diverging = (unsigned char *)&record;
+        if (op_fit() != SMX_ALIAS || memcmp(both, &record, sizeof record) != 0)
+            fail("alias", "record", SMX_ALIAS, record.status);
+    }
     ACCEPT(EVERY, s.data.weights = s.counts); /* what is only read may overlap */
     {
         size_t size;
@@ -499,12 +587,21 @@ static void arguments(void)
         || smx_evaluate(&s.data, K, NULL, s.atoms, NULL, &s.evaluation, room, sizeof room, NULL) != bad
         || smx_evaluate(&s.data, K, s.weights, NULL, NULL, &s.evaluation, room, sizeof room, NULL) != bad
         || smx_evaluate(&s.data, K, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_whiten(NULL, 0, &s.whitening, room, sizeof room, NULL) != bad
-        || smx_whiten(&s.data, 0, NULL, room, sizeof room, NULL) != bad
+        || smx_whiten(NULL, &s.whitening, NULL, room, sizeof room, NULL) != bad
+        || smx_whiten(&s.data, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_em_step(NULL, &s.whitening, K, s.weights, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_em_step(&s.data, NULL, K, s.weights, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_em_step(&s.data, &s.whitening, K, NULL, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_em_step(&s.data, &s.whitening, K, s.weights, NULL, NULL, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_choice_probabilities(NULL, K, s.weights, s.atoms, s.by_class, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_choice_probabilities(&s.data, K, NULL, s.atoms, s.by_class, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_standard_errors(&s.data, NULL, K, s.weights, s.atoms, s.weight_errors, s.atom_errors, NULL, room, 9, NULL) != bad
+        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.atom_errors, NULL, room, 9, NULL) != bad
+        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, s.weight_errors, NULL, NULL, room, 9, NULL) != bad
+        || smx_information(&s.data, K, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_hessian_vector(&s.data, K, s.weights, s.atoms, NULL, NULL, s.product, room, sizeof room, NULL) != bad
+        || smx_hessian_vector(&s.data, K, s.weights, s.atoms, s.vector, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_fit(NULL, K, NULL, &s.result, room, sizeof room, NULL) != bad
         || smx_fit(&s.data, K, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_data_init(NULL, sizeof s.data) != bad || smx_summary_init(NULL, sizeof s.summary) != bad
@@ -520,7 +617,9 @@ static void arguments(void)
     /* Queries have no status: what no workspace has. */
     if (smx_evaluate_workspace(NULL, K) != SIZE_MAX || smx_fit_workspace(NULL, K, NULL) != SIZE_MAX
         || smx_em_step_workspace(NULL, K, NULL) != SIZE_MAX || smx_whiten_workspace(NULL) != SIZE_MAX
-        || smx_fit_max_starts(NULL, K, NULL) != SIZE_MAX)
+        || smx_fit_max_starts(NULL, K, NULL) != SIZE_MAX || smx_choice_probabilities_workspace(NULL, K) != SIZE_MAX
+        || smx_standard_errors_workspace(NULL, K) != SIZE_MAX || smx_information_workspace(NULL, K) != SIZE_MAX
+        || smx_hessian_vector_workspace(NULL, K) != SIZE_MAX)
         fail("null", "a query", 0, 0);
     reset();
     s.data.rows = SIZE_MAX;
@@ -535,6 +634,9 @@ static void arguments(void)
     reset();
     if (smx_evaluate_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_fit_workspace(&s.data, SIZE_MAX, NULL) != SIZE_MAX
         || smx_em_step_workspace(&s.data, SIZE_MAX, NULL) != SIZE_MAX)
+        fail("overflow", "classes in a query", 0, 0);
+    if (smx_standard_errors_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_information_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX
+        || smx_hessian_vector_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_choice_probabilities_workspace(&s.data, SIZE_MAX) != SIZE_MAX)
         fail("overflow", "classes in a query", 0, 0);
     /* Queries look at sizes alone. */
     {

@@ -11,6 +11,7 @@
  *   Mixtures and their evaluation
  *   Whitening, and steps of expectation maximisation
  *   Fitting
+ *   What a fitted mixture says
  *
  * How to call
  *
@@ -302,7 +303,19 @@ smx_status smx_data_check(const struct smx_data *data,
 /** Instruction set of a call. Results are the same bits for the same set, whatever the number of threads. */
 typedef int32_t smx_isa;
 
-/** Options of smx_evaluate. NULL in place of them: the defaults. */
+/** Options of functions that have no others. NULL in place of them: the defaults. */
+typedef struct smx_run_options {
+  /** sizeof(smx_run_options), set by smx_run_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not. */
+  smx_isa isa;
+  /** Zero. */
+  int32_t reserved;
+} smx_run_options;
+
+/** Options of smx_evaluate and smx_information. NULL in place of them: the defaults. */
 typedef struct smx_evaluate_options {
   /** sizeof(smx_evaluate_options), set by smx_evaluate_options_init. */
   size_t struct_size;
@@ -346,6 +359,9 @@ typedef struct smx_evaluation {
 #define SMX_ISA_AVX512 3
 /** AArch64. */
 #define SMX_ISA_NEON 4
+
+/** Fills options with the defaults. */
+smx_status smx_run_options_init(struct smx_run_options *options, size_t struct_size);
 
 /** Fills options with the defaults. */
 smx_status smx_evaluate_options_init(struct smx_evaluate_options *options, size_t struct_size);
@@ -456,15 +472,15 @@ size_t smx_whiten_workspace(const smx_data *data);
  * Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
  *
  * @param data the data
- * @param isa instruction set, SMX_ISA_AUTO as a rule
  * @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
+ * @param options may be NULL
  * @param workspace smx_whiten_workspace bytes, of any alignment; free to use again afterwards
  * @param workspace_size bytes that there are
  * @param error may be NULL
  */
 smx_status smx_whiten(const smx_data *data,
-                      smx_isa isa,
                       struct smx_whitening *whitening,
+                      const smx_run_options *options,
                       void *workspace,
                       size_t workspace_size,
                       smx_error *error);
@@ -537,8 +553,8 @@ typedef struct smx_progress {
 } smx_progress;
 
 /**
- * Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel. It must return: no
- * longjmp, no C++ exception.
+ * Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
+ * must return: no longjmp, no C++ exception.
  */
 typedef int32_t (*smx_progress_fn)(const struct smx_progress *progress, void *user);
 
@@ -657,6 +673,10 @@ typedef struct smx_fit_result {
 #define SMX_START_RANDOM 3
 /** A random partition of the units. */
 #define SMX_START_PARTITION 4
+/** A clustering of the units by their estimates, or of the alternatives that were chosen. */
+#define SMX_START_CLUSTER 5
+/** The best fit so far, with one class taken away and put elsewhere, or with a few units moved. */
+#define SMX_START_RELOCATE 6
 
 /** Fills options with the defaults. */
 smx_status smx_fit_options_init(struct smx_fit_options *options, size_t struct_size);
@@ -702,6 +722,206 @@ smx_status smx_fit(const smx_data *data,
                    void *workspace,
                    size_t workspace_size,
                    smx_error *error);
+
+/* ==============================================================================================================
+ * What a fitted mixture says
+ * ==============================================================================================================
+ *
+ * Choice probabilities, standard errors, and the second-order quantities behind them. Posterior probabilities of the classes, unit by
+ * unit, are the `responsibilities` of smx_evaluate. Matrices over all parameters have D = K - 1 + K * L rows: the log-odds of the
+ * weights against the last class, then the atoms, class after class.
+ */
+
+/** Where the variance of standard errors comes from. */
+typedef int32_t smx_variance;
+
+/** Options of smx_standard_errors. NULL in place of them: the defaults. */
+typedef struct smx_inference_options {
+  /** sizeof(smx_inference_options), set by smx_inference_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default). */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** Where the variance comes from; default SMX_VARIANCE_INFORMATION. */
+  smx_variance variance;
+  /** The ridge that the mixture was fitted with; default 0. */
+  double ridge;
+} smx_inference_options;
+
+/** The inverse of the observed information: right when the model is. */
+#define SMX_VARIANCE_INFORMATION 0
+/** The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w. */
+#define SMX_VARIANCE_ROBUST 1
+/** The sandwich, weights of units being sampling weights: one unit stands behind each. */
+#define SMX_VARIANCE_ROBUST_SAMPLING 2
+
+/** Fills options with the defaults. */
+smx_status smx_inference_options_init(struct smx_inference_options *options, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_choice_probabilities needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Choice probabilities of every alternative inside its choice set. One read of the features.
+ *
+ * @param data the data, of which only features, offsets and choice sets matter
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
+ * @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_choice_probabilities_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_choice_probabilities(const smx_data *data,
+                                    size_t classes,
+                                    const double *weights,
+                                    const double *atoms,
+                                    double *by_class,
+                                    double *mixed,
+                                    const smx_run_options *options,
+                                    void *workspace,
+                                    size_t workspace_size,
+                                    smx_error *error);
+
+/**
+ * Bytes of workspace that smx_standard_errors needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
+ *
+ * NaN where they are not defined: of features that are not identified, of empty classes, or of everything where the information
+ * is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations.
+ *
+ * @param data the data
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param weight_errors to be filled: K numbers
+ * @param atom_errors to be filled: K x L
+ * @param options may be NULL
+ * @param workspace smx_standard_errors_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_standard_errors(const smx_data *data,
+                               const smx_whitening *whitening,
+                               size_t classes,
+                               const double *weights,
+                               const double *atoms,
+                               double *weight_errors,
+                               double *atom_errors,
+                               const struct smx_inference_options *options,
+                               void *workspace,
+                               size_t workspace_size,
+                               smx_error *error);
+
+/**
+ * Bytes of workspace that smx_information and smx_score_products need.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_information_workspace(const smx_data *data, size_t classes);
+
+/**
+ * The observed information: minus the Hessian of the penalised log-likelihood.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param options may be NULL
+ * @param information to be filled: D x D
+ * @param workspace smx_information_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_information(const smx_data *data,
+                           size_t classes,
+                           const double *weights,
+                           const double *atoms,
+                           const smx_evaluate_options *options,
+                           double *information,
+                           void *workspace,
+                           size_t workspace_size,
+                           smx_error *error);
+
+/**
+ * The middle of the sandwich: sum over the units of w^q s s', with unit scores s.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param sampling 0: weights of units are frequencies, q = 1; 1: they are sampling weights, q = 2
+ * @param options may be NULL
+ * @param products to be filled: D x D
+ * @param workspace smx_information_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_score_products(const smx_data *data,
+                              size_t classes,
+                              const double *weights,
+                              const double *atoms,
+                              int32_t sampling,
+                              const smx_run_options *options,
+                              double *products,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/**
+ * Bytes of workspace that smx_hessian_vector needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_hessian_vector_workspace(const smx_data *data, size_t classes);
+
+/**
+ * The Hessian of the log-likelihood, without penalty, times a vector: the passes of two evaluations, and no matrix.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param vector D numbers
+ * @param options may be NULL
+ * @param product to be filled: D numbers
+ * @param workspace smx_hessian_vector_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_hessian_vector(const smx_data *data,
+                              size_t classes,
+                              const double *weights,
+                              const double *atoms,
+                              const double *vector,
+                              const smx_run_options *options,
+                              double *product,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
 
 #ifdef __cplusplus
 } // extern "C"

@@ -424,12 +424,6 @@ impl<'a> Data<'a> {
         self.sets.map_or(0..self.features.rows, |o| o[s]..o[s + 1])
     }
 
-    /// Offsets of the sets `sets`, one more than there are. Of several sets only.
-    pub(crate) fn set_offsets(&self, sets: Range<usize>) -> &'a [usize] {
-        static NONE: [usize; 2] = [0, 0];
-        self.sets.map_or(&NONE, |o| &o[sets.start..=sets.end])
-    }
-
     /// The first set that begins at row `i` or later.
     pub(crate) fn first_set_from(&self, i: usize) -> usize {
         match self.sets {

@@ -42,6 +42,8 @@ pub struct FitOptions<'a> {
     pub seed: u64,
     /// Which starts to try.
     pub starts: Starts<'a>,
+    /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; see [`crate::scan`].
+    pub grow: Option<MixtureRef<'a>>,
     /// Value-and-gradient evaluations over all starts, at most.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
@@ -60,6 +62,7 @@ impl FitOptions<'_> {
             ridge: 0.0,
             seed: 0,
             starts: Starts::Auto,
+            grow: None,
             max_evaluations: 1_000_000,
             gradient_tolerance: 1e-8,
             context: Context::default(),
@@ -86,6 +89,12 @@ impl FitOptions<'_> {
         }
         if self.context.threads == 0 {
             return option("threads");
+        }
+        if let Some(m) = self.grow {
+            MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
+            if m.classes() + 1 != self.classes {
+                return Err(Error::shape("grow", self.classes - 1, m.classes()));
+            }
         }
         match self.starts {
             Starts::Count(0) => option("starts"),
@@ -227,11 +236,13 @@ impl FitOutput<'_> {
 
 /// How often `Auto` draws at most.
 const BATCHES: usize = 12;
+/// Numbers of features from which a choice set of counts is large: past the fast caches.
+const LARGE: usize = 1 << 15;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 3;
 
-/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 240 where units make several choices,
-/// from 8 to 48 on counts. One for one class.
+/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
+/// from 6 to 96 on counts. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
@@ -253,9 +264,10 @@ pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
     }
 }
 
-/// Starts drawn at once.
+/// Starts drawn at once: no more than the budget can carry through a race.
 fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
-    default_starts(shape, options.classes).min(max_starts(shape, options))
+    let affordable = usize::try_from(options.max_evaluations / 20).unwrap_or(usize::MAX).max(1);
+    default_starts(shape, options.classes).min(max_starts(shape, options)).min(affordable)
 }
 
 /// The M-step of the race: Newton where its curvature is cheap.
@@ -314,12 +326,17 @@ pub fn fit(
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let mut idle = 0;
+    if let Some(m) = options.grow {
+        // A class of weight 0 is what the first relocations put somewhere.
+        best_weights[..k - 1].copy_from_slice(m.weights);
+        best_atoms[..(k - 1) * l].copy_from_slice(m.atoms);
+    }
     while state.drawn < total {
         let first = state.drawn;
         let n = batch.min(total - first);
         state.drawn += n;
         state.racing = true;
-        let best = report.is_some().then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
+        let best = (report.is_some() || options.grow.is_some()).then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
         race.draw(&problem, &options.starts, first, n, best, &mut state, ws.scope())?;
         let survivors = race.run(&problem, n, &mut state, &mut steps)?;
         for j in 0..n {
@@ -373,9 +390,11 @@ pub fn fit(
         // Relocations begin at the best: that they end there says nothing.
         let independent = out.start_values.iter().zip(&*out.start_kinds).take(state.drawn);
         let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
-        // One optimum for a third of the starts is a consensus. Otherwise the best must withstand relocations, more of them where agreement is thin.
-        let consensus =
-            alike == finished && race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count() * 3 >= n;
+        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
+        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
+        let large = shape.units_are_rows && shape.rows.saturating_mul(shape.columns) > LARGE;
+        let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
+        let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
         if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
             break;

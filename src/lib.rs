@@ -32,7 +32,6 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-mod blocks;
 pub mod data;
 pub mod em;
 pub mod error;
@@ -40,14 +39,19 @@ pub mod evaluate;
 #[cfg(feature = "capi")]
 pub mod ffi;
 pub mod fit;
+#[cfg(all(feature = "freestanding", not(feature = "std"), not(test)))]
+mod freestanding;
 pub mod inference;
 mod linalg;
 pub mod mixture;
+pub mod moments;
 mod optimize;
 pub mod parallel;
 pub mod predict;
 mod race;
 pub mod scalar;
+#[cfg(feature = "alloc")]
+pub mod scan;
 pub mod simd;
 pub mod starts;
 pub mod whiten;
@@ -62,3 +66,5 @@ pub use fit::{FitOptions, Outcome, Starts};
 pub use mixture::Mixture;
 pub use mixture::MixtureRef;
 pub use parallel::Context;
+#[cfg(feature = "alloc")]
+pub use scan::Scan;

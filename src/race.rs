@@ -149,7 +149,7 @@ impl<'w> Race<'w> {
                 }
                 let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
                 for (atoms, kind) in atoms.chunks_exact_mut(k * l).zip(&self.kinds[from..to]) {
-                    match best.filter(|_| *kind == StartKind::Relocate) {
+                    match best.filter(|_| matches!(kind, StartKind::Relocate | StartKind::Grow)) {
                         Some(best) => atoms.copy_from_slice(best.atoms),
                         None => atoms.fill(0.0),
                     }

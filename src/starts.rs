@@ -33,6 +33,8 @@ pub enum StartKind {
     Cluster,
     /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
     Relocate,
+    /// A fit of one class less, with a class put somewhere.
+    Grow,
 }
 
 impl StartKind {
@@ -45,6 +47,7 @@ impl StartKind {
             StartKind::Partition => "partition",
             StartKind::Cluster => "cluster",
             StartKind::Relocate => "relocate",
+            StartKind::Grow => "grow",
         }
     }
 }
@@ -65,11 +68,13 @@ fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
     out.iter_mut().for_each(|b| *b *= scale);
 }
 
-/// Random atoms: in whitened features of random directions and one norm between a half and eight; equal weights. `beta`: L numbers.
+/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features are many: there
+/// far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
 pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
     let mut random = stream(problem.seed, start);
     weights.fill(1.0 / weights.len() as f64);
-    let norm = 0.5 * libm::pow(16.0, random.random::<f64>());
+    let most = if problem.wh.rank > 32 { 4.0 } else { 16.0 };
+    let norm = 0.5 * libm::pow(most, random.random::<f64>());
     for atom in atoms.chunks_exact_mut(problem.wh.columns) {
         let beta = &mut beta[..problem.wh.rank];
         direction(&mut random, norm, beta);
@@ -92,7 +97,8 @@ pub(crate) fn relocate(
     let (k, l) = (best.classes(), problem.wh.columns);
     weights.copy_from_slice(best.weights);
     atoms.copy_from_slice(best.atoms);
-    let from = random.random_range(0..k);
+    let empty = best.weights.iter().position(|w| *w == 0.0);
+    let from = empty.unwrap_or_else(|| random.random_range(0..k));
     let to = (from + random.random_range(1..k)) % k;
     let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
     direction(&mut random, norm, beta);
@@ -113,7 +119,7 @@ pub(crate) fn relocate(
         weights.iter_mut().for_each(|w| *w /= total);
         problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
     }
-    StartKind::Relocate
+    if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
 }
 
 /// A clustering of the chosen alternatives in whitened features, centres drawn by their counts and far from one another (k-means++), each class
@@ -205,8 +211,9 @@ pub(crate) struct UnitStarts<'w> {
     rank: usize,
     /// Unit estimates e_u, U × r.
     estimates: &'w mut [f64],
-    /// Responsibilities of the best mixture, U × K.
+    /// Responsibilities of the best mixture, U × K, and its class of weight 0 if it has one.
     best: &'w mut [f64],
+    empty: Option<usize>,
     /// U each: an order of the units, and distances.
     order: &'w mut [usize],
     distance: &'w mut [f64],
@@ -253,6 +260,7 @@ impl<'w> UnitStarts<'w> {
             rank: r,
             estimates: ws.f64s(u * l)?,
             best: ws.f64s(u * classes)?,
+            empty: None,
             order: ws.fill(u, 0)?,
             distance: ws.f64s(u)?,
             gains: ws.f64s(u * classes)?,
@@ -308,6 +316,7 @@ impl<'w> UnitStarts<'w> {
         let Some(best) = best else { return Ok(()) };
         let (data, wh, ctx, k) = (problem.data, problem.wh, problem.ctx, self.classes);
         let (l, r) = (wh.columns, wh.rank);
+        self.empty = best.weights.iter().position(|w| *w == 0.0);
         em.restart(1);
         em.ev.evaluate(data, best.weights, best.atoms, ctx)?;
         let h = ws.f64s(k * l * l)?;
@@ -361,6 +370,7 @@ impl<'w> UnitStarts<'w> {
         let mut random = stream(problem.seed, start);
         let (c, k) = (ev.columns(), self.classes);
         let kind = match (best, start % 4) {
+            (true, 0 | 1) if self.empty.is_some() => StartKind::Grow,
             (true, 0 | 1) => StartKind::Relocate,
             (_, 1 | 3) => StartKind::Cluster,
             _ => StartKind::Partition,
@@ -383,7 +393,7 @@ impl<'w> UnitStarts<'w> {
                     }
                 }
             }
-            StartKind::Relocate => {
+            StartKind::Relocate | StartKind::Grow => {
                 let class = self.relocate(problem.data, &mut random);
                 for u in 0..ev.shape.units {
                     let (out, best) = (&mut ev.r[r(u)], &self.best[u * k..(u + 1) * k]);
@@ -450,7 +460,7 @@ impl<'w> UnitStarts<'w> {
         for &u in &self.order[..size] {
             self.distance[u] = -1.0;
         }
-        random.random_range(0..self.classes)
+        self.empty.unwrap_or_else(|| random.random_range(0..self.classes))
     }
 
     /// Centres drawn far from one another (k-means++), and some steps of Lloyd.

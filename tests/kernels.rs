@@ -223,3 +223,321 @@ fn exp_of_f32_is_within_1_05_units_in_the_last_place() {
         assert!(worst.0 <= 1.05, "{}: {} at {:e}", isa.name(), worst.0, worst.1);
     }
 }
+
+const SPECIAL: [f64; 4] = [f64::NEG_INFINITY, f64::INFINITY, f64::NAN, -1e300];
+
+/// Lengths 0 to 70 and a few beyond a chunk, each with plain numbers, with numbers wide apart, and with special ones.
+fn samples<T: simd::Element>() -> impl Iterator<Item = Vec<T>> {
+    (0..=70).chain([127, 128, 129, 1000, 2051, 5000]).flat_map(|n| {
+        let mut stream = Stream(n as u64 + 17);
+        let mut all = vec![stream.take(n), (0..n).map(|_| T::from_f64(300.0 * stream.next())).collect(), vec![T::from_f64(-1.5); n]];
+        all.push((0..n).map(|i| T::from_f64(i as f64 - 20.0)).collect());
+        for special in SPECIAL {
+            all.push(vec![T::from_f64(special); n]);
+            for at in [0, n / 2, n.saturating_sub(1)] {
+                let mut x: Vec<T> = stream.take(n);
+                if let Some(x) = x.get_mut(at) {
+                    *x = T::from_f64(special);
+                }
+                all.push(x);
+            }
+        }
+        all.into_iter()
+    })
+}
+
+/// The maximum and `Σ e^(x − max)`, to about 1 ε: terms by the standard library, added with compensation.
+fn reference<T: simd::Element>(x: &[T]) -> (f64, f64) {
+    let m = x.iter().fold(f64::NEG_INFINITY, |m, x| m.max(x.to_f64()));
+    let (mut sum, mut rest) = (0.0, 0.0);
+    for x in x {
+        let Double(s, e) = Double::sum(sum, (x.to_f64() - m).exp());
+        (sum, rest) = (s, rest + e);
+    }
+    (m, sum + rest)
+}
+
+/// The smallest positive number of a type: the distance between subnormal numbers.
+fn smallest<T: Scalar>() -> f64 {
+    if T::EPSILON > 1e-10 { f64::from(f32::from_bits(1)) } else { f64::from_bits(1) }
+}
+
+/// The bound of logsumexp and softmax, for all special cases too.
+fn check_logsumexp<T: simd::Element>(isa: Isa, x: &[T], found: f64, what: &str) {
+    let (m, sum) = reference(x);
+    let what = || format!("{what} {} {} n {}: {found}", isa.name(), core::any::type_name::<T>(), x.len());
+    if x.iter().any(|x| x.to_f64().is_nan()) {
+        assert!(found.is_nan(), "{}", what());
+    } else if m.is_infinite() {
+        assert_eq!(found, m, "{}", what());
+    } else {
+        let bound = 8.0 * T::EPSILON * (m.abs() + (x.len() as f64).ln()).max(1.0);
+        assert!((found - (m + sum.ln())).abs() <= bound, "{} for {} ± {bound:e}", what(), m + sum.ln());
+    }
+}
+
+fn check_softmax<T: simd::Element>(isa: Isa, x: &[T], found: &[T], log: &[T]) {
+    let (m, sum) = reference(x);
+    let hopeless = x.iter().any(|x| x.to_f64().is_nan() || x.to_f64() == f64::INFINITY);
+    for ((x, &found), &log) in x.iter().zip(found).zip(log) {
+        let (x, found, log) = (x.to_f64(), found.to_f64(), log.to_f64());
+        let what = || format!("{} {} n {}: at {x} {found} {log}", isa.name(), core::any::type_name::<T>(), sum);
+        if hopeless {
+            assert!(found.is_nan() && log.is_nan(), "{}", what());
+        } else if x == f64::NEG_INFINITY {
+            assert!(found == 0.0 && log == x, "{}", what());
+        } else {
+            let exact = (x - m).exp() / sum;
+            let bound = 8.0 * T::EPSILON * (1.0 + (x - m).abs());
+            assert!((found - exact).abs() <= bound * exact + smallest::<T>(), "{} for {exact}", what());
+            assert!((log - (x - m - sum.ln())).abs() <= bound + 4.0 * T::EPSILON * sum.ln(), "{}", what());
+        }
+    }
+}
+
+fn elementary_kernels<T: simd::Element>() {
+    for isa in Isa::available() {
+        for sample in samples::<T>() {
+            // One past the alignment of the allocation.
+            let n = sample.len();
+            let mut room = vec![T::ZERO; n + 1];
+            room[1..].copy_from_slice(&sample);
+            let x = &room[1..];
+
+            let mut y = vec![T::ZERO; n];
+            simd::exp(isa, x, &mut y);
+            for (x, y) in x.iter().zip(&y) {
+                let (x, y) = (x.to_f64(), y.to_f64());
+                let exact = T::from_f64(x.exp()).to_f64();
+                assert!(
+                    y == exact || (x.is_nan() && y.is_nan()) || (y - exact).abs() <= 1.6 * T::EPSILON * exact + smallest::<T>(),
+                    "{}: e^{x} {y}",
+                    isa.name()
+                );
+            }
+            let mut z = x.to_vec();
+            simd::exp_in_place(isa, &mut z);
+            assert!(z.iter().zip(&y).all(|(a, b)| a == b || (a.to_f64().is_nan() && b.to_f64().is_nan())));
+
+            simd::ln(isa, x, &mut y);
+            for (x, y) in x.iter().zip(&y) {
+                let (x, y) = (x.to_f64(), y.to_f64());
+                let exact = T::from_f64(x.ln()).to_f64();
+                assert!(
+                    y == exact || (x.is_nan() || x < 0.0) && y.is_nan() || (y - exact).abs() <= 1.1 * T::EPSILON * exact.abs(),
+                    "{}: ln {x} {y}",
+                    isa.name()
+                );
+            }
+
+            check_logsumexp(isa, x, simd::logsumexp(isa, x).to_f64(), "logsumexp");
+            let state = simd::LogSumExp::of(isa, x);
+            check_logsumexp(isa, x, T::from_f64(state.value()).to_f64(), "state");
+            let (a, b) = x.split_at(n / 3);
+            let merged = simd::LogSumExp::of(isa, a).merge(simd::LogSumExp::of(isa, b));
+            check_logsumexp(isa, x, T::from_f64(merged.value()).to_f64(), "merged");
+            for stride in [2, 3, 7] {
+                let some: Vec<T> = x.iter().step_by(stride).copied().collect();
+                check_logsumexp(isa, &some, simd::logsumexp_strided(isa, x, stride).to_f64(), "strided");
+            }
+            for columns in [1, 2, 3, 5, 8, 13, 16, 17, 40, 300] {
+                let x = &x[..n - n % columns];
+                let mut out = vec![T::ZERO; columns];
+                simd::logsumexp_columns(isa, x, &mut out);
+                for (c, out) in out.iter().enumerate() {
+                    let column: Vec<T> = x.iter().skip(c).step_by(columns).copied().collect();
+                    check_logsumexp(isa, &column, out.to_f64(), "columns");
+                }
+            }
+
+            let (mut p, mut log) = (vec![T::ZERO; n], vec![T::ZERO; n]);
+            simd::softmax(isa, x, &mut p);
+            simd::log_softmax(isa, x, &mut log);
+            check_softmax(isa, x, &p, &log);
+            let (mut p, mut log) = (x.to_vec(), x.to_vec());
+            simd::softmax_in_place(isa, &mut p);
+            simd::log_softmax_in_place(isa, &mut log);
+            check_softmax(isa, x, &p, &log);
+        }
+    }
+}
+
+#[test]
+fn f64_kernels_keep_their_bounds_and_rules_at_every_length() {
+    elementary_kernels::<f64>();
+}
+
+#[test]
+fn f32_kernels_keep_their_bounds_and_rules_at_every_length() {
+    elementary_kernels::<f32>();
+}
+
+/// The hardest cases for a sum of ten million terms: all equal, all but one far below, and random.
+fn long_sums<T: simd::Element>() {
+    let n = 10_000_000;
+    let mut stream = Stream(3);
+    let mut x = vec![T::from_f64(0.1); n];
+    for case in 0..3 {
+        match case {
+            0 => {}
+            1 => x[n / 2] = T::from_f64(7.3),
+            _ => x.iter_mut().for_each(|x| *x = T::from_f64(3.0 * stream.next())),
+        }
+        let mut y = vec![T::ZERO; n];
+        for isa in Isa::available() {
+            check_logsumexp(isa, &x, simd::logsumexp(isa, &x).to_f64(), "long");
+            simd::softmax(isa, &x, &mut y);
+            check_softmax(isa, &x, &y, &y.iter().map(|p| T::from_f64(p.to_f64().ln())).collect::<Vec<_>>());
+            let mut two = [T::ZERO; 2];
+            simd::logsumexp_columns(isa, &x, &mut two);
+            for (c, value) in two.iter().enumerate() {
+                check_logsumexp(isa, &x.iter().skip(c).step_by(2).copied().collect::<Vec<_>>(), value.to_f64(), "long columns");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_do_not_grow_with_the_length() {
+    long_sums::<f64>();
+    long_sums::<f32>();
+}
+
+#[test]
+fn ln_of_f64_is_within_1_unit_in_the_last_place() {
+    let mut stream = Stream(5);
+    let mut x = vec![f64::MIN_POSITIVE, f64::MAX, 1.0, f64::from_bits(1), f64::from_bits(12345)];
+    for i in 0..200_000 {
+        let u = stream.next().abs();
+        x.extend([u, 1.0 + u * 2f64.powi(-(i % 52)), 1.0 - u * 2f64.powi(-(i % 52)), u * f64::MAX, u * f64::MIN_POSITIVE, 0.6 + u]);
+    }
+    for isa in Isa::available() {
+        let mut y = vec![0.0; x.len()];
+        simd::ln(isa, &x, &mut y);
+        let mut worst = (0.0, 0.0);
+        for (&x, &y) in x.iter().zip(&y) {
+            if x == 0.0 || x == 1.0 {
+                assert_eq!(y, if x == 0.0 { f64::NEG_INFINITY } else { 0.0 });
+                continue;
+            }
+            let difference = if (x - 1.0).abs() < 1e-3 {
+                // The series of ln(1 + f), Horner's way.
+                let f = Double(x - 1.0, 0.0);
+                let mut series = Double(0.0, 0.0);
+                for n in (1..14).rev() {
+                    let n = f64::from(n);
+                    let inverse = Double(1.0 / n, (-n).mul_add(1.0 / n, 1.0) / n);
+                    series = inverse.plus(f.times(series).times(Double(-1.0, 0.0)));
+                }
+                f.times(series).plus(Double(-y, 0.0))
+            } else {
+                // ln x − y = ln(x / e^y) = δ − δ²/2 + …, x e^(−y) = 1 + δ.
+                let (k, e) = Double::exp(-y);
+                let x = x * 2f64.powi(k / 2) * 2f64.powi(k - k / 2);
+                e.times(Double(x, 0.0)).plus(Double(-1.0, 0.0))
+            };
+            let unit = 2f64.powi(y.abs().log2().floor() as i32 - 52);
+            let ulps = difference.0.abs() / unit;
+            if ulps > worst.0 {
+                worst = (ulps, x);
+            }
+        }
+        println!("{}: {} at {:e}", isa.name(), worst.0, worst.1);
+        assert!(worst.0 <= 1.0, "{}: {} at {:e}", isa.name(), worst.0, worst.1);
+    }
+}
+
+#[test]
+fn block_kernels_are_what_they_say() {
+    for isa in Isa::available() {
+        for x in samples::<f64>() {
+            let max = simd::max(isa, &x);
+            if x.iter().any(|x| x.is_nan()) {
+                assert!(max.is_nan());
+                continue;
+            }
+            assert_eq!(max, x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            if max == f64::INFINITY {
+                continue;
+            }
+            let mut out = vec![0.0; x.len()];
+            let sum = simd::exp_shifted_sum_to(isa, &x, max, &mut out);
+            let mut same = x.clone();
+            assert_eq!(sum, simd::exp_shifted_sum(isa, &mut same, max));
+            assert_eq!(same, out);
+            let exact: Vec<f64> = x.iter().map(|x| if x.is_infinite() { 0.0 } else { (x - max).exp() }).collect();
+            for ((&e, &exact), &x) in out.iter().zip(&exact).zip(&x) {
+                assert!(
+                    (e - exact).abs() <= 2.0 * f64::EPSILON * (1.0 + (x - max).abs()) * exact + f64::from_bits(1) || e == exact,
+                    "{x} {e} {exact}"
+                );
+            }
+            assert!((sum - exact.iter().sum::<f64>()).abs() <= x.len() as f64 * f64::EPSILON * sum);
+        }
+    }
+}
+
+#[test]
+fn responsibilities_sum_to_one_and_leave_other_numbers_alone() {
+    for isa in Isa::available() {
+        for (rows, classes) in (0..=70).flat_map(|n| [(n, 1), (n, 2), (n, 3), (n, 8)]).chain((0..20).map(|k| (11, k))) {
+            let mut stream = Stream((rows * 100 + classes) as u64);
+            let ld = rows + 3;
+            let mut j: Vec<f64> = (0..ld * classes).map(|_| 100.0 * stream.next()).collect();
+            for k in 0..classes {
+                for (i, special) in [(1, f64::NEG_INFINITY), (5, f64::NEG_INFINITY), (6, f64::NAN), (7, -1e300)] {
+                    if i < rows && (i != 5 || k == 0) {
+                        j[k * ld + i] = special;
+                    }
+                }
+            }
+            let before = j.clone();
+            let mut value = vec![0.5; rows];
+            simd::responsibilities(isa, &mut j, ld, rows, classes, &mut value);
+            for i in 0..ld {
+                let row: Vec<f64> = (0..classes).map(|k| before[k * ld + i]).collect();
+                let found: Vec<f64> = (0..classes).map(|k| j[k * ld + i]).collect();
+                if i >= rows {
+                    assert_eq!(row, found);
+                    continue;
+                }
+                check_logsumexp(isa, &row, value[i], "responsibilities");
+                check_softmax(
+                    isa,
+                    &row,
+                    &found,
+                    &found.iter().map(|r| if row.iter().all(|x| x.is_infinite()) { f64::NEG_INFINITY } else { r.ln() }).collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sets_of_any_sizes_have_their_normalizers() {
+    for isa in Isa::available() {
+        for sets in 0..=40 {
+            for size in 0..=40 {
+                let mut stream = Stream((sets * 41 + size) as u64);
+                // All of one size, and all sizes up to it.
+                for mixed in [false, true] {
+                    let mut offsets = vec![1];
+                    for _ in 0..sets {
+                        let count = if mixed { (stream.next().abs() * (size + 1) as f64) as usize } else { size };
+                        offsets.push(offsets[offsets.len() - 1] + count);
+                    }
+                    let mut s: Vec<f64> = (0..offsets[sets]).map(|_| 50.0 * stream.next()).collect();
+                    if sets % 3 == 1 {
+                        let n = s.len();
+                        s[n / 2] = SPECIAL[size % 4];
+                    }
+                    let mut out = vec![0.5; sets];
+                    simd::set_log_sum_exp(isa, &s, &offsets, &mut out);
+                    for (w, &out) in offsets.windows(2).zip(&out) {
+                        check_logsumexp(isa, &s[w[0]..w[1]], out, "sets");
+                    }
+                }
+            }
+        }
+    }
+}

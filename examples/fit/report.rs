@@ -138,7 +138,11 @@ fn atoms(out: &mut String, input: &Input, s: &Solution) {
     if hidden > 0 {
         line(out, &format!("(and {}, of less effect)", plural(hidden, "feature")));
     }
-    line(out, "± standard errors from the observed information; the JSON also has those robust to a wrong model");
+    let note = match s.classes.iter().all(|c| c.weight_error.is_nan()) {
+        true => "no standard errors: the observed information is not positive definite here",
+        false => "± standard errors from the observed information; the JSON also has those robust to a wrong model",
+    };
+    line(out, note);
 }
 
 /// At most `most` features, those of the largest effect, in their order.
@@ -259,7 +263,7 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
         entry(out, "work", &work);
     }
     let c = s.criteria;
-    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.n);
+    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.observations);
     entry(out, "criteria", &criteria);
 }
 

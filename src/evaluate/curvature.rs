@@ -11,12 +11,11 @@
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
 use super::passes::{Evaluation, block_rows, blocks, normalize};
-use crate::blocks::exp_shifted_sum;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
 use crate::parallel::Context;
-use crate::simd::{self, Rows};
+use crate::simd::{self, Rows, exp_shifted_sum};
 use crate::whiten::{centered_scratch, for_each_centered_block};
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -24,7 +23,9 @@ impl Evaluation<'_> {
     /// Workspace of [`Evaluation::class_curvature`] for C columns.
     pub fn curvature_workspace(shape: &Shape, columns: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        of(centered_scratch(shape.columns)).and(of(block_rows(shape.columns))).and(of(shape.columns.saturating_mul(columns)))
+        let block = of(block_rows(shape.columns));
+        let rows = of(block_rows(shape.columns).saturating_mul(shape.columns));
+        of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block)
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
@@ -34,6 +35,9 @@ impl Evaluation<'_> {
         let scratch = ws.f64s(centered_scratch(l))?;
         let weights = ws.f64s(block_rows(l))?;
         let sums = ws.f64s(c * l)?;
+        let set_sums = ws.f64s(block_rows(l) * l)?;
+        let scales = ws.f64s(block_rows(l))?;
+        let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
         h[..c * l * l].fill(0.0);
         self.passes += 1;
         let (s, t, log_z) = (&*self.s, &*self.t, &*self.log_z);
@@ -44,24 +48,30 @@ impl Evaluation<'_> {
                 w.copy_from_slice(&s[k * ld..][range.clone()]);
                 exp_shifted_sum(ctx.isa, w, if sets == 1 { log_z[k] } else { 0.0 });
                 let h = &mut h[k * l * l..(k + 1) * l * l];
-                let v = &mut sums[k * l..(k + 1) * l];
-                for set in group.clone() {
-                    let (t, set) = (t[k * sets + set], data.set(set));
-                    let (from, to) = (set.start.max(range.start), set.end.min(range.end));
-                    for i in from - range.start..to - range.start {
-                        w[i] *= t;
-                        axpy(w[i], x.row(i), v);
-                    }
-                    if to == set.end {
-                        // The set is complete: Σ w z z^T − (Σ w z)(Σ w z)^T / t.
-                        if t > 0.0 {
-                            for a in 0..l {
-                                let va = v[a] / t;
-                                axpy(-va, &v[..=a], &mut h[a * l..=a * l + a]);
-                            }
-                        }
+                // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
+                if group.len() == 1 {
+                    let (t, set) = (t[k * sets + group.start], data.set(group.start));
+                    w.iter_mut().for_each(|w| *w *= t);
+                    let v = &mut sums[k * l..(k + 1) * l];
+                    simd::weighted_sum(ctx.isa, x, w, w.len(), v);
+                    if range.end == set.end {
+                        simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
                         v.fill(0.0);
                     }
+                } else {
+                    let v = &mut set_sums[..group.len() * l];
+                    v.fill(0.0);
+                    for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
+                        let (t, set) = (t[k * sets + set], data.set(set));
+                        let rows = set.start - range.start..set.end - range.start;
+                        for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
+                            *w *= t;
+                            let w = *w;
+                            v.iter_mut().zip(z).for_each(|(v, z)| *v += w * z);
+                        }
+                        *scale = minus_inverse(t);
+                    }
+                    simd::gram(ctx.isa, Rows { values: &*v, rows: group.len(), columns: l, stride: l }, &scales[..group.len()], h);
                 }
                 simd::gram(ctx.isa, x, w, h);
             }

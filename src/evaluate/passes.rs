@@ -15,7 +15,7 @@
 //! One choice set: the mean part is accumulated online in the first read of X, and the second read is of observed rows
 //! alone. Many choice sets: `s` holds `log A` once a set's normalizer is known, and the second read serves both sums.
 
-use crate::blocks::{exp_shifted_sum, max, responsibilities, set_log_sum_exp};
+use crate::simd::{exp_shifted_sum, max, responsibilities, set_log_sum_exp};
 use crate::data::{Block, Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::parallel::{Context, SharedColumns, for_each_piece};
@@ -243,8 +243,12 @@ impl<'w> Evaluation<'w> {
         let length = piece(&shape, c);
         for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
             let Piece { columns, rows, a: m, b: z, .. } = carve(piece, &shape, c);
+            let mut offsets = [0; MOST_ROWS + 1];
             for group in set_groups(data, task_sets(data, task, n), block) {
-                let all = data.set(group.start).start..data.set(group.end - 1).end;
+                let all = rows_of(data, group.clone());
+                for (offset, set) in offsets[1..].iter_mut().zip(group.clone()) {
+                    *offset = data.set(set).end - all.start;
+                }
                 m.fill(f64::NEG_INFINITY);
                 z.fill(0.0);
                 for range in blocks(all.clone(), block) {
@@ -257,7 +261,7 @@ impl<'w> Evaluation<'w> {
                         let (s, log_z) = unsafe { (s.rows(k, range.start, n), log_z.rows(k, group.start, group.len())) };
                         s.copy_from_slice(column);
                         if group.len() > 1 || range == all {
-                            set_log_sum_exp(ctx.isa, s, data.set_offsets(group.clone()), log_z);
+                            set_log_sum_exp(ctx.isa, s, &offsets[..=group.len()], log_z);
                             continue;
                         }
                         // A set of several blocks: its state goes from block to block.
@@ -358,7 +362,7 @@ impl<'w> Evaluation<'w> {
                     *w = data.unit_weight(row(j));
                 }
                 for (start, columns) in columns.chunks_exact_mut(kk * block).enumerate() {
-                    responsibilities(ctx.isa, columns, block, n, kk, log_likelihood);
+                    responsibilities(ctx.isa, columns, block, n, kk, &mut log_likelihood[..n]);
                     for (l, w) in log_likelihood[..n].iter().zip(&*weight) {
                         if *w > 0.0 {
                             value[start] += w * l;

@@ -2,7 +2,7 @@
 
 use super::status::*;
 use crate::error::{Error, ErrorKind};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, WorkspaceSize};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
@@ -316,11 +316,16 @@ impl<T> Output<T> {
 }
 
 impl Output<MaybeUninit<u8>> {
+    /// The workspace, which must have all the bytes that were asked for, even where its alignment happens to need fewer.
+    ///
     /// # Safety
     /// As for [`Output::get`].
-    pub unsafe fn lend<'a>(&self) -> Workspace<'a> {
-        // SAFETY: by the caller's promise.
-        Workspace::new(unsafe { self.get() })
+    pub unsafe fn lend<'a>(&self, needed: WorkspaceSize) -> Result<Workspace<'a>> {
+        match self.n >= needed.bytes() {
+            // SAFETY: by the caller's promise.
+            true => Ok(Workspace::new(unsafe { self.get() })),
+            false => Err(Fault::sizes(SMX_WORKSPACE, "workspace", needed.bytes(), self.n)),
+        }
     }
 }
 

@@ -243,13 +243,21 @@ impl Memory {
     }
 }
 
-/// The shape behind a description of which only the sizes count.
+/// The shape behind a description of which only the sizes count. Sizes that no memory holds are refused here, so that products of
+/// them are nobody's concern further on.
 ///
 /// # Safety
 /// As for [`Struct::read`].
-pub(super) unsafe fn shape_of(data: *const smx_data) -> Result<Shape> {
+pub(super) unsafe fn shape_of(data: *const smx_data, classes: usize) -> Result<Shape> {
     // SAFETY: by the caller's promise.
-    unsafe { Struct::read(data, "data") }?.shape()
+    let shape = unsafe { Struct::read(data, "data") }?.shape()?;
+    let held = |a: usize, b: usize| a.checked_mul(b).is_some_and(|n| n <= isize::MAX as usize / size_of::<f64>());
+    let l = shape.columns;
+    let all = held(shape.rows, l) && held(l, l) && held(shape.rows, classes) && held(shape.units, classes) && held(shape.sets, classes);
+    match all && held(l, classes) {
+        true => Ok(shape),
+        false => Err(Fault::new(SMX_OVERFLOW, "data")),
+    }
 }
 
 /// Fills a description with zeros and its size.

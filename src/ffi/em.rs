@@ -7,6 +7,7 @@ use super::call::{Call, Fault, Input, Output, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::evaluate::{atoms_length, check_ridge, context, query, reserved, smx_isa, smx_run_options};
 use super::status::*;
+use crate::data::Shape;
 use crate::em::{MStep, em_step, em_step_workspace};
 use crate::error::{Error, ErrorKind};
 use crate::mixture::MixtureRef;
@@ -90,6 +91,11 @@ fn m_step(form: smx_m_step) -> Result<MStep> {
     }
 }
 
+/// Workspace of a step, and of the flags that C has as bytes.
+fn workspace_of(shape: &Shape, classes: usize, form: MStep) -> WorkspaceSize {
+    em_step_workspace(shape, classes, form).and(WorkspaceSize::of::<bool>(shape.columns))
+}
+
 /// The arrays of a whitening that is read.
 pub(super) struct WhiteningInput {
     columns: usize,
@@ -164,7 +170,7 @@ pub unsafe extern "C" fn smx_em_options_init(options: *mut smx_em_options, struc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_whiten_workspace(data: *const smx_data) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(Whitening::workspace(&unsafe { shape_of(data) }?)))
+    query(|| Ok(Whitening::workspace(&unsafe { shape_of(data, 1) }?)))
 }
 
 /// Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
@@ -201,7 +207,7 @@ pub unsafe extern "C" fn smx_whiten(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            let wh = Whitening::new(&data, ctx.isa, &mut ws.lend())?;
+            let wh = Whitening::new(&data, ctx.isa, &mut ws.lend(Whitening::workspace(&data.shape()))?)?;
             let n = wh.rank * l;
             covariance.get().copy_from_slice(wh.covariance);
             for (out, from) in [(to_atoms.get(), wh.to_atoms), (from_atoms.get(), wh.from_atoms)] {
@@ -228,10 +234,10 @@ pub unsafe extern "C" fn smx_whiten(
 pub unsafe extern "C" fn smx_em_step_workspace(data: *const smx_data, classes: usize, options: *const smx_em_options) -> usize {
     query(|| {
         // SAFETY: the caller vouches for the structs.
-        let shape = unsafe { shape_of(data) }?;
+        let shape = unsafe { shape_of(data, classes) }?;
         // SAFETY: as above.
         let o: smx_em_options = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
-        Ok(em_step_workspace(&shape, classes, m_step(o.m_step)?).and(WorkspaceSize::of::<bool>(shape.columns)))
+        Ok(workspace_of(&shape, classes, m_step(o.m_step)?))
     })
 }
 
@@ -280,10 +286,9 @@ pub unsafe extern "C" fn smx_em_step(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            let mut ws = ws.lend();
             let (weights, atoms) = (weights.get(), atoms.get());
             MixtureRef::new(weights, atoms, l)?;
-            ws.require(em_step_workspace(&data.shape(), classes, form).and(WorkspaceSize::of::<bool>(l)))?;
+            let mut ws = ws.lend(workspace_of(&data.shape(), classes, form))?;
             let wh = wh.get(ws.fill(l, false)?)?;
             let found = em_step(&data, &wh, o.ridge, form, weights, atoms, ctx, ws)?;
             for (out, x) in [(value, found.log_likelihood), (penalized, found.penalized_log_likelihood)] {

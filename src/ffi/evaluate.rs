@@ -244,7 +244,7 @@ pub unsafe extern "C" fn smx_evaluation_init(out: *mut smx_evaluation, struct_si
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_evaluate_workspace(data: *const smx_data, classes: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(evaluate_workspace(&unsafe { shape_of(data) }?, classes)))
+    query(|| Ok(evaluate_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
 /// Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features.
@@ -298,7 +298,7 @@ pub unsafe extern "C" fn smx_evaluate(
                 weight_gradient: gw.map(|x| x.get()),
                 atom_gradient: ga.map(|x| x.get()),
             };
-            let value = evaluate(&data, mixture, penalty, ctx, outputs, ws.lend())?;
+            let value = evaluate(&data, mixture, penalty, ctx, outputs, ws.lend(evaluate_workspace(&data.shape(), classes))?)?;
             result.log_likelihood = value.log_likelihood;
             result.penalized_log_likelihood = value.penalized_log_likelihood;
             result.write(out);

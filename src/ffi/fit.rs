@@ -57,6 +57,8 @@ pub const SMX_START_PARTITION: smx_start_kind = 4;
 pub const SMX_START_CLUSTER: smx_start_kind = 5;
 /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
 pub const SMX_START_RELOCATE: smx_start_kind = 6;
+/// A fit of one class less, with a class put somewhere.
+pub const SMX_START_GROW: smx_start_kind = 7;
 
 /// Where a fit stands. Lives only while the progress function runs.
 #[repr(C)]
@@ -80,8 +82,8 @@ pub struct smx_progress {
     pub reserved: i32,
 }
 
-/// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel. It must return: no
-/// longjmp, no C++ exception.
+/// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
+/// must return: no longjmp, no C++ exception.
 pub type smx_progress_fn = Option<unsafe extern "C-unwind" fn(progress: *const smx_progress, user: *mut c_void) -> i32>;
 
 /// Options of smx_fit. NULL in place of them: the defaults.
@@ -238,6 +240,7 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
         StartKind::Partition => SMX_START_PARTITION,
         StartKind::Cluster => SMX_START_CLUSTER,
         StartKind::Relocate => SMX_START_RELOCATE,
+        StartKind::Grow => SMX_START_GROW,
     }
 }
 
@@ -271,7 +274,7 @@ fn workspace_of(shape: &Shape, o: &FitOptions<'_>) -> WorkspaceSize {
 /// As for [`Struct::read`].
 unsafe fn sizes(data: *const smx_data, classes: usize, options: *const smx_fit_options) -> Result<(Shape, FitOptions<'static>)> {
     // SAFETY: by the caller's promise, both.
-    let shape = unsafe { shape_of(data) }?;
+    let shape = unsafe { shape_of(data, classes) }?;
     let o = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
     atoms_length(classes, shape.columns)?;
     Ok((shape, sizing(&o, classes)))
@@ -382,8 +385,7 @@ pub unsafe extern "C" fn smx_fit(
                 context: ctx,
                 ..FitOptions::new(classes)
             };
-            let mut ws = ws.lend();
-            ws.require(workspace_of(&shape, &rust))?;
+            let mut ws = ws.lend(workspace_of(&shape, &rust))?;
             let (run_off, free) = (ws.fill(classes, false)?, ws.fill(l, false)?);
             let (values, kinds) = (ws.f64s(most)?, ws.fill(most, StartKind::Random)?);
             let out = FitOutput {
@@ -394,8 +396,11 @@ pub unsafe extern "C" fn smx_fit(
                 start_values: &mut *values,
                 start_kinds: &mut *kinds,
             };
+            let mut going = true;
             let mut report = |p: &Progress| match o.progress {
                 None => true,
+                // It is not called again after it asked for an end.
+                Some(_) if !going => false,
                 Some(progress) => {
                     let now = smx_progress {
                         struct_size: size_of::<smx_progress>(),
@@ -408,7 +413,8 @@ pub unsafe extern "C" fn smx_fit(
                         reserved: 0,
                     };
                     // The caller's function, with the caller's pointer.
-                    progress(&now, o.user) == 0
+                    going = progress(&now, o.user) == 0;
+                    going
                 }
             };
             let found = fit(&data, &rust, &mut report, out, ws)?;

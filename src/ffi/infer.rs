@@ -10,6 +10,7 @@ use super::em::{WhiteningInput, smx_whitening};
 use super::evaluate::{MixtureInput, atoms_length, check_ridge, context, penalty, query, reserved, smx_evaluate_options, smx_isa};
 use super::evaluate::{penalty_input, smx_run_options};
 use super::status::*;
+use crate::data::Shape;
 use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
 use crate::inference::{Variance, standard_errors, standard_errors_workspace};
 use crate::predict::{choice_probabilities, choice_probabilities_workspace};
@@ -54,6 +55,11 @@ fn parameters(classes: usize, columns: usize) -> Result<(usize, usize)> {
     d.ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
 }
 
+/// Workspace of standard errors, and of the flags that C has as bytes.
+fn errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    standard_errors_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
+}
+
 /// Fills options with the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_inference_options_init(options: *mut smx_inference_options, struct_size: usize) -> smx_status {
@@ -69,7 +75,7 @@ pub unsafe extern "C" fn smx_inference_options_init(options: *mut smx_inference_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_data, classes: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(choice_probabilities_workspace(&unsafe { shape_of(data) }?, classes)))
+    query(|| Ok(choice_probabilities_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
@@ -111,7 +117,8 @@ pub unsafe extern "C" fn smx_choice_probabilities(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            choice_probabilities(&data, mixture.get()?, by_class.map(|x| x.get()), mixed.map(|x| x.get()), ctx, ws.lend())?;
+            let ws = ws.lend(choice_probabilities_workspace(&data.shape(), classes))?;
+            choice_probabilities(&data, mixture.get()?, by_class.map(|x| x.get()), mixed.map(|x| x.get()), ctx, ws)?;
             Ok(())
         })
     }
@@ -126,9 +133,9 @@ pub unsafe extern "C" fn smx_choice_probabilities(
 pub unsafe extern "C" fn smx_standard_errors_workspace(data: *const smx_data, classes: usize) -> usize {
     query(|| {
         // SAFETY: the caller vouches for the struct.
-        let shape = unsafe { shape_of(data) }?;
+        let shape = unsafe { shape_of(data, classes) }?;
         parameters(classes, shape.columns)?;
-        Ok(standard_errors_workspace(&shape, classes).and(WorkspaceSize::of::<bool>(shape.columns)))
+        Ok(errors_workspace(&shape, classes))
     })
 }
 
@@ -184,8 +191,7 @@ pub unsafe extern "C" fn smx_standard_errors(
             call.disjoint()?;
             let data = memory.data()?;
             let mixture = mixture.get()?;
-            let mut ws = ws.lend();
-            ws.require(standard_errors_workspace(&data.shape(), classes).and(WorkspaceSize::of::<bool>(l)))?;
+            let mut ws = ws.lend(errors_workspace(&data.shape(), classes))?;
             let wh = wh.get(ws.fill(l, false)?)?;
             standard_errors(&data, &wh, o.ridge, mixture, variance, weight_errors.get(), atom_errors.get(), ctx, ws)?;
             Ok(())
@@ -202,7 +208,7 @@ pub unsafe extern "C" fn smx_standard_errors(
 pub unsafe extern "C" fn smx_information_workspace(data: *const smx_data, classes: usize) -> usize {
     query(|| {
         // SAFETY: the caller vouches for the struct.
-        let shape = unsafe { shape_of(data) }?;
+        let shape = unsafe { shape_of(data, classes) }?;
         parameters(classes, shape.columns)?;
         Ok(information_workspace(&shape, classes))
     })
@@ -246,7 +252,7 @@ pub unsafe extern "C" fn smx_information(
             call.disjoint()?;
             let data = memory.data()?;
             let (mixture, penalty) = (mixture.get()?, penalty(&o, covariance, l)?);
-            observed_information(&data, mixture, penalty, ctx, information.get(), ws.lend())?;
+            observed_information(&data, mixture, penalty, ctx, information.get(), ws.lend(information_workspace(&data.shape(), classes))?)?;
             Ok(())
         })
     }
@@ -292,7 +298,14 @@ pub unsafe extern "C" fn smx_score_products(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            score_products(&data, mixture.get()?, sampling == 1, ctx, products.get(), ws.lend())?;
+            score_products(
+                &data,
+                mixture.get()?,
+                sampling == 1,
+                ctx,
+                products.get(),
+                ws.lend(information_workspace(&data.shape(), classes))?,
+            )?;
             Ok(())
         })
     }
@@ -306,7 +319,7 @@ pub unsafe extern "C" fn smx_score_products(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_hessian_vector_workspace(data: *const smx_data, classes: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(hessian_vector_workspace(&unsafe { shape_of(data) }?, classes)))
+    query(|| Ok(hessian_vector_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
 /// The Hessian of the log-likelihood, without penalty, times a vector: the passes of two evaluations, and no matrix.
@@ -348,7 +361,14 @@ pub unsafe extern "C" fn smx_hessian_vector(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            hessian_vector(&data, mixture.get()?, vector.get(), ctx, product.get(), ws.lend())?;
+            hessian_vector(
+                &data,
+                mixture.get()?,
+                vector.get(),
+                ctx,
+                product.get(),
+                ws.lend(hessian_vector_workspace(&data.shape(), classes))?,
+            )?;
             Ok(())
         })
     }

@@ -3,21 +3,15 @@
 use crate::scalar::Scalar;
 
 /// What exp, ln and their relatives need of a type of number.
-pub trait Elementary: Scalar {
+pub trait Elementary: Scalar + core::ops::Neg<Output = Self> {
     /// One.
     const ONE: Self;
-    /// +∞; −∞ is its negative.
+    /// +∞
     const INFINITY: Self;
-    /// −∞
-    const NEG_INFINITY: Self;
     /// The smallest positive number, a subnormal one.
     const SMALLEST: Self;
-    /// The smallest normal number.
-    const SMALLEST_NORMAL: Self;
-    /// The largest finite number, and its negative.
+    /// The largest finite number.
     const LARGEST: Self;
-    /// −[`Self::LARGEST`]
-    const LOWEST: Self;
     /// NaN.
     const NAN: Self;
     /// `½`
@@ -26,15 +20,15 @@ pub trait Elementary: Scalar {
     const TWO: Self;
     /// `log₂ e`
     const LOG2_E: Self;
-    /// `−ln 2`, to the nearest number.
-    const MINUS_LN_2: Self;
+    /// `ln 2`, to the nearest number.
+    const LN_2: Self;
     /// Below the first, `e^x` is 0 to the nearest; above the second, it is beyond the largest number.
     const EXP_RANGE: [Self; 2];
     /// `e^x` is a normal number, and neither it nor its half or double is at the end of the range, if `|x|` is at most this.
     const NORMAL_EXP: Self;
-    /// −ln 2 with trailing zeros, so that its product with an exponent is exact; and the rest.
-    const MINUS_LN_2_PARTS: [Self; 2];
-    /// `L_1, L_2, …` of `ln((1 + s) / (1 − s)) = 2 s + s (L_1 s² + L_2 s⁴ + …)` for `|s| ≤ 0.2`.
+    /// ln 2 with trailing zeros, so that its product with an exponent is exact; and the rest.
+    const LN_2_PARTS: [Self; 2];
+    /// `L_1, L_2, …` of `ln((1 + s) / (1 − s)) = 2 s + s (L_1 s² + L_2 s⁴ + …)` for `|s| ≤ 3 − 2 √2`, that is, between √½ and √2.
     const LOG: &'static [Self];
 
     /// `1.5 · 2^(p − 1 − table)`, p the binary digits of the type: adding it rounds to a multiple of `2^−table`.
@@ -50,20 +44,17 @@ pub trait Elementary: Scalar {
 impl Elementary for f64 {
     const ONE: f64 = 1.0;
     const INFINITY: f64 = f64::INFINITY;
-    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
     const SMALLEST: f64 = f64::from_bits(1);
-    const SMALLEST_NORMAL: f64 = f64::MIN_POSITIVE;
     const LARGEST: f64 = f64::MAX;
-    const LOWEST: f64 = f64::MIN;
     const NAN: f64 = f64::NAN;
     const HALF: f64 = 0.5;
     const TWO: f64 = 2.0;
     const LOG2_E: f64 = core::f64::consts::LOG2_E;
-    const MINUS_LN_2: f64 = -core::f64::consts::LN_2;
+    const LN_2: f64 = core::f64::consts::LN_2;
     const EXP_RANGE: [f64; 2] = [-746.0, 710.0];
     const NORMAL_EXP: f64 = 707.0;
     // As FreeBSD's e_log.c, whose polynomial this is too.
-    const MINUS_LN_2_PARTS: [f64; 2] = [f64::from_bits(0xbfe6_2e42_fee0_0000), f64::from_bits(0xbdea_39ef_3579_3c76)];
+    const LN_2_PARTS: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), f64::from_bits(0x3dea_39ef_3579_3c76)];
     const LOG: &'static [f64] = &[
         f64::from_bits(0x3fe5_5555_5555_5593),
         f64::from_bits(0x3fd9_9999_9997_fa04),
@@ -99,20 +90,17 @@ impl Elementary for f64 {
 impl Elementary for f32 {
     const ONE: f32 = 1.0;
     const INFINITY: f32 = f32::INFINITY;
-    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
     const SMALLEST: f32 = f32::from_bits(1);
-    const SMALLEST_NORMAL: f32 = f32::MIN_POSITIVE;
     const LARGEST: f32 = f32::MAX;
-    const LOWEST: f32 = f32::MIN;
     const NAN: f32 = f32::NAN;
     const HALF: f32 = 0.5;
     const TWO: f32 = 2.0;
     const LOG2_E: f32 = core::f32::consts::LOG2_E;
-    const MINUS_LN_2: f32 = -core::f32::consts::LN_2;
+    const LN_2: f32 = core::f32::consts::LN_2;
     const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
     const NORMAL_EXP: f32 = 86.0;
     // As FreeBSD's e_logf.c, whose polynomial this is too.
-    const MINUS_LN_2_PARTS: [f32; 2] = [f32::from_bits(0xbf31_7180), f32::from_bits(0xb717_f7d1)];
+    const LN_2_PARTS: [f32; 2] = [f32::from_bits(0x3f31_7180), f32::from_bits(0x3717_f7d1)];
     const LOG: &'static [f32] =
         &[f32::from_bits(0x3f2a_aaaa), f32::from_bits(0x3ecc_ce13), f32::from_bits(0x3e91_e9ee), f32::from_bits(0x3e78_9e26)];
 

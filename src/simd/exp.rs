@@ -113,10 +113,10 @@ fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const NORMAL: bool, con
         t[u] = simd.sub(sum[u], round);
         if EXACT {
             // The first difference is exact.
-            x[u] = simd.mul_add(t[u], simd.splat(T::MINUS_LN_2_PARTS[0]), x[u]);
-            x[u] = simd.mul_add(t[u], simd.splat(T::MINUS_LN_2_PARTS[1]), x[u]);
+            x[u] = simd.mul_add(t[u], simd.splat(-T::LN_2_PARTS[0]), x[u]);
+            x[u] = simd.mul_add(t[u], simd.splat(-T::LN_2_PARTS[1]), x[u]);
         } else {
-            x[u] = simd.mul_add(t[u], simd.splat(T::MINUS_LN_2), x[u]);
+            x[u] = simd.mul_add(t[u], simd.splat(-T::LN_2), x[u]);
         }
     }
     let r = x;

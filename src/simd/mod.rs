@@ -3,20 +3,30 @@
 //! Every kernel is written once over the vector trait of `vector.rs`, which `x86.rs` and `neon.rs` implement, and has a
 //! plain twin in ordinary Rust that [`Isa::Scalar`] runs and the tests compare with.
 
+mod blocks;
 mod dispatch;
 mod elementary;
 mod exp;
 mod isa;
+mod log;
+mod logsumexp;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod products;
 mod rows;
+mod sets;
+mod softmax;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities};
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
 pub use isa::{Isa, Proof};
+pub use log::{ln, ln_in_place};
+pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
 pub use products::{gram, logits, weighted_sum};
 pub use rows::Rows;
+pub use sets::set_log_sum_exp;
+pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};

@@ -221,15 +221,16 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
         // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
         // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
         unsafe {
-            let row = |r: usize| x.values.as_ptr().add((i + r.min(count - 1)) * x.stride);
+            let start = x.values.as_ptr().add(i * x.stride);
             let mut sums = [offset.map_or(simd.splat(0.0), |b| simd.load_first(some, b.as_ptr().add(i))); C];
+            let mut square = simd.square(simd.splat(0.0));
             let mut k = 0;
             while k < whole {
-                let square = simd.transpose(
-                    #[inline(always)]
-                    |r| simd.load_as_f64(row(r).add(k)),
-                );
-                for (j, &v) in square.as_ref().iter().enumerate() {
+                for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    *v = simd.load_as_f64(start.add(r.min(count - 1) * x.stride + k));
+                }
+                let columns = simd.transpose(square);
+                for (j, &v) in columns.as_ref().iter().enumerate() {
                     for c in 0..C {
                         sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
                     }
@@ -237,11 +238,11 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
                 k += n;
             }
             if k < l {
-                let square = simd.transpose(
-                    #[inline(always)]
-                    |r| simd.load_first_as_f64(first, row(r).add(k)),
-                );
-                for (j, &v) in square.as_ref().iter().enumerate() {
+                for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    *v = simd.load_first_as_f64(first, start.add(r.min(count - 1) * x.stride + k));
+                }
+                let columns = simd.transpose(square);
+                for (j, &v) in columns.as_ref().iter().enumerate() {
                     if k + j >= l {
                         break;
                     }

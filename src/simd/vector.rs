@@ -82,6 +82,12 @@ pub trait Powers<T>: Lanes<T> {
     fn any_beyond<const U: usize>(self, _: [Self::V; U], _: T) -> bool {
         true
     }
+    /// `max(lowest, x)`, where that lets [`Self::any_beyond`] say no more often; otherwise `x`. For terms of a sum that are too
+    /// small to count.
+    #[inline(always)]
+    fn raise(self, x: Self::V, _lowest: Self::V) -> Self::V {
+        x
+    }
     /// `(k, m)` with `x = 2^k m`, k an integer and `√½ ≤ m < √2`, for positive finite x; anything for others.
     fn parts(self, x: Self::V) -> (Self::V, Self::V);
 }
@@ -91,7 +97,7 @@ pub trait Features: Lanes<f64> {
     /// Number of vector registers.
     const REGISTERS: usize;
     /// `[V; N]`
-    type Square: Copy + AsRef<[<Self as Lanes<f64>>::V]>;
+    type Square: Copy + AsRef<[<Self as Lanes<f64>>::V]> + AsMut<[<Self as Lanes<f64>>::V]>;
 
     /// The `N` numbers at `p`, as f64.
     ///
@@ -103,8 +109,10 @@ pub trait Features: Lanes<f64> {
     /// # Safety
     /// The first numbers must be readable; the others are not touched.
     unsafe fn load_first_as_f64<T: Scalar>(self, first: <Self as Lanes<f64>>::First, p: *const T) -> <Self as Lanes<f64>>::V;
-    /// Vector `j` of the result holds lane `j` of `row(0), …, row(N - 1)`.
-    fn transpose(self, row: impl FnMut(usize) -> <Self as Lanes<f64>>::V) -> Self::Square;
+    /// N times `v`.
+    fn square(self, v: <Self as Lanes<f64>>::V) -> Self::Square;
+    /// Vector `j` of the result holds lane `j` of vectors 0, 1, ….
+    fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
     /// Asks for the cache line at `p`, which need not be readable.

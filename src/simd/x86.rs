@@ -232,6 +232,10 @@ impl Powers<f64> for V3 {
         avx._mm256_movemask_pd(beyond) != 0
     }
     #[inline(always)]
+    fn raise(self, x: __m256d, lowest: __m256d) -> __m256d {
+        self.avx._mm256_max_pd(lowest, x)
+    }
+    #[inline(always)]
     fn parts(self, x: __m256d) -> (__m256d, __m256d) {
         let (avx, avx2) = (self.avx, self.avx2);
         let splat = |x: u64| -> __m256i { cast!([x; 4]) };
@@ -283,6 +287,10 @@ impl Powers<f32> for V3 {
         avx._mm256_movemask_ps(beyond) != 0
     }
     #[inline(always)]
+    fn raise(self, x: __m256, lowest: __m256) -> __m256 {
+        self.avx._mm256_max_ps(lowest, x)
+    }
+    #[inline(always)]
     fn parts(self, x: __m256) -> (__m256, __m256) {
         let (avx, avx2) = (self.avx, self.avx2);
         let splat = |x: u32| -> __m256i { cast!([x; 8]) };
@@ -326,9 +334,12 @@ impl Features for V3 {
         }
     }
     #[inline(always)]
-    fn transpose(self, mut row: impl FnMut(usize) -> __m256d) -> [__m256d; 4] {
+    fn square(self, v: __m256d) -> [__m256d; 4] {
+        [v; 4]
+    }
+    #[inline(always)]
+    fn transpose(self, [r0, r1, r2, r3]: [__m256d; 4]) -> [__m256d; 4] {
         let avx = self.avx;
-        let (r0, r1, r2, r3) = (row(0), row(1), row(2), row(3));
         let (a, b) = (avx._mm256_unpacklo_pd(r0, r1), avx._mm256_unpackhi_pd(r0, r1));
         let (c, d) = (avx._mm256_unpacklo_pd(r2, r3), avx._mm256_unpackhi_pd(r2, r3));
         [
@@ -548,9 +559,10 @@ impl Powers<f64> for V4 {
     #[inline(always)]
     fn parts(self, x: __m512d) -> (__m512d, __m512d) {
         let f = self.avx512f;
-        // The mantissa in [¾, 3/2), and the exponent that goes with it.
-        let m = f._mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
-        (f._mm512_sub_pd(f._mm512_getexp_pd(x), f._mm512_getexp_pd(m)), m)
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_pd(x), f._mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_pd_mask::<_CMP_GE_OQ>(m, f._mm512_set1_pd(core::f64::consts::SQRT_2));
+        (f._mm512_mask_add_pd(k, large, k, f._mm512_set1_pd(1.0)), f._mm512_mask_mul_pd(m, large, m, f._mm512_set1_pd(0.5)))
     }
 }
 
@@ -569,8 +581,10 @@ impl Powers<f32> for V4 {
     #[inline(always)]
     fn parts(self, x: __m512) -> (__m512, __m512) {
         let f = self.avx512f;
-        let m = f._mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
-        (f._mm512_sub_ps(f._mm512_getexp_ps(x), f._mm512_getexp_ps(m)), m)
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_ps(x), f._mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(m, f._mm512_set1_ps(core::f32::consts::SQRT_2));
+        (f._mm512_mask_add_ps(k, large, k, f._mm512_set1_ps(1.0)), f._mm512_mask_mul_ps(m, large, m, f._mm512_set1_ps(0.5)))
     }
 }
 
@@ -598,13 +612,14 @@ impl Features for V4 {
         }
     }
     #[inline(always)]
-    fn transpose(self, mut row: impl FnMut(usize) -> __m512d) -> [__m512d; 8] {
+    fn square(self, v: __m512d) -> [__m512d; 8] {
+        [v; 8]
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [__m512d; 8]) -> [__m512d; 8] {
         let f = self.avx512f;
         // Pairs of rows: even columns in `e`, odd ones in `o`.
-        let mut pair = |i| {
-            let (a, b) = (row(i), row(i + 1));
-            (f._mm512_unpacklo_pd(a, b), f._mm512_unpackhi_pd(a, b))
-        };
+        let pair = |i: usize| (f._mm512_unpacklo_pd(rows[i], rows[i + 1]), f._mm512_unpackhi_pd(rows[i], rows[i + 1]));
         let ((e0, o0), (e1, o1), (e2, o2), (e3, o3)) = (pair(0), pair(2), pair(4), pair(6));
         // Quarters of 128 bits: the first and third, or the second and fourth, of two pairs, then of two fours. Each name
         // tells the columns: `a04` holds columns 0 and 4 of rows 0 to 3, `b04` of rows 4 to 7.

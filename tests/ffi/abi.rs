@@ -19,7 +19,7 @@ fn items(header: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
             inside = false;
         } else if let Some(rest) = line.strip_prefix("#define SMX_") {
             macros.push(format!("SMX_{}", rest.split(' ').next().unwrap()));
-        } else if inside && line.ends_with(';') {
+        } else if inside && line.ends_with(';') && !line.trim().starts_with('*') {
             let declarator = line.trim().trim_end_matches(';').split('[').next().unwrap();
             let name = declarator.rsplit([' ', '*']).next().unwrap();
             structs.last_mut().unwrap().1.push(name.to_owned());
@@ -46,7 +46,8 @@ fn assertions() -> String {
     let (source, binary) = (scratch.join("sizes.c"), scratch.join("sizes"));
     fs::write(&source, program).unwrap();
     run(Command::new("cc").arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&binary));
-    let comment = "/* The binary interface of 64-bit systems, made by `SOFTMIX_WRITE_ABI=1 cargo test --test ffi`: see tests/ffi/abi.rs. */";
+    let comment =
+        "/* The binary interface of 64-bit systems, made by `SOFTMIX_WRITE_ABI=1 cargo test --test ffi`: see tests/ffi/abi.rs. */";
     format!("{comment}\n#include \"softmix.h\"\n\n{}", run(&mut Command::new(binary)))
 }
 

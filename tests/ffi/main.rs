@@ -3,5 +3,6 @@
 
 mod abi;
 mod flights;
+mod install;
 mod library;
 mod misuse;

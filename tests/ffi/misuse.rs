@@ -1,12 +1,21 @@
 //! Wrong calls get a status and change nothing; the header compiles without a warning in every C and C++ of the day.
 
-use crate::library::{Link, compile, run};
+use crate::library::{Link, compile, root, run};
 use std::process::Command;
 
 #[test]
 fn misuse_is_a_status_and_changes_nothing() {
     let output = run(&mut Command::new(compile("misuse.c", "cc", &["-std=c99"], Link::Static)));
     assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
+fn the_cpp_header_fits_and_throws() {
+    for standard in ["-std=c++17", "-std=c++20"] {
+        let program = compile("flights.cpp", "c++", &[standard], Link::Shared);
+        let output = run(Command::new(program).arg(root().join("data")));
+        assert!(output.starts_with("units 2 -1437052.19"), "{output}");
+    }
 }
 
 #[test]

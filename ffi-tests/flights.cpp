@@ -1,0 +1,78 @@
+/* The flights in C++: a fit with progress, posterior classes, standard errors, an error with its place, and an exception out of a
+ * progress function. Usage: flights DIRECTORY. */
+#include "flights.h"
+#include "softmix.hpp"
+#include <cmath>
+
+static void require(bool ok, const char *what)
+{
+    if (!ok) {
+        std::fprintf(stderr, "not so: %s\n", what);
+        std::exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    static flights f;
+    read_flights(argv[1], &f);
+    const std::vector<double> x(f.features, f.features + DESTINATIONS * FEATURES);
+    const softmix::view<const std::size_t> indptr(f.indptr, GROUPS + 1), indices(f.indices, f.indptr[GROUPS]);
+    const softmix::view<const double> counts(f.group_counts, f.indptr[GROUPS]);
+    const softmix::data data(softmix::features::row_major(x, DESTINATIONS, FEATURES), softmix::units(indptr, indices, counts));
+    require(data.check().total_choices == 329174, "329174 flights");
+
+    softmix::fit_options options;
+    std::size_t calls = 0;
+    options.progress = [&](const smx_progress &now) {
+        if (calls++ % 100 == 0)
+            std::fprintf(stderr, "%zu of %zu starts, best %.2f\n", now.finished, now.drawn, now.best);
+        return true;
+    };
+    const softmix::fitted fit = softmix::fit(data, 2, options);
+    require(fit.converged() && calls > 0, "converged");
+    require(fit.start_values.size() == fit.start_kinds.size() && fit.at_best >= 1, "starts");
+    std::printf("units 2 %.17g\n", fit.log_likelihood);
+
+    const std::vector<double> posterior = softmix::posterior(data, fit);
+    for (std::size_t u = 0; u < GROUPS; u++)
+        require(std::fabs(posterior[2 * u] + posterior[2 * u + 1] - 1) < 1e-12, "posterior classes sum to one");
+    const softmix::probabilities p = softmix::choice_probabilities(data, fit);
+    double sum = 0;
+    for (double mixed : p.mixed)
+        sum += mixed;
+    require(std::fabs(sum - 1) < 1e-12, "choice probabilities sum to one");
+    const softmix::whitening whitening(data);
+    const softmix::mixture errors = softmix::standard_errors(data, whitening, fit);
+    for (double e : errors.atoms)
+        require(e > 0 && e < 1, "standard errors");
+    softmix::mixture next = fit;
+    require(std::fabs(softmix::em_step(data, whitening, next) - fit.log_likelihood) < 1e-6, "a step begins where the fit ended");
+    require(std::fabs(next.atoms[0] - fit.atoms[0]) < 1e-5, "and goes nowhere");
+
+    try {
+        std::vector<double> wrong = x;
+        wrong[7] = NAN;
+        softmix::fit(softmix::data(softmix::features::row_major(wrong, DESTINATIONS, FEATURES), softmix::units(indptr, indices, counts)), 2);
+        require(false, "a NaN is an error");
+    } catch (const softmix::error &e) {
+        require(e.status() == SMX_NOT_FINITE && e.row() == 1 && e.column() == 2 && !e.class_index(), "with its place");
+        require(std::string(e.what()) == "features: not a finite number at row 1, column 2", e.what());
+    }
+    try {
+        softmix::features::row_major(x, DESTINATIONS + 1, FEATURES);
+        require(false, "too few numbers are an error");
+    } catch (const softmix::error &e) {
+        require(e.status() == SMX_SHAPE, "of shape");
+    }
+    try {
+        options.progress = [](const smx_progress &) -> bool { throw std::logic_error("mine"); };
+        softmix::fit(data, 2, options);
+        require(false, "an exception passes");
+    } catch (const std::logic_error &e) {
+        require(std::string(e.what()) == "mine", "as it was thrown");
+    }
+    return 0;
+}

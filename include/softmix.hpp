@@ -1,0 +1,555 @@
+/* softmix.h for C++17: views of your arrays, options with defaults, results that own their memory, statuses as exceptions.
+ *
+ *     std::vector<double> x = ..., n = ...;                                  // p x L features, p counts
+ *     softmix::data data(softmix::features::row_major(x, p, L), softmix::counts(n));
+ *     softmix::fitted fit = softmix::fit(data, 3);                           // fit.weights, fit.atom(0), fit.log_likelihood, ...
+ *
+ * Nothing is copied from your arrays, which must live as long as the `data` that look at them. Everything of softmix.h holds
+ * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
+ * A progress function may throw: the fit ends, and the exception reaches whoever called `fit`.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef SOFTMIX_HPP
+#define SOFTMIX_HPP
+
+#include "softmix.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace softmix {
+
+/// A view of n values side by side: made from a pointer and a length, or from anything with data() and size().
+template <class T> class view {
+public:
+    constexpr view() noexcept = default;
+    constexpr view(T *first, std::size_t n) noexcept : first_(first), n_(n) {}
+    template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<C &>().data()), T *>>>
+    constexpr view(C &&values) noexcept : first_(values.data()), n_(values.size()) {}
+
+    constexpr T *data() const noexcept { return first_; }
+    constexpr std::size_t size() const noexcept { return n_; }
+    constexpr bool empty() const noexcept { return n_ == 0; }
+    constexpr T *begin() const noexcept { return first_; }
+    constexpr T *end() const noexcept { return first_ + n_; }
+    constexpr T &operator[](std::size_t i) const noexcept { return first_[i]; }
+
+private:
+    T *first_ = nullptr;
+    std::size_t n_ = 0;
+};
+
+/// A status other than SMX_OK, in words, with its place as far as one is known.
+class error : public std::runtime_error {
+public:
+    explicit error(const smx_error &record) : std::runtime_error(words(record)), record_(record) {}
+
+    smx_status status() const noexcept { return record_.status; }
+    const char *argument() const noexcept { return record_.argument; }
+    std::optional<std::size_t> row() const noexcept { return place(record_.row); }
+    std::optional<std::size_t> column() const noexcept { return place(record_.column); }
+    std::optional<std::size_t> class_index() const noexcept { return place(record_.class_index); }
+
+private:
+    static std::optional<std::size_t> place(std::size_t i) noexcept
+    {
+        return i == SMX_NONE ? std::nullopt : std::optional<std::size_t>(i);
+    }
+
+    static std::string words(const smx_error &record)
+    {
+        std::string text(smx_error_format(&record, nullptr, 0), '\0');
+        smx_error_format(&record, text.data(), text.size() + 1);
+        return text;
+    }
+
+    smx_error record_;
+};
+
+namespace detail {
+
+/// Runs `call(record)` and throws what it reports.
+template <class F> void check(F &&call)
+{
+    smx_error record;
+    smx_error_init(&record, sizeof record);
+    if (call(&record) != SMX_OK)
+        throw error(record);
+}
+
+[[noreturn]] inline void wrong_size(const char *argument, std::size_t needed, std::size_t given)
+{
+    smx_error record;
+    smx_error_init(&record, sizeof record);
+    record.status = SMX_SHAPE;
+    std::string(argument).copy(record.argument, sizeof record.argument - 1);
+    record.needed = needed;
+    record.given = given;
+    throw error(record);
+}
+
+inline void same_size(const char *argument, std::size_t needed, std::size_t given)
+{
+    if (needed != given)
+        wrong_size(argument, needed, given);
+}
+
+/// Memory for one call. A size that no memory has is left to the call, which says what is wrong.
+class workspace {
+public:
+    explicit workspace(std::size_t size)
+        : memory_(size == SMX_NONE ? nullptr : new unsigned char[size]), size_(size == SMX_NONE ? 0 : size)
+    {
+    }
+    void *data() const noexcept { return memory_.get(); }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    std::unique_ptr<unsigned char[]> memory_;
+    std::size_t size_;
+};
+
+inline std::size_t product(std::size_t a, std::size_t b)
+{
+    if (b != 0 && a > std::numeric_limits<std::size_t>::max() / b / sizeof(double))
+        throw std::length_error("softmix: sizes overflow");
+    return a * b;
+}
+
+} // namespace detail
+
+/// A p x L view of features, float or double.
+class features {
+public:
+    /// Rows side by side.
+    template <class C> static features row_major(const C &values, std::size_t rows, std::size_t columns)
+    {
+        return strided(values, rows, columns, columns, 1);
+    }
+
+    /// Columns side by side.
+    template <class C> static features column_major(const C &values, std::size_t rows, std::size_t columns)
+    {
+        return strided(values, rows, columns, 1, rows);
+    }
+
+    /// `values[i * row_stride + l * column_stride]`.
+    template <class C>
+    static features strided(const C &values, std::size_t rows, std::size_t columns, std::size_t row_stride, std::size_t column_stride)
+    {
+        using T = std::remove_cv_t<std::remove_pointer_t<decltype(values.data())>>;
+        static_assert(std::is_same_v<T, double> || std::is_same_v<T, float>, "features are float or double");
+        if (rows > 0 && columns > 0) {
+            const std::size_t last = detail::product(rows - 1, row_stride) + detail::product(columns - 1, column_stride);
+            if (values.size() <= last)
+                detail::wrong_size("features", last + 1, values.size());
+        }
+        features f;
+        f.values_ = values.data();
+        f.dtype_ = std::is_same_v<T, float> ? SMX_F32 : SMX_F64;
+        f.rows_ = rows;
+        f.columns_ = columns;
+        f.row_stride_ = row_stride;
+        f.column_stride_ = column_stride;
+        return f;
+    }
+
+private:
+    friend class data;
+    const void *values_ = nullptr;
+    smx_dtype dtype_ = SMX_F64;
+    std::size_t rows_ = 0, columns_ = 0, row_stride_ = 0, column_stride_ = 0;
+};
+
+/// How often each alternative was chosen: p numbers.
+struct counts {
+    explicit counts(view<const double> n) : values(n) {}
+    view<const double> values;
+};
+
+/// The same for the alternatives of `indices` alone.
+struct sparse_counts {
+    sparse_counts(view<const std::size_t> i, view<const double> n) : indices(i), values(n) {}
+    view<const std::size_t> indices;
+    view<const double> values;
+};
+
+/// Units in compressed rows: unit u chose `indices[e]` for `indptr[u]` <= e < `indptr[u + 1]`, `values[e]` times (once, if empty).
+struct units {
+    units(view<const std::size_t> p, view<const std::size_t> i, view<const double> n = {}, view<const double> w = {})
+        : indptr(p), indices(i), values(n), weights(w)
+    {
+    }
+    view<const std::size_t> indptr, indices;
+    view<const double> values, weights;
+};
+
+/// The data of a fit: views of features and choices.
+class data {
+public:
+    data(const features &x, const counts &n) : data(x)
+    {
+        detail::same_size("counts", raw_.rows, n.values.size());
+        raw_.choices = SMX_COUNTS;
+        raw_.counts = n.values.data();
+    }
+
+    data(const features &x, const sparse_counts &n) : data(x)
+    {
+        detail::same_size("counts", n.indices.size(), n.values.size());
+        raw_.choices = SMX_SPARSE_COUNTS;
+        raw_.entries = n.indices.size();
+        raw_.indices = n.indices.data();
+        raw_.counts = n.values.data();
+    }
+
+    data(const features &x, const units &u) : data(x)
+    {
+        const std::size_t number = u.indptr.empty() ? 0 : u.indptr.size() - 1;
+        if (!u.values.empty())
+            detail::same_size("counts", u.indices.size(), u.values.size());
+        if (!u.weights.empty())
+            detail::same_size("weights", number, u.weights.size());
+        raw_.choices = SMX_UNITS;
+        raw_.units = number;
+        raw_.entries = u.indices.size();
+        raw_.indptr = u.indptr.data();
+        raw_.indices = u.indices.data();
+        raw_.counts = u.values.data();
+        raw_.weights = u.weights.data();
+    }
+
+    /// Choice sets: set s holds the rows from `offsets[s]` to below `offsets[s + 1]`.
+    data &choice_sets(view<const std::size_t> offsets)
+    {
+        raw_.set_offsets = offsets.data();
+        raw_.sets = offsets.empty() ? 0 : offsets.size() - 1;
+        return *this;
+    }
+
+    /// p numbers added to the logits; minus infinity marks an alternative as not available.
+    data &offset(view<const double> values)
+    {
+        detail::same_size("offset", raw_.rows, values.size());
+        raw_.offset = values.data();
+        return *this;
+    }
+
+    /// Checks everything; throws what is wrong, with its place.
+    smx_summary check() const
+    {
+        smx_summary summary;
+        smx_summary_init(&summary, sizeof summary);
+        detail::check([&](smx_error *e) { return smx_data_check(&raw_, &summary, e); });
+        return summary;
+    }
+
+    std::size_t rows() const noexcept { return raw_.rows; }
+    std::size_t columns() const noexcept { return raw_.columns; }
+    std::size_t number_of_units() const noexcept
+    {
+        return raw_.choices == SMX_COUNTS ? raw_.rows : raw_.choices == SMX_SPARSE_COUNTS ? raw_.entries : raw_.units;
+    }
+    const smx_data *raw() const noexcept { return &raw_; }
+
+private:
+    explicit data(const features &x)
+    {
+        smx_data_init(&raw_, sizeof raw_);
+        raw_.features = x.values_;
+        raw_.dtype = x.dtype_;
+        raw_.rows = x.rows_;
+        raw_.columns = x.columns_;
+        raw_.row_stride = x.row_stride_;
+        raw_.column_stride = x.column_stride_;
+    }
+
+    smx_data raw_;
+};
+
+/// A mixture: K weights, and K atoms of L numbers, class after class.
+struct mixture {
+    std::vector<double> weights, atoms;
+
+    mixture() = default;
+    mixture(std::vector<double> w, std::vector<double> a) : weights(std::move(w)), atoms(std::move(a)) {}
+
+    std::size_t classes() const noexcept { return weights.size(); }
+    std::size_t columns() const noexcept { return weights.empty() ? 0 : atoms.size() / weights.size(); }
+    view<const double> atom(std::size_t k) const { return {atoms.data() + k * columns(), columns()}; }
+};
+
+namespace detail {
+inline void check(const data &d, const mixture &m)
+{
+    same_size("atoms", product(m.classes(), d.columns()), m.atoms.size());
+}
+} // namespace detail
+
+/// Instruction set and threads of a call.
+struct run_options {
+    std::size_t threads = 1;
+    smx_isa isa = SMX_ISA_AUTO;
+
+    smx_run_options raw() const
+    {
+        smx_run_options o;
+        smx_run_options_init(&o, sizeof o);
+        o.threads = threads;
+        o.isa = isa;
+        return o;
+    }
+};
+
+/// Options of a fit: see smx_fit_options for ranges and meaning.
+struct fit_options {
+    double ridge = 0;
+    std::uint64_t seed = 0;
+    std::size_t starts = 0;
+    std::optional<mixture> start;
+    std::uint64_t max_evaluations = 1000000;
+    double gradient_tolerance = 1e-8;
+    run_options run;
+    /// Answers whether to go on.
+    std::function<bool(const smx_progress &)> progress;
+};
+
+/// What a fit found.
+struct fitted : mixture {
+    double log_likelihood = 0, penalized_log_likelihood = 0, gradient_norm = 0;
+    smx_outcome outcome = 0;
+    smx_stop stop = 0;
+    std::uint64_t evaluations = 0, passes = 0;
+    std::size_t at_best = 0, best_start = 0, rank = 0;
+    /// K and L flags: classes that run off, features that are not identified.
+    std::vector<std::uint8_t> diverging, unidentified;
+    /// The end of every start, in the order drawn, and its kind.
+    std::vector<double> start_values;
+    std::vector<smx_start_kind> start_kinds;
+
+    bool converged() const noexcept { return outcome == SMX_CONVERGED; }
+};
+
+/// Fits a mixture of `classes` classes.
+inline fitted fit(const data &d, std::size_t classes, const fit_options &options = {})
+{
+    struct watcher {
+        const std::function<bool(const smx_progress &)> &progress;
+        std::exception_ptr thrown;
+        static std::int32_t call(const smx_progress *now, void *user) noexcept
+        {
+            auto &self = *static_cast<watcher *>(user);
+            try {
+                return self.progress(*now) ? 0 : 1;
+            } catch (...) {
+                self.thrown = std::current_exception();
+                return 1;
+            }
+        }
+    } watcher{options.progress, nullptr};
+
+    smx_fit_options o;
+    smx_fit_options_init(&o, sizeof o);
+    o.threads = options.run.threads;
+    o.isa = options.run.isa;
+    o.ridge = options.ridge;
+    o.seed = options.seed;
+    o.starts = options.starts;
+    o.max_evaluations = options.max_evaluations;
+    o.gradient_tolerance = options.gradient_tolerance;
+    if (options.start) {
+        detail::same_size("start", classes, options.start->classes());
+        detail::check(d, *options.start);
+        o.start_weights = options.start->weights.data();
+        o.start_atoms = options.start->atoms.data();
+    }
+    if (options.progress) {
+        o.progress = watcher::call;
+        o.user = &watcher;
+    }
+    fitted f;
+    f.weights.resize(detail::product(classes, 1));
+    f.atoms.resize(detail::product(classes, d.columns()));
+    f.diverging.resize(classes);
+    f.unidentified.resize(d.columns());
+    const std::size_t starts = smx_fit_max_starts(d.raw(), classes, &o);
+    f.start_values.resize(starts == SMX_NONE ? 0 : starts);
+    f.start_kinds.resize(f.start_values.size());
+
+    smx_fit_result r;
+    smx_fit_result_init(&r, sizeof r);
+    r.weights = f.weights.data();
+    r.atoms = f.atoms.data();
+    r.diverging = f.diverging.data();
+    r.unidentified = f.unidentified.data();
+    r.start_values = f.start_values.data();
+    r.start_kinds = f.start_kinds.data();
+    r.starts_capacity = f.start_values.size();
+    const detail::workspace ws(smx_fit_workspace(d.raw(), classes, &o));
+    detail::check([&](smx_error *e) { return smx_fit(d.raw(), classes, &o, &r, ws.data(), ws.size(), e); });
+    if (watcher.thrown)
+        std::rethrow_exception(watcher.thrown);
+    f.start_values.resize(r.starts);
+    f.start_kinds.resize(r.starts);
+    f.log_likelihood = r.log_likelihood;
+    f.penalized_log_likelihood = r.penalized_log_likelihood;
+    f.gradient_norm = r.gradient_norm;
+    f.outcome = r.outcome;
+    f.stop = r.stop;
+    f.evaluations = r.evaluations;
+    f.passes = r.passes;
+    f.at_best = r.at_best;
+    f.best_start = r.best_start;
+    f.rank = r.rank;
+    return f;
+}
+
+/// What an evaluation found.
+struct evaluation {
+    double log_likelihood = 0;
+    /// U numbers; U x K posterior class probabilities, unit after unit; K numbers; K x L.
+    std::vector<double> unit_log_likelihoods, responsibilities, weight_gradient, atom_gradient;
+};
+
+/// Log-likelihood, posterior class probabilities and gradient at a mixture.
+inline evaluation evaluate(const data &d, const mixture &m, const run_options &run = {})
+{
+    detail::check(d, m);
+    const std::size_t k = m.classes(), u = d.number_of_units();
+    evaluation found;
+    found.unit_log_likelihoods.resize(u);
+    found.responsibilities.resize(detail::product(u, k));
+    found.weight_gradient.resize(k);
+    found.atom_gradient.resize(m.atoms.size());
+    smx_evaluate_options o;
+    smx_evaluate_options_init(&o, sizeof o);
+    o.threads = run.threads;
+    o.isa = run.isa;
+    smx_evaluation out;
+    smx_evaluation_init(&out, sizeof out);
+    out.unit_log_likelihoods = found.unit_log_likelihoods.data();
+    out.responsibilities = found.responsibilities.data();
+    out.weight_gradient = found.weight_gradient.data();
+    out.atom_gradient = found.atom_gradient.data();
+    const detail::workspace ws(smx_evaluate_workspace(d.raw(), k));
+    detail::check([&](smx_error *e) {
+        return smx_evaluate(d.raw(), k, m.weights.data(), m.atoms.data(), &o, &out, ws.data(), ws.size(), e);
+    });
+    found.log_likelihood = out.log_likelihood;
+    return found;
+}
+
+/// Posterior class probabilities of the units, U x K, unit after unit.
+inline std::vector<double> posterior(const data &d, const mixture &m, const run_options &run = {})
+{
+    return evaluate(d, m, run).responsibilities;
+}
+
+/// Choice probabilities of every alternative inside its choice set: p x K by class, row after row, and mixed over the classes.
+struct probabilities {
+    std::vector<double> by_class, mixed;
+};
+
+inline probabilities choice_probabilities(const data &d, const mixture &m, const run_options &run = {})
+{
+    detail::check(d, m);
+    probabilities found;
+    found.by_class.resize(detail::product(d.rows(), m.classes()));
+    found.mixed.resize(d.rows());
+    const smx_run_options o = run.raw();
+    const detail::workspace ws(smx_choice_probabilities_workspace(d.raw(), m.classes()));
+    detail::check([&](smx_error *e) {
+        return smx_choice_probabilities(d.raw(), m.classes(), m.weights.data(), m.atoms.data(), found.by_class.data(), found.mixed.data(),
+                                        &o, ws.data(), ws.size(), e);
+    });
+    return found;
+}
+
+/// Features whitened inside choice sets: what EM steps and standard errors need beside the data.
+class whitening {
+public:
+    explicit whitening(const data &d, const run_options &run = {})
+    {
+        const std::size_t l = d.columns();
+        const std::size_t square = detail::product(l, l);
+        numbers_.resize(detail::product(square, 3));
+        flags_.resize(l);
+        smx_whitening_init(&raw_, sizeof raw_);
+        raw_.covariance = numbers_.data();
+        raw_.to_atoms = numbers_.data() + square;
+        raw_.from_atoms = numbers_.data() + 2 * square;
+        raw_.unidentified = flags_.data();
+        const smx_run_options o = run.raw();
+        const detail::workspace ws(smx_whiten_workspace(d.raw()));
+        detail::check([&](smx_error *e) { return smx_whiten(d.raw(), &raw_, &o, ws.data(), ws.size(), e); });
+    }
+
+    whitening(const whitening &) = delete;
+    whitening &operator=(const whitening &) = delete;
+
+    std::size_t rank() const noexcept { return raw_.rank; }
+    view<const double> covariance() const noexcept { return {raw_.covariance, raw_.columns * raw_.columns}; }
+    view<const std::uint8_t> unidentified() const noexcept { return {flags_.data(), flags_.size()}; }
+    const smx_whitening *raw() const noexcept { return &raw_; }
+
+private:
+    std::vector<double> numbers_;
+    std::vector<std::uint8_t> flags_;
+    smx_whitening raw_;
+};
+
+/// One safeguarded step of EM; returns the log-likelihood where it began.
+inline double em_step(const data &d, const whitening &w, mixture &m, double ridge = 0, smx_m_step form = SMX_M_STEP_NEWTON,
+                      const run_options &run = {})
+{
+    detail::check(d, m);
+    smx_em_options o;
+    smx_em_options_init(&o, sizeof o);
+    o.threads = run.threads;
+    o.isa = run.isa;
+    o.ridge = ridge;
+    o.m_step = form;
+    double before = 0;
+    const detail::workspace ws(smx_em_step_workspace(d.raw(), m.classes(), &o));
+    detail::check([&](smx_error *e) {
+        return smx_em_step(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), &before, nullptr, &o, ws.data(), ws.size(), e);
+    });
+    return before;
+}
+
+/// Standard errors of weights and atoms; NaN where they are not defined.
+inline mixture standard_errors(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
+                               double ridge = 0, const run_options &run = {})
+{
+    detail::check(d, m);
+    smx_inference_options o;
+    smx_inference_options_init(&o, sizeof o);
+    o.threads = run.threads;
+    o.isa = run.isa;
+    o.variance = variance;
+    o.ridge = ridge;
+    mixture errors;
+    errors.weights.resize(m.weights.size());
+    errors.atoms.resize(m.atoms.size());
+    const detail::workspace ws(smx_standard_errors_workspace(d.raw(), m.classes()));
+    detail::check([&](smx_error *e) {
+        return smx_standard_errors(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), errors.weights.data(),
+                                   errors.atoms.data(), &o, ws.data(), ws.size(), e);
+    });
+    return errors;
+}
+
+} // namespace softmix
+
+#endif // SOFTMIX_HPP

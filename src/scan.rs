@@ -1,0 +1,99 @@
+//! How many classes: a fit for every K, each growing from the one before, with the criteria that weigh likelihood against parameters.
+
+use crate::data::Data;
+use crate::error::{Error, ErrorKind, Result};
+use crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
+use crate::fit::{Fit, FitOptions, Progress, Starts};
+use crate::mixture::MixtureRef;
+use crate::parallel::Context;
+use crate::workspace::WorkspaceBuffer;
+use alloc::{vec, vec::Vec};
+use core::ops::RangeInclusive;
+
+/// What weighs likelihood against parameters; smaller is better.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Criteria {
+    /// Parameters `d = K − 1 + K r`, r the rank of the features inside choice sets.
+    pub parameters: usize,
+    /// Observations `n = Σ_u w_u`.
+    pub observations: f64,
+    /// `−2 ℓ + 2 d`.
+    pub aic: f64,
+    /// `−2 ℓ + d ln n`.
+    pub bic: f64,
+    /// `bic − 2 Σ_u w_u Σ_k r_uk ln r_uk` (Biernacki, Celeux and Govaert 2000, as McLachlan and Peel approximate it): classes that overlap cost.
+    pub icl: f64,
+}
+
+impl Criteria {
+    /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
+    pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context) -> Result<Self> {
+        let (shape, k) = (data.shape(), mixture.classes());
+        let mut memory = WorkspaceBuffer::new(evaluate_workspace(&shape, k))?;
+        let length = shape.units.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "responsibilities"))?;
+        let mut responsibilities = vec![0.0; length];
+        let out = EvaluateOutput { responsibilities: Some(&mut responsibilities), ..EvaluateOutput::default() };
+        let log_likelihood = evaluate(data, mixture, None, ctx, out, memory.lend())?.log_likelihood;
+        Ok(Self::from_responsibilities(data, log_likelihood, &responsibilities, k, rank))
+    }
+
+    /// The same where ℓ and the responsibilities (U × K) are at hand.
+    pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
+        let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
+        let overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let (parameters, n) = (classes - 1 + classes * rank, data.total_weight());
+        let d = parameters as f64;
+        let bic = -2.0 * log_likelihood + d * libm::log(n);
+        Criteria { parameters, observations: n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap }
+    }
+}
+
+/// Fits for consecutive numbers of classes.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// One fit a number of classes, in rising order, with its criteria. Fewer than asked for when cancelled.
+    pub fits: Vec<(Fit, Criteria)>,
+}
+
+impl Scan {
+    /// Fits every number of classes of `classes`; `options.classes` is not looked at. Some of the first starts of each fit grow from the fit of one class
+    /// less: it takes what that fit found, and adds a class where the units or the alternatives that it explains worst are.
+    ///
+    /// # Errors
+    /// `Empty` for an empty range or K = 0, `InvalidOption` for a given start, and those of [`Fit::with_progress`].
+    pub fn new(
+        data: &Data<'_>,
+        options: &FitOptions<'_>,
+        classes: RangeInclusive<usize>,
+        progress: &mut dyn FnMut(usize, &Progress) -> bool,
+    ) -> Result<Self> {
+        if classes.is_empty() {
+            return Err(Error::new(ErrorKind::Empty, "classes"));
+        }
+        if matches!(options.starts, Starts::Given(_)) {
+            return Err(Error::new(ErrorKind::InvalidOption, "starts"));
+        }
+        let mut fits: Vec<(Fit, Criteria)> = Vec::new();
+        for k in classes {
+            let grow = fits.last().map(|(fit, _)| fit.mixture.view());
+            let mut cancelled = false;
+            let mut progress = |p: &Progress| {
+                cancelled |= !progress(k, p);
+                !cancelled
+            };
+            let fit = Fit::with_progress(data, &FitOptions { classes: k, grow, ..*options }, &mut progress)?;
+            let criteria = Criteria::new(data, fit.mixture.view(), fit.report.rank, options.context)?;
+            fits.push((fit, criteria));
+            if cancelled {
+                break;
+            }
+        }
+        Ok(Scan { fits })
+    }
+
+    /// The position of the fit where `criterion` is smallest, the first of equals.
+    pub fn best_by(&self, criterion: impl Fn(&Criteria) -> f64) -> usize {
+        let value = |j: usize| criterion(&self.fits[j].1);
+        (1..self.fits.len()).fold(0, |best, j| if value(j) < value(best) { j } else { best })
+    }
+}
