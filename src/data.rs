@@ -435,6 +435,18 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// Whether alternative `i` is available.
+    #[inline]
+    pub(crate) fn available(&self, i: usize) -> bool {
+        self.offset.is_none_or(|b| b[i] != f64::NEG_INFINITY)
+    }
+
+    /// The first row of choice set `s` that is available.
+    pub(crate) fn first_available(&self, s: usize) -> usize {
+        let rows = self.set(s);
+        rows.clone().find(|&i| self.available(i)).unwrap_or(rows.start)
+    }
+
     /// The choice set of row `i`.
     pub fn set_of(&self, i: usize) -> usize {
         self.sets.map_or(0, |o| o.partition_point(|&first| first <= i) - 1)

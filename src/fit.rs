@@ -422,7 +422,9 @@ pub fn fit(
         }
         state.evaluations += o.evaluations;
     }
-    if out.diverging.iter().any(|d| *d) && report.outcome != Outcome::Cancelled {
+    if steps.cancelled {
+        (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
+    } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
     out.unidentified.copy_from_slice(wh.unidentified);
@@ -447,9 +449,11 @@ pub(crate) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Tells the callback where the fit stands.
+    /// Tells the callback where the fit stands, unless it has said no before.
     pub fn tell(&mut self, state: &Progress) {
-        self.cancelled |= !(self.progress)(state);
+        if !self.cancelled {
+            self.cancelled = !(self.progress)(state);
+        }
     }
 
     /// Whether the fit must end.
@@ -500,6 +504,7 @@ fn finish(
                 !steps.cancelled
             };
             let stop = match newton_pays(&shape, k) {
+                _ if !report(f, o.evaluations) => Stop::Cancelled,
                 true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
                 false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
             };
@@ -592,7 +597,12 @@ impl Fit {
         let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
         let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
         let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (vec![f64::NEG_INFINITY; n], vec![StartKind::Random; n]);
+        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
+        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
+        start_values.try_reserve_exact(n).map_err(none)?;
+        start_kinds.try_reserve_exact(n).map_err(none)?;
+        start_values.resize(n, f64::NEG_INFINITY);
+        start_kinds.resize(n, StartKind::Random);
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,
