@@ -236,6 +236,8 @@ impl FitOutput<'_> {
 
 /// How often `Auto` draws at most.
 const BATCHES: usize = 12;
+/// Numbers of features from which a choice set of counts is large: past the fast caches.
+const LARGE: usize = 1 << 15;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 3;
 
@@ -387,9 +389,11 @@ pub fn fit(
         // Relocations begin at the best: that they end there says nothing.
         let independent = out.start_values.iter().zip(&*out.start_kinds).take(state.drawn);
         let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
-        // One optimum for a third of the starts is a consensus. Otherwise the best must withstand relocations, more of them where agreement is thin.
-        let consensus =
-            alike == finished && race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count() * 3 >= n;
+        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
+        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
+        let large = shape.units_are_rows && shape.rows.saturating_mul(shape.columns) > LARGE;
+        let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
+        let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
         if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
             break;

@@ -90,6 +90,7 @@ Examples, on the data shipped with the crate:
   fit --classes 1..5 --choices data/electricity.csv --unit id --set chid --chosen choice --columns pf,cl,loc,wk,tod,seas \\
       --json electricity.json
 
+The table counts classes from 1, the JSON from 0; both by decreasing weight.
 Exit code: 0 for every outcome of a fit, 1 for bad data or files, 2 for bad arguments.";
 
 /// Where the data are and what their columns mean.

@@ -156,7 +156,8 @@ pub(super) unsafe fn largest_of<T: Elementary, S: Powers<T>>(simd: S, p: *const 
     simd.largest(max[0])
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out` if `STORE`.
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out` if `STORE`; if not, terms below `e^lowest` may
+/// count as that.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable if `STORE`; `out` is `x` or does not overlap it.
@@ -167,9 +168,10 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const STORE: bool>(
     out: *mut T,
     n: usize,
     shift: T,
+    lowest: T,
 ) -> f64 {
     let zero = simd.splat(T::ZERO);
-    let shift = simd.splat(shift);
+    let (shift, lowest) = (simd.splat(shift), simd.splat(lowest));
     let mut sum = [zero; U];
     let mut i = 0;
     // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
@@ -179,6 +181,9 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const STORE: bool>(
             let mut d = [zero; U];
             for u in 0..U {
                 d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
+                if !STORE {
+                    d[u] = simd.raise(d[u], lowest);
+                }
             }
             let e = exp_of_difference::<T, S, U>(simd, d);
             for u in 0..U {
@@ -228,10 +233,12 @@ pub(super) unsafe fn add_exponentials<T: Elementary, S: Powers<T>>(simd: S, runn
         let count = (n - i).min(CHUNK * S::N);
         // SAFETY: `i + count ≤ n`.
         unsafe {
-            let max = finite(largest_of(simd, p.add(i), count));
-            running.rescale(max.to_f64());
+            let max = largest_of(simd, p.add(i), count);
+            running.rescale(finite(max).to_f64());
             let shift = finite(T::from_f64(running.max));
-            running.add(sum_of_exp::<T, S, false>(simd, p.add(i), core::ptr::null_mut(), count, shift));
+            // Terms of −∞ alone must not count as anything but 0.
+            let lowest = if max == -T::INFINITY { max } else { -T::NORMAL_EXP };
+            running.add(sum_of_exp::<T, S, false>(simd, p.add(i), core::ptr::null_mut(), count, shift, lowest));
         }
         i += count;
     }
@@ -343,24 +350,12 @@ impl<T: Element> ElementKernel<T> for Columns<'_, T> {
                 }
                 row += ROWS * width;
             }
+            let mut states = States::new(simd, &mut lanes[..vectors]);
             if folded {
-                let mut merged = [LogSumExp::EMPTY; GROUP];
-                for (v, lane) in lanes[..vectors].iter().enumerate() {
-                    lane.each(simd, |l, state| {
-                        let c = (v * n + l) % columns;
-                        merged[c] = merged[c].merge(state);
-                    });
-                }
-                for (out, state) in out.iter_mut().zip(merged) {
-                    *out = T::from_f64(state.value());
-                }
+                states.fold(simd, vectors, out);
             } else {
-                for (v, lane) in lanes[..vectors].iter().enumerate() {
-                    lane.each(simd, |l, state| {
-                        if let Some(out) = out.get_mut(start + v * n + l) {
-                            *out = T::from_f64(state.value());
-                        }
-                    });
+                for (i, out) in out[start..start + group].iter_mut().enumerate() {
+                    *out = T::from_f64(states.get(i).value());
                 }
             }
             start += group;
@@ -406,12 +401,14 @@ impl<V: Copy> Lane<V> {
             }
             let max = simd.min(simd.splat(T::LARGEST), max);
             let [factor] = exp_of_difference::<T, S, 1>(simd, [simd.sub(self.max, max)]);
+            // Terms of −∞ alone must not count as anything but 0.
+            let least = simd.select_less(simd.splat(-T::LARGEST), max, simd.splat(-T::NORMAL_EXP), lowest);
             let mut sum = [zero; U];
             let mut r = 0;
             while r + U <= whole {
                 let mut d = [zero; U];
                 for u in 0..U {
-                    d[u] = simd.sub(simd.load(p.add((r + u) * stride)), max);
+                    d[u] = simd.raise(simd.sub(simd.load(p.add((r + u) * stride)), max), least);
                 }
                 let e = exp_of_difference::<T, S, U>(simd, d);
                 for u in 0..U {
@@ -438,22 +435,75 @@ impl<V: Copy> Lane<V> {
             self.rest = simd.mul_add(self.rest, factor, error);
         }
     }
+}
 
-    /// The state of every lane.
+/// The lanes of a group as numbers.
+struct States<T> {
+    max: [T; GROUP * 16],
+    sum: [T; GROUP * 16],
+    rest: [T; GROUP * 16],
+}
+
+impl<T: Elementary> States<T> {
     #[inline(always)]
-    fn each<T: Elementary, S: Powers<T> + Lanes<T, V = V>>(&self, simd: S, mut f: impl FnMut(usize, LogSumExp)) {
-        let (mut max, mut sum, mut rest) = ([T::ZERO; GROUP], [T::ZERO; GROUP], [T::ZERO; GROUP]);
-        // SAFETY: no vector has more than GROUP lanes.
-        const { assert!(GROUP >= 16) };
-        unsafe {
-            simd.store(max.as_mut_ptr(), self.max);
-            simd.store(sum.as_mut_ptr(), self.sum);
-            simd.store(rest.as_mut_ptr(), self.rest);
+    fn new<S: Powers<T>>(simd: S, lanes: &mut [Lane<S::V>]) -> Self {
+        let mut states = States { max: [T::ZERO; GROUP * 16], sum: [T::ZERO; GROUP * 16], rest: [T::ZERO; GROUP * 16] };
+        for (v, lane) in lanes.iter().take(GROUP).enumerate() {
+            // SAFETY: v < GROUP, and no vector has more than 16 lanes.
+            const { assert!(S::N <= 16) };
+            unsafe {
+                simd.store(states.max.as_mut_ptr().add(v * S::N), lane.max);
+                simd.store(states.sum.as_mut_ptr().add(v * S::N), lane.sum);
+                simd.store(states.rest.as_mut_ptr().add(v * S::N), lane.rest);
+            }
         }
-        for l in 0..S::N {
-            let rest = rest[l].to_f64();
-            let rest = if rest.is_nan() { 0.0 } else { rest };
-            f(l, Running { max: max[l].to_f64(), sum: sum[l].to_f64(), rest }.state());
+        states
+    }
+
+    #[inline(always)]
+    fn get(&self, i: usize) -> LogSumExp {
+        let rest = self.rest[i].to_f64();
+        // NaN comes of +∞, and of NaN, which `sum` shows.
+        Running { max: self.max[i].to_f64(), sum: self.sum[i].to_f64(), rest: if rest.is_nan() { 0.0 } else { rest } }.state()
+    }
+
+    /// Merges the numbers of column `c = i mod columns` for each of `columns < N` columns.
+    #[inline(always)]
+    fn fold<S: Powers<T>>(&mut self, simd: S, vectors: usize, out: &mut [T]) {
+        let columns = out.len();
+        let numbers = vectors * S::N;
+        let mut max = [-T::LARGEST; GROUP];
+        for (i, &lane) in self.max[..numbers].iter().enumerate() {
+            if lane > max[i % columns] {
+                max[i % columns] = lane;
+            }
+        }
+        // To a common maximum, a vector at a time.
+        let mut common = [T::ZERO; GROUP * 16];
+        for (i, common) in common[..numbers].iter_mut().enumerate() {
+            *common = max[i % columns];
+        }
+        for v in 0..vectors {
+            // SAFETY: `vectors ≤ GROUP`, and no vector has more than 16 lanes.
+            unsafe {
+                let at = v * S::N;
+                let difference = simd.sub(simd.load(self.max.as_ptr().add(at)), simd.load(common.as_ptr().add(at)));
+                let [factor] = exp_of_difference::<T, S, 1>(simd, [difference]);
+                for part in [&mut self.sum, &mut self.rest] {
+                    let p = part.as_mut_ptr().add(at);
+                    simd.store(p, simd.mul(simd.load(p), factor));
+                }
+            }
+        }
+        for (c, out) in out.iter_mut().enumerate() {
+            let mut running = Running::new();
+            running.rescale(max[c].to_f64());
+            for i in (c..numbers).step_by(columns) {
+                running.add(self.sum[i].to_f64());
+                let rest = self.rest[i].to_f64();
+                running.rest += if rest.is_nan() { 0.0 } else { rest };
+            }
+            *out = T::from_f64(running.state().value());
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Isa;
 use super::dispatch::Kernel;
+use super::elementary::Elementary;
 use super::exp::exp_of_difference;
 use super::log::ln_of;
 use super::logsumexp::{Running, add_exponentials, plain_sum};
@@ -85,7 +86,7 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize>(simd: S, s: &[f6
     let n = <S as Lanes<f64>>::N;
     let count = ends.len() - 1;
     let lowest: F64<S> = simd.splat(f64::NEG_INFINITY);
-    let mut max: F64<S> = simd.splat(f64::MIN);
+    let mut max = lowest;
     // SAFETY: `first` chooses the numbers of the set that are left from the square's first column on, none in rows past
     // the last set.
     unsafe {
@@ -108,12 +109,14 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize>(simd: S, s: &[f6
                 }
             }
         }
-        max = simd.min(simd.splat(f64::MAX), max);
+        // Terms of −∞ alone must not count as anything but 0.
+        let least = simd.select_less(lowest, max, simd.splat(-f64::NORMAL_EXP), lowest);
+        max = simd.min(simd.splat(f64::MAX), simd.max(simd.splat(f64::MIN), max));
         let mut sum: F64<S> = simd.splat(0.0);
         for q in 0..Q {
             for (j, v) in squares[q].as_ref().chunks_exact(2).enumerate() {
                 if q * n + 2 * j < largest {
-                    let d = [simd.sub(v[0], max), simd.sub(v[1], max)];
+                    let d = [simd.raise(simd.sub(v[0], max), least), simd.raise(simd.sub(v[1], max), least)];
                     let e = exp_of_difference::<f64, S, 2>(simd, d);
                     sum = simd.add(sum, simd.add(e[0], e[1]));
                 }

@@ -1,8 +1,8 @@
 //! `e^(x_i) / Σ_j e^(x_j)`, and its logarithm.
 //!
 //! With m the maximum and `Z = Σ_j e^(x_j − m)`, softmax is `e^(x_i − m) / Z` and log-softmax `(x_i − m) − log Z`. While the
-//! data fit in the second-level cache, softmax writes the exponentials on its way and scales them in the end; beyond,
-//! it is cheaper to compute them twice than to write them twice (Dukhan and Ablavatski 2020).
+//! data fit in a cache, softmax writes the exponentials on its way and scales them in the end; beyond, it is cheaper to
+//! compute them twice than to write them twice (Dukhan and Ablavatski 2020).
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
@@ -54,7 +54,7 @@ struct Softmax<T, const LOG: bool> {
 }
 
 /// Up to how many bytes the exponentials are stored and scaled.
-const CACHED: usize = 1 << 18;
+const CACHED: usize = 1 << 23;
 /// Numbers whose exponentials are summed at a time, in vectors, as in `logsumexp.rs`.
 const CHUNK: usize = 128;
 
@@ -107,7 +107,7 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
                 let mut i = 0;
                 while i < n {
                     let count = (n - i).min(CHUNK * S::N);
-                    running.add(sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, max));
+                    running.add(sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, max, -T::INFINITY));
                     i += count;
                 }
                 let factor = simd.splat(T::from_f64(inverse(running.state().sum)));

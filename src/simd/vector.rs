@@ -82,6 +82,12 @@ pub trait Powers<T>: Lanes<T> {
     fn any_beyond<const U: usize>(self, _: [Self::V; U], _: T) -> bool {
         true
     }
+    /// `max(lowest, x)`, where that lets [`Self::any_beyond`] say no more often; otherwise `x`. For terms of a sum that are too
+    /// small to count.
+    #[inline(always)]
+    fn raise(self, x: Self::V, _lowest: Self::V) -> Self::V {
+        x
+    }
     /// `(k, m)` with `x = 2^k m`, k an integer and `√½ ≤ m < √2`, for positive finite x; anything for others.
     fn parts(self, x: Self::V) -> (Self::V, Self::V);
 }

@@ -232,6 +232,10 @@ impl Powers<f64> for V3 {
         avx._mm256_movemask_pd(beyond) != 0
     }
     #[inline(always)]
+    fn raise(self, x: __m256d, lowest: __m256d) -> __m256d {
+        self.avx._mm256_max_pd(lowest, x)
+    }
+    #[inline(always)]
     fn parts(self, x: __m256d) -> (__m256d, __m256d) {
         let (avx, avx2) = (self.avx, self.avx2);
         let splat = |x: u64| -> __m256i { cast!([x; 4]) };
@@ -281,6 +285,10 @@ impl Powers<f32> for V3 {
             beyond = avx._mm256_or_ps(beyond, avx._mm256_cmp_ps::<_CMP_NLE_UQ>(size, avx._mm256_set1_ps(limit)));
         }
         avx._mm256_movemask_ps(beyond) != 0
+    }
+    #[inline(always)]
+    fn raise(self, x: __m256, lowest: __m256) -> __m256 {
+        self.avx._mm256_max_ps(lowest, x)
     }
     #[inline(always)]
     fn parts(self, x: __m256) -> (__m256, __m256) {

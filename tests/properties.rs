@@ -1,0 +1,814 @@
+//! What must hold at any mixture, for data of every layout and random shapes.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::assert_close;
+use common::model::*;
+use common::random::*;
+use softmix::data::{Choices, Data, Features};
+use softmix::fit::{Fit, FitOptions, Outcome, Starts, StopRule};
+use softmix::inference::Variance;
+use softmix::mixture::Mixture;
+use softmix::parallel::Context;
+use std::ops::Range;
+
+const NOT_AVAILABLE: f64 = f64::NEG_INFINITY;
+
+/// Cases of every layout: from a handful of rows to three blocks with a set larger than one; with and without offsets.
+fn cases(seeds: Range<u64>) -> impl Iterator<Item = (Case, Random)> {
+    LAYOUTS.into_iter().flat_map(move |layout| {
+        seeds.clone().map(move |seed| {
+            let mut random = Random::new(1000 * (layout as u64 + 1) + seed);
+            let (rows, columns) =
+                [(8 + random.below(60), 1 + random.below(4)), (650 + random.below(150), 1 + random.below(6))][seed as usize % 2];
+            let units = 20 + random.below(80);
+            (random_case(Recipe { layout, rows, columns, units, offsets: seed % 3 == 1, seed: random.next() }), random)
+        })
+    })
+}
+
+/// A mixture with atoms of norm about `norm`.
+fn mixture(classes: usize, columns: usize, norm: f64, random: &mut Random) -> Mixture {
+    Mixture { weights: random.simplex(classes), atoms: random.normals(classes * columns, norm / (columns as f64).sqrt()) }
+}
+
+/// Total of the choices: sums over choices are known to the rounding of this, however much of them cancels.
+fn total(case: &Case) -> f64 {
+    case.data().total_choices()
+}
+
+#[track_caller]
+fn assert_within(name: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{name}: lengths");
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((g - e).abs() <= tolerance, "{name}[{i}]: {g} is not {e} within {tolerance}");
+    }
+}
+
+fn bits(x: &[f64]) -> Vec<u64> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn em_never_lowers_the_penalised_likelihood() {
+    for (case, mut random) in cases(0..6) {
+        let data = case.data();
+        for form in FORMS {
+            for ridge in [0.0, 3.5] {
+                let classes = 1 + random.below(4);
+                // From tame to wild: at norm 30 gradient and Newton steps of length one overshoot.
+                let norm = [0.5, 3.0, 30.0][random.below(3)];
+                let mut m = mixture(classes, case.columns, norm, &mut random);
+                let mut last = f64::NEG_INFINITY;
+                for step in 0..10 {
+                    let value = em(&data, &mut m, ridge, form, Context::default()).penalized_log_likelihood;
+                    // Rounding of a sum of that size.
+                    assert!(value >= last - 1e-12 * value.abs(), "{form:?}, step {step}: {value} after {last}");
+                    last = value;
+                    let sum: f64 = m.weights.iter().sum();
+                    assert!((sum - 1.0).abs() < 1e-12 && m.weights.iter().all(|w| *w >= 0.0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_em_moves_uphill_wherever_there_is_a_slope() {
+    for (case, mut random) in cases(0..4) {
+        let data = case.data();
+        let start = mixture(2, case.columns, 2.0, &mut random);
+        for form in FORMS {
+            let mut m = start.clone();
+            let before = em(&data, &mut m, 0.0, form, Context::default()).log_likelihood;
+            let after = quantities(&data, &m, 0.0, Context::default()).value.log_likelihood;
+            assert!(after > before + 1e-9 * before.abs(), "{form:?}: {after} from {before}");
+        }
+    }
+}
+
+/// The mixture of the packed parameters: log-odds against the last class, then atoms.
+fn unpack(v: &[f64], classes: usize) -> Mixture {
+    let odds: Vec<f64> = v[..classes - 1].iter().chain(&[0.0]).map(|e| e.exp()).collect();
+    let sum: f64 = odds.iter().sum();
+    Mixture { weights: odds.iter().map(|o| o / sum).collect(), atoms: v[classes - 1..].to_vec() }
+}
+
+fn pack(m: &Mixture) -> Vec<f64> {
+    let (last, rest) = m.weights.split_last().unwrap();
+    rest.iter().map(|w| (w / last).ln()).chain(m.atoms.iter().copied()).collect()
+}
+
+fn gradient(data: &Data<'_>, m: &Mixture, ridge: f64) -> Vec<f64> {
+    let q = quantities(data, m, ridge, Context::default());
+    [&q.weight_gradient[..m.classes() - 1], &q.atom_gradient].concat()
+}
+
+#[test]
+fn gradient_and_curvature_are_the_differences_of_what_they_derive() {
+    for (case, mut random) in cases(0..4) {
+        let data = case.data();
+        let (classes, ridge) = (1 + random.below(3), 2.5);
+        let v = pack(&mixture(classes, case.columns, 1.5, &mut random));
+        let n = v.len();
+        let m = unpack(&v, classes);
+        let g = gradient(&data, &m, ridge);
+        let info = information(&data, &m, ridge, Context::default());
+        let h = 1e-4;
+        for j in 0..n {
+            let moved = |h: f64| {
+                let mut v = v.clone();
+                v[j] += h;
+                unpack(&v, classes)
+            };
+            let (up, down) = (moved(h), moved(-h));
+            let value = |m: &Mixture| quantities(&data, m, ridge, Context::default()).value.penalized_log_likelihood;
+            // Third derivatives are up to some tens a choice: times h² / 6, and rounding 1e-15 ℓ / h.
+            let tolerance = 1e-6 * total(&case);
+            assert_within("gradient", &[(value(&up) - value(&down)) / (2.0 * h)], &[g[j]], tolerance);
+            let (up, down) = (gradient(&data, &up, ridge), gradient(&data, &down, ridge));
+            let column: Vec<f64> = up.iter().zip(&down).map(|(a, b)| -(a - b) / (2.0 * h)).collect();
+            assert_within("information", &column, &info[j * n..(j + 1) * n], 10.0 * tolerance);
+        }
+    }
+}
+
+#[test]
+fn a_hessian_vector_product_is_minus_the_information_times_the_vector() {
+    for (case, mut random) in cases(0..6) {
+        let data = case.data();
+        let classes = 1 + random.below(4);
+        let m = mixture(classes, case.columns, 2.0, &mut random);
+        let n = classes - 1 + m.atoms.len();
+        let v = random.normals(n, 1.0);
+        let info = information(&data, &m, 0.0, Context::default());
+        let expected: Vec<f64> = info.chunks_exact(n).map(|row| -row.iter().zip(&v).map(|(a, b)| a * b).sum::<f64>()).collect();
+        assert_within("H v", &hessian_times(&data, &m, &v, Context::default()), &expected, 1e-11 * total(&case));
+    }
+}
+
+#[test]
+fn the_same_choices_in_any_layout_are_the_same_data() {
+    for (case, mut random) in cases(0..6) {
+        if matches!(case.choices, OwnedChoices::Units { .. }) {
+            continue;
+        }
+        let m = mixture(1 + random.below(3), case.columns, 1.5, &mut random);
+        let units = case.as_units();
+        let mut others = vec![units];
+        if case.sets.is_none() {
+            let mut counts = vec![0.0; case.rows()];
+            let (units, weights) = case.units();
+            units.iter().zip(&weights).for_each(|(u, w)| counts[u[0].0] += w);
+            let chosen: Vec<usize> = random.permutation(case.rows()).into_iter().filter(|i| counts[*i] > 0.0).collect();
+            let sparse = OwnedChoices::Sparse { counts: chosen.iter().map(|i| counts[*i]).collect(), indices: chosen };
+            others.push(Case { choices: sparse, ..case.clone() });
+            others.push(Case { choices: OwnedChoices::Counts(counts), sets: Some(vec![0, case.rows()]), ..case.clone() });
+        }
+        let data = case.data();
+        let here = quantities(&data, &m, 2.0, Context::default());
+        let info = information(&data, &m, 2.0, Context::default());
+        let mut stepped = m.clone();
+        em(&data, &mut stepped, 2.0, FORMS[1], Context::default());
+        for other in others {
+            let data = other.data();
+            let there = quantities(&data, &m, 2.0, Context::default());
+            assert_close("ℓ", &[there.value.log_likelihood], &[here.value.log_likelihood], 1e-13);
+            assert_within("weight gradient", &there.weight_gradient, &here.weight_gradient, 1e-12 * total(&case));
+            assert_within("atom gradient", &there.atom_gradient, &here.atom_gradient, 1e-12 * total(&case));
+            assert_close("information", &information(&data, &m, 2.0, Context::default()), &info, 1e-12);
+            let mut m = m.clone();
+            em(&data, &mut m, 2.0, FORMS[1], Context::default());
+            // Newton's step divides rounding by the smallest curvature.
+            assert_close("EM", &[m.weights, m.atoms].concat(), &[&stepped.weights[..], &stepped.atoms].concat(), 1e-8);
+        }
+    }
+}
+
+#[test]
+fn with_one_class_it_does_not_matter_who_chose() {
+    for (case, mut random) in cases(0..4) {
+        let (units, weights) = case.units();
+        let mut counts = vec![0.0; case.rows()];
+        for (unit, w) in units.iter().zip(&weights) {
+            unit.iter().for_each(|(i, n)| counts[*i] += w * n);
+        }
+        let together = Case { choices: OwnedChoices::Counts(counts), ..case.clone() };
+        let m = mixture(1, case.columns, 1.5, &mut random);
+        let (a, b) = (quantities(&case.data(), &m, 0.0, Context::default()), quantities(&together.data(), &m, 0.0, Context::default()));
+        assert_close("ℓ", &[a.value.log_likelihood], &[b.value.log_likelihood], 1e-13);
+        assert_within("gradient", &a.atom_gradient, &b.atom_gradient, 1e-12 * total(&case));
+    }
+}
+
+#[test]
+fn the_order_of_classes_changes_nothing() {
+    for (case, mut random) in cases(0..4) {
+        let (data, l) = (case.data(), case.columns);
+        let m = mixture(4, l, 1.5, &mut random);
+        let order = random.permutation(4);
+        let by = |x: &[f64], n: usize| -> Vec<f64> { order.iter().flat_map(|k| x[k * n..(k + 1) * n].to_vec()).collect() };
+        let permuted = Mixture { weights: by(&m.weights, 1), atoms: by(&m.atoms, l) };
+        assert_eq!(m.canonical(), permuted.canonical());
+        let (a, b) = (quantities(&data, &m, 1.0, Context::default()), quantities(&data, &permuted, 1.0, Context::default()));
+        assert_close("ℓ", &[a.value.penalized_log_likelihood], &[b.value.penalized_log_likelihood], 1e-13);
+        assert_within("weights", &b.weight_gradient, &by(&a.weight_gradient, 1), 1e-12 * total(&case));
+        assert_within("atoms", &b.atom_gradient, &by(&a.atom_gradient, l), 1e-12 * total(&case));
+        for (a, b) in a.responsibilities.chunks_exact(4).zip(b.responsibilities.chunks_exact(4)) {
+            assert_within("responsibilities", b, &by(a, 1), 1e-12);
+        }
+    }
+}
+
+/// The case with its choice sets, the rows inside them and its units in another order, and for every new row the old one.
+fn reordered(case: &Case, random: &mut Random) -> (Case, Vec<usize>) {
+    let sets = case.sets();
+    let mut rows = vec![];
+    let mut bounds = vec![0];
+    for s in random.permutation(sets.len() - 1) {
+        rows.extend(random.permutation(sets[s + 1] - sets[s]).into_iter().map(|i| sets[s] + i));
+        bounds.push(rows.len());
+    }
+    let mut place = vec![0; rows.len()];
+    rows.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+    let choices = match &case.choices {
+        OwnedChoices::Counts(n) => OwnedChoices::Counts(rows.iter().map(|i| n[*i]).collect()),
+        OwnedChoices::Sparse { indices, counts } => {
+            let order = random.permutation(indices.len());
+            OwnedChoices::Sparse {
+                indices: order.iter().map(|e| place[indices[*e]]).collect(),
+                counts: order.iter().map(|e| counts[*e]).collect(),
+            }
+        }
+        OwnedChoices::Units { .. } => {
+            let (units, weights) = case.units();
+            let order = random.permutation(units.len());
+            let units: Vec<Vec<_>> = order.iter().map(|u| units[*u].iter().rev().map(|(i, n)| (place[*i], *n)).collect()).collect();
+            compressed(&units, order.iter().map(|u| weights[*u]).collect())
+        }
+    };
+    let permuted = Case {
+        features: rows.iter().flat_map(|i| case.row(*i).to_vec()).collect(),
+        columns: case.columns,
+        offset: case.offset.as_ref().map(|b| rows.iter().map(|i| b[*i]).collect()),
+        sets: case.sets.as_ref().map(|_| bounds),
+        choices,
+    };
+    (permuted, rows)
+}
+
+#[test]
+fn the_order_of_rows_sets_and_units_changes_nothing() {
+    for (case, mut random) in cases(0..4) {
+        let (other, rows) = reordered(&case, &mut random);
+        let m = mixture(2, case.columns, 1.5, &mut random);
+        let (a, b) = (quantities(&case.data(), &m, 1.0, Context::default()), quantities(&other.data(), &m, 1.0, Context::default()));
+        assert_close("ℓ", &[a.value.penalized_log_likelihood], &[b.value.penalized_log_likelihood], 1e-13);
+        assert_within("atoms", &a.atom_gradient, &b.atom_gradient, 1e-12 * total(&case));
+        let info = |case: &Case| information(&case.data(), &m, 1.0, Context::default());
+        assert_close("information", &info(&case), &info(&other), 1e-12);
+        let (before, after) =
+            (probabilities(&case.data(), &m, Context::default()).1, probabilities(&other.data(), &m, Context::default()).1);
+        assert_within("π", &after, &rows.iter().map(|i| before[*i]).collect::<Vec<_>>(), 1e-14);
+        // With a ridge there is a maximum, and from one start Newton finds one and the same.
+        let (fit, refit) = (fit_from(&case.data(), &m, 5.0), fit_from(&other.data(), &m, 5.0));
+        assert_close("fitted ℓ", &[fit.report.log_likelihood], &[refit.report.log_likelihood], 1e-9);
+    }
+}
+
+#[test]
+fn splitting_a_count_over_equal_units_changes_nothing() {
+    for (case, mut random) in cases(0..4) {
+        let (units, weights) = case.units();
+        let (mut split, mut shares) = (vec![], vec![]);
+        for (unit, w) in units.iter().zip(&weights).filter(|(_, w)| **w > 0.0) {
+            // A unit as two of a third and two thirds of its weight, and its first choice as two entries.
+            for share in [1.0 / 3.0, 2.0 / 3.0] {
+                let mut entries = unit.clone();
+                entries[0].1 *= 0.25;
+                entries.push((unit[0].0, 0.75 * unit[0].1));
+                split.push(entries);
+                shares.push(share * w);
+            }
+        }
+        let other = Case { choices: compressed(&split, shares), ..case.clone() };
+        let m = mixture(3, case.columns, 1.5, &mut random);
+        let (a, b) = (quantities(&case.data(), &m, 1.0, Context::default()), quantities(&other.data(), &m, 1.0, Context::default()));
+        assert_close("ℓ", &[a.value.penalized_log_likelihood], &[b.value.penalized_log_likelihood], 1e-13);
+        assert_within("weights", &a.weight_gradient, &b.weight_gradient, 1e-12 * total(&case));
+        assert_within("atoms", &a.atom_gradient, &b.atom_gradient, 1e-12 * total(&case));
+        let info = |case: &Case| information(&case.data(), &m, 1.0, Context::default());
+        assert_close("information", &info(&case), &info(&other), 1e-12);
+        // Frequency weights: two units of half a weight are one. For sampling weights they are two.
+        let middle = |case: &Case| scores(&case.data(), &m, false);
+        assert_close("scores", &middle(&case), &middle(&other), 1e-12);
+    }
+}
+
+/// Features `M x + c` and atoms `M^-T θ`: M upper triangular, with scales from 1e-3 to 1e3 on its diagonal, and shifts of 1e3.
+struct Wild {
+    m: Vec<f64>,
+    shift: Vec<f64>,
+    n: usize,
+}
+
+impl Wild {
+    fn new(n: usize, random: &mut Random) -> Self {
+        let scales: Vec<f64> = (0..n).map(|j| 10f64.powf(if n == 1 { 3.0 } else { 6.0 * j as f64 / (n - 1) as f64 - 3.0 })).collect();
+        // Row a: feature a in units of its own, correlated with those after it.
+        let m = (0..n * n).map(|i| (i / n, i % n)).map(|(a, b)| {
+            scales[a]
+                * if a == b {
+                    1.0
+                } else if a < b {
+                    random.uniform()
+                } else {
+                    0.0
+                }
+        });
+        Wild { m: m.collect(), shift: scales.iter().map(|s| 1e3 * s.min(1.0)).collect(), n }
+    }
+
+    fn features(&self, case: &Case) -> Case {
+        let row = |x: &[f64]| -> Vec<f64> {
+            (0..self.n).map(|a| self.shift[a] + (0..self.n).map(|b| self.m[a * self.n + b] * x[b]).sum::<f64>()).collect()
+        };
+        Case { features: case.features.chunks_exact(self.n).flat_map(row).collect(), ..case.clone() }
+    }
+
+    /// Solves `M^T θ' = θ` forwards.
+    fn atoms(&self, m: &Mixture) -> Mixture {
+        let mut atoms = m.atoms.clone();
+        for atom in atoms.chunks_exact_mut(self.n) {
+            for a in 0..self.n {
+                let done: f64 = (0..a).map(|b| self.m[b * self.n + a] * atom[b]).sum();
+                atom[a] = (atom[a] - done) / self.m[a * self.n + a];
+            }
+        }
+        Mixture { atoms, weights: m.weights.clone() }
+    }
+}
+
+#[test]
+fn scaling_shifting_and_correlating_features_maps_atoms_and_leaves_the_likelihood() {
+    for (case, mut random) in cases(0..4) {
+        let wild = Wild::new(case.columns, &mut random);
+        let other = wild.features(&case);
+        let m = mixture(2, case.columns, 1.0, &mut random);
+        let (a, b) =
+            (quantities(&case.data(), &m, 2.0, Context::default()), quantities(&other.data(), &wild.atoms(&m), 2.0, Context::default()));
+        // Logits of size 1e3 θ' lose as many digits as that has; θ' is up to 1e3 where the scale is 1e-3.
+        assert_close("ℓ", &[b.value.penalized_log_likelihood], &[a.value.penalized_log_likelihood], 1e-9);
+        let (fit, refit) = (fit_from(&case.data(), &m, 2.0), fit_from(&other.data(), &wild.atoms(&m), 2.0));
+        assert_eq!((fit.report.outcome, refit.report.outcome), (Outcome::Converged, Outcome::Converged));
+        assert_close("maximum", &[refit.report.penalized_log_likelihood], &[fit.report.penalized_log_likelihood], 1e-9);
+        assert_within("weights", &refit.mixture.weights, &fit.mixture.weights, 1e-5);
+        let mapped = wild.atoms(&fit.mixture);
+        for l in 0..case.columns {
+            let column = |m: &Mixture| (0..2).map(|k| m.atom(k)[l]).collect::<Vec<_>>();
+            assert_close("atoms", &column(&refit.mixture), &column(&mapped), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn single_precision_features_give_the_likelihood_of_their_rounded_values() {
+    for (mut case, mut random) in cases(0..6) {
+        let single: Vec<f32> = case.features.iter().map(|x| *x as f32).collect();
+        case.features = single.iter().map(|x| *x as f64).collect();
+        let (p, l) = (case.rows(), case.columns);
+        let m = mixture(3, l, 3.0, &mut random);
+        let a = quantities(&case.data(), &m, 1.0, Context::default());
+        let data = case.with_features(Features::row_major(&single[..], p, l).unwrap());
+        let b = quantities(&data, &m, 1.0, Context::default());
+        assert_close("ℓ", &[b.value.log_likelihood], &[a.value.log_likelihood], 1e-9);
+        assert_within("gradient", &b.atom_gradient, &a.atom_gradient, 1e-6 * total(&case));
+        let (a, b) = (fit_from(&case.data(), &m, 2.0), fit_from(&data, &m, 2.0));
+        assert_eq!(b.report.outcome, Outcome::Converged);
+        assert_close("maximum", &[b.report.log_likelihood], &[a.report.log_likelihood], 1e-9);
+    }
+}
+
+#[test]
+fn views_of_any_strides_are_the_same_features() {
+    for (case, mut random) in cases(0..4) {
+        let (p, l) = (case.rows(), case.columns);
+        let m = mixture(3, l, 1.5, &mut random);
+        let compact = quantities(&case.data(), &m, 1.0, Context::default()).numbers();
+        let info = information(&case.data(), &m, 1.0, Context::default());
+        let fit = fit_from(&case.data(), &m, 5.0);
+        // What lies between the numbers of a view is never read: NaN would show.
+        for (rows, columns) in [(l + 3, 1), (1, p), (1, p + 5), (2 * l + 1, 2), (1, p + 1), (3, 3 * p)] {
+            let mut values = vec![f64::NAN; (p - 1) * rows + (l - 1) * columns + 1];
+            for i in 0..p {
+                for j in 0..l {
+                    values[i * rows + j * columns] = case.row(i)[j];
+                }
+            }
+            let data = case.with_features(Features::strided(&values[..], p, l, rows, columns).unwrap());
+            assert_eq!(bits(&quantities(&data, &m, 1.0, Context::default()).numbers()), bits(&compact), "strides {rows}, {columns}");
+            assert_eq!(bits(&information(&data, &m, 1.0, Context::default())), bits(&info));
+            assert_eq!(fit_from(&data, &m, 5.0).mixture, fit.mixture);
+            let single: Vec<f32> = values.iter().map(|x| *x as f32).collect();
+            let data = case.with_features(Features::strided(&single[..], p, l, rows, columns).unwrap());
+            let value = quantities(&data, &m, 1.0, Context::default()).value.log_likelihood;
+            // Rounding of features to 6e-8 moves logits by about as much.
+            assert_close("ℓ of f32", &[value], &[compact[0]], 1e-5);
+        }
+    }
+}
+
+#[test]
+fn an_unavailable_alternative_is_as_good_as_left_out() {
+    for (case, mut random) in cases(0..6) {
+        let Some(b) = &case.offset else { continue };
+        let kept: Vec<usize> = (0..case.rows()).filter(|i| b[*i] != NOT_AVAILABLE).collect();
+        let mut place = vec![usize::MAX; case.rows()];
+        kept.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+        let (units, weights) = case.units();
+        let observed: Vec<usize> = (0..units.len()).filter(|u| weights[*u] > 0.0).collect();
+        let moved: Vec<Vec<_>> = observed.iter().map(|u| units[*u].iter().map(|(i, n)| (place[*i], *n)).collect()).collect();
+        let without = Case {
+            features: kept.iter().flat_map(|i| case.row(*i).to_vec()).collect(),
+            columns: case.columns,
+            offset: Some(kept.iter().map(|i| b[*i]).collect()),
+            sets: case.sets.as_ref().map(|s| s.iter().map(|s| kept.partition_point(|i| i < s)).collect()),
+            choices: compressed(&moved, observed.iter().map(|u| weights[*u]).collect()),
+        };
+        // Whatever its features say: an outlier would otherwise lead means and variances astray.
+        for outlier in [1.0, 1e6] {
+            let mut case = case.clone();
+            for i in (0..case.rows()).filter(|i| place[*i] == usize::MAX) {
+                case.features[i * case.columns..(i + 1) * case.columns].iter_mut().for_each(|x| *x *= outlier);
+            }
+            let m = mixture(2, case.columns, 1.5, &mut random);
+            let (here, there) =
+                (quantities(&case.data(), &m, 2.0, Context::default()), quantities(&without.data(), &m, 2.0, Context::default()));
+            assert_close("ℓ", &[here.value.log_likelihood], &[there.value.log_likelihood], 1e-13);
+            assert_close("penalised ℓ", &[here.value.penalized_log_likelihood], &[there.value.penalized_log_likelihood], 1e-11);
+            assert_within("gradient", &here.atom_gradient, &there.atom_gradient, 1e-11 * total(&case));
+            let info = |case: &Case| information(&case.data(), &m, 2.0, Context::default());
+            assert_close("information", &info(&case), &info(&without), 1e-11);
+            let v = random.normals(1 + m.atoms.len(), 1.0);
+            let product = |case: &Case| hessian_times(&case.data(), &m, &v, Context::default());
+            assert_within("H v", &product(&case), &product(&without), 1e-11 * total(&case));
+            let (fit, refit) = (fit_from(&case.data(), &m, 5.0), fit_from(&without.data(), &m, 5.0));
+            assert_eq!((fit.report.outcome, refit.report.outcome), (Outcome::Converged, Outcome::Converged));
+            assert_close("maximum", &[fit.report.penalized_log_likelihood], &[refit.report.penalized_log_likelihood], 1e-10);
+            assert_within("atoms", &fit.mixture.atoms, &refit.mixture.atoms, 1e-5);
+            let se = |case: &Case, m: &Mixture| errors(&case.data(), m, 5.0, Variance::Information).1;
+            assert_close("standard errors", &se(&case, &fit.mixture), &se(&without, &fit.mixture), 1e-8);
+            let pi = probabilities(&case.data(), &m, Context::default()).1;
+            assert!((0..case.rows()).all(|i| (b[i] == NOT_AVAILABLE) == (pi[i] == 0.0)));
+        }
+    }
+}
+
+#[test]
+fn extreme_logits_leave_finite_numbers() {
+    for (case, mut random) in cases(0..4) {
+        let data = case.data();
+        for size in [1e3, 1e30, 1e150, 1e300] {
+            let mut m = mixture(3, case.columns, 1.0, &mut random);
+            // Beyond 1e300 logits may overflow: the features are at most about 5.
+            m.atoms.iter_mut().for_each(|a| *a *= 0.05 * size);
+            let q = quantities(&data, &m, 0.0, Context::default());
+            assert!(q.value.log_likelihood.is_finite() && q.value.log_likelihood <= 0.0, "{size}: {:?}", q.value);
+            assert!([&q.weight_gradient[..], &q.atom_gradient].concat().iter().all(|x| x.is_finite()), "gradient at {size}");
+            for (r, (u, w)) in q.responsibilities.chunks_exact(3).zip(q.unit.iter().zip(case.units().1)) {
+                // A unit of weight 0 may have chosen what is not available: it has no class.
+                assert!(w == 0.0 && *u == NOT_AVAILABLE || (r.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{r:?}");
+            }
+            assert!(information(&data, &m, 0.0, Context::default()).iter().all(|x| x.is_finite()), "information at {size}");
+            let n = 2 + m.atoms.len();
+            assert!(hessian_times(&data, &m, &vec![1.0; n], Context::default()).iter().all(|x| x.is_finite()));
+            let (by_class, _) = probabilities(&data, &m, Context::default());
+            assert!(by_class.iter().all(|a| (0.0..=1.0 + 1e-12).contains(a)));
+            for form in FORMS {
+                let mut m = m.clone();
+                let before = em(&data, &mut m, 0.0, form, Context::default()).log_likelihood;
+                let after = quantities(&data, &m, 0.0, Context::default()).value.log_likelihood;
+                assert!(after >= before - 1e-12 * before.abs(), "{form:?} at {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn single_precision_logits_of_1e37_are_fine() {
+    let features: Vec<f32> = vec![1e37, -1e37, 3e36, 0.5, -2.0, 1e37];
+    let counts = [4.0, 3.0, 2.0];
+    for sets in [None, Some(&[0, 2, 3][..])] {
+        let features = Features::row_major(&features[..], 3, 2).unwrap();
+        let data = Data::new(features, None, sets, Choices::Counts(&counts)).unwrap();
+        let m = Mixture { weights: vec![0.5, 0.5], atoms: vec![1.0, 0.5, -1.0, 1.0] };
+        let q = quantities(&data, &m, 0.0, Context::default());
+        assert!(q.numbers().iter().all(|x| x.is_finite()), "{q:?}");
+    }
+}
+
+#[test]
+fn classes_of_no_weight_leave_finite_numbers_and_the_rest_alone() {
+    for (case, mut random) in cases(0..4) {
+        let data = case.data();
+        let l = case.columns;
+        let rest = mixture(2, l, 1.5, &mut random);
+        let empty = random.normals(l, 50.0);
+        let m = Mixture { weights: [&[0.0], &rest.weights[..]].concat(), atoms: [&empty, &rest.atoms[..]].concat() };
+        let (a, b) = (quantities(&data, &m, 0.0, Context::default()), quantities(&data, &rest, 0.0, Context::default()));
+        assert_close("ℓ", &[a.value.log_likelihood], &[b.value.log_likelihood], 1e-14);
+        assert!(a.atom_gradient[..l].iter().all(|g| *g == 0.0) && a.weight_gradient[0] == 0.0);
+        assert_within("gradient", &a.atom_gradient[l..], &b.atom_gradient, 1e-12 * total(&case));
+        assert!(information(&data, &m, 0.0, Context::default()).iter().all(|x| x.is_finite()));
+        for form in FORMS {
+            let mut next = m.clone();
+            em(&data, &mut next, 0.0, form, Context::default());
+            assert!(next.weights[0] == 0.0 && next.atoms.iter().all(|a| a.is_finite()));
+            assert_eq!(next.atoms[..l], empty, "the atom of an empty class stays");
+        }
+        // With a ridge: without one the classes that are left may have no maximum.
+        let fit = fit_from(&data, &m, 2.0);
+        assert!(fit.mixture.weights.iter().chain(&fit.mixture.atoms).all(|x| x.is_finite()));
+        assert!(fit.report.log_likelihood.is_finite());
+        let (weights, atoms) = errors(&data, &m, 1e3, Variance::Information);
+        assert!(weights[0].is_nan() && atoms[..l].iter().all(|x| x.is_nan()), "what is empty has no standard error");
+        let (expected, rest) = errors(&data, &rest, 1e3, Variance::Information);
+        assert_close("weights", &weights[1..], &expected, 1e-9);
+        assert_close("atoms", &atoms[l..], &rest, 1e-9);
+    }
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for layout in LAYOUTS {
+        // More blocks than tasks.
+        let case = random_case(Recipe { layout, rows: 5000, columns: 3, units: 400, offsets: true, seed: 5 });
+        let data = case.data();
+        let m = mixture(3, 3, 1.5, &mut Random::new(6));
+        let all = |threads: usize| {
+            let ctx = Context { threads, ..Context::default() };
+            let mut next = m.clone();
+            em(&data, &mut next, 1.0, FORMS[1], ctx);
+            let v = vec![1.0; 11];
+            let fit = Fit::new(&data, &FitOptions { starts: Starts::Count(4), ridge: 5.0, context: ctx, ..FitOptions::new(2) }).unwrap();
+            let parts = [
+                quantities(&data, &m, 1.0, ctx).numbers(),
+                information(&data, &m, 1.0, ctx),
+                hessian_times(&data, &m, &v, ctx),
+                probabilities(&data, &m, ctx).0,
+                [next.weights, next.atoms, fit.mixture.weights, fit.mixture.atoms].concat(),
+            ];
+            bits(&parts.concat())
+        };
+        let one = all(1);
+        for threads in [2, 7] {
+            assert!(all(threads) == one, "{layout:?} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_seed_determines_a_fit() {
+    for (case, _) in cases(0..2) {
+        let data = case.data();
+        let run = |seed: u64| {
+            let options = FitOptions { seed, ridge: 2.0, starts: Starts::Count(8), ..FitOptions::new(2) };
+            let fit = Fit::new(&data, &options).unwrap();
+            (fit.mixture, fit.starts.iter().map(|s| s.1.to_bits()).collect::<Vec<_>>(), fit.report.evaluations)
+        };
+        assert!(run(3) == run(3));
+        assert_ne!(run(3).1, run(4).1, "other seeds draw other starts");
+    }
+}
+
+#[test]
+fn collinear_and_constant_features_are_named_and_change_nothing() {
+    for (case, mut random) in cases(0..4) {
+        if case.columns < 2 {
+            continue;
+        }
+        let (p, l) = (case.rows(), case.columns);
+        // Beside what there is: a combination of the first two, a constant, and a number for every choice set.
+        let extra = |i: usize| [2.0 * case.row(i)[0] - 0.5 * case.row(i)[1], 7.0, 1.5 * case.set_of(i) as f64];
+        let wide = Case {
+            features: (0..p).flat_map(|i| case.row(i).iter().copied().chain(extra(i)).collect::<Vec<_>>()).collect(),
+            columns: l + 3,
+            ..case.clone()
+        };
+        let m = mixture(2, l, 1.0, &mut random);
+        let start = Mixture { weights: m.weights.clone(), atoms: m.atoms.chunks_exact(l).flat_map(|a| [a, &[0.0; 3]].concat()).collect() };
+        let (narrow, fit) = (fit_from(&case.data(), &m, 3.0), fit_from(&wide.data(), &start, 3.0));
+        let named: Vec<bool> = (0..l + 3).map(|j| j < 2 || j >= l).collect();
+        assert_eq!((fit.unidentified, fit.report.rank), (named.clone(), l));
+        assert!(narrow.unidentified.iter().all(|u| !u));
+        assert_eq!(fit.report.outcome, Outcome::Converged);
+        assert_close("maximum", &[fit.report.penalized_log_likelihood], &[narrow.report.penalized_log_likelihood], 1e-10);
+        let pi = |case: &Case, fit: &Mixture| probabilities(&case.data(), fit, Context::default()).1;
+        assert_within("π", &pi(&wide, &fit.mixture), &pi(&case, &narrow.mixture), 1e-6);
+        // Of all atoms with these logits the one of least Σ (sd_j θ_j)²: orthogonal in those terms to what changes no logit.
+        whitened(&wide.data(), |wh| {
+            let sd: Vec<f64> = (0..l + 3).map(|j| wh.covariance[j * (l + 3) + j].sqrt()).collect();
+            for (k, atom) in fit.mixture.atoms.chunks_exact(l + 3).enumerate() {
+                assert!(atom[l + 1] == 0.0 && atom[l + 2] == 0.0, "{atom:?}");
+                let null = [2.0, -0.5, -1.0];
+                let along: f64 = [0, 1, l].iter().zip(null).map(|(j, n)| sd[*j] * sd[*j] * atom[*j] * n).sum();
+                assert!(along.abs() < 1e-6 * (1.0 + atom.iter().map(|a| a * a).sum::<f64>()), "{along} in class {k}");
+            }
+        });
+        // Standard errors: none along what is named, and elsewhere those without the extra features.
+        let (weights, atoms) = errors(&wide.data(), &fit.mixture, 3.0, Variance::Information);
+        let (expected, rest) = errors(&case.data(), &narrow.mixture, 3.0, Variance::Information);
+        assert_close("weights", &weights, &expected, 1e-5);
+        for k in 0..2 {
+            for j in 0..l + 3 {
+                assert_eq!(atoms[k * (l + 3) + j].is_nan(), named[j]);
+            }
+            assert_within("atoms", &atoms[k * (l + 3) + 2..k * (l + 3) + l], &rest[k * l + 2..(k + 1) * l], 1e-5);
+        }
+    }
+}
+
+#[test]
+fn features_that_vary_nowhere_leave_the_choice_to_chance() {
+    let counts = [3.0, 0.0, 2.0, 1.0];
+    let features = [2.0; 8];
+    let data = Data::new(Features::row_major(&features[..], 4, 2).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+    for classes in [1, 2] {
+        let fit = Fit::new(&data, &FitOptions::new(classes)).unwrap();
+        assert_eq!((fit.report.rank, &fit.unidentified[..]), (0, &[true, true][..]));
+        assert_close("ℓ", &[fit.report.log_likelihood], &[6.0 * 0.25f64.ln()], 1e-14);
+        assert!(fit.mixture.atoms.iter().all(|a| *a == 0.0));
+    }
+}
+
+/// Separable: the alternatives that were chosen lie at the end of every direction.
+fn separable() -> Vec<(&'static str, Case, usize)> {
+    let counts = |n: &[f64], features: &[f64], columns: usize| Case {
+        features: features.to_vec(),
+        columns,
+        offset: None,
+        sets: None,
+        choices: OwnedChoices::Counts(n.to_vec()),
+    };
+    let panel = Case {
+        features: vec![1.0, 0.0, 2.0, -1.0, 0.5, 3.0],
+        columns: 1,
+        offset: None,
+        sets: Some(vec![0, 2, 4, 6]),
+        choices: compressed(&[vec![(0, 1.0), (2, 2.0)], vec![(5, 1.0)]], vec![1.0, 1.0]),
+    };
+    vec![
+        ("one alternative of three", counts(&[5.0, 0.0, 0.0], &[2.0, 1.0, -1.0], 1), 1),
+        ("both ends of a line", counts(&[5.0, 0.0, 4.0], &[2.0, 1.0, -1.0], 1), 2),
+        ("three corners", counts(&[5.0, 4.0, 3.0, 0.0], &[1.0, 0.0, 0.0, 1.0, -1.0, -1.0, 0.0, 0.0], 2), 3),
+        ("the better of two, always", panel, 1),
+    ]
+}
+
+#[test]
+fn a_class_that_runs_off_is_never_called_converged_and_a_ridge_holds_it() {
+    for (name, case, classes) in separable() {
+        let data = case.data();
+        let fit = Fit::new(&data, &FitOptions::new(classes)).unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Diverging, "{name}: {:?}", fit.mixture);
+        assert!(fit.diverging.iter().any(|d| *d), "{name}");
+        assert!(fit.mixture.atoms.iter().all(|a| a.is_finite()));
+        let held = Fit::new(&data, &FitOptions { ridge: 0.5, ..FitOptions::new(classes) }).unwrap();
+        assert_eq!(held.report.outcome, Outcome::Converged, "{name}: {:?}", held.mixture);
+        assert!(held.diverging.iter().all(|d| !d), "{name}");
+        assert!(held.mixture.atoms.iter().all(|a| a.abs() < 100.0), "{name}: {:?}", held.mixture);
+    }
+}
+
+#[test]
+fn a_finite_maximum_far_out_is_not_divergence() {
+    // One choice in a thousand speaks against: the maximum is at a log-odds of ln 999, and twice as far is worse.
+    let case = |against: f64| Case {
+        features: vec![1.0, 0.0],
+        columns: 1,
+        offset: None,
+        sets: None,
+        choices: OwnedChoices::Counts(vec![1000.0 - against, against]),
+    };
+    for against in [1.0, 1e-2, 1e-4] {
+        let case = case(against);
+        let fit = Fit::new(&case.data(), &FitOptions::new(1)).unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Converged, "{against}");
+        assert_close("log-odds", &fit.mixture.atoms, &[((1000.0 - against) / against).ln()], 1e-6);
+    }
+}
+
+#[test]
+fn a_callback_that_says_no_ends_the_fit_with_a_valid_mixture() {
+    let case = random_case(Recipe { layout: Layout::Panel, rows: 120, columns: 3, units: 60, offsets: false, seed: 4 });
+    let counts = random_case(Recipe { layout: Layout::Counts, rows: 120, columns: 3, units: 500, offsets: false, seed: 5 });
+    for case in [case, counts] {
+        let data = case.data();
+        let options = FitOptions { ridge: 1.0, ..FitOptions::new(2) };
+        let mut calls = 0;
+        let whole = Fit::with_progress(&data, &options, &mut |_| {
+            calls += 1;
+            true
+        });
+        assert_eq!(whole.unwrap().report.outcome, Outcome::Converged);
+        for last in [1, 2, 5, calls / 3, calls / 2, calls - 1] {
+            let mut n = 0;
+            let fit = Fit::with_progress(&data, &options, &mut |_| {
+                n += 1;
+                n < last
+            })
+            .unwrap();
+            assert_eq!(fit.report.outcome, Outcome::Cancelled, "after {last} of {calls} calls");
+            assert_eq!(fit.report.stop, StopRule::Callback);
+            assert!(n <= last + 2, "{n} calls although the answer to call {last} was no");
+            assert!((fit.mixture.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            let value = quantities(&data, &fit.mixture, 1.0, Context::default()).value;
+            assert_close("ℓ", &[fit.report.log_likelihood], &[value.log_likelihood], 1e-12);
+        }
+    }
+}
+
+#[test]
+fn a_budget_of_evaluations_is_kept() {
+    let case = random_case(Recipe { layout: Layout::Panel, rows: 120, columns: 3, units: 60, offsets: false, seed: 4 });
+    let counts = random_case(Recipe { layout: Layout::Counts, rows: 120, columns: 3, units: 500, offsets: false, seed: 5 });
+    for case in [case, counts] {
+        let data = case.data();
+        for budget in [1, 2, 3, 10, 50, 200] {
+            let start = mixture(3, 3, 3.0, &mut Random::new(budget));
+            let starts = Starts::Given(start.view());
+            let options = FitOptions { starts, max_evaluations: budget, gradient_tolerance: 1e-14, ..FitOptions::new(3) };
+            let fit = Fit::new(&data, &options).unwrap();
+            if budget <= 3 {
+                assert_eq!((fit.report.outcome, fit.report.stop), (Outcome::IterationLimit, StopRule::Evaluations), "{budget}");
+            }
+            // Beside them the check of divergence at the end, at most five evaluations a class and one.
+            assert!(fit.report.evaluations <= budget + 16, "{} of {budget}", fit.report.evaluations);
+            let value = quantities(&data, &fit.mixture, 0.0, Context::default()).value;
+            assert_close("ℓ", &[fit.report.log_likelihood], &[value.log_likelihood], 1e-12);
+        }
+        // Many starts: a step of the race is one evaluation of each, and is not broken off.
+        let options = FitOptions { max_evaluations: 300, ..FitOptions::new(3) };
+        let fit = Fit::new(&data, &options).unwrap();
+        assert!(fit.report.evaluations <= 300 + 2 * 64 + 16, "{}", fit.report.evaluations);
+    }
+}
+
+#[test]
+fn a_report_tells_the_truth() {
+    for (case, _) in cases(0..2) {
+        let data = case.data();
+        let options = FitOptions { ridge: 2.0, keep_path: true, ..FitOptions::new(2) };
+        let fit = Fit::new(&data, &options).unwrap();
+        let q = quantities(&data, &fit.mixture, 2.0, Context::default());
+        assert_close("ℓ", &[fit.report.log_likelihood], &[q.value.log_likelihood], 1e-12);
+        assert_close("penalised ℓ", &[fit.report.penalized_log_likelihood], &[q.value.penalized_log_likelihood], 1e-12);
+        assert_eq!(fit.starts.len(), fit.report.starts);
+        let best = fit.starts.iter().map(|s| s.1).fold(f64::NEG_INFINITY, f64::max);
+        assert!(best <= fit.report.penalized_log_likelihood + 1e-9 * best.abs());
+        assert_eq!(fit.starts[fit.report.best_start].1, fit.report.penalized_log_likelihood);
+        let near = fit.starts.iter().filter(|s| s.1 >= fit.report.penalized_log_likelihood * (1.0 + 1e-8)).count();
+        assert_eq!(fit.report.at_best, near);
+        assert_eq!(fit.mixture, fit.mixture.canonical());
+        if fit.report.outcome == Outcome::Converged {
+            let slope = [&q.weight_gradient[..], &q.atom_gradient].concat().iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            // The features are near whitened ones: the norms differ by a small factor. Rounding stops earlier.
+            assert!(slope <= 1e-6 * total(&case), "{slope}");
+        }
+        // The path ascends to the end.
+        assert!(fit.path.windows(2).all(|w| w[1] >= w[0] - 1e-11 * w[0].abs()), "{:?}", fit.path);
+        assert_close("end of the path", &fit.path[fit.path.len() - 1..], &[fit.report.penalized_log_likelihood], 1e-12);
+    }
+}
+
+#[test]
+fn probabilities_sum_to_one_over_sets_and_classes() {
+    for (case, mut random) in cases(0..6) {
+        let data = case.data();
+        let m = mixture(3, case.columns, 2.0, &mut random);
+        let (by_class, mixed) = probabilities(&data, &m, Context::default());
+        for set in case.sets().windows(2) {
+            for k in 0..3 {
+                let sum: f64 = (set[0]..set[1]).map(|i| by_class[3 * i + k]).sum();
+                assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+            }
+            assert!((mixed[set[0]..set[1]].iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+        let q = quantities(&data, &m, 0.0, Context::default());
+        let (units, weights) = case.units();
+        for (u, r) in q.responsibilities.chunks_exact(3).enumerate().filter(|(u, _)| weights[*u] > 0.0) {
+            assert!((r.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            // The posterior by its definition.
+            let likelihood = |k: usize| m.weights[k] * units[u].iter().map(|(i, n)| by_class[3 * i + k].powf(*n)).product::<f64>();
+            let marginal: f64 = (0..3).map(likelihood).sum();
+            if marginal > 1e-200 {
+                assert_within("posterior", r, &(0..3).map(|k| likelihood(k) / marginal).collect::<Vec<_>>(), 1e-10);
+                assert_close("unit ℓ", &[q.unit[u]], &[marginal.ln()], 1e-10);
+            }
+        }
+        let total: f64 = q.unit.iter().zip(&weights).filter(|(_, w)| **w > 0.0).map(|(l, w)| l * w).sum();
+        assert_close("ℓ", &[q.value.log_likelihood], &[total], 1e-12);
+    }
+}
