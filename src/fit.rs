@@ -241,8 +241,8 @@ const LARGE: usize = 1 << 15;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 3;
 
-/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 240 where units make several choices,
-/// from 8 to 48 on counts. One for one class.
+/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
+/// from 6 to 96 on counts. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
@@ -264,9 +264,10 @@ pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
     }
 }
 
-/// Starts drawn at once.
+/// Starts drawn at once: no more than the budget can carry through a race.
 fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
-    default_starts(shape, options.classes).min(max_starts(shape, options))
+    let affordable = usize::try_from(options.max_evaluations / 20).unwrap_or(usize::MAX).max(1);
+    default_starts(shape, options.classes).min(max_starts(shape, options)).min(affordable)
 }
 
 /// The M-step of the race: Newton where its curvature is cheap.

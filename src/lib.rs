@@ -44,6 +44,7 @@ mod freestanding;
 pub mod inference;
 mod linalg;
 pub mod mixture;
+pub mod moments;
 mod optimize;
 pub mod parallel;
 pub mod predict;

@@ -68,11 +68,13 @@ fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
     out.iter_mut().for_each(|b| *b *= scale);
 }
 
-/// Random atoms: in whitened features of random directions and one norm between a half and eight; equal weights. `beta`: L numbers.
+/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features are many: there
+/// far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
 pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
     let mut random = stream(problem.seed, start);
     weights.fill(1.0 / weights.len() as f64);
-    let norm = 0.5 * libm::pow(16.0, random.random::<f64>());
+    let most = if problem.wh.rank > 32 { 4.0 } else { 16.0 };
+    let norm = 0.5 * libm::pow(most, random.random::<f64>());
     for atom in atoms.chunks_exact_mut(problem.wh.columns) {
         let beta = &mut beta[..problem.wh.rank];
         direction(&mut random, norm, beta);

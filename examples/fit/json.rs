@@ -108,7 +108,7 @@ impl<'a> FitJson<'a> {
                 log_likelihoods: s.starts.iter().map(|(_, f)| *f).collect(),
                 at_best: s.at_best,
             },
-            criteria: CriteriaJson { parameters: c.parameters, n: c.n, aic: c.aic, bic: c.bic, icl: c.icl },
+            criteria: CriteriaJson { parameters: c.parameters, n: c.observations, aic: c.aic, bic: c.bic, icl: c.icl },
         }
     }
 }

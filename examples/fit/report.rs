@@ -263,7 +263,7 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
         entry(out, "work", &work);
     }
     let c = s.criteria;
-    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.n);
+    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.observations);
     entry(out, "criteria", &criteria);
 }
 

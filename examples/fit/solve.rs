@@ -13,6 +13,7 @@ use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
 use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
 use softmix::predict::{choice_probabilities, choice_probabilities_workspace};
+use softmix::scan::Criteria;
 use softmix::starts::StartKind;
 use softmix::whiten::Whitening;
 use softmix::workspace::WorkspaceBuffer;
@@ -55,23 +56,12 @@ pub struct Solution {
     pub mixed: Vec<f64>,
 }
 
-/// What weighs likelihood against parameters.
-#[derive(Clone, Copy)]
-pub struct Criteria {
-    /// `d = K − 1 + K · rank`.
-    pub parameters: usize,
-    /// `n = Σ_u w_u`.
-    pub n: f64,
-    /// `−2ℓ + 2d`.
-    pub aic: f64,
-    /// `−2ℓ + d ln n`.
-    pub bic: f64,
-    /// `bic − 2 Σ_u w_u Σ_k r_uk ln r_uk` (Biernacki, Celeux and Govaert 2000, in the approximation of McLachlan and Peel): classes that
-    /// overlap cost.
-    pub icl: f64,
-}
-
 impl Solution {
+    pub fn mixture(&self) -> Mixture {
+        let weights = self.classes.iter().map(|c| c.weight).collect();
+        Mixture { weights, atoms: self.classes.iter().flat_map(|c| c.atom.iter().copied()).collect() }
+    }
+
     pub fn empty_classes(&self) -> Vec<usize> {
         (0..self.classes.len()).filter(|&k| is_empty_class(self.classes[k].weight)).collect()
     }
@@ -108,7 +98,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         eprintln!("note: one thread is used; more need cargo run --release --features rayon --example fit");
     }
     let cancelled = interruptible()?;
-    let mut solutions = Vec::new();
+    let mut solutions: Vec<Solution> = Vec::new();
     for k in classes.first..=classes.last {
         let mut options = FitOptions::new(k);
         (options.ridge, options.seed, options.context) = (job.ridge, job.seed, ctx);
@@ -118,6 +108,9 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
             (None, Some(n)) => Starts::Count(n),
             (None, None) => Starts::Auto,
         };
+        // A scan grows each fit from the one before.
+        let before = solutions.last().map(Solution::mixture);
+        options.grow = before.as_ref().map(Mixture::view);
         solutions.push(fitted(&data, &options, job.quiet, &cancelled)?);
         if cancelled.load(Ordering::Relaxed) {
             break;
@@ -223,7 +216,7 @@ fn evaluated(data: &Data<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Re
         unidentified: whitening.unidentified.to_vec(),
         starts: vec![(StartKind::Given, value.penalized_log_likelihood)],
         at_best: 1,
-        criteria: criteria(data, &whitening, value.log_likelihood, &posterior, k),
+        criteria: Criteria::from_responsibilities(data, value.log_likelihood, &posterior, k, whitening.rank),
         deviations: (0..l).map(|j| whitening.covariance[j * l + j].sqrt()).collect(),
         posterior,
         by_class,
@@ -249,15 +242,6 @@ fn errors(
         atoms.fill(f64::NAN);
     }
     (weights, atoms)
-}
-
-fn criteria(data: &Data<'_>, whitening: &Whitening<'_>, log_likelihood: f64, posterior: &[f64], classes: usize) -> Criteria {
-    let parameters = classes - 1 + classes * whitening.rank;
-    let (d, n) = (parameters as f64, data.total_weight());
-    let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * r.ln()).sum() };
-    let overlap: f64 = posterior.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
-    let bic = -2.0 * log_likelihood + d * n.ln();
-    Criteria { parameters, n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap }
 }
 
 /// An error of the library that the reading of the files did not foresee.
