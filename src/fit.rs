@@ -322,7 +322,8 @@ pub fn fit(
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
 
     let total = max_starts(&shape, options);
-    let mut state = Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut state =
+        Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let mut idle = 0;

@@ -168,7 +168,8 @@ impl<'w> Race<'w> {
         if first == 0 {
             let most = n.div_ceil(5).max(2).min(n);
             let (weights, atoms) = (&mut self.weights[..most * k], &mut self.atoms[..most * k * l]);
-            let MomentStarts { starts, evaluations, passes } = draws::moment_starts(problem, k, &mut self.kinds[..most], weights, atoms, ws)?;
+            let MomentStarts { starts, evaluations, passes } =
+                draws::moment_starts(problem, k, &mut self.kinds[..most], weights, atoms, ws)?;
             taken = starts;
             state.evaluations += evaluations;
             self.em.ev.passes += passes;
@@ -184,7 +185,9 @@ impl<'w> Race<'w> {
             draws::fit_rows(problem, &mut self.em, weights, atoms)?;
             state.evaluations += (to - from) as u64;
         }
-        for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(taken + clusters) {
+        for (j, (w, a)) in
+            self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(taken + clusters)
+        {
             self.kinds[j] = match best {
                 Some(best) if j % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
                 _ => draws::random(problem, first + j, w, a, self.beta),

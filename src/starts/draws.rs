@@ -225,4 +225,3 @@ pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut
     em.update_weights(problem.data, weights);
     em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
 }
-
