@@ -467,7 +467,8 @@ fn estimators_find_the_atoms_of_exact_moments() {
         assert_close("weights", &found.canonical().weights, &j.truth.canonical().weights, 1e-6);
         let (mut w, mut a) = (vec![0.0; k], vec![0.0; k * l]);
         let mut ws = WorkspaceBuffer::new(direction_workspace(&data.shape(), k)).unwrap();
-        let report = direction(&data, &wh, None, IllPosed::Fail, &mut w, &mut a, Context::default(), ws.lend()).unwrap();
+        let report = direction(&data, &wh, None, IllPosed::Fail, &mut w, &mut a, Context::default(), ws.lend());
+        let report = report.unwrap_or_else(|e| panic!("direction, L = {l}, K = {k}: {e}"));
         assert_eq!(report.shrinkage, 0.0);
         // The Hankel matrix of four points turns the ninth digit of a moment into the fourth of an atom.
         assert!(j.error(&wh, &a) < if k < 4 { 1e-5 } else { 5e-3 }, "direction, L = {l}, K = {k}: {w:?} {a:?}");

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::evaluate::{block_rows, blocks};
 use crate::linalg::{self, axpy, dot};
 use crate::parallel::Context;
+use crate::simd::{exp_shifted_sum, exp_shifted_sum_to};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// The moment equations under one base measure and tilt.
@@ -132,15 +133,15 @@ impl Equations<'_> {
         for range in blocks(0..p, block) {
             let n = range.len();
             features.block(range.clone(), s.rows).logits(ctx.isa, s.theta, None, columns, block);
-            for (t, w) in tilts.iter_mut().zip(&self.log_weights[range.clone()]) {
-                *t = libm::exp(*w);
-            }
+            exp_shifted_sum_to(ctx.isa, &self.log_weights[range.clone()], 0.0, &mut tilts[..n]);
             for j in 0..k {
                 let c = &mut s.c[j * p..][range.clone()];
                 let mut top = s.mass[j];
-                for ((c, x), g) in c.iter_mut().zip(&columns[j * block..]).zip(&self.log_base[range.clone()]) {
-                    *c = x - s.shift[j];
-                    top = f64::max(top, *c + g);
+                let column = &mut columns[j * block..][..n];
+                for ((c, x), g) in c.iter_mut().zip(&mut *column).zip(&self.log_base[range.clone()]) {
+                    *c = *x - s.shift[j];
+                    *x = *c + g;
+                    top = f64::max(top, *x);
                 }
                 if top > s.mass[j] {
                     let scale = libm::exp(s.mass[j] - top);
@@ -151,11 +152,8 @@ impl Equations<'_> {
                 if top == f64::NEG_INFINITY {
                     continue;
                 }
-                for ((c, g), t) in c.iter().zip(&self.log_base[range.clone()]).zip(&tilts[..n]) {
-                    let e = libm::exp(c + g - top);
-                    s.log_z[j] += e;
-                    s.log_zt[j] += e * t;
-                }
+                s.log_z[j] += exp_shifted_sum(ctx.isa, column, top);
+                s.log_zt[j] += dot(column, &tilts[..n]);
             }
         }
         let mut total = 0.0;
@@ -185,11 +183,13 @@ impl Equations<'_> {
             let base = &self.log_base[range.clone()];
             for j in 0..k {
                 let (share, tilted) = (weights[j], a[j] * libm::exp(s.log_z[j] - s.log_zt[j]));
-                for (i, (c, g)) in s.c[j * p..][range.clone()].iter().zip(base).enumerate() {
-                    let e = libm::exp(c + g - s.log_z[j]);
-                    pi[i] += share * e;
-                    rho[i] -= tilted * e;
+                let column = &mut columns[..n];
+                for ((e, c), g) in column.iter_mut().zip(&s.c[j * p..][range.clone()]).zip(base) {
+                    *e = c + g;
                 }
+                exp_shifted_sum(ctx.isa, column, s.log_z[j]);
+                axpy(share, column, pi);
+                axpy(-tilted, column, rho);
             }
             for i in 0..n {
                 let at = range.start + i;
@@ -331,7 +331,8 @@ impl Equations<'_> {
         }
         for i in 0..d {
             let least = if i < k { scale[i] } else { scale[k + (i - k) / span.max(1) * r] };
-            system[i * d + i] += damping * f64::max(least, f64::MIN_POSITIVE);
+            // An atom at 0 has no moments: its weight stays where it is.
+            system[i * d + i] += damping * f64::max(least, 1e-6);
         }
         if !linalg::cholesky(system, d, s.factor.scope())? {
             return Ok(false);

@@ -106,10 +106,7 @@ impl<'w> Frame<'w> {
             let mut total = 0.0;
             for range in blocks(0..p, block) {
                 let n = range.len();
-                for (w, g) in weights.iter_mut().zip(&log_base[range.clone()]) {
-                    *w = libm::exp(g - top);
-                    total += *w;
-                }
+                total += simd::exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, &mut weights[..n]);
                 data.features().copy(range, &mut rows[..n * l]);
                 for row in rows[..n * l].chunks_exact_mut(l) {
                     axpy(-1.0, mean, row);
@@ -229,10 +226,7 @@ fn base_mean(data: &Data<'_>, log_base: &[f64], mean: &mut [f64], ctx: Context, 
     mean.fill(0.0);
     for range in blocks(0..log_base.len(), block) {
         let n = range.len();
-        for (w, g) in weights.iter_mut().zip(&log_base[range.clone()]) {
-            *w = libm::exp(g - top);
-            total += *w;
-        }
+        total += simd::exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, &mut weights[..n]);
         data.features().copy(range, &mut rows[..n * l]);
         for row in rows[..n * l].chunks_exact_mut(l) {
             axpy(-1.0, reference, row);

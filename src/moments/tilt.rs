@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{block_rows, blocks};
 use crate::linalg::{axpy, dot};
 use crate::parallel::Context;
+use crate::simd::exp_shifted_sum_to;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -71,10 +72,7 @@ impl<'w> Tilting<'w> {
             let mut total = 0.0;
             for range in blocks(0..p, block) {
                 let w = &mut columns[..range.len()];
-                for (w, g) in w.iter_mut().zip(&log_base[range.clone()]) {
-                    *w = libm::exp(g - top);
-                    total += *w;
-                }
+                total += exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, w);
                 data.features().block(range, rows).weighted_sum(ctx.isa, w, block, mean);
             }
             mean.iter_mut().for_each(|m| *m /= total);
