@@ -1,7 +1,7 @@
 //! Correction by the design (section 7): atoms whose moments over the actual rows, exactly computed, are the observed ones.
 //!
 //! 1. The base measure is centred at the one-class fit, and rows and draws are tilted (`tilt`): the tilt τ* under which classes rest on
-//!    most rows, half and twice of it are tried.
+//!    most rows, and unless its equations are solved at once half and twice of it, are tried.
 //! 2. Each gives a start: the tensor, the direction, or atoms spread in the subspace.
 //! 3. The moment equations (`equations`) are solved by Gauss–Newton steps under the normal law, accelerated after Anderson (1965): the
 //!    residuals are exact, the Jacobian that of the limit. A point whose log-likelihood falls well short of the best is left for the best.
@@ -134,7 +134,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Solves the moment equations from `x`; ℓ per draw of the best point, which ends in `best_x` with its untilted weights in
-    /// `best_weights`, and the evaluations.
+    /// `best_weights`; the evaluations; and whether the equations hold to the tolerance.
     fn run(
         &mut self,
         eq: &Equations<'_>,
@@ -143,7 +143,7 @@ impl<'w> Walk<'w> {
         scratch: &mut Scratch<'_>,
         ctx: Context,
         mut ws: Workspace<'_>,
-    ) -> Result<(f64, usize)> {
+    ) -> Result<(f64, usize, bool)> {
         let (k, r, d) = (self.weights.len(), eq.frame.rank, self.x.len());
         let least = f64::min(1e-3, 0.1 / k as f64);
         let (mut best, mut beta, mut known, mut last_gain) = (f64::NEG_INFINITY, 0.5, 0, 0);
@@ -154,7 +154,7 @@ impl<'w> Walk<'w> {
             let fallen = !value.is_finite() || value < best - FALL;
             if fallen || !eq.step(a, deltas, self.residual, DAMPING, self.step, self.scale, scratch)? {
                 if best == f64::NEG_INFINITY {
-                    return Ok((best, n));
+                    return Ok((best, n, false));
                 }
                 // Back to the best, a shorter step from there, and no memory of the way here.
                 beta = f64::max(0.5 * beta, 0.05);
@@ -181,8 +181,9 @@ impl<'w> Walk<'w> {
                 self.best_step.copy_from_slice(self.step);
                 self.best_weights.copy_from_slice(self.weights);
             }
-            if dot(self.step, self.residual) < tolerance || n > last_gain + PATIENCE {
-                return Ok((best, n));
+            let solved = dot(self.step, self.residual) < tolerance;
+            if solved || n > last_gain + PATIENCE {
+                return Ok((best, n, solved));
             }
             if known == HISTORY + 1 {
                 self.past_x.copy_within(d.., 0);
@@ -197,7 +198,7 @@ impl<'w> Walk<'w> {
                 self.accelerate(known - 1, beta, d, ws.scope())?;
             }
         }
-        Ok((best, budget))
+        Ok((best, budget, false))
     }
 
     /// Anderson's mixing: takes off x the combination of past differences `(ΔX + β ΔF) γ` whose `ΔF γ` is nearest to the step.
@@ -296,8 +297,8 @@ pub fn corrected(
             best_tilt(r, f64::min(1.5 * (spread + dot(first, first)), LONGEST * LONGEST))
         }
     };
-    let all = [0.5 * guess, guess, 2.0 * guess];
-    let tilts = if options.tilt.is_some() || r > RACE_RANK { &all[1..2] } else { &all[..] };
+    let all = [guess, 0.5 * guess, 2.0 * guess];
+    let tilts = if options.tilt.is_some() || r > RACE_RANK { &all[..1] } else { &all[..] };
     let limit = options.max_evaluations;
 
     // The race of tilts, each from its own start; the winner then goes on with less and less tilt.
@@ -322,12 +323,15 @@ pub fn corrected(
         if from_given {
             report.evaluations += retilt(&eq, &mut walk, &mut scratch, ctx);
         }
-        let (value, evaluations) = walk.run(&eq, share, tolerance, &mut scratch, ctx, ws)?;
+        let (value, evaluations, solved) = walk.run(&eq, share, tolerance, &mut scratch, ctx, ws)?;
         report.evaluations += evaluations;
         if value > best {
             best = value;
             report.tilt = *tau;
             keep(&eq.frame, &walk, best_weights, best_atoms);
+        }
+        if solved {
+            break;
         }
     }
     if best == f64::NEG_INFINITY {
@@ -354,7 +358,7 @@ pub fn corrected(
         }
         report.evaluations += retilt(&eq, &mut walk, &mut scratch, ctx);
         let budget = budget.min(limit - report.evaluations);
-        let (value, evaluations) = walk.run(&eq, budget, tolerance, &mut scratch, ctx, ws)?;
+        let (value, evaluations, _) = walk.run(&eq, budget, tolerance, &mut scratch, ctx, ws)?;
         report.evaluations += evaluations;
         if value > best {
             best = value;
