@@ -168,6 +168,7 @@ _Static_assert(SMX_START_RANDOM == 3, "");
 _Static_assert(SMX_START_PARTITION == 4, "");
 _Static_assert(SMX_START_CLUSTER == 5, "");
 _Static_assert(SMX_START_RELOCATE == 6, "");
+_Static_assert(SMX_START_GROW == 7, "");
 _Static_assert(SMX_VARIANCE_INFORMATION == 0, "");
 _Static_assert(SMX_VARIANCE_ROBUST == 1, "");
 _Static_assert(SMX_VARIANCE_ROBUST_SAMPLING == 2, "");

@@ -251,6 +251,8 @@ pub struct Shape {
     pub units: usize,
     /// Whether choices are counts of all alternatives, so that units are rows.
     pub units_are_rows: bool,
+    /// Whether choices are counts, dense or sparse, so that every unit is the draws of one alternative.
+    pub units_are_draws: bool,
 }
 
 /// Features, offsets, choice sets and choices, checked against one another once.
@@ -380,7 +382,8 @@ impl<'a> Data<'a> {
             Choices::SparseCounts { indices, .. } => (indices.len(), false),
             Choices::Units { indptr, .. } => (indptr.len() - 1, false),
         };
-        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows }
+        let units_are_draws = !matches!(self.choices, Choices::Units { .. });
+        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows, units_are_draws }
     }
 
     /// The features.

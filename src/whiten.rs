@@ -131,7 +131,8 @@ impl<'w> Whitening<'w> {
         let of = |n: usize| WorkspaceSize::of::<f64>(n);
         let square = of(l.saturating_mul(l));
         let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
-        let scratch = square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
+        let scratch =
+            square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
         kept.and(scratch.or(within_covariance_workspace(shape)))
     }
 

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "std", unix))]
 
 mod abi;
+mod clients;
 mod flights;
 mod install;
 mod library;

@@ -29,3 +29,18 @@ fn the_header_is_c_and_cpp_without_a_warning() {
         }
     }
 }
+
+#[test]
+fn the_first_fit_of_the_documentation_runs() {
+    let text = std::fs::read_to_string(root().join("bindings/README.md")).unwrap();
+    let program = text.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let (source, binary) = (scratch.path().join("first.c"), scratch.path().join("first"));
+    std::fs::write(&source, program).unwrap();
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]).arg("-I").arg(root().join("include")).arg(&source);
+    command.arg(crate::library::folder().join("libsoftmix.a")).args(crate::library::native_libraries()).arg("-o").arg(&binary);
+    run(&mut command);
+    let output = run(&mut Command::new(binary));
+    assert!(output.ends_with(" converged\n"), "{output}");
+}

@@ -1,0 +1,147 @@
+-- Softmax mixtures for LuaJIT: one file over the C library. The header is read as it is, so nothing is declared twice.
+--
+--     local softmix = require "softmix"
+--     local model = softmix.fit{features = x, rows = p, columns = L, counts = n, classes = 2}   -- x, n: double[] of the ffi
+--     print(model.log_likelihood, model.outcome, model.weights[0], model.atoms[k * L + l])
+--
+-- SOFTMIX_LIBRARY names the shared library (default: what the system finds), SOFTMIX_HEADER the header (default: beside this
+-- file's repository, then /usr/local/include and /usr/include). Arrays are those of the ffi and are not copied.
+
+local ffi = require "ffi"
+
+local function read(paths)
+    for _, path in ipairs(paths) do
+        local file = io.open(path)
+        if file then
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+    end
+    error("softmix.h is not there: set SOFTMIX_HEADER to its path")
+end
+
+local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
+local header = read {os.getenv("SOFTMIX_HEADER") or "", here .. "/../../include/softmix.h", "/usr/local/include/softmix.h",
+                     "/usr/include/softmix.h"}
+
+-- Constants, then declarations: what is left without comments and the preprocessor.
+local softmix, constants = {}, {}
+for name, value in header:gmatch("\n#define (SMX_%u[%w_]*) %(?(%-?%d+)%)?") do
+    constants[name] = tonumber(value)
+end
+softmix.constants = constants
+local declarations = header:gsub("/%*.-%*/", ""):gsub("#ifdef __cplusplus.-#endif", ""):gsub("\n#[^\n]*", "\n")
+ffi.cdef(declarations)
+local C = ffi.load(os.getenv("SOFTMIX_LIBRARY") or "softmix")
+softmix.C = C
+assert(math.floor(C.smx_version() / 1000) == constants.SMX_VERSION_MAJOR * 1000 + constants.SMX_VERSION_MINOR,
+       "the library has another version than the header")
+
+-- A struct of the API with its defaults.
+local function new(name)
+    local struct = ffi.new(name)
+    assert(C[name .. "_init"](struct, ffi.sizeof(name)) == 0)
+    return struct
+end
+softmix.new = new
+
+-- Calls f(..., error); an error is thrown as a table with status, argument, row, column, class_index and a text.
+local texts = {__tostring = function(e) return e.text end}
+local function call(f, ...)
+    local record = new("smx_error")
+    local arguments, n = {...}, select("#", ...)
+    arguments[n + 1] = record
+    if f(unpack(arguments, 1, n + 1)) == 0 then
+        return
+    end
+    local buffer = ffi.new("char[256]")
+    C.smx_error_format(record, buffer, 256)
+    local e = {status = record.status, argument = ffi.string(record.argument), text = ffi.string(buffer)}
+    for _, name in ipairs {"row", "column", "class_index", "needed", "given"} do
+        if record[name] ~= ffi.cast("size_t", -1) then
+            e[name] = tonumber(record[name])
+        end
+    end
+    error(setmetatable(e, texts), 0)
+end
+
+local function workspace(size)
+    if size == ffi.cast("size_t", -1) then
+        return nil, 0
+    end
+    return ffi.new("unsigned char[?]", tonumber(size)), size
+end
+
+local outcomes = {"converged", "iteration_limit", "stalled", "diverging", "cancelled"}
+
+local function describe(t)
+    local data = new("smx_data")
+    data.features, data.rows, data.columns = t.features, t.rows, t.columns
+    if ffi.istype("float *", t.features) or tostring(ffi.typeof(t.features)):find("float", 1, true) then
+        data.dtype = constants.SMX_F32
+    end
+    data.row_stride, data.column_stride = t.row_stride or 0, t.column_stride or 0
+    data.offset, data.set_offsets, data.sets = t.offset, t.set_offsets, t.sets or 0
+    if t.indptr then
+        data.choices, data.units, data.entries = constants.SMX_UNITS, t.units, t.entries
+        data.indptr, data.indices, data.weights = t.indptr, t.indices, t.weights
+    end
+    data.counts = t.counts
+    return data
+end
+
+-- Fits a mixture. Fields: features, rows, columns, row_stride, column_stride, offset, set_offsets, sets; counts, or units, entries, indptr,
+-- indices, counts, weights; classes, ridge, seed, starts, threads, max_evaluations; progress, which is called with an smx_progress and ends
+-- the fit by answering false.
+function softmix.fit(t)
+    local data, k, l = describe(t), t.classes, t.columns
+    local options = new("smx_fit_options")
+    for _, name in ipairs {"ridge", "seed", "starts", "threads", "max_evaluations", "gradient_tolerance"} do
+        if t[name] ~= nil then
+            options[name] = t[name]
+        end
+    end
+    local callback, thrown
+    if t.progress then
+        -- An error must not cross C: it waits until the fit has ended.
+        callback = ffi.cast("smx_progress_fn", function(progress)
+            local ok, answer = pcall(t.progress, progress[0])
+            if not ok then
+                thrown = answer
+            end
+            return (not ok or answer == false) and 1 or 0
+        end)
+        options.progress = callback
+    end
+    local model = {
+        classes = k, columns = l, data = data, source = t,
+        weights = ffi.new("double[?]", k), atoms = ffi.new("double[?]", k * l), diverging = ffi.new("uint8_t[?]", k),
+        unidentified = ffi.new("uint8_t[?]", l)
+    }
+    local result = new("smx_fit_result")
+    result.weights, result.atoms, result.diverging, result.unidentified = model.weights, model.atoms, model.diverging, model.unidentified
+    local memory, size = workspace(C.smx_fit_workspace(data, k, options))
+    local ok, e = pcall(call, C.smx_fit, data, k, options, result, memory, size)
+    if callback then
+        callback:free()
+    end
+    if not ok or thrown then
+        error(thrown or e, 0)
+    end
+    model.log_likelihood, model.outcome = result.log_likelihood, outcomes[result.outcome] or "unknown"
+    model.starts, model.at_best = tonumber(result.starts), tonumber(result.at_best)
+    return setmetatable(model, {__index = softmix})
+end
+
+-- Posterior class probabilities, double[units * classes], unit after unit.
+function softmix.posterior(model)
+    local units = tonumber(model.data.choices == constants.SMX_UNITS and model.data.units or model.data.rows)
+    local r, out = ffi.new("double[?]", units * model.classes), new("smx_evaluation")
+    out.responsibilities = r
+    local memory, size = workspace(C.smx_evaluate_workspace(model.data, model.classes))
+    call(C.smx_evaluate, model.data, model.classes, model.weights, model.atoms, nil, out, memory, size)
+    return r
+end
+
+return softmix

@@ -1,0 +1,51 @@
+-- The flights in LuaJIT: `SOFTMIX_LIBRARY=path/to/libsoftmix.so luajit test.lua`.
+local here = arg[0]:match("^(.*)/[^/]*$") or "."
+package.path = here .. "/?.lua;" .. package.path
+local ffi, softmix = require "ffi", require "softmix"
+
+local items, row = {}, {}
+local function lines(name)
+    local file = assert(io.open(here .. "/../../data/" .. name))
+    file:read()
+    return file:lines()
+end
+for line in lines("flights_items.csv") do
+    local dest, lat, lon, alt, tz, distance = line:match("^(%u+),.*,([^,]+),([^,]+),([^,]+),([^,]+),([^,]+)$")
+    row[dest] = #items
+    items[#items + 1] = {lat, lon, alt, tz, distance}
+end
+local p, L = #items, 5
+local x, counts = ffi.new("double[?]", p * L), ffi.new("double[?]", p)
+for i, item in ipairs(items) do
+    for l = 1, L do
+        x[(i - 1) * L + l - 1] = tonumber(item[l])
+    end
+end
+for line in lines("flights_counts.csv") do
+    local dest, n = line:match("^[^,]+,[^,]+,[^,]+,([^,]+),(%d+)")
+    counts[row[dest]] = counts[row[dest]] + tonumber(n)
+end
+
+local calls = 0
+local model = softmix.fit {features = x, rows = p, columns = L, counts = counts, classes = 2, progress = function(now)
+    calls = calls + 1
+    if calls == 1 then
+        print(("%d starts drawn"):format(tonumber(now.drawn)))
+    end
+end}
+assert(math.abs(model.log_likelihood + 1480840.000) < 1e-2 and model.outcome == "converged" and calls > 3)
+local r = model:posterior()
+for i = 0, p - 1 do
+    assert(math.abs(r[2 * i] + r[2 * i + 1] - 1) < 1e-12)
+end
+print(("log-likelihood %.6f, weights %.4f and %.4f"):format(model.log_likelihood, model.weights[0], model.weights[1]))
+
+x[3 * L + 2] = 0 / 0
+local ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = 2})
+assert(not ok and e.status == softmix.constants.SMX_NOT_FINITE and e.row == 3 and e.column == 2, tostring(e))
+assert(tostring(e) == "features: not a finite number at row 3, column 2")
+x[3 * L + 2] = 0
+ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = 2, progress = function() error("mine", 0) end})
+assert(not ok and e == "mine")
+assert(softmix.fit {features = x, rows = p, columns = L, counts = counts, classes = 2, progress = function() return false end}.outcome == "cancelled")
+print("lua: ok")

@@ -1,0 +1,487 @@
+"""Softmax mixtures (latent-class multinomial logits) for Python: one file over the C library and NumPy.
+
+    import numpy as np, softmix
+    model = softmix.fit(X, counts, classes=3)      # X: alternatives x features; counts: how often each was chosen
+    model.weights_, model.atoms_, model.log_likelihood_, model.outcome_
+    model.predict_proba()                          # posterior class probabilities, a row for each unit
+
+Three layouts of choices:
+
+    counts over one choice set          fit(X, counts, ...)                       counts: array of shape (alternatives,)
+    units with counts over one set      fit(X, matrix, ...)                       matrix: shape (units, alternatives), dense or scipy.sparse
+    panels of many choice sets          fit(X, Units(indptr, indices), sets=...)  rows of X from sets[s] to below sets[s + 1] are one set
+
+Arrays of float64 or float32 features are passed as they are, whatever their strides, and nothing of them is copied; an array of any other
+type, or whose strides the library cannot follow, is converted first. Control-C ends a fit and raises KeyboardInterrupt.
+
+The shared library is found next to this file, by the environment variable SOFTMIX_LIBRARY, or where the system keeps libraries.
+"""
+
+import ctypes
+import ctypes.util
+import os
+import pathlib
+import signal
+import sys
+import threading
+import warnings
+from ctypes import POINTER, Structure, byref, c_char, c_double, c_int32, c_size_t, c_uint64, c_uint8, c_void_p, sizeof
+
+import numpy as np
+
+__all__ = ["fit", "SoftmaxMixture", "Units", "Error", "NotConverged", "version"]
+
+_NONE = ctypes.c_size_t(-1).value
+_OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
+_KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow"}
+_VARIANCES = {"information": 0, "robust": 1, "sampling": 2}
+_ISAS = {"auto": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}
+
+
+class _Error(Structure):
+    _fields_ = [("struct_size", c_size_t), ("status", c_int32), ("reserved", c_int32), ("row", c_size_t), ("column", c_size_t),
+                ("class_index", c_size_t), ("needed", c_size_t), ("given", c_size_t), ("argument", c_char * 32)]
+
+
+class _Data(Structure):
+    _fields_ = [("struct_size", c_size_t), ("features", c_void_p), ("dtype", c_int32), ("choices", c_int32), ("rows", c_size_t),
+                ("columns", c_size_t), ("row_stride", c_size_t), ("column_stride", c_size_t), ("offset", c_void_p),
+                ("set_offsets", c_void_p), ("sets", c_size_t), ("units", c_size_t), ("entries", c_size_t), ("indptr", c_void_p),
+                ("indices", c_void_p), ("counts", c_void_p), ("weights", c_void_p)]
+
+
+class _RunOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("threads", c_size_t), ("isa", c_int32), ("reserved", c_int32)]
+
+
+class _EvaluateOptions(Structure):
+    _fields_ = _RunOptions._fields_ + [("ridge", c_double), ("covariance", c_void_p)]
+
+
+class _Evaluation(Structure):
+    _fields_ = [("struct_size", c_size_t), ("unit_log_likelihoods", c_void_p), ("responsibilities", c_void_p),
+                ("weight_gradient", c_void_p), ("atom_gradient", c_void_p), ("log_likelihood", c_double),
+                ("penalized_log_likelihood", c_double)]
+
+
+class _Whitening(Structure):
+    _fields_ = [("struct_size", c_size_t), ("columns", c_size_t), ("rank", c_size_t), ("covariance", c_void_p), ("to_atoms", c_void_p),
+                ("from_atoms", c_void_p), ("unidentified", c_void_p)]
+
+
+class _InferenceOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("threads", c_size_t), ("isa", c_int32), ("variance", c_int32), ("ridge", c_double)]
+
+
+class _Progress(Structure):
+    _fields_ = [("struct_size", c_size_t), ("finished", c_size_t), ("drawn", c_size_t), ("evaluations", c_uint64), ("best", c_double),
+                ("current", c_double), ("racing", c_int32), ("reserved", c_int32)]
+
+
+_PROGRESS = ctypes.CFUNCTYPE(c_int32, POINTER(_Progress), c_void_p)
+
+
+class _FitOptions(Structure):
+    _fields_ = _RunOptions._fields_ + [("ridge", c_double), ("seed", c_uint64), ("starts", c_size_t), ("start_weights", c_void_p),
+                                       ("start_atoms", c_void_p), ("max_evaluations", c_uint64), ("gradient_tolerance", c_double),
+                                       ("progress", _PROGRESS), ("user", c_void_p)]
+
+
+class _FitResult(Structure):
+    _fields_ = [("struct_size", c_size_t), ("weights", c_void_p), ("atoms", c_void_p), ("diverging", c_void_p), ("unidentified", c_void_p),
+                ("start_values", c_void_p), ("start_kinds", c_void_p), ("starts_capacity", c_size_t), ("starts", c_size_t),
+                ("at_best", c_size_t), ("best_start", c_size_t), ("rank", c_size_t), ("log_likelihood", c_double),
+                ("penalized_log_likelihood", c_double), ("gradient_norm", c_double), ("evaluations", c_uint64), ("passes", c_uint64),
+                ("outcome", c_int32), ("stop", c_int32)]
+
+
+def _load():
+    names = {"darwin": "libsoftmix.dylib", "win32": "softmix.dll"}
+    name = names.get(sys.platform, "libsoftmix.so")
+    beside = pathlib.Path(__file__).resolve().parent / name
+    path = os.environ.get("SOFTMIX_LIBRARY") or (str(beside) if beside.exists() else ctypes.util.find_library("softmix") or name)
+    try:
+        lib = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(f"the softmix library is not there ({error}): set SOFTMIX_LIBRARY to the path of {name}") from error
+    p, size = c_void_p, c_size_t
+    functions = {
+        "smx_version": (ctypes.c_uint32, []),
+        "smx_status_message": (ctypes.c_char_p, [c_int32]),
+        "smx_error_format": (size, [p, p, size]),
+        "smx_data_check": (c_int32, [p, p, p]),
+        "smx_evaluate_workspace": (size, [p, size]),
+        "smx_evaluate": (c_int32, [p, size, p, p, p, p, p, size, p]),
+        "smx_whiten_workspace": (size, [p]),
+        "smx_whiten": (c_int32, [p, p, p, p, size, p]),
+        "smx_fit_workspace": (size, [p, size, p]),
+        "smx_fit_max_starts": (size, [p, size, p]),
+        "smx_fit": (c_int32, [p, size, p, p, p, size, p]),
+        "smx_choice_probabilities_workspace": (size, [p, size]),
+        "smx_choice_probabilities": (c_int32, [p, size, p, p, p, p, p, p, size, p]),
+        "smx_standard_errors_workspace": (size, [p, size]),
+        "smx_standard_errors": (c_int32, [p, p, size, p, p, p, p, p, p, size, p]),
+    }
+    for struct in ("error", "data", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
+                   "fit_result"):
+        functions[f"smx_{struct}_init"] = (c_int32, [p, size])
+    for function, (result, arguments) in functions.items():
+        f = getattr(lib, function)
+        f.restype, f.argtypes = result, arguments
+    if lib.smx_version() // 1000 != 1:
+        raise ImportError(f"{path} is version {lib.smx_version()}, and this module is written for 0.1")
+    return lib
+
+
+_lib = _load()
+
+
+def version():
+    """Version of the C library, such as (0, 1, 0)."""
+    v = _lib.smx_version()
+    return v // 1000000, v // 1000 % 1000, v % 1000
+
+
+class Error(ValueError):
+    """What the library refuses: `status` (a negative number that keeps its meaning), and the place as far as one is known:
+    `argument`, `row`, `column`, `class_index`, `needed`, `given`."""
+
+    def __init__(self, record):
+        text = ctypes.create_string_buffer(256)
+        _lib.smx_error_format(byref(record), text, len(text))
+        super().__init__(text.value.decode())
+        self.status = record.status
+        self.argument = record.argument.decode()
+        for name in ("row", "column", "class_index", "needed", "given"):
+            value = getattr(record, name)
+            setattr(self, name, None if value == _NONE else value)
+
+
+class NotConverged(UserWarning):
+    """A fit ended for another reason than convergence."""
+
+
+def _new(kind, name):
+    struct = kind()
+    if getattr(_lib, f"smx_{name}_init")(byref(struct), sizeof(kind)) != 0:
+        raise ImportError(f"the library has another smx_{name} than this module")
+    return struct
+
+
+def _call(function, *arguments):
+    record = _new(_Error, "error")
+    if function(*arguments, byref(record)) != 0:
+        raise Error(record)
+
+
+def _workspace(size):
+    """Memory for one call, untouched; where no size is right, none, and the call says why."""
+    memory = np.empty(0 if size == _NONE else size, dtype=np.uint8)
+    return memory, memory.ctypes.data if len(memory) else None, len(memory)
+
+
+def _pointer(array):
+    return None if array is None else array.ctypes.data
+
+
+def _numbers(values, dtype, name, length=None):
+    array = np.ascontiguousarray(values, dtype=dtype)
+    if array.ndim != 1 or length is not None and len(array) != length:
+        raise ValueError(f"{name}: expected {'' if length is None else length} numbers in one dimension, got shape {array.shape}")
+    return array
+
+
+def _sizes(values, name):
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {array.dtype}")
+    if array.dtype.kind == "i" and array.size and array.min() < 0:
+        raise ValueError(f"{name}: negative")
+    if array.dtype.itemsize == sizeof(c_size_t) and array.dtype.isnative:
+        return np.ascontiguousarray(array).view(np.uintp)  # the same bytes
+    return np.ascontiguousarray(array, dtype=np.uintp)
+
+
+class Units:
+    """Choices of units in compressed rows: unit u chose rows `indices[indptr[u]:indptr[u + 1]]` of the features.
+
+    Parameters
+    ----------
+    indptr : integers, shape (units + 1,)
+    indices : integers
+    counts : how often each was chosen; default: once
+    weights : weights of the units; default: ones
+    """
+
+    def __init__(self, indptr, indices, counts=None, weights=None):
+        self.indptr, self.indices, self.counts, self.weights = indptr, indices, counts, weights
+
+
+class _Described:
+    """An smx_data and the arrays it points to, which live as long."""
+
+    def __init__(self, X, choices, sets=None, offset=None):
+        X = np.asarray(X)
+        if X.ndim != 2:
+            raise ValueError(f"X: expected two dimensions (alternatives, features), got shape {X.shape}")
+        if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative:
+            X = X.astype(np.float64)
+        if any(s < 0 or s % X.itemsize for s, n in zip(X.strides, X.shape) if n > 1) or not X.flags.aligned:
+            X = np.ascontiguousarray(X)
+        self.X = X
+        d = self.raw = _new(_Data, "data")
+        d.features, d.dtype = X.ctypes.data, int(X.dtype == np.float32)
+        d.rows, d.columns = X.shape
+        # Strides of a dimension of one entry mean nothing, and 0 stands for a default.
+        d.row_stride = X.strides[0] // X.itemsize if X.shape[0] > 1 else 0
+        d.column_stride = X.strides[1] // X.itemsize if X.shape[1] > 1 else 1
+        if X.shape[0] > 1 and d.row_stride == 0 or X.shape[1] > 1 and d.column_stride == 0:  # broadcast
+            self.X = X = np.array(X, order="C")
+            d.features, d.row_stride, d.column_stride = X.ctypes.data, X.shape[1], 1
+        self.offset = None if offset is None else _numbers(offset, np.float64, "offset", len(X))
+        d.offset = _pointer(self.offset)
+        self.sets = None if sets is None else _sizes(sets, "sets")
+        if self.sets is not None:
+            d.set_offsets, d.sets = self.sets.ctypes.data, max(len(self.sets) - 1, 0)
+        if isinstance(choices, Units):
+            self._units(choices.indptr, choices.indices, choices.counts, choices.weights)
+        elif hasattr(choices, "tocsr"):
+            matrix = choices.tocsr()
+            self._matrix_shape(matrix.shape)
+            self._units(matrix.indptr, matrix.indices, matrix.data, None)
+        else:
+            choices = np.asarray(choices)
+            if choices.ndim == 2:
+                self._matrix_shape(choices.shape)
+                rows, indices = np.nonzero(choices)
+                indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(choices)))])
+                self._units(indptr, indices, choices[rows, indices], None)
+            else:
+                self.counts = _numbers(choices, np.float64, "counts", len(X))
+                d.choices, d.counts = 0, self.counts.ctypes.data
+                self.units = len(X)
+
+    def _matrix_shape(self, shape):
+        if shape[1] != len(self.X):
+            raise ValueError(f"counts: {shape[1]} columns for {len(self.X)} alternatives")
+
+    def _units(self, indptr, indices, counts, weights):
+        d = self.raw
+        self.indptr, self.indices = _sizes(indptr, "indptr"), _sizes(indices, "indices")
+        self.units = max(len(self.indptr) - 1, 0)
+        self.counts = None if counts is None else _numbers(counts, np.float64, "counts", len(self.indices))
+        self.weights = None if weights is None else _numbers(weights, np.float64, "weights", self.units)
+        d.choices, d.units, d.entries = 2, self.units, len(self.indices)
+        d.indptr, d.indices = self.indptr.ctypes.data, self.indices.ctypes.data
+        d.counts, d.weights = _pointer(self.counts), _pointer(self.weights)
+
+
+class SoftmaxMixture:
+    """A softmax mixture of `classes` classes, in the manner of scikit-learn.
+
+    Parameters
+    ----------
+    classes : number of classes
+    ridge : penalty, in observations; 0 is maximum likelihood
+    starts : number of starts; None: the library's own rule
+    seed : of the random starts; equal seeds give equal fits
+    init : (weights, atoms), the only start to try
+    max_evaluations, gradient_tolerance : when to stop
+    threads : threads of one call; more than one in libraries built with them
+    isa : "auto", "scalar", "avx2", "avx512" or "neon"
+    progress : called with a dict after every step; to answer False ends the fit
+
+    Attributes
+    ----------
+    weights_ : (classes,), decreasing
+    atoms_ : (classes, features), in the units of X
+    log_likelihood_, penalized_log_likelihood_ : without multinomial coefficients
+    outcome_ : "converged", "iteration_limit", "stalled", "diverging" or "cancelled"; but for the first and last with a warning
+    diverging_ : (classes,) bool; unidentified_ : (features,) bool
+    start_values_, start_kinds_ : of every start, in the order drawn; at_best_ : how many reached the best
+    evaluations_, passes_, gradient_norm_, rank_
+    """
+
+    def __init__(self, classes, *, ridge=0.0, starts=None, seed=0, init=None, max_evaluations=1000000, gradient_tolerance=1e-8, threads=1,
+                 isa="auto", progress=None):
+        self.classes, self.ridge, self.starts, self.seed, self.init = classes, ridge, starts, seed, init
+        self.max_evaluations, self.gradient_tolerance = max_evaluations, gradient_tolerance
+        self.threads, self.isa, self.progress = threads, isa, progress
+
+    def fit(self, X, counts, *, sets=None, offset=None):
+        """Fits to features X (alternatives, features) and choices: see the head of this module. Returns self."""
+        data = _Described(X, counts, sets, offset)
+        k, l = int(self.classes), data.X.shape[1]
+        if k < 1:
+            raise ValueError("classes: at least 1")
+        o = _new(_FitOptions, "fit_options")
+        o.threads, o.isa, o.ridge, o.seed = self.threads, _ISAS[self.isa], self.ridge, self.seed
+        o.starts = 0 if self.starts is None else self.starts
+        o.max_evaluations, o.gradient_tolerance = self.max_evaluations, self.gradient_tolerance
+        if self.starts is not None and self.starts < 1:
+            raise ValueError("starts: at least 1")
+        if self.init is not None:
+            start_weights = _numbers(self.init[0], np.float64, "init weights", k)
+            start_atoms = _numbers(np.asarray(self.init[1]).reshape(-1), np.float64, "init atoms", k * l)
+            o.start_weights, o.start_atoms = start_weights.ctypes.data, start_atoms.ctypes.data
+        most = _lib.smx_fit_max_starts(byref(data.raw), k, byref(o))
+        most = 0 if most == _NONE else most
+        weights, atoms = np.empty(k), np.empty((k, l))
+        diverging, unidentified = np.zeros(k, np.uint8), np.zeros(l, np.uint8)
+        values, kinds = np.empty(most), np.zeros(most, np.int32)
+        r = _new(_FitResult, "fit_result")
+        r.weights, r.atoms, r.diverging, r.unidentified = map(_pointer, (weights, atoms, diverging, unidentified))
+        r.start_values, r.start_kinds, r.starts_capacity = values.ctypes.data, kinds.ctypes.data, most
+        with _Watch(self.progress) as watch:
+            o.progress = watch.function
+            memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)))
+            _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
+            watch.raise_what_was_thrown()
+        self.weights_, self.atoms_ = weights, atoms
+        self.log_likelihood_, self.penalized_log_likelihood_ = r.log_likelihood, r.penalized_log_likelihood
+        self.outcome_ = _OUTCOMES.get(r.outcome, f"outcome {r.outcome}")
+        self.diverging_, self.unidentified_ = diverging.astype(bool), unidentified.astype(bool)
+        self.start_values_, self.at_best_, self.best_start_ = values[: r.starts].copy(), r.at_best, r.best_start
+        self.start_kinds_ = [_KINDS.get(kind, f"kind {kind}") for kind in kinds[: r.starts]]
+        self.evaluations_, self.passes_, self.gradient_norm_, self.rank_ = r.evaluations, r.passes, r.gradient_norm, r.rank
+        self.n_features_in_ = l
+        self._data = data
+        if self.outcome_ not in ("converged", "cancelled"):
+            runs_off = f" (classes {list(np.flatnonzero(diverging))} run off: try a ridge)" if diverging.any() else ""
+            warnings.warn(f"the fit ended as {self.outcome_}{runs_off}", NotConverged, stacklevel=2)
+        return self
+
+    def _described(self, X, counts, sets, offset):
+        if not hasattr(self, "weights_"):
+            raise AttributeError("not fitted yet: call fit first")
+        if X is None:
+            return self._data
+        described = _Described(X, counts, sets, offset)
+        if described.X.shape[1] != self.n_features_in_:
+            raise ValueError(f"X: {described.X.shape[1]} features, fitted with {self.n_features_in_}")
+        return described
+
+    def _mixture(self):
+        self.weights_, self.atoms_ = np.ascontiguousarray(self.weights_), np.ascontiguousarray(self.atoms_)
+        return len(self.weights_), self.weights_.ctypes.data, self.atoms_.ctypes.data
+
+    def _run(self, kind, name):
+        o = _new(kind, name)
+        o.threads, o.isa = self.threads, _ISAS[self.isa]
+        return o
+
+    def _evaluate(self, data, responsibilities):
+        o, out = self._run(_EvaluateOptions, "evaluate_options"), _new(_Evaluation, "evaluation")
+        k, weights, atoms = self._mixture()
+        r = np.empty((data.units, k)) if responsibilities else None
+        units = np.empty(data.units)
+        out.responsibilities, out.unit_log_likelihoods = _pointer(r), units.ctypes.data
+        memory, pointer, size = _workspace(_lib.smx_evaluate_workspace(byref(data.raw), k))
+        _call(_lib.smx_evaluate, byref(data.raw), k, weights, atoms, byref(o), byref(out), pointer, size)
+        return out.log_likelihood, units, r
+
+    def predict_proba(self, X=None, counts=None, *, sets=None, offset=None):
+        """Posterior class probabilities, a row for each unit (for counts: each alternative). Without arguments: of the data of the fit."""
+        return self._evaluate(self._described(X, counts, sets, offset), True)[2]
+
+    def predict(self, X=None, counts=None, *, sets=None, offset=None):
+        """The most probable class of each unit."""
+        return self.predict_proba(X, counts, sets=sets, offset=offset).argmax(axis=1)
+
+    def score(self, X=None, counts=None, *, sets=None, offset=None):
+        """Log-likelihood, without multinomial coefficients."""
+        return self._evaluate(self._described(X, counts, sets, offset), False)[0]
+
+    def score_samples(self, X=None, counts=None, *, sets=None, offset=None):
+        """Log-likelihood of each unit."""
+        return self._evaluate(self._described(X, counts, sets, offset), False)[1]
+
+    def choice_probabilities(self, X=None, *, sets=None, offset=None, by_class=False):
+        """Probability of every alternative inside its choice set: (alternatives,), or (alternatives, classes)."""
+        counts = None if X is None else np.ones(len(X))
+        data = self._described(X, counts, sets, offset)
+        k, weights, atoms = self._mixture()
+        o = self._run(_RunOptions, "run_options")
+        out = np.empty((len(data.X), k) if by_class else len(data.X))
+        memory, pointer, size = _workspace(_lib.smx_choice_probabilities_workspace(byref(data.raw), k))
+        where = (out.ctypes.data, None) if by_class else (None, out.ctypes.data)
+        _call(_lib.smx_choice_probabilities, byref(data.raw), k, weights, atoms, *where, byref(o), pointer, size)
+        return out
+
+    def standard_errors(self, variance="information"):
+        """Standard errors of weights and atoms, from the "information", or "robust" for weights of units that are frequencies or "sampling"
+        for weights that are of sampling. NaN where they are not defined."""
+        data = self._described(None, None, None, None)
+        k, weights, atoms = self._mixture()
+        l = data.X.shape[1]
+        wh = _new(_Whitening, "whitening")
+        numbers, flags = np.empty((3, l, l)), np.empty(l, np.uint8)
+        wh.covariance, wh.to_atoms, wh.from_atoms = (m.ctypes.data for m in numbers)
+        wh.unidentified = flags.ctypes.data
+        run = self._run(_RunOptions, "run_options")
+        memory, pointer, size = _workspace(_lib.smx_whiten_workspace(byref(data.raw)))
+        _call(_lib.smx_whiten, byref(data.raw), byref(wh), byref(run), pointer, size)
+        o = self._run(_InferenceOptions, "inference_options")
+        o.variance, o.ridge = _VARIANCES[variance], self.ridge
+        weight_errors, atom_errors = np.empty(k), np.empty((k, l))
+        memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
+        _call(_lib.smx_standard_errors, byref(data.raw), byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data,
+              byref(o), pointer, size)
+        return weight_errors, atom_errors
+
+    def __repr__(self):
+        fitted = f", log_likelihood={self.log_likelihood_:.6f}, {self.outcome_}" if hasattr(self, "outcome_") else ""
+        return f"SoftmaxMixture(classes={self.classes}{fitted})"
+
+
+class _Watch:
+    """The progress function of one fit: hands on what happens, and notes Control-C and exceptions, which C must not see.
+
+    While C runs, Python delivers no signal: in the main thread, while it has Python's own handler, a handler of ours notes it, which runs as soon as
+    the progress function enters Python.
+    """
+
+    def __init__(self, progress):
+        self.progress, self.thrown = progress, None
+        self.function = _PROGRESS(self._call)
+
+    def _call(self, progress, _):
+        try:
+            if self.progress is None:
+                return 0
+            p = progress.contents
+            names = ("finished", "drawn", "evaluations", "best", "current")
+            answer = self.progress({**{name: getattr(p, name) for name in names}, "racing": bool(p.racing)})
+            return int(answer is False)
+        except BaseException as thrown:  # KeyboardInterrupt among them
+            self.thrown = thrown
+            return 1
+
+    def _interrupt(self, *_):
+        self.thrown = KeyboardInterrupt()
+
+    def __enter__(self):
+        self.previous = None
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            function = self._call
+
+            def call(progress, user):
+                # The handler, if a signal waits, has run on entering here.
+                return 1 if self.thrown is not None else function(progress, user)
+
+            self.function = _PROGRESS(call)
+            self.previous = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_):
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+
+    def raise_what_was_thrown(self):
+        if self.thrown is not None:
+            raise self.thrown
+
+
+def fit(X, counts, classes, *, sets=None, offset=None, **options):
+    """Fits a softmax mixture; options are those of SoftmaxMixture. Returns the fitted model."""
+    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset)

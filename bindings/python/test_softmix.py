@@ -1,0 +1,185 @@
+"""Tests of softmix.py: `SOFTMIX_LIBRARY=path/to/libsoftmix.so python3 test_softmix.py`."""
+
+import csv
+import os
+import pathlib
+import signal
+import threading
+import time
+import unittest
+import warnings
+
+import numpy as np
+
+import softmix
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
+FEATURES = ["lat", "lon", "alt", "tz", "distance"]
+
+
+def read(name):
+    with open(DATA / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def flights():
+    items = read("flights_items.csv")
+    row = {item["dest"]: i for i, item in enumerate(items)}
+    groups, counts = {}, []
+    for line in read("flights_counts.csv"):
+        group = groups.setdefault((line["carrier"], line["origin"]), len(groups))
+        counts.append((group, row[line["dest"]], float(line["n"])))
+    matrix = np.zeros((len(groups), len(items)))
+    for group, i, n in counts:
+        matrix[group, i] += n
+    return np.array([[float(item[name]) for name in FEATURES] for item in items]), matrix
+
+
+def electricity():
+    rows = read("electricity.csv")
+    X = np.array([[float(r[name]) for name in ("pf", "cl", "loc", "wk", "tod", "seas")] for r in rows])
+    situations = [(r["id"], r["chid"]) for r in rows]
+    sets = [i for i in range(len(rows)) if i == 0 or situations[i] != situations[i - 1]] + [len(rows)]
+    chosen = [i for i, r in enumerate(rows) if float(r["choice"]) == 1]
+    people = [rows[i]["id"] for i in chosen]
+    indptr = [e for e in range(len(chosen)) if e == 0 or people[e] != people[e - 1]] + [len(chosen)]
+    return X, np.array(sets), np.array(indptr), np.array(chosen)
+
+
+class Csr:
+    """What scipy's sparse matrices have."""
+
+    def __init__(self, matrix):
+        rows, self.indices = np.nonzero(matrix)
+        self.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(matrix)))]).astype(np.int32)
+        self.indices, self.data, self.shape = self.indices.astype(np.int32), matrix[matrix > 0].astype(np.int64), matrix.shape
+
+    def tocsr(self):
+        return self
+
+
+class Softmix(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.X, cls.matrix = flights()
+
+    def test_counts_reach_the_best_known_optimum(self):
+        model = softmix.fit(self.X, self.matrix.sum(0), classes=2)
+        self.assertAlmostEqual(model.log_likelihood_, -1480840.000, delta=1e-2)
+        self.assertEqual(model.outcome_, "converged")
+        self.assertEqual(model.predict_proba().shape, (101, 2))
+        self.assertGreaterEqual(model.weights_[0], model.weights_[1])
+        np.testing.assert_allclose(model.predict_proba().sum(1), 1)
+        np.testing.assert_allclose(model.choice_probabilities().sum(), 1)
+        np.testing.assert_allclose(model.choice_probabilities(by_class=True).sum(0), 1)
+        np.testing.assert_allclose(model.score(), model.log_likelihood_, rtol=1e-12)
+
+    def test_units_of_all_forms_are_the_same(self):
+        dense = softmix.fit(self.X, self.matrix, classes=2)
+        sparse = softmix.fit(self.X, Csr(self.matrix), classes=2)
+        self.assertAlmostEqual(dense.log_likelihood_, -1437052.191213, delta=1e-2)
+        self.assertEqual(dense.log_likelihood_, sparse.log_likelihood_)
+        self.assertEqual(dense.predict().shape, (35,))
+        np.testing.assert_allclose(dense.score_samples().sum(), dense.log_likelihood_, rtol=1e-12)
+        weight_errors, atom_errors = dense.standard_errors()
+        self.assertTrue((weight_errors > 0).all() and (atom_errors > 0).all() and atom_errors.shape == (2, 5))
+        self.assertTrue((dense.standard_errors("robust")[1] > atom_errors).any())
+        self.assertEqual(len(dense.start_values_), len(dense.start_kinds_))
+        again = softmix.SoftmaxMixture(2, init=(dense.weights_, dense.atoms_)).fit(self.X, self.matrix)
+        self.assertEqual(again.start_kinds_, ["given"])
+        self.assertAlmostEqual(again.log_likelihood_, dense.log_likelihood_, delta=1e-4)
+
+    def test_a_panel_of_choice_sets(self):
+        X, sets, indptr, chosen = electricity()
+        model = softmix.fit(X, softmix.Units(indptr, chosen), classes=2, sets=sets)
+        self.assertAlmostEqual(model.log_likelihood_, -4526.829028773, delta=1e-6)
+        self.assertEqual(model.predict_proba().shape, (361, 2))
+        np.testing.assert_allclose(np.add.reduceat(model.choice_probabilities(), sets[:-1]), 1)
+        few = model.predict_proba(X[: sets[60]], softmix.Units(indptr[:5], chosen[: indptr[4]]), sets=sets[:61])
+        np.testing.assert_allclose(few, model.predict_proba()[:4], rtol=1e-12)
+
+    def test_arrays_are_passed_as_they_are(self):
+        counts = self.matrix.sum(0)
+        wide = np.zeros((101, 9))
+        wide[:, 2:7] = self.X
+        views = [self.X, np.asfortranarray(self.X), wide[:, 2:7], np.repeat(self.X, 2, axis=0)[::2]]
+        fits = [softmix.fit(view, counts, classes=1) for view in views]
+        for view, fit in zip(views, fits):
+            self.assertEqual(fit._data.raw.features, view.ctypes.data, view.strides)
+            self.assertAlmostEqual(fit.log_likelihood_, fits[0].log_likelihood_, delta=1e-6)
+        single = self.X.astype(np.float32)
+        fit = softmix.fit(single, counts, classes=1)
+        self.assertEqual(fit._data.raw.features, single.ctypes.data)
+        rounded = softmix.fit(single.astype(np.float64), counts, classes=1)
+        np.testing.assert_allclose(fit.log_likelihood_, rounded.log_likelihood_, rtol=1e-9)
+        backwards, integers = self.X[::-1], np.round(self.X).astype(int)
+        self.assertAlmostEqual(softmix.fit(backwards, counts[::-1], classes=1).log_likelihood_, fits[0].log_likelihood_, delta=1e-6)
+        softmix.fit(integers, counts.astype(int), classes=1)
+        np.testing.assert_allclose(softmix.fit(self.X[:, :1], counts, classes=1).atoms_.shape, (1, 1))
+
+    def test_errors_have_a_place(self):
+        X = self.X.copy()
+        X[7, 3] = np.nan
+        with self.assertRaises(softmix.Error) as caught:
+            softmix.fit(X, self.matrix.sum(0), classes=2)
+        error = caught.exception
+        self.assertEqual((error.status, error.argument, error.row, error.column, error.class_index), (-10, "features", 7, 3, None))
+        self.assertEqual(str(error), "features: not a finite number at row 7, column 3")
+        with self.assertRaises(softmix.Error) as caught:
+            softmix.fit(self.X, self.matrix, classes=36)
+        self.assertEqual((caught.exception.needed, caught.exception.given), (35, 36))
+        for wrong in (self.matrix.sum(0)[:-1], self.matrix[:, :-1], np.zeros((2, 2, 2))):
+            with self.assertRaises(ValueError):
+                softmix.fit(self.X, wrong, classes=2)
+        with self.assertRaises(ValueError):
+            softmix.fit(self.X, softmix.Units([0, 1], [-1]), classes=1)
+        with self.assertRaises(TypeError):
+            softmix.fit(self.X, softmix.Units([0, 1], [0.5]), classes=1)
+        with self.assertRaises(ValueError):
+            softmix.fit(self.X[0], self.matrix, classes=1)
+        with self.assertRaises(AttributeError):
+            softmix.SoftmaxMixture(2).predict_proba()
+
+    def test_a_fit_that_runs_off_warns(self):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = softmix.fit(self.X, self.matrix.sum(0), classes=3)
+        self.assertEqual(model.outcome_, "diverging")
+        self.assertTrue(model.diverging_.any())
+        self.assertTrue(any(w.category is softmix.NotConverged and "ridge" in str(w.message) for w in caught))
+        self.assertEqual(softmix.fit(self.X, self.matrix.sum(0), classes=3, ridge=10.0).outcome_, "converged")
+
+    def test_progress_is_told_and_may_end_the_fit(self):
+        seen = []
+        softmix.fit(self.X, self.matrix, classes=2, progress=seen.append)
+        self.assertTrue(len(seen) > 3 and seen[-1]["finished"] >= 1 and seen[-1]["best"] < 0)
+        model = softmix.fit(self.X, self.matrix, classes=3, progress=lambda p: False)
+        self.assertEqual(model.outcome_, "cancelled")
+        self.assertTrue(np.isfinite(model.atoms_).all())
+
+        def fails(progress):
+            raise ZeroDivisionError
+
+        with self.assertRaises(ZeroDivisionError):
+            softmix.fit(self.X, self.matrix, classes=2, progress=fails)
+
+    def test_control_c_ends_a_fit(self):
+        timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        began = time.monotonic()
+        with self.assertRaises(KeyboardInterrupt):
+            softmix.fit(self.X, self.matrix, classes=12, starts=100000)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
+
+    def test_fits_run_on_threads_of_their_own(self):
+        likelihoods = []
+        run = lambda: likelihoods.append(softmix.fit(self.X, self.matrix, classes=2).log_likelihood_)
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        self.assertEqual(len(set(likelihoods)), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

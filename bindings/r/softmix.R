@@ -1,0 +1,54 @@
+# Softmax mixtures for R, over the C library.
+#
+# Once, in this folder, with the library installed where pkg-config finds it:
+#
+#     PKG_CPPFLAGS=$(pkg-config --cflags softmix) PKG_LIBS=$(pkg-config --libs softmix) R CMD SHLIB -o softmix_r.so softmix.c
+#
+# Then `source("softmix.R")`, and
+#
+#     fit <- softmix(x, counts, classes = 2)     # x: alternatives x features; counts: how often each was chosen,
+#     fit$weights; fit$atoms; fit$log_likelihood  # or a matrix with a row for each unit
+#     predict(fit)                                # posterior class probabilities
+#
+# Panels: softmix(x, choices = list(indptr =, indices =, counts =, weights =), sets = , classes = ): unit u chose rows
+# indices[(indptr[u] + 1):indptr[u + 1]] of x (rows counted from 1); choice set s holds rows sets[s] + 1 to sets[s + 1].
+
+softmix <- local({
+  folder <- Sys.getenv("SOFTMIX_R", unset = if (is.null(sys.frames()[[1]]$ofile)) "." else dirname(sys.frames()[[1]]$ofile))
+  dll <- dyn.load(file.path(folder, paste0("softmix_r", .Platform$dynlib.ext)))
+  call_fit <- getNativeSymbolInfo("softmix_fit", dll)
+  call_posterior <- getNativeSymbolInfo("softmix_posterior", dll)
+
+  # The arguments that describe data to C. A matrix of counts becomes compressed rows.
+  describe <- function(x, counts, choices, sets, offset) {
+    x <- as.matrix(x)
+    storage.mode(x) <- "double"
+    if (is.null(choices) && is.matrix(counts)) {
+      stopifnot(ncol(counts) == nrow(x))
+      at <- which(t(counts) != 0, arr.ind = TRUE)
+      choices <- list(indptr = c(0, cumsum(tabulate(at[, 2], nrow(counts)))), indices = at[, 1], counts = t(counts)[at])
+    }
+    double <- function(v) if (is.null(v)) NULL else as.double(v)
+    list(x, double(if (is.null(choices)) counts else choices$counts), choices$indptr, choices$indices, double(choices$weights), sets,
+         double(offset))
+  }
+
+  function(x, counts = NULL, classes, choices = NULL, sets = NULL, offset = NULL, ridge = 0, seed = 0, starts = 0, progress = NULL) {
+    data <- describe(x, counts, choices, sets, offset)
+    fit <- do.call(.Call, c(list(call_fit), data, list(classes, ridge, seed, starts, progress)))
+    dimnames(fit$atoms) <- list(NULL, colnames(x))
+    fit$posterior <- function() do.call(.Call, c(list(call_posterior), data, list(fit$weights, as.double(t(fit$atoms)))))
+    if (!(fit$outcome %in% c("converged", "cancelled"))) {
+      warning("softmix: the fit ended as ", fit$outcome, if (any(fit$diverging)) ": classes run off, try a ridge")
+    }
+    structure(fit, class = "softmix")
+  }
+})
+
+predict.softmix <- function(object, ...) object$posterior()
+
+print.softmix <- function(x, ...) {
+  cat("softmax mixture: log-likelihood", format(x$log_likelihood, digits = 12), "-", x$outcome, "\n")
+  print(cbind(weight = x$weights, x$atoms))
+  invisible(x)
+}

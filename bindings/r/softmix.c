@@ -1,0 +1,193 @@
+/* Softmax mixtures for R: what softmix.R calls. R's matrices are read where they are (column-major doubles); only indices are
+ * converted, since R counts from 1 and in int. */
+#define R_NO_REMAP
+#define STRICT_R_HEADERS
+#include <R.h>
+#include <Rinternals.h>
+#include <stdlib.h>
+#include <string.h>
+#include "softmix.h"
+
+/* An error of the library, thrown as R's own. */
+static void check(smx_status status, const smx_error *error)
+{
+    if (status != SMX_OK) {
+        char text[256];
+        smx_error_format(error, text, sizeof text);
+        Rf_error("softmix: %s", text);
+    }
+}
+
+/* Memory that R takes back when the call ends, or where an error leaves it. */
+static size_t *sizes(SEXP values, size_t shift, const char *name)
+{
+    R_xlen_t n = XLENGTH(values), i;
+    size_t *out = (size_t *)(void *)R_alloc((size_t)n + 1, sizeof(size_t));
+    for (i = 0; i < n; i++) {
+        double x = TYPEOF(values) == INTSXP ? (INTEGER(values)[i] == NA_INTEGER ? -1.0 : INTEGER(values)[i]) : REAL(values)[i];
+        if (!(x >= (double)shift && x < 9e15))
+            Rf_error("softmix: %s: not an index at position %ld", name, (long)i + 1);
+        out[i] = (size_t)x - shift;
+    }
+    return out;
+}
+
+static double *numbers(SEXP values, R_xlen_t n, const char *name)
+{
+    if (values == R_NilValue)
+        return NULL;
+    if (TYPEOF(values) != REALSXP || (n >= 0 && XLENGTH(values) != n))
+        Rf_error("softmix: %s: expected %ld doubles", name, (long)n);
+    return REAL(values);
+}
+
+static smx_data describe(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset)
+{
+    smx_data data;
+    smx_data_init(&data, sizeof data);
+    if (TYPEOF(x) != REALSXP || !Rf_isMatrix(x))
+        Rf_error("softmix: x: expected a matrix of doubles");
+    data.features = REAL(x);
+    data.rows = (size_t)Rf_nrows(x);
+    data.columns = (size_t)Rf_ncols(x);
+    data.row_stride = 1;
+    data.column_stride = data.rows;
+    data.offset = numbers(offset, (R_xlen_t)data.rows, "offset");
+    if (sets != R_NilValue) {
+        data.set_offsets = sizes(sets, 0, "sets");
+        data.sets = XLENGTH(sets) > 0 ? (size_t)XLENGTH(sets) - 1 : 0;
+    }
+    if (indptr == R_NilValue) {
+        data.counts = numbers(counts, (R_xlen_t)data.rows, "counts");
+    } else {
+        data.choices = SMX_UNITS;
+        data.units = XLENGTH(indptr) > 0 ? (size_t)XLENGTH(indptr) - 1 : 0;
+        data.entries = (size_t)XLENGTH(indices);
+        data.indptr = sizes(indptr, 0, "indptr");
+        data.indices = sizes(indices, 1, "indices");
+        data.counts = numbers(counts, XLENGTH(indices), "counts");
+        data.weights = numbers(weights, XLENGTH(indptr) - 1, "weights");
+    }
+    return data;
+}
+
+static void interrupted(void *nothing)
+{
+    (void)nothing;
+    R_CheckUserInterrupt();
+}
+
+struct watch {
+    SEXP call; /* progress(finished, drawn, best) */
+    int failed, ended;
+};
+
+/* R must not jump out of the library: what it throws ends the fit first. */
+static int32_t watch(const smx_progress *now, void *user)
+{
+    struct watch *w = user;
+    if (!R_ToplevelExec(interrupted, NULL)) {
+        w->failed = 1;
+        return 1;
+    }
+    if (w->call != R_NilValue) {
+        SEXP answer, a = CDR(w->call);
+        int failed = 0;
+        REAL(CAR(a))[0] = (double)now->finished;
+        REAL(CADR(a))[0] = (double)now->drawn;
+        REAL(CADDR(a))[0] = now->best;
+        answer = R_tryEval(w->call, R_GlobalEnv, &failed);
+        if (failed) {
+            w->failed = 1;
+            return 1;
+        }
+        w->ended = TYPEOF(answer) == LGLSXP && XLENGTH(answer) == 1 && LOGICAL(answer)[0] == 0;
+    }
+    return w->ended;
+}
+
+SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP classes, SEXP ridge, SEXP seed,
+                 SEXP starts, SEXP progress)
+{
+    static const char *const names[] = {"weights", "atoms", "log_likelihood", "outcome", "diverging", "unidentified", "starts", "at_best",
+                                        ""};
+    static const char *const outcomes[] = {"unknown", "converged", "iteration_limit", "stalled", "diverging", "cancelled"};
+    smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
+    int k = Rf_asInteger(classes);
+    size_t l = data.columns, kk = k > 0 ? (size_t)k : 0, size, i, j;
+    SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), call = R_NilValue;
+    struct watch state = {R_NilValue, 0, 0};
+    smx_fit_options options;
+    smx_fit_result result;
+    smx_error error;
+    double *atoms = (double *)(void *)R_alloc(kk * l + 1, sizeof(double));
+    unsigned char *diverging = (unsigned char *)R_alloc(kk + 1, 1), *unidentified = (unsigned char *)R_alloc(l, 1);
+    void *workspace;
+
+    smx_error_init(&error, sizeof error);
+    smx_fit_options_init(&options, sizeof options);
+    options.ridge = Rf_asReal(ridge);
+    options.seed = (uint64_t)Rf_asReal(seed);
+    options.starts = (size_t)Rf_asInteger(starts);
+    if (progress != R_NilValue) {
+        SEXP a = PROTECT(Rf_ScalarReal(0)), b = PROTECT(Rf_ScalarReal(0)), c = PROTECT(Rf_ScalarReal(0));
+        call = Rf_lang4(progress, a, b, c);
+        UNPROTECT(3);
+    }
+    PROTECT(call);
+    state.call = call;
+    options.progress = watch;
+    options.user = &state;
+    SET_VECTOR_ELT(out, 0, Rf_allocVector(REALSXP, (R_xlen_t)kk));
+    SET_VECTOR_ELT(out, 1, Rf_allocMatrix(REALSXP, (int)kk, (int)l));
+    smx_fit_result_init(&result, sizeof result);
+    result.weights = REAL(VECTOR_ELT(out, 0));
+    result.atoms = atoms;
+    result.diverging = diverging;
+    result.unidentified = unidentified;
+    size = smx_fit_workspace(&data, kk, &options);
+    workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
+    check(smx_fit(&data, kk, &options, &result, workspace, workspace ? size : 0, &error), &error);
+    if (state.failed)
+        Rf_error("softmix: interrupted");
+    for (i = 0; i < kk; i++)
+        for (j = 0; j < l; j++)
+            REAL(VECTOR_ELT(out, 1))[i + j * kk] = atoms[i * l + j];
+    SET_VECTOR_ELT(out, 2, Rf_ScalarReal(result.log_likelihood));
+    SET_VECTOR_ELT(out, 3, Rf_mkString(outcomes[result.outcome >= 0 && result.outcome <= 5 ? result.outcome : 0]));
+    SET_VECTOR_ELT(out, 4, Rf_allocVector(LGLSXP, (R_xlen_t)kk));
+    SET_VECTOR_ELT(out, 5, Rf_allocVector(LGLSXP, (R_xlen_t)l));
+    for (i = 0; i < kk; i++)
+        LOGICAL(VECTOR_ELT(out, 4))[i] = diverging[i];
+    for (i = 0; i < l; i++)
+        LOGICAL(VECTOR_ELT(out, 5))[i] = unidentified[i];
+    SET_VECTOR_ELT(out, 6, Rf_ScalarReal((double)result.starts));
+    SET_VECTOR_ELT(out, 7, Rf_ScalarReal((double)result.at_best));
+    UNPROTECT(2);
+    return out;
+}
+
+/* Posterior class probabilities, units x classes. `atoms` comes transposed: class after class. */
+SEXP softmix_posterior(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP alpha, SEXP atoms)
+{
+    smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
+    size_t k = (size_t)XLENGTH(alpha), u = data.choices == SMX_UNITS ? data.units : data.rows, size, i, j;
+    double *r = (double *)(void *)R_alloc(u * k + 1, sizeof(double));
+    SEXP out;
+    smx_evaluation evaluation;
+    smx_error error;
+    void *workspace;
+    smx_error_init(&error, sizeof error);
+    smx_evaluation_init(&evaluation, sizeof evaluation);
+    evaluation.responsibilities = r;
+    size = smx_evaluate_workspace(&data, k);
+    workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
+    check(smx_evaluate(&data, k, numbers(alpha, (R_xlen_t)k, "weights"), numbers(atoms, (R_xlen_t)(k * data.columns), "atoms"), NULL,
+                       &evaluation, workspace, workspace ? size : 0, &error), &error);
+    out = PROTECT(Rf_allocMatrix(REALSXP, (int)u, (int)k));
+    for (i = 0; i < u; i++)
+        for (j = 0; j < k; j++)
+            REAL(out)[i + j * u] = r[i * k + j];
+    UNPROTECT(1);
+    return out;
+}

@@ -1,0 +1,28 @@
+# The flights in R: `Rscript test.R`, after softmix_r.so is built (see softmix.R).
+source("softmix.R")
+items <- read.csv("../../data/flights_items.csv")
+long <- read.csv("../../data/flights_counts.csv")
+x <- as.matrix(items[, c("lat", "lon", "alt", "tz", "distance")])
+counts <- unclass(xtabs(n ~ factor(paste(carrier, origin)) + factor(dest, levels = items$dest), long))
+counts <- matrix(counts, nrow(counts))
+
+calls <- 0
+fit <- softmix(x, colSums(counts), classes = 2, progress = function(finished, drawn, best) calls <<- calls + 1)
+stopifnot(abs(fit$log_likelihood + 1480840.000) < 1e-2, fit$outcome == "converged", calls > 3)
+stopifnot(abs(rowSums(predict(fit)) - 1) < 1e-12)
+print(fit)
+
+units <- softmix(x, counts, classes = 2)
+stopifnot(abs(units$log_likelihood + 1437052.191213) < 1e-2, dim(predict(units)) == c(35, 2))
+rows <- softmix(x[rev(seq_len(nrow(x))), ], rev(colSums(counts)), classes = 1)
+stopifnot(abs(rows$log_likelihood + 1501802.268710) < 1e-2)
+
+wrong <- x
+wrong[4, 3] <- NaN
+message <- tryCatch(softmix(wrong, counts, classes = 2), error = conditionMessage)
+stopifnot(message == "softmix: features: not a finite number at row 3, column 2")
+stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcome == "cancelled")
+stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
+warned <- tryCatch(softmix(x, colSums(counts), classes = 3), warning = conditionMessage)
+stopifnot(grepl("try a ridge", warned))
+cat("r: ok\n")
