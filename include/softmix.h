@@ -687,6 +687,12 @@ typedef struct smx_fit_result {
 #define SMX_START_RELOCATE 6
 /** A fit of one class less, with a class put somewhere. */
 #define SMX_START_GROW 7
+/** Latent moments of order 3, by tensor. */
+#define SMX_START_MOMENTS 8
+/** Latent moments corrected by the design. */
+#define SMX_START_CORRECTED_MOMENTS 9
+/** Random atoms in the subspace that second moments suggest. */
+#define SMX_START_SUBSPACE 10
 
 /** Fills options with the defaults. */
 smx_status smx_fit_options_init(struct smx_fit_options *options, size_t struct_size);

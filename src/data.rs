@@ -251,6 +251,8 @@ pub struct Shape {
     pub units: usize,
     /// Whether choices are counts of all alternatives, so that units are rows.
     pub units_are_rows: bool,
+    /// Whether choices are counts, dense or sparse, so that every unit is the draws of one alternative.
+    pub units_are_draws: bool,
 }
 
 /// Features, offsets, choice sets and choices, checked against one another once.
@@ -380,7 +382,8 @@ impl<'a> Data<'a> {
             Choices::SparseCounts { indices, .. } => (indices.len(), false),
             Choices::Units { indptr, .. } => (indptr.len() - 1, false),
         };
-        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows }
+        let units_are_draws = !matches!(self.choices, Choices::Units { .. });
+        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows, units_are_draws }
     }
 
     /// The features.
@@ -430,6 +433,18 @@ impl<'a> Data<'a> {
             Some(o) => o[..o.len() - 1].partition_point(|&first| first < i),
             None => usize::from(i > 0),
         }
+    }
+
+    /// Whether alternative `i` is available.
+    #[inline]
+    pub(crate) fn available(&self, i: usize) -> bool {
+        self.offset.is_none_or(|b| b[i] != f64::NEG_INFINITY)
+    }
+
+    /// The first row of choice set `s` that is available.
+    pub(crate) fn first_available(&self, s: usize) -> usize {
+        let rows = self.set(s);
+        rows.clone().find(|&i| self.available(i)).unwrap_or(rows.start)
     }
 
     /// The choice set of row `i`.

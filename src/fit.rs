@@ -250,7 +250,7 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     let l = shape.columns;
     let step =
         shape.rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
-    let (least, most) = if shape.units_are_rows { (6, 96) } else { (24, 120) };
+    let (least, most) = if shape.units_are_draws { (6, 96) } else { (24, 120) };
     (100_000_000 / step.max(1)).clamp(least, most)
 }
 
@@ -322,7 +322,8 @@ pub fn fit(
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
 
     let total = max_starts(&shape, options);
-    let mut state = Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut state =
+        Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let mut idle = 0;
@@ -392,7 +393,7 @@ pub fn fit(
         let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
-        let large = shape.units_are_rows && shape.rows.saturating_mul(shape.columns) > LARGE;
+        let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
         let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
         let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
@@ -422,7 +423,9 @@ pub fn fit(
         }
         state.evaluations += o.evaluations;
     }
-    if out.diverging.iter().any(|d| *d) && report.outcome != Outcome::Cancelled {
+    if steps.cancelled {
+        (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
+    } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
     out.unidentified.copy_from_slice(wh.unidentified);
@@ -447,9 +450,11 @@ pub(crate) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Tells the callback where the fit stands.
+    /// Tells the callback where the fit stands, unless it has said no before.
     pub fn tell(&mut self, state: &Progress) {
-        self.cancelled |= !(self.progress)(state);
+        if !self.cancelled {
+            self.cancelled = !(self.progress)(state);
+        }
     }
 
     /// Whether the fit must end.
@@ -500,6 +505,7 @@ fn finish(
                 !steps.cancelled
             };
             let stop = match newton_pays(&shape, k) {
+                _ if !report(f, o.evaluations) => Stop::Cancelled,
                 true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
                 false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
             };
@@ -592,7 +598,12 @@ impl Fit {
         let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
         let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
         let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (vec![f64::NEG_INFINITY; n], vec![StartKind::Random; n]);
+        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
+        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
+        start_values.try_reserve_exact(n).map_err(none)?;
+        start_kinds.try_reserve_exact(n).map_err(none)?;
+        start_values.resize(n, f64::NEG_INFINITY);
+        start_kinds.resize(n, StartKind::Random);
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,

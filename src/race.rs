@@ -7,7 +7,9 @@ use crate::fit::{Progress, Starts, Steps, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
-use crate::starts::{self, StartKind, UnitStarts};
+use crate::starts::StartKind;
+use crate::starts::draws::{self, MomentStarts};
+use crate::starts::units::{self, UnitStarts};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -77,7 +79,7 @@ impl<'w> Race<'w> {
         let newton = race_form(shape) == crate::em::MStep::Newton;
         let em = Em::workspace(shape, classes, width(shape, classes, starts), newton);
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
-        let units = match shape.units_are_rows {
+        let units = match shape.units_are_draws {
             _ if starts <= 1 => WorkspaceSize::EMPTY,
             true => of(cluster_scratch(shape, classes)),
             false => UnitStarts::workspace(shape, classes),
@@ -87,8 +89,9 @@ impl<'w> Race<'w> {
 
     /// Workspace of [`Race::draw`].
     pub fn draw_workspace(shape: &Shape, classes: usize, starts: usize) -> WorkspaceSize {
-        match starts > 1 && !shape.units_are_rows {
-            true => UnitStarts::prepare_workspace(shape, classes),
+        match shape.units_are_draws {
+            true => draws::moment_starts_workspace(shape, classes),
+            false if starts > 1 => UnitStarts::prepare_workspace(shape, classes),
             false => WorkspaceSize::EMPTY,
         }
     }
@@ -105,8 +108,8 @@ impl<'w> Race<'w> {
             order: ws.fill(starts, 0)?,
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(shape.columns)?,
-            units: if starts > 1 && !shape.units_are_rows { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
-            scratch: ws.f64s(if starts > 1 && shape.units_are_rows { cluster_scratch(&shape, classes) } else { 0 })?,
+            units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
+            scratch: ws.f64s(if starts > 1 && shape.units_are_draws { cluster_scratch(&shape, classes) } else { 0 })?,
             width,
         })
     }
@@ -155,27 +158,39 @@ impl<'w> Race<'w> {
                     }
                 }
                 let rounds = if best.is_some() { 3 } else { 1 };
-                starts::fit_responsibilities(problem, &mut self.em, rounds, weights, atoms)?;
+                units::fit_responsibilities(problem, &mut self.em, rounds, weights, atoms)?;
                 state.evaluations += (to - from) as u64;
             }
             return Ok(());
         }
-        // Counts over one choice set have clusters too, drawn to the front so that they share a product.
-        let clusters = if problem.data.set_count() == 1 { n / 3 } else { 0 };
-        for from in (0..clusters).step_by(self.width) {
-            let to = (from + self.width).min(clusters);
+        // Counts: moments first, a fifth of the first draw; then clusters, side by side so that they share a product; then random atoms and relocations.
+        let mut taken = 0;
+        if first == 0 {
+            let most = n.div_ceil(5).max(2).min(n);
+            let (weights, atoms) = (&mut self.weights[..most * k], &mut self.atoms[..most * k * l]);
+            let MomentStarts { starts, evaluations, passes } =
+                draws::moment_starts(problem, k, &mut self.kinds[..most], weights, atoms, ws)?;
+            taken = starts;
+            state.evaluations += evaluations;
+            self.em.ev.passes += passes;
+        }
+        let clusters = if problem.data.shape().units_are_rows && problem.data.set_count() == 1 { (n - taken) / 3 } else { 0 };
+        for from in (taken..taken + clusters).step_by(self.width) {
+            let to = (from + self.width).min(taken + clusters);
             self.em.restart(to - from);
             for j in from..to {
-                self.kinds[j] = starts::cluster_rows(problem, &mut self.em.ev, first + j, j - from, self.scratch);
+                self.kinds[j] = draws::cluster_rows(problem, &mut self.em.ev, first + j, j - from, self.scratch);
             }
             let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-            starts::fit_rows(problem, &mut self.em, weights, atoms)?;
+            draws::fit_rows(problem, &mut self.em, weights, atoms)?;
             state.evaluations += (to - from) as u64;
         }
-        for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(clusters) {
+        for (j, (w, a)) in
+            self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(taken + clusters)
+        {
             self.kinds[j] = match best {
-                Some(best) if j % 2 == 0 => starts::relocate(problem, first + j, best, w, a, self.beta),
-                _ => starts::random(problem, first + j, w, a, self.beta),
+                Some(best) if j % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
+                _ => draws::random(problem, first + j, w, a, self.beta),
             };
         }
         Ok(())

@@ -20,8 +20,8 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
     let block = block_rows(l);
     let (rows, rest) = scratch.split_at_mut(block * l);
     let (center, reference) = rest.split_at_mut(l);
-    let available = |i: usize| data.offset().is_none_or(|b| b[i] != f64::NEG_INFINITY);
-    // Means are taken about the first row of the set, so that a common shift of the features costs no digits.
+    let available = |i: usize| data.available(i);
+    // Means are taken about the first available row of the set, so that a common shift of the features costs no digits.
     let sum = |range: Range<usize>, rows: &[f64], reference: &[f64], center: &mut [f64]| {
         let mut n = 0.0;
         for (_, row) in range.zip(rows.chunks_exact(l)).filter(|(i, _)| available(*i)) {
@@ -45,9 +45,9 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
         if all.len() <= block {
             let rows = &mut rows[..all.len() * l];
             data.features().copy(all.clone(), rows);
-            for set in group.clone().map(|s| data.set(s)) {
+            for (first, set) in group.clone().map(|s| (data.first_available(s), data.set(s))) {
                 let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
-                reference.copy_from_slice(&part[..l]);
+                reference.copy_from_slice(&part[(first - set.start) * l..][..l]);
                 center.fill(0.0);
                 let n = sum(set.clone(), part, reference, center);
                 center.iter_mut().for_each(|c| *c /= n);
@@ -55,7 +55,8 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
             }
             body(group, all, rows);
         } else {
-            data.features().copy(all.start..all.start + 1, reference);
+            let first = data.first_available(group.start);
+            data.features().copy(first..first + 1, reference);
             center.fill(0.0);
             let mut n = 0.0;
             for range in blocks(all.clone(), block) {
@@ -130,7 +131,8 @@ impl<'w> Whitening<'w> {
         let of = |n: usize| WorkspaceSize::of::<f64>(n);
         let square = of(l.saturating_mul(l));
         let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
-        let scratch = square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
+        let scratch =
+            square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
         kept.and(scratch.or(within_covariance_workspace(shape)))
     }
 
@@ -149,7 +151,7 @@ impl<'w> Whitening<'w> {
         let order = scratch.fill(n, 0usize)?;
         // A feature is known to the rounding of its largest value: variance below that is noise.
         let largest = scratch.f64s(n)?;
-        for i in 0..data.features().rows() {
+        for i in (0..data.features().rows()).filter(|&i| data.available(i)) {
             data.features().copy(i..i + 1, tolerance);
             largest.iter_mut().zip(&*tolerance).for_each(|(m, x)| *m = f64::max(*m, x.abs()));
         }

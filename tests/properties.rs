@@ -531,9 +531,12 @@ fn classes_of_no_weight_leave_finite_numbers_and_the_rest_alone() {
         let fit = fit_from(&data, &m, 2.0);
         assert!(fit.mixture.weights.iter().chain(&fit.mixture.atoms).all(|x| x.is_finite()));
         assert!(fit.report.log_likelihood.is_finite());
-        let (weights, atoms) = errors(&data, &m, 1e3, Variance::Information);
+        let rest = fit_from(&data, &rest, 20.0).mixture;
+        let m = Mixture { weights: [&[0.0], &rest.weights[..]].concat(), atoms: [&empty, &rest.atoms[..]].concat() };
+        let (weights, atoms) = errors(&data, &m, 20.0, Variance::Information);
         assert!(weights[0].is_nan() && atoms[..l].iter().all(|x| x.is_nan()), "what is empty has no standard error");
-        let (expected, rest) = errors(&data, &rest, 1e3, Variance::Information);
+        let (expected, rest) = errors(&data, &rest, 20.0, Variance::Information);
+        assert!(expected.iter().chain(&rest).all(|x| x.is_finite()), "at a maximum: {expected:?} {rest:?}");
         assert_close("weights", &weights[1..], &expected, 1e-9);
         assert_close("atoms", &atoms[l..], &rest, 1e-9);
     }
@@ -722,7 +725,7 @@ fn a_callback_that_says_no_ends_the_fit_with_a_valid_mixture() {
             .unwrap();
             assert_eq!(fit.report.outcome, Outcome::Cancelled, "after {last} of {calls} calls");
             assert_eq!(fit.report.stop, StopRule::Callback);
-            assert!(n <= last + 2, "{n} calls although the answer to call {last} was no");
+            assert_eq!(n, last, "no call after the answer was no");
             assert!((fit.mixture.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
             let value = quantities(&data, &fit.mixture, 1.0, Context::default()).value;
             assert_close("ℓ", &[fit.report.log_likelihood], &[value.log_likelihood], 1e-12);
@@ -805,7 +808,7 @@ fn probabilities_sum_to_one_over_sets_and_classes() {
             let marginal: f64 = (0..3).map(likelihood).sum();
             if marginal > 1e-200 {
                 assert_within("posterior", r, &(0..3).map(|k| likelihood(k) / marginal).collect::<Vec<_>>(), 1e-10);
-                assert_close("unit ℓ", &[q.unit[u]], &[marginal.ln()], 1e-10);
+                assert_within("unit ℓ", &[q.unit[u]], &[marginal.ln()], 1e-10);
             }
         }
         let total: f64 = q.unit.iter().zip(&weights).filter(|(_, w)| **w > 0.0).map(|(l, w)| l * w).sum();

@@ -86,19 +86,19 @@ impl Evaluation<'_> {
         let shift = |k: usize| if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
         for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
             means.fill(0.0);
-            let set = data.set(set);
-            // About the first row, so that a common shift of the features costs no digits.
+            let (first, set) = (data.first_available(set), data.set(set));
+            // About the first row there is, so that a common shift of the features costs no digits.
             for i in set.clone() {
                 for (k, mean) in means.chunks_exact_mut(l).enumerate() {
                     let a = libm::exp(self.s[k * self.ld + i] - shift(k));
                     for (j, m) in mean.iter_mut().enumerate() {
-                        *m += a * (data.features().get(i, j) - data.features().get(set.start, j));
+                        *m += a * (data.features().get(i, j) - data.features().get(first, j));
                     }
                 }
             }
             for mean in means.chunks_exact_mut(l) {
                 for (j, m) in mean.iter_mut().enumerate() {
-                    *m += data.features().get(set.start, j);
+                    *m += data.features().get(first, j);
                 }
             }
         }

@@ -15,10 +15,10 @@
 //! One choice set: the mean part is accumulated online in the first read of X, and the second read is of observed rows
 //! alone. Many choice sets: `s` holds `log A` once a set's normalizer is known, and the second read serves both sums.
 
-use crate::simd::{exp_shifted_sum, max, responsibilities, set_log_sum_exp};
 use crate::data::{Block, Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::parallel::{Context, SharedColumns, for_each_piece};
+use crate::simd::{exp_shifted_sum, max, responsibilities, set_log_sum_exp};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 

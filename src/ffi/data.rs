@@ -129,7 +129,8 @@ impl smx_data {
             SMX_UNITS => (self.units, false),
             _ => return Err(Fault::new(SMX_INVALID_OPTION, "choices")),
         };
-        Ok(Shape { rows: self.rows, columns: self.columns, sets: self.sets.max(1), units, units_are_rows })
+        let units_are_draws = self.choices != SMX_UNITS;
+        Ok(Shape { rows: self.rows, columns: self.columns, sets: self.sets.max(1), units, units_are_rows, units_are_draws })
     }
 }
 

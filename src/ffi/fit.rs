@@ -59,6 +59,12 @@ pub const SMX_START_CLUSTER: smx_start_kind = 5;
 pub const SMX_START_RELOCATE: smx_start_kind = 6;
 /// A fit of one class less, with a class put somewhere.
 pub const SMX_START_GROW: smx_start_kind = 7;
+/// Latent moments of order 3, by tensor.
+pub const SMX_START_MOMENTS: smx_start_kind = 8;
+/// Latent moments corrected by the design.
+pub const SMX_START_CORRECTED_MOMENTS: smx_start_kind = 9;
+/// Random atoms in the subspace that second moments suggest.
+pub const SMX_START_SUBSPACE: smx_start_kind = 10;
 
 /// Where a fit stands. Lives only while the progress function runs.
 #[repr(C)]
@@ -249,6 +255,9 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
         StartKind::Cluster => SMX_START_CLUSTER,
         StartKind::Relocate => SMX_START_RELOCATE,
         StartKind::Grow => SMX_START_GROW,
+        StartKind::Moments => SMX_START_MOMENTS,
+        StartKind::CorrectedMoments => SMX_START_CORRECTED_MOMENTS,
+        StartKind::Subspace => SMX_START_SUBSPACE,
     }
 }
 

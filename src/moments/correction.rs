@@ -62,7 +62,7 @@ pub struct CorrectionOptions<'a> {
 
 impl Default for CorrectionOptions<'_> {
     fn default() -> Self {
-        CorrectionOptions { start: CorrectionStart::Auto, tilt: None, order: None, max_evaluations: 72 }
+        CorrectionOptions { start: CorrectionStart::Auto, tilt: None, order: None, max_evaluations: 96 }
     }
 }
 
@@ -82,10 +82,14 @@ pub struct CorrectionReport {
 /// Differences that the acceleration looks at.
 const HISTORY: usize = 5;
 /// Evaluations in the race of tilts, and of the stages after it with the share of the tilt.
-const RACE: usize = 8;
-const STAGES: [(f64, usize); 3] = [(1.0, 20), (0.5, 10), (0.25, 10)];
+const RACE: usize = 12;
+const STAGES: [(f64, usize); 3] = [(1.0, 30), (0.5, 12), (0.25, 12)];
 /// Beyond this rank one tilt is tried: each costs p r² / 2.
 const RACE_RANK: usize = 64;
+/// Damping of the steps, relative to the diagonal.
+const DAMPING: f64 = 0.03;
+/// Evaluations without a gain above the tolerance that end a stage.
+const PATIENCE: usize = 8;
 /// A fall of ℓ per draw below the best that sends the iteration back there.
 const FALL: f64 = 0.02;
 
@@ -142,13 +146,13 @@ impl<'w> Walk<'w> {
     ) -> Result<(f64, usize)> {
         let (k, r, d) = (self.weights.len(), eq.frame.rank, self.x.len());
         let least = f64::min(1e-3, 0.1 / k as f64);
-        let (mut best, mut beta, mut known) = (f64::NEG_INFINITY, 0.5, 0);
+        let (mut best, mut beta, mut known, mut last_gain) = (f64::NEG_INFINITY, 0.5, 0, 0);
         for n in 1..=budget {
             restore(&mut self.x[..k], least);
             let (a, deltas) = self.x.split_at(k);
             let value = eq.residuals(a, deltas, self.weights, self.residual, scratch, ctx);
             let fallen = !value.is_finite() || value < best - FALL;
-            if fallen || !eq.step(a, deltas, self.residual, 1e-2, self.step, self.scale, scratch)? {
+            if fallen || !eq.step(a, deltas, self.residual, DAMPING, self.step, self.scale, scratch)? {
                 if best == f64::NEG_INFINITY {
                     return Ok((best, n));
                 }
@@ -167,6 +171,9 @@ impl<'w> Walk<'w> {
                     part.iter_mut().for_each(|x| *x /= norm);
                 }
             }
+            if value > best + tolerance {
+                last_gain = n;
+            }
             if value > best {
                 best = value;
                 beta = f64::min(1.2 * beta, 1.0);
@@ -174,7 +181,7 @@ impl<'w> Walk<'w> {
                 self.best_step.copy_from_slice(self.step);
                 self.best_weights.copy_from_slice(self.weights);
             }
-            if dot(self.step, self.residual) < tolerance {
+            if dot(self.step, self.residual) < tolerance || n > last_gain + PATIENCE {
                 return Ok((best, n));
             }
             if known == HISTORY + 1 {

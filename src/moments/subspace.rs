@@ -17,7 +17,7 @@ use crate::workspace::{Workspace, WorkspaceSize};
 pub struct SubspaceReport {
     /// 1 + the eigenvalues above the noise.
     pub suggested_classes: usize,
-    /// The noise: the larger of the most negative eigenvalue's size, which measures how far the rows and their shape are from a normal law, and
+    /// The noise: the larger of twice the most negative eigenvalue's size, which measures how far the rows and their shape are from a normal law, and
     /// of `3 √(r / N)`, sampling, with N the effective number of draws.
     pub noise: f64,
     /// Effective number of draws.
@@ -106,7 +106,7 @@ pub fn subspace(
         frame.pull(v, out);
     }
     let size = draws.effective_size();
-    let noise = f64::max(-eigenvalues[r - 1], 3.0 * libm::sqrt(r as f64 / size));
+    let noise = f64::max(-2.0 * eigenvalues[r - 1], 3.0 * libm::sqrt(r as f64 / size));
     let suggested_classes = 1 + eigenvalues.iter().filter(|e| **e > noise).count();
     Ok(SubspaceReport { suggested_classes, noise, draws: size })
 }

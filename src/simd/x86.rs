@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512 vectors. The instructions are called through pulp's tokens, which only exist where the machine has them.
 
-use super::elementary::{Elementary, ROOTS_8, ROOTS_8_F64, ROOTS_16};
+use super::elementary::Elementary;
 use super::vector::{Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
@@ -13,6 +13,43 @@ use pulp::x86::V4;
 static FIRST_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 /// `FIRST_32[8 - n..][..8]` is all ones in its first n numbers.
 static FIRST_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// `2^(j/8)`
+#[cfg(feature = "avx512")]
+const ROOTS_8_F64: [f64; 8] = [
+    1.0,
+    1.0905077326652577,
+    1.189207115002721,
+    1.2968395546510096,
+    core::f64::consts::SQRT_2,
+    1.5422108254079407,
+    1.681792830507429,
+    1.8340080864093424,
+];
+
+/// `2^(j/8)`
+const ROOTS_8: [f32; 8] = [1.0, 1.0905077, 1.1892071, 1.2968396, core::f32::consts::SQRT_2, 1.5422108, 1.6817929, 1.8340081];
+
+/// `2^(j/16)`
+#[cfg(feature = "avx512")]
+const ROOTS_16: [f32; 16] = [
+    1.0,
+    1.0442737,
+    1.0905077,
+    1.1387886,
+    1.1892071,
+    1.2418578,
+    1.2968396,
+    1.3542556,
+    core::f32::consts::SQRT_2,
+    1.4768262,
+    1.5422108,
+    1.6104903,
+    1.6817929,
+    1.7562522,
+    1.8340081,
+    1.9152066,
+];
 
 /// The bits of √½, and how far those of 1 are above them.
 const SQRT_HALF_F64: u64 = 0x3fe6_a09e_667f_3bcd;

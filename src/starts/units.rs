@@ -1,9 +1,10 @@
-//! Where to start: random atoms, random partitions of the units, clusters of unit estimates, and relocations of a class of the best fit.
+//! Starts of units that make several choices: responsibilities, from which an M-step makes the mixture.
 //!
-//! Starts of units that make several choices are responsibilities, from which an M-step makes the mixture. The unit estimates are one-step estimates
-//! around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of one choice: distances between them are
-//! distances between what units like.
+//! Random partitions of the units; clusters of unit estimates; relocations of a class or of units of the best fit. The unit estimates are one-step
+//! estimates around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of one choice: distances between
+//! them are distances between what units like.
 
+use super::{StartKind, square_distance, stream};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::Result;
@@ -14,178 +15,7 @@ use crate::mixture::MixtureRef;
 use crate::race::Problem;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::{Rng, seq::SliceRandom};
-use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
-
-/// How a start was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StartKind {
-    /// By the caller.
-    Given,
-    /// The fit of one class, from atoms at zero.
-    Zero,
-    /// Random atoms in whitened features, equal weights.
-    Random,
-    /// A random partition of the units, each class fitted to its own.
-    Partition,
-    /// A clustering of the units by their estimates, each class fitted to its own.
-    Cluster,
-    /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
-    Relocate,
-    /// A fit of one class less, with a class put somewhere.
-    Grow,
-}
-
-impl StartKind {
-    /// The kind in a word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            StartKind::Given => "given",
-            StartKind::Zero => "zero",
-            StartKind::Random => "random",
-            StartKind::Partition => "partition",
-            StartKind::Cluster => "cluster",
-            StartKind::Relocate => "relocate",
-            StartKind::Grow => "grow",
-        }
-    }
-}
-
-/// The random stream of one start: seeds and starts give independent streams, the same on every platform.
-fn stream(seed: u64, start: usize) -> Pcg64 {
-    Pcg64::new(u128::from(seed), start as u128)
-}
-
-/// A normal vector of the given norm.
-fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
-    let mut square = 0.0;
-    for b in out.iter_mut() {
-        *b = random.sample(StandardNormal);
-        square += *b * *b;
-    }
-    let scale = norm / libm::sqrt(f64::max(square, f64::MIN_POSITIVE));
-    out.iter_mut().for_each(|b| *b *= scale);
-}
-
-/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features are many: there
-/// far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
-pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
-    let mut random = stream(problem.seed, start);
-    weights.fill(1.0 / weights.len() as f64);
-    let most = if problem.wh.rank > 32 { 4.0 } else { 16.0 };
-    let norm = 0.5 * libm::pow(most, random.random::<f64>());
-    for atom in atoms.chunks_exact_mut(problem.wh.columns) {
-        let beta = &mut beta[..problem.wh.rank];
-        direction(&mut random, norm, beta);
-        problem.wh.unwhiten_atom(beta, atom);
-    }
-    StartKind::Random
-}
-
-/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or a small
-/// class that favours what lies in the direction of a chosen alternative. `beta`: L numbers.
-pub(crate) fn relocate(
-    problem: &Problem<'_, '_>,
-    start: usize,
-    best: MixtureRef<'_>,
-    weights: &mut [f64],
-    atoms: &mut [f64],
-    beta: &mut [f64],
-) -> StartKind {
-    let mut random = stream(problem.seed, start);
-    let (k, l) = (best.classes(), problem.wh.columns);
-    weights.copy_from_slice(best.weights);
-    atoms.copy_from_slice(best.atoms);
-    let empty = best.weights.iter().position(|w| *w == 0.0);
-    let from = empty.unwrap_or_else(|| random.random_range(0..k));
-    let to = (from + random.random_range(1..k)) % k;
-    let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
-    direction(&mut random, norm, beta);
-    if random.random() {
-        let half = 0.5 * (weights[from] + weights[to]);
-        (weights[from], weights[to]) = (half, half);
-        for j in 0..l {
-            let shift: f64 = problem.wh.to_atoms.chunks_exact(l).zip(&*beta).map(|(t, b)| t[j] * b).sum();
-            let theta = atoms[to * l + j];
-            atoms[from * l + j] = theta + shift;
-            atoms[to * l + j] = theta - shift;
-        }
-    } else {
-        weights[to] += weights[from] - 0.1 * (weights[to] + weights[from]);
-        weights[from] = 1.0 - weights.iter().enumerate().filter(|(j, _)| *j != from).map(|(_, w)| w).sum::<f64>();
-        weights[from] = weights[from].max(1e-3);
-        let total: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|w| *w /= total);
-        problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
-    }
-    if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
-}
-
-/// A clustering of the chosen alternatives in whitened features, centres drawn by their counts and far from one another (k-means++), each class
-/// fitted to its own: for the columns of start `column`, the sums over the chosen rows that an M-step begins with. `centers`: K × (r + 1) numbers.
-pub(crate) fn cluster_rows(
-    problem: &Problem<'_, '_>,
-    ev: &mut Evaluation<'_>,
-    start: usize,
-    column: usize,
-    scratch: &mut [f64],
-) -> StartKind {
-    let (data, wh) = (problem.data, problem.wh);
-    let (k, l, r, p) = (ev.classes, wh.columns, wh.rank, ev.shape.rows);
-    let mut random = stream(problem.seed, start);
-    let (z, rest) = scratch.split_at_mut(r);
-    let (row, rest) = rest.split_at_mut(l);
-    let (centers, distance) = rest.split_at_mut(k * r);
-    let whitened = |i: usize, row: &mut [f64], z: &mut [f64]| {
-        data.features().copy(i..i + 1, row);
-        wh.whiten_gradient(row, z);
-    };
-    for j in 0..k {
-        let mass = |i: usize, distance: &[f64]| data.unit_weight(i) * if j == 0 { 1.0 } else { distance[i] };
-        let total: f64 = (0..p).map(|i| mass(i, distance)).sum();
-        let mut left = random.random::<f64>() * total;
-        let drawn = (0..p).find(|&i| {
-            left -= mass(i, distance);
-            left < 0.0
-        });
-        let center = drawn.unwrap_or_else(|| random.random_range(0..p));
-        whitened(center, row, &mut centers[j * r..(j + 1) * r]);
-        for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
-            whitened(i, row, z);
-            let d = square_distance(z, &centers[j * r..(j + 1) * r]);
-            distance[i] = if j == 0 { d } else { d.min(distance[i]) };
-        }
-    }
-    // Clusters that are a little mixed: a class that nothing else chose would run off at once.
-    let columns = column * k..(column + 1) * k;
-    ev.chosen[columns.start * l..columns.end * l].fill(0.0);
-    ev.class_weight[columns.clone()].fill(0.0);
-    let own = 0.5 + 0.5 * random.random::<f64>();
-    for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
-        whitened(i, row, z);
-        let d = |j: usize| square_distance(z, &centers[j * r..(j + 1) * r]);
-        let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
-        for (j, c) in columns.clone().enumerate() {
-            let omega = data.unit_weight(i) * if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
-            ev.class_weight[c] += omega;
-            linalg::axpy(omega, row, &mut ev.chosen[c * l..(c + 1) * l]);
-        }
-    }
-    StartKind::Cluster
-}
-
-/// Mixtures from the sums over the chosen rows that the evaluation holds, of counts: weights, and one M-step for atoms from zero.
-pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
-    let c = em.ev.columns();
-    atoms.fill(0.0);
-    em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
-    em.ev.means(problem.data, problem.ctx);
-    em.update_weights(problem.data, weights);
-    em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
-}
 
 /// Mixtures from the responsibilities that the evaluation holds: weights, and `rounds` Newton steps for the atoms from where they stand.
 pub(crate) fn fit_responsibilities(
@@ -235,7 +65,11 @@ impl<'w> UnitStarts<'w> {
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
         let kept = kept.and(of(classes.saturating_mul(l))).and(of(classes));
-        let one = Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(l.saturating_mul(2).saturating_add(1)));
+        let one = Em::workspace(shape, 1, 1, true)
+            .and(of(l))
+            .and(of(1))
+            .and(of(shape.sets.saturating_mul(l)))
+            .and(of(l.saturating_mul(2).saturating_add(1)));
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
         kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(curvature))
@@ -497,8 +331,4 @@ impl<'w> UnitStarts<'w> {
         let distance = |j: usize| square_distance(self.estimate(u), &self.centers[j * r..(j + 1) * r]);
         (1..self.classes).fold(0, |best, j| if distance(j) < distance(best) { j } else { best })
     }
-}
-
-fn square_distance(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
 }

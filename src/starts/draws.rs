@@ -1,0 +1,227 @@
+//! Starts of counts: latent moments, random atoms in their subspace or anywhere, clusters of the chosen alternatives, relocations of a class.
+
+use super::{StartKind, direction, square_distance, stream};
+use crate::data::Shape;
+use crate::em::Em;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::fit::race_form;
+use crate::linalg;
+use crate::mixture::MixtureRef;
+use crate::moments::{CorrectionOptions, IllPosed, corrected, corrected_workspace, subspace, subspace_workspace, tensor, tensor_workspace};
+use crate::race::Problem;
+use crate::workspace::{Workspace, WorkspaceSize};
+use rand::Rng;
+use rand_distr::StandardNormal;
+
+/// Features up to which moments are taken: beyond, the frames of the correction, p r² / 2 each, cost more than the starts they replace.
+const MOST_FEATURES: usize = 64;
+/// Evaluations of a correction that is raced on: what is left to do EM does faster.
+const CORRECTION: usize = 24;
+
+/// Workspace of [`moment_starts`] for K classes.
+pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    if !moments_apply(shape) {
+        return WorkspaceSize::EMPTY;
+    }
+    let of = WorkspaceSize::of::<f64>;
+    let l = shape.columns;
+    let frame = of(l).and(of(l)).and(of(l.saturating_mul(l))).and(subspace_workspace(shape));
+    corrected_workspace(shape, classes).or(tensor_workspace(shape, classes)).or(frame)
+}
+
+/// Whether latent moments are defined for data of this shape, and cheap.
+fn moments_apply(shape: &Shape) -> bool {
+    shape.units_are_draws && shape.sets == 1 && shape.columns <= MOST_FEATURES
+}
+
+/// What moment starts took.
+pub(crate) struct MomentStarts {
+    /// How many there are.
+    pub starts: usize,
+    pub evaluations: u64,
+    pub passes: u64,
+}
+
+/// Writes moment starts of K classes to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones, and random atoms in
+/// their subspace, up to `kinds.len()`. An estimator that has no answer leaves its place to the next.
+pub(crate) fn moment_starts(
+    problem: &Problem<'_, '_>,
+    classes: usize,
+    kinds: &mut [StartKind],
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<MomentStarts> {
+    let (data, wh, ctx) = (problem.data, problem.wh, problem.ctx);
+    let (k, l, r) = (classes, wh.columns, wh.rank);
+    let mut found = MomentStarts { starts: 0, evaluations: 0, passes: 0 };
+    if !moments_apply(&data.shape()) || r == 0 {
+        return Ok(found);
+    }
+    let mut places = kinds.iter_mut().zip(weights.chunks_exact_mut(k)).zip(atoms.chunks_exact_mut(k * l)).map(|((s, w), a)| (s, w, a));
+    let Some((mut kind, mut w, mut a)) = places.next() else { return Ok(found) };
+    let options = CorrectionOptions { max_evaluations: CORRECTION, ..CorrectionOptions::default() };
+    if let Ok(report) = corrected(data, wh, &options, w, a, ctx, ws.scope()) {
+        *kind = StartKind::CorrectedMoments;
+        found.starts += 1;
+        found.evaluations += report.evaluations as u64;
+        found.passes += report.passes;
+        match places.next() {
+            Some(next) => (kind, w, a) = next,
+            None => return Ok(found),
+        }
+    }
+    if k <= r + 1 && tensor(data, wh, IllPosed::Project, w, a, ctx, ws.scope()).is_ok() {
+        *kind = StartKind::Moments;
+        found.starts += 1;
+        found.passes += 1;
+        match places.next() {
+            Some(next) => (kind, w, a) = next,
+            None => return Ok(found),
+        }
+    }
+    let (mean, values, directions) = (ws.f64s(l)?, &mut ws.f64s(l)?[..r], &mut ws.f64s(l * l)?[..r * l]);
+    if subspace(data, wh, 0.0, mean, values, directions, ctx, ws).is_err() {
+        return Ok(found);
+    }
+    found.passes += 1;
+    let mut start = found.starts;
+    loop {
+        // Atoms with the covariance of the second moments, in their min(K, r) leading directions.
+        let mut random = stream(problem.seed, start);
+        w.fill(1.0 / k as f64);
+        for atom in a.chunks_exact_mut(l) {
+            atom.copy_from_slice(mean);
+            for (value, direction) in values.iter().zip(directions.chunks_exact(l)).take(k) {
+                linalg::axpy(libm::sqrt(value.max(0.01)) * random.sample::<f64, _>(StandardNormal), direction, atom);
+            }
+        }
+        *kind = StartKind::Subspace;
+        found.starts += 1;
+        start += 1;
+        match places.next() {
+            Some(next) => (kind, w, a) = next,
+            None => return Ok(found),
+        }
+    }
+}
+
+/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features are many: there
+/// far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
+pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
+    let mut random = stream(problem.seed, start);
+    weights.fill(1.0 / weights.len() as f64);
+    let most = if problem.wh.rank > 32 { 4.0 } else { 16.0 };
+    let norm = 0.5 * libm::pow(most, random.random::<f64>());
+    for atom in atoms.chunks_exact_mut(problem.wh.columns) {
+        let beta = &mut beta[..problem.wh.rank];
+        direction(&mut random, norm, beta);
+        problem.wh.unwhiten_atom(beta, atom);
+    }
+    StartKind::Random
+}
+
+/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or a small
+/// class that favours what lies in the direction of a chosen alternative. `beta`: L numbers.
+pub(crate) fn relocate(
+    problem: &Problem<'_, '_>,
+    start: usize,
+    best: MixtureRef<'_>,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    beta: &mut [f64],
+) -> StartKind {
+    let mut random = stream(problem.seed, start);
+    let (k, l) = (best.classes(), problem.wh.columns);
+    weights.copy_from_slice(best.weights);
+    atoms.copy_from_slice(best.atoms);
+    let empty = best.weights.iter().position(|w| *w == 0.0);
+    let from = empty.unwrap_or_else(|| random.random_range(0..k));
+    let to = (from + random.random_range(1..k)) % k;
+    let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
+    direction(&mut random, norm, beta);
+    if random.random() {
+        let half = 0.5 * (weights[from] + weights[to]);
+        (weights[from], weights[to]) = (half, half);
+        for j in 0..l {
+            let shift: f64 = problem.wh.to_atoms.chunks_exact(l).zip(&*beta).map(|(t, b)| t[j] * b).sum();
+            let theta = atoms[to * l + j];
+            atoms[from * l + j] = theta + shift;
+            atoms[to * l + j] = theta - shift;
+        }
+    } else {
+        weights[to] += weights[from] - 0.1 * (weights[to] + weights[from]);
+        weights[from] = 1.0 - weights.iter().enumerate().filter(|(j, _)| *j != from).map(|(_, w)| w).sum::<f64>();
+        weights[from] = weights[from].max(1e-3);
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= total);
+        problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
+    }
+    if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
+}
+
+/// A clustering of the chosen alternatives in whitened features, centres drawn by their counts and far from one another (k-means++), each class
+/// fitted to its own: for the columns of start `column`, the sums over the chosen rows that an M-step begins with. `centers`: K × (r + 1) numbers.
+pub(crate) fn cluster_rows(
+    problem: &Problem<'_, '_>,
+    ev: &mut Evaluation<'_>,
+    start: usize,
+    column: usize,
+    scratch: &mut [f64],
+) -> StartKind {
+    let (data, wh) = (problem.data, problem.wh);
+    let (k, l, r, p) = (ev.classes, wh.columns, wh.rank, ev.shape.rows);
+    let mut random = stream(problem.seed, start);
+    let (z, rest) = scratch.split_at_mut(r);
+    let (row, rest) = rest.split_at_mut(l);
+    let (centers, distance) = rest.split_at_mut(k * r);
+    let whitened = |i: usize, row: &mut [f64], z: &mut [f64]| {
+        data.features().copy(i..i + 1, row);
+        wh.whiten_gradient(row, z);
+    };
+    for j in 0..k {
+        let mass = |i: usize, distance: &[f64]| data.unit_weight(i) * if j == 0 { 1.0 } else { distance[i] };
+        let total: f64 = (0..p).map(|i| mass(i, distance)).sum();
+        let mut left = random.random::<f64>() * total;
+        let drawn = (0..p).find(|&i| {
+            left -= mass(i, distance);
+            left < 0.0
+        });
+        let center = drawn.unwrap_or_else(|| random.random_range(0..p));
+        whitened(center, row, &mut centers[j * r..(j + 1) * r]);
+        for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
+            whitened(i, row, z);
+            let d = square_distance(z, &centers[j * r..(j + 1) * r]);
+            distance[i] = if j == 0 { d } else { d.min(distance[i]) };
+        }
+    }
+    // Clusters that are a little mixed: a class that nothing else chose would run off at once.
+    let columns = column * k..(column + 1) * k;
+    ev.chosen[columns.start * l..columns.end * l].fill(0.0);
+    ev.class_weight[columns.clone()].fill(0.0);
+    let own = 0.5 + 0.5 * random.random::<f64>();
+    for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
+        whitened(i, row, z);
+        let d = |j: usize| square_distance(z, &centers[j * r..(j + 1) * r]);
+        let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
+        for (j, c) in columns.clone().enumerate() {
+            let omega = data.unit_weight(i) * if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
+            ev.class_weight[c] += omega;
+            linalg::axpy(omega, row, &mut ev.chosen[c * l..(c + 1) * l]);
+        }
+    }
+    StartKind::Cluster
+}
+
+/// Mixtures from the sums over the chosen rows that the evaluation holds, of counts: weights, and one M-step for atoms from zero.
+pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
+    let c = em.ev.columns();
+    atoms.fill(0.0);
+    em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
+    em.ev.means(problem.data, problem.ctx);
+    em.update_weights(problem.data, weights);
+    em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
+}

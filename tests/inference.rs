@@ -1,0 +1,239 @@
+//! Standard errors against their definition, and against what they mean: the spread of estimates over repetitions.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::model::*;
+use common::random::*;
+use common::{Golden, assert_close, floats, golden};
+use softmix::fit::{Fit, FitOptions, Outcome};
+use softmix::inference::Variance;
+use softmix::mixture::Mixture;
+
+/// The inverse of an n × n matrix by Gauss and Jordan, with pivots.
+fn inverse(a: &[f64], n: usize) -> Vec<f64> {
+    let mut rows: Vec<Vec<f64>> =
+        (0..n).map(|i| (0..2 * n).map(|j| if j < n { a[i * n + j] } else { f64::from(j - n == i) }).collect()).collect();
+    for j in 0..n {
+        let pivot = (j..n).max_by(|a, b| rows[*a][j].abs().total_cmp(&rows[*b][j].abs())).unwrap();
+        rows.swap(j, pivot);
+        let scale = rows[j][j];
+        rows[j].iter_mut().for_each(|x| *x /= scale);
+        let row = rows[j].clone();
+        for (i, other) in rows.iter_mut().enumerate().filter(|(i, _)| *i != j) {
+            let factor = other[j];
+            assert!(factor.is_finite(), "row {i}");
+            other.iter_mut().zip(&row).for_each(|(x, r)| *x -= factor * r);
+        }
+    }
+    rows.iter().flat_map(|r| r[n..].to_vec()).collect()
+}
+
+fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+    (0..n * n).map(|ij| (0..n).map(|k| a[ij / n * n + k] * b[k * n + ij % n]).sum()).collect()
+}
+
+/// Standard errors from the covariance C of the packed parameters: of atoms the roots of its diagonal; of weights by the delta method,
+/// `Var α = J C J^T` with `J_jk = α_j (δ_jk − α_k)`.
+fn from_covariance(c: &[f64], m: &Mixture) -> (Vec<f64>, Vec<f64>) {
+    let (k, n) = (m.classes(), m.classes() - 1 + m.atoms.len());
+    let jacobian = |j: usize, i: usize| m.weights[j] * (f64::from(i == j) - m.weights[i]);
+    let weight = |j: usize| {
+        let pairs = (0..k - 1).flat_map(|a| (0..k - 1).map(move |b| (a, b)));
+        pairs.map(|(a, b)| jacobian(j, a) * c[a * n + b] * jacobian(j, b)).sum::<f64>().sqrt()
+    };
+    ((0..k).map(weight).collect(), (k - 1..n).map(|a| c[a * n + a].sqrt()).collect())
+}
+
+/// `Σ_u w_u^q s_u s_u^T` by its definition, with plain loops.
+fn middle(case: &Golden, m: &Mixture, q: i32) -> Vec<f64> {
+    let (p, l, k) = (&case.panel, case.panel.columns, m.classes());
+    let n = k - 1 + k * l;
+    let row = |i: usize| &p.features[i * l..(i + 1) * l];
+    let mut a = vec![0.0; p.rows() * k];
+    let mut means = vec![];
+    for set in p.sets.windows(2) {
+        for c in 0..k {
+            let s = |i: usize| {
+                let x: f64 = row(i).iter().zip(m.atom(c)).map(|(x, t)| x * t).sum();
+                (x + p.offset.as_ref().map_or(0.0, |b| b[i])).exp()
+            };
+            let z: f64 = (set[0]..set[1]).map(s).sum();
+            (set[0]..set[1]).for_each(|i| a[i * k + c] = s(i) / z);
+            means.push((0..l).map(|j| (set[0]..set[1]).map(|i| a[i * k + c] * row(i)[j]).sum::<f64>()).collect::<Vec<_>>());
+        }
+    }
+    let set_of = |i: usize| p.sets.partition_point(|s| *s <= i) - 1;
+    let mut out = vec![0.0; n * n];
+    for (u, range) in p.indptr.windows(2).enumerate() {
+        let entries = || (range[0]..range[1]).map(|e| (p.indices[e], p.counts[e]));
+        let joint: Vec<f64> = (0..k).map(|c| m.weights[c] * entries().map(|(i, n)| a[i * k + c].powf(n)).product::<f64>()).collect();
+        let total: f64 = joint.iter().sum();
+        let mut score: Vec<f64> = (0..k - 1).map(|c| joint[c] / total - m.weights[c]).collect();
+        for c in 0..k {
+            for j in 0..l {
+                score.push(joint[c] / total * entries().map(|(i, n)| n * (row(i)[j] - means[set_of(i) * k + c][j])).sum::<f64>());
+            }
+        }
+        for (x, s) in score.iter().enumerate() {
+            for (y, t) in score.iter().enumerate() {
+                out[x * n + y] += p.weights[u].powi(q) * s * t;
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn standard_errors_are_those_of_the_oracles_information() {
+    for case in golden() {
+        let best = &case.values["max_from_given_start"];
+        let m = Mixture { weights: floats(&best["alpha"]), atoms: floats(&best["theta_by_class"]) };
+        let n = m.classes() - 1 + m.atoms.len();
+        let covariance = inverse(&floats(&best["observed_information"]), n);
+        let (weights, atoms) = from_covariance(&covariance, &m);
+        let (got_weights, got_atoms) = errors(&case.panel.data(), &m, case.ridge, Variance::Information);
+        // The parameters are given to 16 digits; the condition of the information, up to 1e4 here, multiplies rounding.
+        assert_close("weights", &got_weights, &weights, 1e-10);
+        assert_close("atoms", &got_atoms, &atoms, 1e-10);
+
+        for (variance, q) in [(Variance::Robust, 1), (Variance::RobustSampling, 2)] {
+            let middle = middle(&case, &m, q);
+            assert_close("score products", &scores(&case.panel.data(), &m, q == 2), &middle, 1e-12);
+            let sandwich = product(&product(&covariance, &middle, n), &covariance, n);
+            let (weights, atoms) = from_covariance(&sandwich, &m);
+            let (got_weights, got_atoms) = errors(&case.panel.data(), &m, case.ridge, variance);
+            assert_close("robust weights", &got_weights, &weights, 1e-10);
+            assert_close("robust atoms", &got_atoms, &atoms, 1e-10);
+        }
+    }
+}
+
+#[test]
+fn standard_errors_do_not_depend_on_the_order_of_classes() {
+    for case in golden() {
+        let best = &case.values["max_from_given_start"];
+        let m = Mixture { weights: floats(&best["alpha"]), atoms: floats(&best["theta_by_class"]) };
+        let (k, l) = (m.classes(), case.panel.columns);
+        let turned = Mixture {
+            weights: m.weights.iter().rev().copied().collect(),
+            atoms: m.atoms.chunks_exact(l).rev().flatten().copied().collect(),
+        };
+        for variance in [Variance::Information, Variance::Robust, Variance::RobustSampling] {
+            let (weights, atoms) = errors(&case.panel.data(), &m, case.ridge, variance);
+            let (other_weights, other_atoms) = errors(&case.panel.data(), &turned, case.ridge, variance);
+            let back: Vec<f64> = (0..k).rev().flat_map(|c| other_atoms[c * l..(c + 1) * l].to_vec()).collect();
+            assert_close("weights", &other_weights.into_iter().rev().collect::<Vec<_>>(), &weights, 1e-10);
+            assert_close("atoms", &back, &atoms, 1e-10);
+        }
+    }
+}
+
+/// `units` people with `choices` choices each among four alternatives, every person of a class, every choice from a set of its own.
+fn people(units: usize, choices: usize, weights: &[f64], atoms: &[f64], columns: usize, random: &mut Random) -> Case {
+    let mut case = Case { features: vec![], columns, offset: None, sets: Some(vec![0]), choices: OwnedChoices::Counts(vec![]) };
+    let mut chosen = vec![];
+    for _ in 0..units {
+        let mut left = random.uniform();
+        let class = weights.iter().position(|w| {
+            left -= w;
+            left < 0.0
+        });
+        let class = class.unwrap_or(0);
+        let mut entries = vec![];
+        for _ in 0..choices {
+            let first = case.rows();
+            case.features.extend(random.normals(4 * columns, 1.0));
+            let utility = |i: usize, random: &mut Random| {
+                let s: f64 = case.row(i).iter().zip(&atoms[class * columns..]).map(|(x, t)| x * t).sum();
+                s - (-random.uniform().ln()).ln()
+            };
+            let utilities: Vec<f64> = (first..first + 4).map(|i| utility(i, random)).collect();
+            let best = (1..4).fold(0, |b, j| if utilities[j] > utilities[b] { j } else { b });
+            entries.push((first + best, 1.0));
+            case.sets.as_mut().unwrap().push(first + 4);
+        }
+        chosen.push(entries);
+    }
+    case.choices = compressed(&chosen, vec![1.0; units]);
+    case
+}
+
+#[test]
+fn robust_and_model_based_errors_agree_when_the_model_is_right() {
+    let mut random = Random::new(1);
+    let (weights, atoms) = ([0.6, 0.4], [1.0, -0.5, 0.5, -1.0, 1.0, 0.0]);
+    let case = people(3000, 8, &weights, &atoms, 3, &mut random);
+    let data = case.data();
+    let fit = fit_from(&data, &Mixture { weights: weights.to_vec(), atoms: atoms.to_vec() }, 0.0);
+    assert_eq!(fit.report.outcome, Outcome::Converged);
+    let (w, a) = errors(&data, &fit.mixture, 0.0, Variance::Information);
+    for variance in [Variance::Robust, Variance::RobustSampling] {
+        let (robust_w, robust_a) = errors(&data, &fit.mixture, 0.0, variance);
+        // Both are estimates from 3000 units: a ratio of standard deviations is known to about 2 %.
+        for (r, m) in robust_w.iter().chain(&robust_a).zip(w.iter().chain(&a)) {
+            assert!((r / m - 1.0).abs() < 0.1, "{r} against {m}");
+        }
+    }
+    // And they are what separates the estimates from the truth: beyond four of them once in 16 000.
+    let truth = weights.iter().chain(&atoms);
+    let found = fit.mixture.weights.iter().chain(&fit.mixture.atoms);
+    for ((t, f), se) in truth.zip(found).zip(w.iter().chain(&a)) {
+        assert!((t - f).abs() < 4.5 * se, "{f} ± {se} is not {t}");
+    }
+}
+
+#[test]
+fn robust_errors_are_the_spread_of_estimates_when_the_model_is_wrong() {
+    // People of two classes, fitted as if there were one: choices of a person are alike, which the model does not know.
+    let mut random = Random::new(2);
+    let repetitions = 200;
+    let (mut estimates, mut squares, mut robust_squares) = (vec![], 0.0, 0.0);
+    for _ in 0..repetitions {
+        let case = people(60, 10, &[0.5, 0.5], &[1.5, -1.5], 1, &mut random);
+        let data = case.data();
+        let fit = Fit::new(&data, &FitOptions::new(1)).unwrap();
+        estimates.push(fit.mixture.atoms[0]);
+        squares += errors(&data, &fit.mixture, 0.0, Variance::Information).1[0].powi(2) / repetitions as f64;
+        robust_squares += errors(&data, &fit.mixture, 0.0, Variance::Robust).1[0].powi(2) / repetitions as f64;
+    }
+    let mean = estimates.iter().sum::<f64>() / repetitions as f64;
+    let variance = estimates.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (repetitions - 1) as f64;
+    // A variance from 200 repetitions is known to 10 %.
+    assert!((robust_squares / variance - 1.0).abs() < 0.35, "robust {robust_squares}, seen {variance}");
+    assert!(squares < 0.5 * variance, "model {squares}, seen {variance}");
+}
+
+#[test]
+fn frequency_weights_count_units_and_sampling_weights_have_no_scale() {
+    let mut random = Random::new(3);
+    let case = people(200, 6, &[0.6, 0.4], &[1.0, -0.5, -1.0, 1.0], 2, &mut random);
+    let fit = Fit::new(&case.data(), &FitOptions::new(2)).unwrap();
+    let (units, weights) = case.units();
+    let fourfold = Case { choices: compressed(&units, weights.iter().map(|w| 4.0 * w).collect()), ..case.clone() };
+    let all = |case: &Case, variance: Variance| {
+        let (w, a) = errors(&case.data(), &fit.mixture, 0.0, variance);
+        [w, a].concat()
+    };
+    for (variance, factor) in [(Variance::Information, 0.5), (Variance::Robust, 0.5), (Variance::RobustSampling, 1.0)] {
+        let expected: Vec<f64> = all(&case, variance).iter().map(|se| factor * se).collect();
+        assert_close("four times the weight", &all(&fourfold, variance), &expected, 1e-10);
+    }
+}
+
+#[test]
+fn errors_are_absent_where_the_information_is_not_positive() {
+    // Two equal classes: their difference has no information, whichever of its directions is asked for.
+    let mut random = Random::new(4);
+    let case = people(50, 4, &[1.0], &[1.0, -0.5], 2, &mut random);
+    let one = Fit::new(&case.data(), &FitOptions::new(1)).unwrap().mixture;
+    let twice = Mixture { weights: vec![0.5, 0.5], atoms: [&one.atoms[..], &one.atoms].concat() };
+    for variance in [Variance::Information, Variance::Robust, Variance::RobustSampling] {
+        let (weights, atoms) = errors(&case.data(), &twice, 0.0, variance);
+        assert!(weights.iter().chain(&atoms).all(|x| x.is_nan()), "{weights:?} {atoms:?}");
+    }
+    // Far from a maximum the information of the mixture has negative directions.
+    let wild = Mixture { weights: vec![0.9, 0.1], atoms: vec![-3.0, 2.0, 4.0, 4.0] };
+    let (weights, atoms) = errors(&case.data(), &wild, 0.0, Variance::Information);
+    assert!(weights.iter().chain(&atoms).all(|x| x.is_nan()), "{weights:?} {atoms:?}");
+}

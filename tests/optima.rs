@@ -1,0 +1,120 @@
+//! Default options reach the best values known, from seeds of their own, on generated jobs and real data.
+//!
+//! The values are those of long searches with other programs (thousands of random starts for the flights); a fit may be better, and must not be worse
+//! by more than 1e-9 of it.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::model::*;
+use common::{Panel, electricity, flights, job, job_b, total_counts};
+use softmix::data::{Choices, Data, Features};
+use softmix::fit::{Fit, FitOptions, Outcome};
+use softmix::parallel::Context;
+
+#[track_caller]
+fn reaches(data: &Data<'_>, classes: usize, best: f64) -> Fit {
+    let fit = Fit::new(data, &FitOptions::new(classes)).unwrap();
+    let found = fit.report.log_likelihood;
+    assert!(found >= best - 1e-9 * best.abs(), "K = {classes}: {found} is below {best}");
+    // Better by more than a search can miss would be a wrong likelihood.
+    assert!(found <= best + 1e-3 * best.abs(), "K = {classes}: {found} is far above {best}");
+    let value = quantities(data, &fit.mixture, 0.0, Context::default()).value;
+    assert!((value.log_likelihood - found).abs() <= 1e-12 * found.abs());
+    assert_eq!(fit.report.outcome, Outcome::Converged, "K = {classes}");
+    fit
+}
+
+/// Job A: counts over 200 alternatives with 5 features.
+fn job_a(classes: usize) -> (Vec<f64>, Vec<f64>) {
+    (job(&format!("a_k{classes}_features")), job(&format!("a_k{classes}_counts")))
+}
+
+fn counts<'a>(features: &'a [f64], columns: usize, counts: &'a [f64]) -> Data<'a> {
+    let features = Features::row_major(features, counts.len(), columns).unwrap();
+    Data::new(features, None, None, Choices::Counts(counts)).unwrap()
+}
+
+const JOB_A: [(usize, f64); 2] = [(2, -79972.450686), (3, -84234.239792)];
+
+#[test]
+fn counts_over_one_set() {
+    for (classes, best) in JOB_A {
+        let (x, n) = job_a(classes);
+        reaches(&counts(&x, 5, &n), classes, best);
+    }
+}
+
+#[test]
+fn counts_over_one_set_in_wild_units() {
+    for (classes, best) in JOB_A {
+        let (x, n) = job_a(classes);
+        // Scaled from 1e-3 to 1e3, every feature correlated with the one before it, and shifted by 1e3.
+        let scales = [1e-3, 1e3, 1.0, 10.0, 0.1];
+        let wild =
+            |x: &[f64]| -> Vec<f64> { (0..5).map(|j| 1e3 + scales[j] * (x[j] + if j > 0 { 3.0 * x[j - 1] } else { 0.0 })).collect() };
+        let x: Vec<f64> = x.chunks_exact(5).flat_map(wild).collect();
+        reaches(&counts(&x, 5, &n), classes, best);
+    }
+}
+
+#[test]
+fn panels() {
+    for (classes, best) in [(2, -2963.116551), (3, -3042.280197)] {
+        reaches(&job_b(classes).data(), classes, best);
+    }
+}
+
+#[test]
+fn electricity_customers() {
+    let best = [-4958.649119337, -4526.829028773, -4298.027527630, -4138.636566369];
+    let panel = electricity(usize::MAX);
+    for (k, best) in best.into_iter().enumerate() {
+        reaches(&panel.data(), k + 1, best);
+    }
+}
+
+#[test]
+fn a_hundred_electricity_customers() {
+    let best = [-1356.386658, -1211.351833, -1117.998393, -1067.619187713, -1040.447929];
+    let panel = electricity(100);
+    for (k, best) in best.into_iter().enumerate() {
+        // The values are given to six decimals.
+        reaches(&panel.data(), k + 1, best - 1e-6);
+    }
+}
+
+#[test]
+fn flights_by_carrier_and_origin() {
+    let best = [-1501802.268710, -1437052.191213, -1412158.938793, -1393213.987913, -1378318.329780];
+    let panel = flights();
+    for (k, best) in best.into_iter().enumerate() {
+        reaches(&panel.data(), k + 1, best);
+    }
+}
+
+fn plain_flights() -> (Panel, Vec<f64>) {
+    let panel = flights();
+    let n = total_counts(&panel);
+    (panel, n)
+}
+
+#[test]
+fn flights_as_plain_counts() {
+    let (panel, n) = plain_flights();
+    reaches(&counts(&panel.features, 5, &n), 1, -1501802.268710);
+    // A finite maximum with an atom of norm 15 in whitened features.
+    reaches(&counts(&panel.features, 5, &n), 2, -1480840.000);
+}
+
+#[test]
+fn three_classes_of_plain_flights_run_off_and_a_ridge_holds_them() {
+    let (panel, n) = plain_flights();
+    let data = counts(&panel.features, 5, &n);
+    let fit = Fit::new(&data, &FitOptions::new(3)).unwrap();
+    assert_eq!(fit.report.outcome, Outcome::Diverging, "{:?}", fit.report);
+    assert!(fit.diverging.contains(&true) && fit.mixture.atoms.iter().all(|a| a.is_finite()));
+    assert!(fit.report.log_likelihood > -1480840.0, "two classes do that");
+    let held = Fit::new(&data, &FitOptions { ridge: 100.0, ..FitOptions::new(3) }).unwrap();
+    assert_eq!((held.report.outcome, held.diverging), (Outcome::Converged, vec![false; 3]), "{:?}", held.report);
+}
