@@ -370,6 +370,7 @@ static void pointers(void)
 
 static void sizes(void)
 {
+    static double many[(U + 1) * (L + 1)];
     static const size_t HUGE_SIZES[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1, SIZE_MAX / 8 + 1};
     size_t i;
     REFUSE(EVERY, SMX_EMPTY, s.data.rows = 0);
@@ -403,7 +404,7 @@ static void sizes(void)
         REFUSE(MIXTURES | FIT, SMX_OVERFLOW, s.classes = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
     }
-    REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = malloc(64 * (U + 1)); s.result.atoms = malloc(64 * (U + 1));
+    REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = many; s.result.atoms = many + U + 1;
            s.result.diverging = NULL);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 1);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 100);
