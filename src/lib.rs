@@ -22,6 +22,9 @@
 //! Every operation exists as `op(…, workspace)` beside `op_workspace(shape)`: it allocates nothing and runs without `std`. With the feature `alloc` a
 //! convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major, column-major or strided, f32 or f64.
 //!
+//! # The mathematics
+//! Comments speak of sections: those of `docs/model.md`, where the model, its estimators and what was measured stand.
+//!
 //! # Features of the crate
 //! - `std` (default): asks the operating system which vector registers it saves; implies `alloc`.
 //! - `alloc`: owned results and workspaces.
