@@ -435,30 +435,42 @@ fn corrected_moments_beat_the_table_of_section_7() {
 
 #[test]
 fn estimators_find_the_atoms_of_exact_moments() {
-    // Expected counts over many normal rows leave only the sampling of the rows; exactly opposite atoms, K = L + 1, one class.
-    let p = 100_000;
-    let cases: [(usize, &[f64], &[f64]); 5] = [
+    // A grid with offsets −|x|²/2 is a normal law to many digits (the trapezoidal rule), and expected counts over it have exact moments.
+    // Exactly opposite atoms, K = L + 1, uneven weights, one class.
+    let cases: [(usize, &[f64], &[f64]); 6] = [
         (2, &[0.5, 0.5], &[0.8, 0.6, -0.8, -0.6]),
         (2, &[0.4, 0.3, 0.3], &[1.2, 0.2, 0.0, -0.6, -1.2, 0.3]),
         (1, &[0.3, 0.7], &[1.0, -1.0]),
         (3, &[0.6, 0.4], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        (3, &[0.1, 0.2, 0.3, 0.4], &[1.0, 0.0, 0.0, -0.2, 1.0, 0.0, 0.5, 0.3, 1.0, -1.0, -1.0, -1.0]),
         (3, &[1.0], &[0.3, -0.4, 0.5]),
     ];
     for (l, weights, atoms) in cases {
-        let mut j = job(11, p, l, weights.len(), 0, 1.0, Law::Normal);
-        j.truth = Mixture { weights: weights.to_vec(), atoms: atoms.to_vec() };
-        j.counts = probabilities(&j.x, l, &j.truth).iter().map(|p| 1e6 * p).collect();
-        let (data, k) = (j.data(), weights.len());
+        let side = 33usize;
+        let x: Vec<f64> =
+            (0..side.pow(l as u32)).flat_map(|i| (0..l).map(move |j| 0.5 * ((i / side.pow(j as u32) % side) as f64 - 16.0))).collect();
+        let b: Vec<f64> = x.chunks_exact(l).map(|x| -0.5 * x.iter().map(|x| x * x).sum::<f64>()).collect();
+        let k = weights.len();
+        let truth = Mixture { weights: weights.to_vec(), atoms: atoms.to_vec() };
+        // Offsets by an extra feature whose atom is 1.
+        let with: Vec<f64> = x.chunks_exact(l).zip(&b).flat_map(|(x, b)| x.iter().chain([b])).copied().collect();
+        let longer = truth.atoms.chunks_exact(l).flat_map(|a| a.iter().chain(&[1.0])).copied().collect();
+        let counts: Vec<f64> =
+            probabilities(&with, l + 1, &Mixture { weights: weights.to_vec(), atoms: longer }).iter().map(|p| 1e6 * p).collect();
+        let j = Job { x, columns: l, truth, counts };
+        let features = Features::row_major(&j.x[..], b.len(), l).unwrap();
+        let data = Data::new(features, Some(&b), None, Choices::Counts(&j.counts)).unwrap();
         let mut memory = None;
         let wh = whitening(&data, &mut memory);
         let found = by_tensor(&data, &wh, k, IllPosed::Fail).unwrap();
-        assert!(j.error(&wh, &found.atoms) < 0.05, "tensor, L = {l}, K = {k}: {found:?}");
+        assert!(j.error(&wh, &found.atoms) < 1e-6, "tensor, L = {l}, K = {k}: {found:?}");
+        assert_close("weights", &found.canonical().weights, &j.truth.canonical().weights, 1e-6);
         let (mut w, mut a) = (vec![0.0; k], vec![0.0; k * l]);
         let mut ws = WorkspaceBuffer::new(direction_workspace(&data.shape(), k)).unwrap();
         let report = direction(&data, &wh, None, IllPosed::Fail, &mut w, &mut a, Context::default(), ws.lend()).unwrap();
         assert_eq!(report.shrinkage, 0.0);
-        // Three points need moments to order five, whose sampling over the rows weighs ten times as much.
-        assert!(j.error(&wh, &a) < if k < 3 { 0.1 } else { 0.3 }, "direction, L = {l}, K = {k}: {w:?} {a:?}");
+        // The Hankel matrix of four points turns the ninth digit of a moment into the fourth of an atom.
+        assert!(j.error(&wh, &a) < if k < 4 { 1e-5 } else { 5e-3 }, "direction, L = {l}, K = {k}: {w:?} {a:?}");
         // The equations hold exactly at the truth: corrected moments find it to the tolerance of their iteration.
         let (fixed, report) = by_correction(&data, &wh, k, &CorrectionOptions::default()).unwrap();
         assert!(j.error(&wh, &fixed.atoms) < 5e-3, "corrected, L = {l}, K = {k}: {fixed:?} {report:?}");
