@@ -35,6 +35,8 @@ struct setup {
     int32_t sampling;
     double by_class[P * K], mixed[P], weight_errors[K], atom_errors[K * L];
     double information[D * D], vector[D], product[D];
+    smx_criteria_result criteria;
+    size_t rank;
 };
 
 static struct setup s;
@@ -153,15 +155,24 @@ static smx_status op_hessian(void)
     return status;
 }
 
+static smx_status op_criteria(void)
+{
+    size_t size = smx_criteria_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_criteria(&s.data, s.classes, s.weights, s.atoms, s.rank, &s.criteria, &s.run_options, memory, size, &record);
+    free(memory);
+    return status;
+}
+
 static const operation ALL[] = {op_check, op_evaluate, op_whiten, op_em, op_fit, op_probabilities, op_errors, op_information, op_scores,
-                                op_hessian};
+                                op_hessian, op_criteria};
 static const char *const NAMES[] = {"check", "evaluate", "whiten", "em_step", "fit", "choice_probabilities", "standard_errors",
-                                    "information", "score_products", "hessian_vector"};
+                                    "information", "score_products", "hessian_vector", "criteria"};
 enum { OPERATIONS = sizeof ALL / sizeof ALL[0] };
 enum {
     CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, PROBABILITIES = 32, ERRORS = 64, INFORMATION = 128, SCORES = 256, HESSIAN = 512,
-    EVERY = 1023, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN,
-    WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN
+    CRITERIA = 1024, EVERY = 2047, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN | CRITERIA,
+    WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
 };
 
 static double noise(void)
@@ -254,6 +265,8 @@ static void reset(void)
     s.null_workspace = 0;
     smx_run_options_init(&s.run_options, sizeof s.run_options);
     smx_inference_options_init(&s.inference_options, sizeof s.inference_options);
+    smx_criteria_result_init(&s.criteria, sizeof s.criteria);
+    s.rank = L;
     s.sampling = 0;
     for (i = 0; i < D; i++)
         s.vector[i] = 1.0;
@@ -357,6 +370,7 @@ static void pointers(void)
 
 static void sizes(void)
 {
+    static double many[(U + 1) * (L + 1)];
     static const size_t HUGE_SIZES[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1, SIZE_MAX / 8 + 1};
     size_t i;
     REFUSE(EVERY, SMX_EMPTY, s.data.rows = 0);
@@ -372,6 +386,11 @@ static void sizes(void)
     REFUSE(FIT, SMX_SHAPE, s.result.starts_capacity = STARTS - 1);
     REFUSE(WHITENED, SMX_SHAPE, s.whitening.columns = L - 1);
     REFUSE(WHITENED, SMX_OUT_OF_RANGE, s.whitening.rank = L + 1);
+    REFUSE(CRITERIA, SMX_OUT_OF_RANGE, s.rank = L + 1);
+    REFUSE(FIT, SMX_INVALID_OPTION, s.classes = 1; s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
+    REFUSE(FIT, SMX_NULL, s.fit_options.grow_weights = s.start_weights);
+    REFUSE(FIT, SMX_NOT_ON_SIMPLEX, s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
+    ACCEPT(FIT, s.start_weights[0] = 1; s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
     REFUSE(WHITENED, SMX_OUT_OF_RANGE, s.whitening.rank = SIZE_MAX);
     for (i = 0; i < sizeof HUGE_SIZES / sizeof HUGE_SIZES[0]; i++) {
         size_t huge = HUGE_SIZES[i];
@@ -385,7 +404,7 @@ static void sizes(void)
         REFUSE(MIXTURES | FIT, SMX_OVERFLOW, s.classes = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
     }
-    REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = malloc(64 * (U + 1)); s.result.atoms = malloc(64 * (U + 1));
+    REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = many; s.result.atoms = many + U + 1;
            s.result.diverging = NULL);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 1);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 100);
@@ -399,6 +418,7 @@ static void structs(void)
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size = SIZE_MAX);
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size += sizeof(size_t)); /* what follows is not zero */
     REFUSE(CHECK, SMX_STRUCT_SIZE, s.summary.struct_size--);
+    REFUSE(CRITERIA, SMX_STRUCT_SIZE, s.criteria.struct_size--);
     REFUSE(PENALIZED, SMX_STRUCT_SIZE, s.evaluate_options.struct_size--);
     REFUSE(EVALUATE, SMX_STRUCT_SIZE, s.evaluation.struct_size--);
     REFUSE(WHITEN | WHITENED, SMX_STRUCT_SIZE, s.whitening.struct_size = 8);

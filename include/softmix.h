@@ -12,6 +12,8 @@
  *   Whitening, and steps of expectation maximisation
  *   Fitting
  *   What a fitted mixture says
+ *   Latent moments and estimators
+ *   Kernels
  *
  * How to call
  *
@@ -540,6 +542,8 @@ typedef struct smx_progress {
   size_t finished;
   /** Starts drawn so far. */
   size_t drawn;
+  /** The start being finished, in the order drawn: `current` over its calls is its path. */
+  size_t start;
   /** Evaluations so far, over all starts. */
   uint64_t evaluations;
   /** Best penalised log-likelihood so far; minus infinity before the first. */
@@ -581,6 +585,10 @@ typedef struct smx_fit_options {
   const double *start_weights;
   /** Its atoms, K x L. */
   const double *start_atoms;
+  /** A fit of K - 1 classes that some of the first starts grow from; default NULL: none. */
+  const double *grow_weights;
+  /** Its atoms, (K - 1) x L. */
+  const double *grow_atoms;
   /** Evaluations over all starts, at most; at least 1, default 1000000. */
   uint64_t max_evaluations;
   /**
@@ -757,6 +765,22 @@ typedef struct smx_inference_options {
   double ridge;
 } smx_inference_options;
 
+/** What weighs likelihood against the number of parameters; smaller is better. */
+typedef struct smx_criteria_result {
+  /** sizeof(smx_criteria_result), set by smx_criteria_result_init. */
+  size_t struct_size;
+  /** Parameters d = K - 1 + K r, r the rank of the features inside choice sets. */
+  size_t parameters;
+  /** Observations n: weights of the units, summed. */
+  double observations;
+  /** -2 log-likelihood + 2 d. */
+  double aic;
+  /** -2 log-likelihood + d ln n. */
+  double bic;
+  /** bic, plus twice the entropy of the posterior class probabilities: classes that overlap cost. */
+  double icl;
+} smx_criteria_result;
+
 /** The inverse of the observed information: right when the model is. */
 #define SMX_VARIANCE_INFORMATION 0
 /** The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w. */
@@ -800,6 +824,44 @@ smx_status smx_choice_probabilities(const smx_data *data,
                                     void *workspace,
                                     size_t workspace_size,
                                     smx_error *error);
+
+/** Fills a result with zeros and its size. */
+smx_status smx_criteria_result_init(struct smx_criteria_result *result, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_criteria needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_criteria_workspace(const smx_data *data, size_t classes);
+
+/**
+ * Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the one
+ * before) and take the smallest. One evaluation.
+ *
+ * @param data the data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param rank r, at most L: of smx_fit_result or smx_whitening
+ * @param result made by smx_criteria_result_init
+ * @param options may be NULL
+ * @param workspace smx_criteria_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_criteria(const smx_data *data,
+                        size_t classes,
+                        const double *weights,
+                        const double *atoms,
+                        size_t rank,
+                        struct smx_criteria_result *result,
+                        const smx_run_options *options,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
 
 /**
  * Bytes of workspace that smx_standard_errors needs.
@@ -930,6 +992,346 @@ smx_status smx_hessian_vector(const smx_data *data,
                               void *workspace,
                               size_t workspace_size,
                               smx_error *error);
+
+/* ==============================================================================================================
+ * Latent moments and estimators
+ * ==============================================================================================================
+ *
+ * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows, and
+ * mixtures from the moments. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
+ * d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
+ */
+
+/** Estimators. */
+typedef int32_t smx_method;
+
+/** Options of smx_estimate. NULL in place of them: the defaults. */
+typedef struct smx_estimate_options {
+  /** sizeof(smx_estimate_options), set by smx_estimate_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default). */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** The estimator; default SMX_METHOD_CORRECTED. */
+  smx_method method;
+  /**
+   * SMX_METHOD_TENSOR, SMX_METHOD_DIRECTION: where the moments are those of no mixture, 1 (default) answers with one nearby, 0 with
+   * SMX_ILL_POSED.
+   */
+  int32_t project;
+  /** SMX_METHOD_CORRECTED: order of the moments, 3 to 9; default 0: the library's own rule. */
+  int32_t order;
+  /** SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule. */
+  double tilt;
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72. */
+  size_t max_evaluations;
+  /** SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own. */
+  const double *start_weights;
+  /** Its atoms, K x L. */
+  const double *start_atoms;
+  /** SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most. */
+  const double *direction;
+} smx_estimate_options;
+
+/** What smx_estimate finds beside the mixture. */
+typedef struct smx_estimate_report {
+  /** sizeof(smx_estimate_report), set by smx_estimate_report_init. */
+  size_t struct_size;
+  /** SMX_METHOD_CORRECTED: log-likelihood of the mixture; else NaN. */
+  double log_likelihood;
+  /** SMX_METHOD_CORRECTED: the tilt that it went on with; else 0. */
+  double tilt;
+  /** SMX_METHOD_DIRECTION: share of the normal law mixed into the moments, 0 where they are those of K points; else 0. */
+  double shrinkage;
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations; else 0. */
+  uint64_t evaluations;
+  /** SMX_METHOD_CORRECTED: reads of the features; else 0. */
+  uint64_t passes;
+} smx_estimate_report;
+
+/** What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's. */
+typedef struct smx_subspace_result {
+  /** sizeof(smx_subspace_result), set by smx_subspace_result_init. */
+  size_t struct_size;
+  /** To be filled: the mean atom, L numbers. */
+  double *mean_atom;
+  /** To be filled: r eigenvalues, decreasing. */
+  double *eigenvalues;
+  /** To be filled: r x L: atoms are about `mean_atom + sum_j c_j directions[j]`, c_j of variance `eigenvalues[j]`, j below K - 1. */
+  double *directions;
+  /** 1 + the eigenvalues above the noise. */
+  size_t suggested_classes;
+  /** The noise. */
+  double noise;
+  /** Effective number of draws. */
+  double draws;
+} smx_subspace_result;
+
+/**
+ * Latent tensors; the arrays are the program's, NULL for what is not wanted. Third moments are packed: entry (a, b, c), a >= b >= c, is
+ * `third[a (a + 1) (a + 2) / 6 + b (b + 1) / 2 + c]`, of r (r + 1) (r + 2) / 6.
+ */
+typedef struct smx_tensors {
+  /** sizeof(smx_tensors), set by smx_tensors_init. */
+  size_t struct_size;
+  /** To be filled: sum_k weight_k d_k, r numbers. */
+  double *first;
+  /** To be filled: sum_k weight_k d_k d_k', r x r. */
+  double *second;
+  /** To be filled: the same of order 3, packed. */
+  double *third;
+  /** To be filled: standard errors of `first`, which must be there too; so with the others. */
+  double *first_errors;
+  /** To be filled: standard errors of `second`. */
+  double *second_errors;
+  /** To be filled: standard errors of `third`. */
+  double *third_errors;
+} smx_tensors;
+
+/** Moments corrected by the design: a mixture whose moments over the actual rows are the observed ones as nearly as can be. */
+#define SMX_METHOD_CORRECTED 0
+/** Moments of order 3, diagonalised jointly; at most r + 1 classes. Biased where features are not normal or atoms far. */
+#define SMX_METHOD_TENSOR 1
+/** Moments along one direction (Lindsay and Basak); any number of classes, of which it is good for few. */
+#define SMX_METHOD_DIRECTION 2
+
+/** Fills options with the defaults. */
+smx_status smx_estimate_options_init(struct smx_estimate_options *options, size_t struct_size);
+
+/** Fills a report with its size and nothing found. */
+smx_status smx_estimate_report_init(struct smx_estimate_report *report, size_t struct_size);
+
+/** Fills a result with zeros and its size. */
+smx_status smx_subspace_result_init(struct smx_subspace_result *result, size_t struct_size);
+
+/** Fills tensors with zeros and their size: none wanted. */
+smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_estimate needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
+ */
+size_t smx_estimate_workspace(const smx_data *data,
+                              size_t classes,
+                              const struct smx_estimate_options *options);
+
+/**
+ * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights to be filled: K mixing weights
+ * @param atoms to be filled: K x L
+ * @param report may be NULL
+ * @param options may be NULL
+ * @param workspace smx_estimate_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_estimate(const smx_data *data,
+                        const smx_whitening *whitening,
+                        size_t classes,
+                        double *weights,
+                        double *atoms,
+                        struct smx_estimate_report *report,
+                        const struct smx_estimate_options *options,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
+
+/**
+ * Bytes of workspace that smx_subspace needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_subspace_workspace(const smx_data *data);
+
+/**
+ * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param tilt 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
+ * @param result made by smx_subspace_result_init, its three arrays set
+ * @param options may be NULL
+ * @param workspace smx_subspace_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_subspace(const smx_data *data,
+                        const smx_whitening *whitening,
+                        double tilt,
+                        struct smx_subspace_result *result,
+                        const smx_run_options *options,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
+
+/**
+ * Bytes of workspace that smx_latent_moments needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param directions V
+ * @param order R
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, size_t order);
+
+/**
+ * Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
+ * the chosen rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param number V
+ * @param directions V x r numbers, each direction of norm 1 in whitened features
+ * @param order R
+ * @param moments to be filled: V x (R + 1)
+ * @param errors to be filled: standard errors of `moments`; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_latent_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_latent_moments(const smx_data *data,
+                              const smx_whitening *whitening,
+                              size_t number,
+                              const double *directions,
+                              size_t order,
+                              double *moments,
+                              double *errors,
+                              const smx_run_options *options,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/**
+ * Bytes of workspace that smx_latent_tensors needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param errors 1 where any standard errors are wanted, else 0
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_latent_tensors_workspace(const smx_data *data, int32_t errors);
+
+/**
+ * Latent tensors of order 1 to 3 and their standard errors. Finite offsets do not enter. One read of the chosen rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param tensors made by smx_tensors_init, the arrays that are wanted set
+ * @param options may be NULL
+ * @param workspace smx_latent_tensors_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_latent_tensors(const smx_data *data,
+                              const smx_whitening *whitening,
+                              const struct smx_tensors *tensors,
+                              const smx_run_options *options,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/* ==============================================================================================================
+ * Kernels
+ * ==============================================================================================================
+ *
+ * Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace.
+ * NaN is no error here: it passes through as each comment says. `out` may be `x` itself, and else may not overlap it. Arrays are
+ * aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+ */
+
+/**
+ * A sum of exponentials, `exp(max) * sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand over to be
+ * merged. The sum of nothing is that of n = 0.
+ */
+typedef struct smx_sum {
+  /** The largest exponent, clamped to the finite numbers. */
+  double max;
+  /** Sum of exp(x - max). */
+  double sum;
+} smx_sum;
+
+/** `out[i] = exp(x[i])`, within 1.05 units in the last place. exp(-infinity) is 0, exp(infinity) infinity, and NaN gives NaN. */
+smx_status smx_exp(const double *x,
+                   double *out,
+                   size_t n,
+                   smx_isa isa);
+
+/** smx_exp in float. */
+smx_status smx_expf(const float *x, float *out, size_t n, smx_isa isa);
+
+/** `out[i] = ln(x[i])`, within 1 unit in the last place. ln(0) is -infinity, ln(infinity) infinity; negative numbers and NaN give NaN. */
+smx_status smx_log(const double *x,
+                   double *out,
+                   size_t n,
+                   smx_isa isa);
+
+/** smx_log in float. */
+smx_status smx_logf(const float *x, float *out, size_t n, smx_isa isa);
+
+/**
+ * `out[i] = exp(x[i]) / sum_j exp(x[j])`. -infinity gives 0; where all are -infinity, so are all results 0. NaN or infinity anywhere
+ * makes every result NaN.
+ */
+smx_status smx_softmax(const double *x,
+                       double *out,
+                       size_t n,
+                       smx_isa isa);
+
+/** smx_softmax in float. */
+smx_status smx_softmaxf(const float *x, float *out, size_t n, smx_isa isa);
+
+/** `out[i] = x[i] - ln sum_j exp(x[j])`. -infinity gives -infinity, also where all are. NaN or infinity anywhere makes every result NaN. */
+smx_status smx_log_softmax(const double *x,
+                           double *out,
+                           size_t n,
+                           smx_isa isa);
+
+/** smx_log_softmax in float. */
+smx_status smx_log_softmaxf(const float *x, float *out, size_t n, smx_isa isa);
+
+/**
+ * `*out = ln sum_i exp(x[i])`, reading `x` once. NaN anywhere gives NaN; otherwise infinity anywhere gives infinity; no number, or -infinity
+ * alone, give -infinity.
+ */
+smx_status smx_logsumexp(const double *x,
+                         size_t n,
+                         double *out,
+                         smx_isa isa);
+
+/** smx_logsumexp in float; its sums are in double. */
+smx_status smx_logsumexpf(const float *x, size_t n, float *out, smx_isa isa);
+
+/** smx_logsumexp of every column of a matrix of `rows` x `columns`, row after row: `out` has `columns` numbers. `x` is read once. */
+smx_status smx_logsumexp_columns(const double *x,
+                                 size_t rows,
+                                 size_t columns,
+                                 double *out,
+                                 smx_isa isa);
+
+/** smx_logsumexp_columns in float. */
+smx_status smx_logsumexp_columnsf(const float *x, size_t rows, size_t columns, float *out, smx_isa isa);
+
+/** `*out` becomes the sum of the exponentials of `x`, for smx_sum_merge. */
+smx_status smx_sum_of(const double *x, size_t n, struct smx_sum *out, smx_isa isa);
+
+/** smx_sum_of in float. */
+smx_status smx_sum_of_float(const float *x, size_t n, struct smx_sum *out, smx_isa isa);
+
+/** The sum of both. Commutative; the order of several merges changes the last digits only. */
+struct smx_sum smx_sum_merge(struct smx_sum a, struct smx_sum b);
+
+/** The logarithm of a sum. */
+double smx_sum_log(struct smx_sum a);
 
 #ifdef __cplusplus
 } // extern "C"

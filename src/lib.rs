@@ -53,7 +53,6 @@ pub mod parallel;
 pub mod predict;
 mod race;
 pub mod scalar;
-#[cfg(feature = "alloc")]
 pub mod scan;
 pub mod simd;
 pub mod starts;

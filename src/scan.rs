@@ -1,14 +1,19 @@
 //! How many classes: a fit for every K, each growing from the one before, with the criteria that weigh likelihood against parameters.
 
-use crate::data::Data;
-use crate::error::{Error, ErrorKind, Result};
+use crate::data::{Data, Shape};
+use crate::error::Result;
 use crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
-use crate::fit::{Fit, FitOptions, Progress, Starts};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
-use crate::workspace::WorkspaceBuffer;
-use alloc::{vec, vec::Vec};
-use core::ops::RangeInclusive;
+use crate::workspace::{Workspace, WorkspaceSize};
+#[cfg(feature = "alloc")]
+use {
+    crate::error::{Error, ErrorKind},
+    crate::fit::{Fit, FitOptions, Progress, Starts},
+    crate::workspace::WorkspaceBuffer,
+    alloc::vec::Vec,
+    core::ops::RangeInclusive,
+};
 
 /// What weighs likelihood against parameters; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,36 +30,44 @@ pub struct Criteria {
     pub icl: f64,
 }
 
-impl Criteria {
-    /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
-    pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context) -> Result<Self> {
-        let (shape, k) = (data.shape(), mixture.classes());
-        let mut memory = WorkspaceBuffer::new(evaluate_workspace(&shape, k))?;
-        let length = shape.units.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "responsibilities"))?;
-        let mut responsibilities = vec![0.0; length];
-        let out = EvaluateOutput { responsibilities: Some(&mut responsibilities), ..EvaluateOutput::default() };
-        let log_likelihood = evaluate(data, mixture, None, ctx, out, memory.lend())?.log_likelihood;
-        Ok(Self::from_responsibilities(data, log_likelihood, &responsibilities, k, rank))
-    }
+/// Workspace of [`criteria`] for K classes.
+pub fn criteria_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    evaluate_workspace(shape, classes).and(WorkspaceSize::of::<f64>(shape.units.saturating_mul(classes)))
+}
 
-    /// The same where ℓ and the responsibilities (U × K) are at hand.
-    pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
-        let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
-        let overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
-        let (parameters, n) = (classes - 1 + classes * rank, data.total_weight());
-        let d = parameters as f64;
-        let bic = -2.0 * log_likelihood + d * libm::log(n);
-        Criteria { parameters, observations: n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap }
+/// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
+pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context, mut ws: Workspace<'_>) -> Result<Criteria> {
+    let (shape, k) = (data.shape(), mixture.classes());
+    ws.require(criteria_workspace(&shape, k))?;
+    let responsibilities = ws.f64s(shape.units * k)?;
+    let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
+    let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
+    let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
+    let overlap: f64 = responsibilities.chunks_exact(k).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+    let (parameters, n) = (k - 1 + k * rank, data.total_weight());
+    let d = parameters as f64;
+    let bic = -2.0 * log_likelihood + d * libm::log(n);
+    Ok(Criteria { parameters, observations: n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap })
+}
+
+#[cfg(feature = "alloc")]
+impl Criteria {
+    /// [`criteria`] with memory of its own.
+    pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context) -> Result<Self> {
+        let mut memory = WorkspaceBuffer::new(criteria_workspace(&data.shape(), mixture.classes()))?;
+        criteria(data, mixture, rank, ctx, memory.lend())
     }
 }
 
 /// Fits for consecutive numbers of classes.
+#[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// One fit a number of classes, in rising order, with its criteria. Fewer than asked for when cancelled.
     pub fits: Vec<(Fit, Criteria)>,
 }
 
+#[cfg(feature = "alloc")]
 impl Scan {
     /// Fits every number of classes of `classes`; `options.classes` is not looked at. Some of the first starts of each fit grow from the fit of one class
     /// less: it takes what that fit found, and adds a class where the units or the alternatives that it explains worst are.

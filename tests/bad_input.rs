@@ -452,6 +452,10 @@ fn options_are_in_range() {
         assert_eq!(Fit::new(&data, &FitOptions { ridge: NAN, ..good }).map(|_| ()), option("ridge"));
         let three = MixtureRef::new(&[0.25, 0.25, 0.5], &[0.0; 6], 2).unwrap();
         assert_eq!(fit_marked(&data, &FitOptions { starts: Starts::Given(three), ..good }, 2), Err(Error::shape("starts", 2, 3)));
+        assert_eq!(fit_marked(&data, &FitOptions { grow: Some(three), ..good }, 2), Err(Error::shape("grow", 1, 3)));
+        let wrong = MixtureRef { weights: &[1.0], atoms: &[0.0, NAN] };
+        let expected = Err(error(ErrorKind::NotFinite, "atoms").class(0).column(1));
+        assert_eq!(fit_marked(&data, &FitOptions { grow: Some(wrong), ..good }, 2), expected);
     }
 }
 

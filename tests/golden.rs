@@ -1,4 +1,5 @@
 //! Every quantity of the oracle's cases: units with weights, multiplicities, offsets, ridge, one choice set and many.
+#![cfg(feature = "std")]
 
 mod common;
 

@@ -71,9 +71,8 @@ fn middle(case: &Golden, m: &Mixture, q: i32) -> Vec<f64> {
         let total: f64 = joint.iter().sum();
         let mut score: Vec<f64> = (0..k - 1).map(|c| joint[c] / total - m.weights[c]).collect();
         for c in 0..k {
-            for j in 0..l {
-                score.push(joint[c] / total * entries().map(|(i, n)| n * (row(i)[j] - means[set_of(i) * k + c][j])).sum::<f64>());
-            }
+            let y = |j: usize| entries().map(|(i, n)| n * (row(i)[j] - means[set_of(i) * k + c][j])).sum::<f64>();
+            score.extend((0..l).map(|j| joint[c] / total * y(j)));
         }
         for (x, s) in score.iter().enumerate() {
             for (y, t) in score.iter().enumerate() {

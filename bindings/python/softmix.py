@@ -74,7 +74,7 @@ class _InferenceOptions(Structure):
 
 
 class _Progress(Structure):
-    _fields_ = [("struct_size", c_size_t), ("finished", c_size_t), ("drawn", c_size_t), ("evaluations", c_uint64), ("best", c_double),
+    _fields_ = [("struct_size", c_size_t), ("finished", c_size_t), ("drawn", c_size_t), ("start", c_size_t), ("evaluations", c_uint64), ("best", c_double),
                 ("current", c_double), ("racing", c_int32), ("reserved", c_int32)]
 
 
@@ -83,7 +83,8 @@ _PROGRESS = ctypes.CFUNCTYPE(c_int32, POINTER(_Progress), c_void_p)
 
 class _FitOptions(Structure):
     _fields_ = _RunOptions._fields_ + [("ridge", c_double), ("seed", c_uint64), ("starts", c_size_t), ("start_weights", c_void_p),
-                                       ("start_atoms", c_void_p), ("max_evaluations", c_uint64), ("gradient_tolerance", c_double),
+                                       ("start_atoms", c_void_p), ("grow_weights", c_void_p),
+                                       ("grow_atoms", c_void_p), ("max_evaluations", c_uint64), ("gradient_tolerance", c_double),
                                        ("progress", _PROGRESS), ("user", c_void_p)]
 
 
@@ -450,7 +451,7 @@ class _Watch:
             if self.progress is None:
                 return 0
             p = progress.contents
-            names = ("finished", "drawn", "evaluations", "best", "current")
+            names = ("finished", "drawn", "start", "evaluations", "best", "current")
             answer = self.progress({**{name: getattr(p, name) for name in names}, "racing": bool(p.racing)})
             return int(answer is False)
         except BaseException as thrown:  # KeyboardInterrupt among them

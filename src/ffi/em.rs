@@ -129,6 +129,10 @@ impl WhiteningInput {
         })
     }
 
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
     /// The whitening; `flags`: L of them, since C's bytes need not be bools.
     ///
     /// # Safety

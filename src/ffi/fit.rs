@@ -76,6 +76,8 @@ pub struct smx_progress {
     pub finished: usize,
     /// Starts drawn so far.
     pub drawn: usize,
+    /// The start being finished, in the order drawn: `current` over its calls is its path.
+    pub start: usize,
     /// Evaluations so far, over all starts.
     pub evaluations: u64,
     /// Best penalised log-likelihood so far; minus infinity before the first.
@@ -115,6 +117,10 @@ pub struct smx_fit_options {
     pub start_weights: *const f64,
     /// Its atoms, K x L.
     pub start_atoms: *const f64,
+    /// A fit of K - 1 classes that some of the first starts grow from; default NULL: none.
+    pub grow_weights: *const f64,
+    /// Its atoms, (K - 1) x L.
+    pub grow_atoms: *const f64,
     /// Evaluations over all starts, at most; at least 1, default 1000000.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
@@ -139,6 +145,8 @@ impl Struct for smx_fit_options {
             starts: 0,
             start_weights: core::ptr::null(),
             start_atoms: core::ptr::null(),
+            grow_weights: core::ptr::null(),
+            grow_atoms: core::ptr::null(),
             max_evaluations: o.max_evaluations,
             gradient_tolerance: o.gradient_tolerance,
             progress: None,
@@ -365,6 +373,11 @@ pub unsafe extern "C" fn smx_fit(
             reserved(o.reserved)?;
             let ctx = context(o.isa, o.threads)?;
             let start = given_start(call, &o, classes, l)?;
+            let grow = match (o.grow_weights.is_null() && o.grow_atoms.is_null(), classes) {
+                (true, _) => None,
+                (false, 1) => return Err(Fault::new(SMX_INVALID_OPTION, "grow_weights")),
+                (false, k) => Some(MixtureInput::new(call, k - 1, l, o.grow_weights, o.grow_atoms)?),
+            };
             let size = sizing(&o, classes);
             let most = max_starts(&shape, &size);
             let mut r = call.result("result", result)?;
@@ -389,6 +402,7 @@ pub unsafe extern "C" fn smx_fit(
                 ridge: o.ridge,
                 seed: o.seed,
                 starts,
+                grow: grow.map(|m| m.get()).transpose()?,
                 max_evaluations: o.max_evaluations,
                 gradient_tolerance: o.gradient_tolerance,
                 context: ctx,
@@ -415,6 +429,7 @@ pub unsafe extern "C" fn smx_fit(
                         struct_size: size_of::<smx_progress>(),
                         finished: p.finished,
                         drawn: p.drawn,
+                        start: p.start,
                         evaluations: p.evaluations,
                         best: p.best,
                         current: p.current,

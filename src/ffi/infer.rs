@@ -14,6 +14,7 @@ use crate::data::Shape;
 use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
 use crate::inference::{Variance, standard_errors, standard_errors_workspace};
 use crate::predict::{choice_probabilities, choice_probabilities_workspace};
+use crate::scan::{criteria, criteria_workspace};
 use crate::workspace::WorkspaceSize;
 use core::ffi::c_void;
 
@@ -45,6 +46,30 @@ pub struct smx_inference_options {
 impl Struct for smx_inference_options {
     fn blank() -> Self {
         smx_inference_options { struct_size: size_of::<Self>(), threads: 1, isa: 0, variance: SMX_VARIANCE_INFORMATION, ridge: 0.0 }
+    }
+}
+
+/// What weighs likelihood against the number of parameters; smaller is better.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct smx_criteria_result {
+    /// sizeof(smx_criteria_result), set by smx_criteria_result_init.
+    pub struct_size: usize,
+    /// Parameters d = K - 1 + K r, r the rank of the features inside choice sets.
+    pub parameters: usize,
+    /// Observations n: weights of the units, summed.
+    pub observations: f64,
+    /// -2 log-likelihood + 2 d.
+    pub aic: f64,
+    /// -2 log-likelihood + d ln n.
+    pub bic: f64,
+    /// bic, plus twice the entropy of the posterior class probabilities: classes that overlap cost.
+    pub icl: f64,
+}
+
+impl Struct for smx_criteria_result {
+    fn blank() -> Self {
+        smx_criteria_result { struct_size: size_of::<Self>(), parameters: 0, observations: 0.0, aic: 0.0, bic: 0.0, icl: 0.0 }
     }
 }
 
@@ -119,6 +144,75 @@ pub unsafe extern "C" fn smx_choice_probabilities(
             let data = memory.data()?;
             let ws = ws.lend(choice_probabilities_workspace(&data.shape(), classes))?;
             choice_probabilities(&data, mixture.get()?, by_class.map(|x| x.get()), mixed.map(|x| x.get()), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// Fills a result with zeros and its size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_criteria_result_init(result: *mut smx_criteria_result, struct_size: usize) -> smx_status {
+    // SAFETY: the caller vouches for `struct_size` bytes at `result`.
+    guard(|| unsafe { Struct::init(result, struct_size, "result") })
+}
+
+/// Bytes of workspace that smx_criteria needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_criteria_workspace(data: *const smx_data, classes: usize) -> usize {
+    // SAFETY: the caller vouches for the struct.
+    query(|| Ok(criteria_workspace(&unsafe { shape_of(data, classes) }?, classes)))
+}
+
+/// Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the one
+/// before) and take the smallest. One evaluation.
+///
+/// @param data the data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param rank r, at most L: of smx_fit_result or smx_whitening
+/// @param result made by smx_criteria_result_init
+/// @param options may be NULL
+/// @param workspace smx_criteria_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_criteria(
+    data: *const smx_data,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    rank: usize,
+    result: *mut smx_criteria_result,
+    options: *const smx_run_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
+            if rank > memory.columns() {
+                return Err(Fault::new(SMX_OUT_OF_RANGE, "rank"));
+            }
+            let mut r: smx_criteria_result = call.result("result", result)?;
+            let o = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let ws = ws.lend(criteria_workspace(&data.shape(), classes))?;
+            let found = criteria(&data, mixture.get()?, rank, ctx, ws)?;
+            (r.parameters, r.observations) = (found.parameters, found.observations);
+            (r.aic, r.bic, r.icl) = (found.aic, found.bic, found.icl);
+            r.write(result);
             Ok(())
         })
     }

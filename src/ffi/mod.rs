@@ -11,6 +11,8 @@ mod em;
 mod evaluate;
 mod fit;
 mod infer;
+mod kernels;
+mod moments;
 mod status;
 
 pub use data::*;
@@ -18,4 +20,6 @@ pub use em::*;
 pub use evaluate::*;
 pub use fit::*;
 pub use infer::*;
+pub use kernels::*;
+pub use moments::*;
 pub use status::*;

@@ -202,6 +202,7 @@ unsafe fn some_responsibilities<S: Powers<f64>, const PART: bool>(
         for k in 0..classes {
             store(j.add(k * ld), simd.mul(load(j.add(k * ld)), inverse));
         }
-        store(log_likelihood, simd.add(max, ln_of(simd, sum)));
+        let [log] = ln_of::<f64, S, 1>(simd, [sum]);
+        store(log_likelihood, simd.add(max, log));
     }
 }

@@ -47,36 +47,55 @@ impl<T: Element> ElementKernel<T> for Ln<T> {
     fn vector<S: Powers<T>>(self, simd: S) {
         let Self { x, out, n } = self;
         let mut i = 0;
-        // SAFETY: `i + N ≤ n` in the first loop; below, `first` chooses numbers before n. Each vector is read before it is
-        // written.
+        // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before
+        // any of it is written.
         unsafe {
-            while i + S::N <= n {
-                simd.store(out.add(i), ln_of(simd, simd.load(x.add(i))));
-                i += S::N;
+            while i + U * S::N <= n {
+                let mut v = [simd.splat(T::ONE); U];
+                for u in 0..U {
+                    v[u] = simd.load(x.add(i + u * S::N));
+                }
+                let v = ln_of::<T, S, U>(simd, v);
+                for u in 0..U {
+                    simd.store(out.add(i + u * S::N), v[u]);
+                }
+                i += U * S::N;
             }
-            if i < n {
+            while i < n {
                 let first = simd.first(n - i);
-                simd.store_first(first, out.add(i), ln_of(simd, simd.load_first(first, x.add(i))));
+                let [v] = ln_of::<T, S, 1>(simd, [simd.load_first(first, x.add(i))]);
+                simd.store_first(first, out.add(i), v);
+                i += S::N;
             }
         }
     }
 }
 
+/// How many vectors go through ln side by side.
+const U: usize = 2;
+
 /// `ln x` of every lane.
 #[inline(always)]
-pub(super) fn ln_of<T: Elementary, S: Powers<T>>(simd: S, x: S::V) -> S::V {
-    let (k, m) = simd.parts(x);
-    let f = simd.sub(m, simd.splat(T::ONE));
-    let s = simd.div(f, simd.add(simd.splat(T::TWO), f));
-    let square = simd.mul(s, s);
-    let [series] = polynomial::<T, S, 1>(simd, T::LOG, [square]);
-    let r = simd.mul(square, series);
-    let half = simd.mul(simd.mul(simd.splat(T::HALF), f), f);
-    // k ln 2 + f − (f²/2 − (s (f²/2 + R) + the low part of k ln 2)), from the small to the large.
-    let low = simd.mul_add(s, simd.add(half, r), simd.mul(k, simd.splat(T::LN_2_PARTS[1])));
-    let y = simd.mul_add(k, simd.splat(T::LN_2_PARTS[0]), simd.sub(f, simd.sub(half, low)));
-    // +∞ and NaN as they are; what is left below the smallest positive number is 0, or negative.
-    let (zero, smallest) = (simd.splat(T::ZERO), simd.splat(T::SMALLEST));
-    let y = simd.select_less(x, simd.splat(T::INFINITY), y, x);
-    simd.select_less(x, smallest, simd.select_less(x, zero, simd.splat(T::NAN), simd.splat(-T::INFINITY)), y)
+pub(super) fn ln_of<T: Elementary, S: Powers<T>, const U: usize>(simd: S, x: [S::V; U]) -> [S::V; U] {
+    let (mut k, mut f, mut s, mut square, mut y) = (x, x, x, x, x);
+    for u in 0..U {
+        let (power, m) = simd.parts(x[u]);
+        k[u] = power;
+        f[u] = simd.sub(m, simd.splat(T::ONE));
+        s[u] = simd.div(f[u], simd.add(simd.splat(T::TWO), f[u]));
+        square[u] = simd.mul(s[u], s[u]);
+    }
+    let series = polynomial::<T, S, U>(simd, T::LOG, square);
+    for u in 0..U {
+        let r = simd.mul(square[u], series[u]);
+        let half = simd.mul(simd.mul(simd.splat(T::HALF), f[u]), f[u]);
+        // k ln 2 + f − (f²/2 − (s (f²/2 + R) + the low part of k ln 2)), from the small to the large.
+        let low = simd.mul_add(s[u], simd.add(half, r), simd.mul(k[u], simd.splat(T::LN_2_PARTS[1])));
+        y[u] = simd.mul_add(k[u], simd.splat(T::LN_2_PARTS[0]), simd.sub(f[u], simd.sub(half, low)));
+        // +∞ and NaN as they are; what is left below the smallest positive number is 0, or negative.
+        let (zero, smallest) = (simd.splat(T::ZERO), simd.splat(T::SMALLEST));
+        y[u] = simd.select_less(x[u], simd.splat(T::INFINITY), y[u], x[u]);
+        y[u] = simd.select_less(x[u], smallest, simd.select_less(x[u], zero, simd.splat(T::NAN), simd.splat(-T::INFINITY)), y[u]);
+    }
+    y
 }

@@ -144,10 +144,12 @@ pub(super) unsafe fn largest_of<T: Elementary, S: Powers<T>>(simd: S, p: *const 
             }
             i += U * S::N;
         }
-        while i < n {
-            let first = simd.first(n - i);
-            max[0] = simd.max(simd.select_first(first, simd.load_first(first, p.add(i)), lowest), max[0]);
-            i += S::N;
+        if i < n {
+            for u in 0..U {
+                let first = simd.first((n - i).saturating_sub(u * S::N));
+                let v = simd.load_first(first, p.wrapping_add(i + u * S::N));
+                max[u] = simd.max(simd.select_first(first, v, lowest), max[u]);
+            }
         }
     }
     for u in 1..U {
@@ -194,20 +196,51 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const STORE: bool>(
             }
             i += U * S::N;
         }
-        while i < n {
-            let first = simd.first(n - i);
-            let [e] = exp_of_difference::<T, S, 1>(simd, [simd.sub(simd.load_first(first, x.add(i)), shift)]);
-            sum[0] = simd.add(sum[0], simd.select_first(first, e, zero));
-            if STORE {
-                simd.store_first(first, out.add(i), e);
-            }
-            i += S::N;
+        if n - i > S::N {
+            rest_of_sum::<T, S, STORE, U>(simd, x.add(i), out.wrapping_add(i), n - i, shift, lowest, &mut sum);
+        } else if i < n {
+            rest_of_sum::<T, S, STORE, 1>(simd, x.add(i), out.wrapping_add(i), n - i, shift, lowest, &mut sum);
         }
     }
     for u in 1..U {
         sum[0] = simd.add(sum[0], sum[u]);
     }
     simd.sum_f64(sum[0])
+}
+
+/// The last `n ≤ G N` numbers of [`sum_of_exp`].
+///
+/// # Safety
+/// As for [`sum_of_exp`].
+#[inline(always)]
+unsafe fn rest_of_sum<T: Elementary, S: Powers<T>, const STORE: bool, const G: usize>(
+    simd: S,
+    x: *const T,
+    out: *mut T,
+    n: usize,
+    shift: S::V,
+    lowest: S::V,
+    sum: &mut [S::V; U],
+) {
+    let zero = simd.splat(T::ZERO);
+    let mut d = [zero; G];
+    // SAFETY: `first` chooses numbers before n, none in a vector that begins behind. All is read before any is written.
+    unsafe {
+        for g in 0..G {
+            let first = simd.first(n.saturating_sub(g * S::N));
+            d[g] = simd.sub(simd.load_first(first, x.wrapping_add(g * S::N)), shift);
+            // The other lanes must not be beyond what exp does fast.
+            d[g] = simd.select_first(first, if STORE { d[g] } else { simd.raise(d[g], lowest) }, zero);
+        }
+        let e = exp_of_difference::<T, S, G>(simd, d);
+        for g in 0..G {
+            let first = simd.first(n.saturating_sub(g * S::N));
+            sum[g] = simd.add(sum[g], simd.select_first(first, e[g], zero));
+            if STORE {
+                simd.store_first(first, out.wrapping_add(g * S::N), e[g]);
+            }
+        }
+    }
 }
 
 /// `x` within the finite numbers.

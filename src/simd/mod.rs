@@ -1,8 +1,13 @@
 //! Kernels generic over the instruction set: one file a kernel, dispatched once a call, never allocating.
 //!
-//! Every kernel is written once over the vector trait of `vector.rs`, which `x86.rs` and `neon.rs` implement, and has a
+//! Every kernel is written once over the vector trait of `vector.rs`, which `avx2.rs`, `avx512.rs` and `neon.rs` implement, and has a
 //! plain twin in ordinary Rust that [`Isa::Scalar`] runs and the tests compare with.
+#![allow(clippy::needless_range_loop, reason = "loops over the vectors of a tile index several arrays alike")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+mod avx512;
 mod blocks;
 mod dispatch;
 mod elementary;
@@ -17,8 +22,6 @@ mod rows;
 mod sets;
 mod softmax;
 mod vector;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities};
 pub use dispatch::Element;
@@ -28,5 +31,5 @@ pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
 pub use products::{gram, logits, weighted_sum};
 pub use rows::Rows;
-pub use sets::set_log_sum_exp;
+pub use sets::{set_log_sum_exp, set_softmax};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};

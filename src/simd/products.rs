@@ -74,6 +74,9 @@ fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
+/// How far ahead of the features the logits ask for memory, in bytes: theirs is the pass that reads the rows from memory.
+const AHEAD: usize = 1 << 14;
+
 struct Logits<'a, T> {
     x: Rows<'a, T>,
     theta: &'a [f64],
@@ -165,6 +168,7 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
+                    simd.prefetch(rows[r].add(k).wrapping_byte_add(AHEAD));
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
                     }
@@ -227,7 +231,9 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
             let mut k = 0;
             while k < whole {
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    *v = simd.load_as_f64(start.add(r.min(count - 1) * x.stride + k));
+                    let from = start.add(r.min(count - 1) * x.stride + k);
+                    *v = simd.load_as_f64(from);
+                    simd.prefetch(from.wrapping_byte_add(AHEAD));
                 }
                 let columns = simd.transpose(square);
                 for (j, &v) in columns.as_ref().iter().enumerate() {

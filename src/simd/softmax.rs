@@ -6,6 +6,7 @@
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
+use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference};
 use super::logsumexp::{LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of_exp};
 use super::vector::Powers;
@@ -59,7 +60,8 @@ const CACHED: usize = 1 << 23;
 const CHUNK: usize = 128;
 
 /// `1 / Z`; 0 where all are −∞, and NaN after +∞ or NaN.
-fn inverse(sum: f64) -> f64 {
+#[inline(always)]
+pub(super) fn inverse(sum: f64) -> f64 {
     if sum == 0.0 {
         0.0
     } else if sum.is_finite() {
@@ -132,14 +134,14 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
 /// What the last pass writes: `b x`, `x − a − b`, or `b e^(x − a)`.
 const SCALE: u8 = 0;
 const SUBTRACT: u8 = 1;
-const EXP: u8 = 2;
+pub(super) const EXP: u8 = 2;
 
 /// Writes `WHAT` of the `n` numbers at `x` to `out`.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-unsafe fn last_pass<T: Element, S: Powers<T>, const WHAT: u8>(simd: S, x: *const T, out: *mut T, n: usize, a: S::V, b: S::V) {
+pub(super) unsafe fn last_pass<T: Elementary, S: Powers<T>, const WHAT: u8>(simd: S, x: *const T, out: *mut T, n: usize, a: S::V, b: S::V) {
     let mut i = 0;
     // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
     // of it is written.
@@ -165,7 +167,7 @@ unsafe fn last_pass<T: Element, S: Powers<T>, const WHAT: u8>(simd: S, x: *const
 }
 
 #[inline(always)]
-fn last_step<T: Element, S: Powers<T>, const WHAT: u8, const U: usize>(simd: S, mut v: [S::V; U], a: S::V, b: S::V) -> [S::V; U] {
+fn last_step<T: Elementary, S: Powers<T>, const WHAT: u8, const U: usize>(simd: S, mut v: [S::V; U], a: S::V, b: S::V) -> [S::V; U] {
     if WHAT != SCALE {
         for v in &mut v {
             *v = simd.sub(*v, a);

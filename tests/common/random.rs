@@ -183,7 +183,7 @@ pub fn random_case(recipe: Recipe) -> Case {
         let mut sets = vec![0];
         while sets[sets.len() - 1] < rows {
             let first = sets[sets.len() - 1];
-            let large = rows > 600 && first >= 200 && first < 209;
+            let large = rows > 600 && (200..209).contains(&first);
             let size = if large { 300 } else { 1 + random.below(9) };
             sets.push((first + size).min(rows));
         }

@@ -10,6 +10,18 @@ fn misuse_is_a_status_and_changes_nothing() {
 }
 
 #[test]
+fn moments_criteria_and_kernels_are_right_and_refuse() {
+    let program = compile("moments.c", "cc", &["-std=c99"], Link::Static);
+    assert_eq!(run(Command::new(program).arg(root().join("data"))), "0 failures\n");
+}
+
+#[test]
+fn threads_do_not_disturb_one_another_and_memory_stays_flat() {
+    let program = compile("stress.c", "cc", &["-std=c99", "-pthread"], Link::Static);
+    run(Command::new(program).arg(root().join("data")));
+}
+
+#[test]
 fn the_cpp_header_fits_and_throws() {
     for standard in ["-std=c++17", "-std=c++20"] {
         let program = compile("flights.cpp", "c++", &[standard], Link::Shared);

@@ -1,0 +1,315 @@
+//! AVX-512 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
+#![allow(clippy::incompatible_msrv, reason = "the feature avx512 asks for Rust 1.89; without it this module is not compiled")]
+
+use super::vector::{Features, Lanes, Powers};
+use crate::scalar::Scalar;
+use core::arch::x86_64::*;
+use pulp::cast;
+use pulp::x86::V4;
+
+/// `2^(j/16)`
+const ROOTS_16: [f32; 16] = [
+    1.0,
+    1.0442737,
+    1.0905077,
+    1.1387886,
+    1.1892071,
+    1.2418578,
+    1.2968396,
+    1.3542556,
+    core::f32::consts::SQRT_2,
+    1.4768262,
+    1.5422108,
+    1.6104903,
+    1.6817929,
+    1.7562522,
+    1.8340081,
+    1.9152066,
+];
+
+/// `2^(j/8)`
+const ROOTS_8_F64: [f64; 8] = [
+    1.0,
+    1.0905077326652577,
+    1.189207115002721,
+    1.2968395546510096,
+    core::f64::consts::SQRT_2,
+    1.5422108254079407,
+    1.681792830507429,
+    1.8340080864093424,
+];
+
+impl Lanes<f64> for V4 {
+    type V = __m512d;
+    type First = __mmask8;
+    const N: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> __m512d {
+        self.avx512f._mm512_set1_pd(x)
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask8 {
+        if n < 8 { (1 << n) - 1 } else { !0 }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f64) -> __m512d {
+        // SAFETY: by the contract of `load`.
+        unsafe { self.avx512f._mm512_loadu_pd(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, first: __mmask8, p: *const f64) -> __m512d {
+        // SAFETY: a masked load touches only the chosen lanes, which the contract makes readable.
+        unsafe { self.avx512f._mm512_maskz_loadu_pd(first, p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64, v: __m512d) {
+        // SAFETY: by the contract of `store`.
+        unsafe { self.avx512f._mm512_storeu_pd(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, first: __mmask8, p: *mut f64, v: __m512d) {
+        // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
+        unsafe { self.avx512f._mm512_mask_storeu_pd(p, first, v) }
+    }
+    #[inline(always)]
+    fn select_first(self, first: __mmask8, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_mask_blend_pd(first, b, a)
+    }
+    #[inline(always)]
+    fn add(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_add_pd(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_sub_pd(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_mul_pd(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_div_pd(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        self.avx512f._mm512_fmadd_pd(a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_max_pd(a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_min_pd(a, b)
+    }
+    #[inline(always)]
+    fn select_less(self, x: __m512d, y: __m512d, a: __m512d, b: __m512d) -> __m512d {
+        self.avx512f._mm512_mask_blend_pd(self.avx512f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(x, y), b, a)
+    }
+    #[inline(always)]
+    fn sum(self, v: __m512d) -> f64 {
+        let [low, high]: [__m256d; 2] = cast!(v);
+        Lanes::<f64>::sum(*self, self.avx._mm256_add_pd(low, high))
+    }
+    #[inline(always)]
+    fn largest(self, v: __m512d) -> f64 {
+        let [low, high]: [__m256d; 2] = cast!(v);
+        Lanes::<f64>::largest(*self, self.avx._mm256_max_pd(low, high))
+    }
+    #[inline(always)]
+    fn sum_f64(self, v: __m512d) -> f64 {
+        Lanes::<f64>::sum(self, v)
+    }
+    #[inline(always)]
+    fn any_nan(self, v: __m512d) -> bool {
+        self.avx512f._mm512_cmp_pd_mask::<_CMP_UNORD_Q>(v, v) != 0
+    }
+}
+
+impl Lanes<f32> for V4 {
+    type V = __m512;
+    type First = __mmask16;
+    const N: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        self.avx512f._mm512_set1_ps(x)
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask16 {
+        if n < 16 { (1 << n) - 1 } else { !0 }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: by the contract of `load`.
+        unsafe { self.avx512f._mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, first: __mmask16, p: *const f32) -> __m512 {
+        // SAFETY: a masked load touches only the chosen lanes, which the contract makes readable.
+        unsafe { self.avx512f._mm512_maskz_loadu_ps(first, p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: by the contract of `store`.
+        unsafe { self.avx512f._mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, first: __mmask16, p: *mut f32, v: __m512) {
+        // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
+        unsafe { self.avx512f._mm512_mask_storeu_ps(p, first, v) }
+    }
+    #[inline(always)]
+    fn select_first(self, first: __mmask16, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_mask_blend_ps(first, b, a)
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_add_ps(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_sub_ps(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_mul_ps(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_div_ps(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        self.avx512f._mm512_fmadd_ps(a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_max_ps(a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_min_ps(a, b)
+    }
+    #[inline(always)]
+    fn select_less(self, x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 {
+        self.avx512f._mm512_mask_blend_ps(self.avx512f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, y), b, a)
+    }
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        let [low, high]: [__m256; 2] = cast!(v);
+        Lanes::<f32>::sum(*self, self.avx._mm256_add_ps(low, high))
+    }
+    #[inline(always)]
+    fn largest(self, v: __m512) -> f32 {
+        let [low, high]: [__m256; 2] = cast!(v);
+        Lanes::<f32>::largest(*self, self.avx._mm256_max_ps(low, high))
+    }
+    #[inline(always)]
+    fn sum_f64(self, v: __m512) -> f64 {
+        let [low, high]: [__m256; 2] = cast!(v);
+        Lanes::<f64>::sum(self, self.avx512f._mm512_add_pd(self.avx512f._mm512_cvtps_pd(low), self.avx512f._mm512_cvtps_pd(high)))
+    }
+    #[inline(always)]
+    fn any_nan(self, v: __m512) -> bool {
+        self.avx512f._mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v) != 0
+    }
+}
+
+impl Powers<f64> for V4 {
+    const TABLE: u32 = 3;
+
+    #[inline(always)]
+    fn root(self, sum: __m512d) -> __m512d {
+        self.avx512f._mm512_permutexvar_pd(cast!(sum), cast!(ROOTS_8_F64))
+    }
+    #[inline(always)]
+    fn scale<const NORMAL: bool>(self, y: __m512d, _: __m512d, t: __m512d) -> __m512d {
+        self.avx512f._mm512_scalef_pd(y, t)
+    }
+    #[inline(always)]
+    fn parts(self, x: __m512d) -> (__m512d, __m512d) {
+        let f = self.avx512f;
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_pd(x), f._mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_pd_mask::<_CMP_GE_OQ>(m, f._mm512_set1_pd(core::f64::consts::SQRT_2));
+        (f._mm512_mask_add_pd(k, large, k, f._mm512_set1_pd(1.0)), f._mm512_mask_mul_pd(m, large, m, f._mm512_set1_pd(0.5)))
+    }
+}
+
+impl Powers<f32> for V4 {
+    const TABLE: u32 = 4;
+
+    #[inline(always)]
+    fn root(self, sum: __m512) -> __m512 {
+        self.avx512f._mm512_permutexvar_ps(cast!(sum), cast!(ROOTS_16))
+    }
+    #[inline(always)]
+    fn scale<const NORMAL: bool>(self, y: __m512, _: __m512, t: __m512) -> __m512 {
+        self.avx512f._mm512_scalef_ps(y, t)
+    }
+    #[inline(always)]
+    fn parts(self, x: __m512) -> (__m512, __m512) {
+        let f = self.avx512f;
+        // From [1, 2), halved from √2 on.
+        let (k, m) = (f._mm512_getexp_ps(x), f._mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x));
+        let large = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(m, f._mm512_set1_ps(core::f32::consts::SQRT_2));
+        (f._mm512_mask_add_ps(k, large, k, f._mm512_set1_ps(1.0)), f._mm512_mask_mul_ps(m, large, m, f._mm512_set1_ps(0.5)))
+    }
+}
+
+impl Features for V4 {
+    const REGISTERS: usize = 32;
+    type Square = [__m512d; 8];
+
+    #[inline(always)]
+    unsafe fn load_as_f64<T: Scalar>(self, p: *const T) -> __m512d {
+        // SAFETY: `Scalar` is sealed to f32 and f64, so that the size tells the type; readable by contract.
+        unsafe {
+            if size_of::<T>() == 8 { self.load(p.cast::<f64>()) } else { self.avx512f._mm512_cvtps_pd(self.avx._mm256_loadu_ps(p.cast())) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_first_as_f64<T: Scalar>(self, first: __mmask8, p: *const T) -> __m512d {
+        // SAFETY: as above, and a masked load touches only the chosen lanes.
+        unsafe {
+            if size_of::<T>() == 8 {
+                self.load_first(first, p.cast::<f64>())
+            } else {
+                self.avx512f._mm512_cvtps_pd(self.avx512f._mm256_maskz_loadu_ps(first, p.cast()))
+            }
+        }
+    }
+    #[inline(always)]
+    fn square(self, v: __m512d) -> [__m512d; 8] {
+        [v; 8]
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [__m512d; 8]) -> [__m512d; 8] {
+        let f = self.avx512f;
+        // Pairs of rows: even columns in `e`, odd ones in `o`.
+        let pair = |i: usize| (f._mm512_unpacklo_pd(rows[i], rows[i + 1]), f._mm512_unpackhi_pd(rows[i], rows[i + 1]));
+        let ((e0, o0), (e1, o1), (e2, o2), (e3, o3)) = (pair(0), pair(2), pair(4), pair(6));
+        // Quarters of 128 bits: the first and third, or the second and fourth, of two pairs, then of two fours. Each name
+        // tells the columns: `a04` holds columns 0 and 4 of rows 0 to 3, `b04` of rows 4 to 7.
+        let low = |a, b| f._mm512_shuffle_f64x2::<0b10_00_10_00>(a, b);
+        let high = |a, b| f._mm512_shuffle_f64x2::<0b11_01_11_01>(a, b);
+        let ((a04, a26), (b04, b26)) = ((low(e0, e1), high(e0, e1)), (low(e2, e3), high(e2, e3)));
+        let ((a15, a37), (b15, b37)) = ((low(o0, o1), high(o0, o1)), (low(o2, o3), high(o2, o3)));
+        [low(a04, b04), low(a15, b15), low(a26, b26), low(a37, b37), high(a04, b04), high(a15, b15), high(a26, b26), high(a37, b37)]
+    }
+    #[inline(always)]
+    fn sum_each(self, v: [__m512d; 4]) -> [f64; 4] {
+        let half = |v| {
+            let [low, high]: [__m256d; 2] = cast!(v);
+            self.avx._mm256_add_pd(low, high)
+        };
+        (*self).sum_each([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, p: *const T) {
+        (*self).prefetch(p);
+    }
+}
