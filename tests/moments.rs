@@ -1,4 +1,5 @@
 //! Latent moments and their estimators: against the oracle and direct sums, against the law at large p, and the table of section 7.
+#![cfg(feature = "std")]
 
 mod common;
 
