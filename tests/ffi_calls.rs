@@ -118,11 +118,13 @@ fn quantities_through_c_are_those_of_the_oracle() {
     }
 }
 
+#[cfg(feature = "std")]
 unsafe extern "C-unwind" fn panics(_: *const smx_progress, _: *mut c_void) -> i32 {
     panic!("injected")
 }
 
 #[test]
+#[cfg(feature = "std")]
 fn a_panic_deep_inside_a_fit_is_a_status() {
     let case = &golden()[0];
     let data = describe(&case.panel);

@@ -33,7 +33,8 @@ __all__ = ["fit", "SoftmaxMixture", "Units", "Error", "NotConverged", "version"]
 
 _NONE = ctypes.c_size_t(-1).value
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
-_KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow"}
+_KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow", 8: "moments",
+          9: "corrected_moments", 10: "subspace"}
 _VARIANCES = {"information": 0, "robust": 1, "sampling": 2}
 _ISAS = {"auto": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}
 

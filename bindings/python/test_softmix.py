@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import re
 import signal
 import threading
 import time
@@ -171,6 +172,11 @@ class Softmix(unittest.TestCase):
             softmix.fit(self.X, self.matrix, classes=12, starts=100000)
         self.assertLess(time.monotonic() - began, 30)
         self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
+
+    def test_the_kinds_of_starts_are_those_of_the_header(self):
+        header = (DATA.parent / "include" / "softmix.h").read_text()
+        named = dict(re.findall(r"#define SMX_START_(\w+) (\d+)", header))
+        self.assertEqual({int(number): name.lower() for name, number in named.items()}, softmix._KINDS)
 
     def test_fits_run_on_threads_of_their_own(self):
         likelihoods = []
