@@ -87,15 +87,15 @@ pub(crate) fn symmetrize(a: &mut [f64], n: usize) {
 }
 
 /// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows
-/// of the pivots `order[..rank]` are lower triangular. A column whose residual variance is at most its `tolerance` is left out.
-/// Destroys `r`.
-pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: &[f64], m: &mut [f64], order: &mut [usize]) -> usize {
+/// of the pivots `order[..rank]` are lower triangular. A column is left out whose residual variance is at most `tolerance` and `noise`, the variance
+/// that rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys `r` and `noise`.
+pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: f64, noise: &mut [f64], m: &mut [f64], order: &mut [usize]) -> usize {
     m[..n * n].fill(0.0);
     for (i, o) in order.iter_mut().enumerate() {
         *o = i;
     }
     for j in 0..n {
-        let candidate = (j..n).filter(|&a| r[order[a] * n + order[a]] > tolerance[order[a]]);
+        let candidate = (j..n).filter(|&a| r[order[a] * n + order[a]] > tolerance.max(noise[order[a]]));
         let Some(best) = candidate.max_by(|&a, &b| r[order[a] * n + order[a]].total_cmp(&r[order[b] * n + order[b]])) else {
             return j;
         };
@@ -105,6 +105,8 @@ pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: &[f64], m: &m
         m[p * n + j] = pivot;
         for &i in &order[j + 1..n] {
             m[i * n + j] = r[i * n + p] / pivot;
+            let share = m[i * n + j] / pivot;
+            noise[i] += share * share * noise[p];
         }
         for a in j + 1..n {
             let i = order[a];

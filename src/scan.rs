@@ -42,12 +42,19 @@ pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Cont
     let responsibilities = ws.f64s(shape.units * k)?;
     let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
     let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
-    let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
-    let overlap: f64 = responsibilities.chunks_exact(k).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
-    let (parameters, n) = (k - 1 + k * rank, data.total_weight());
-    let d = parameters as f64;
-    let bic = -2.0 * log_likelihood + d * libm::log(n);
-    Ok(Criteria { parameters, observations: n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap })
+    Ok(Criteria::from_responsibilities(data, log_likelihood, responsibilities, k, rank))
+}
+
+impl Criteria {
+    /// The criteria where ℓ and the responsibilities (U × K) are at hand.
+    pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
+        let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
+        let overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let (parameters, n) = (classes - 1 + classes * rank, data.total_weight());
+        let d = parameters as f64;
+        let bic = -2.0 * log_likelihood + d * libm::log(n);
+        Criteria { parameters, observations: n, aic: -2.0 * log_likelihood + 2.0 * d, bic, icl: bic + 2.0 * overlap }
+    }
 }
 
 #[cfg(feature = "alloc")]

@@ -161,7 +161,7 @@ impl<'w> Whitening<'w> {
             let noise = data.features().epsilon() * largest;
             sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
             let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };
-            tolerance[j] = (1e-13 * n as f64).max(64.0 * relative * relative);
+            tolerance[j] = 64.0 * relative * relative;
         }
         for a in 0..n {
             for b in 0..n {
@@ -169,7 +169,7 @@ impl<'w> Whitening<'w> {
                 work[a * n + b] = if scale > 0.0 { covariance[a * n + b] / scale } else { 0.0 };
             }
         }
-        let rank = linalg::pivoted_cholesky(work, n, tolerance, m, order);
+        let rank = linalg::pivoted_cholesky(work, n, 1e-13 * n as f64, tolerance, m, order);
         for j in 0..rank {
             for l in 0..n {
                 from_atoms[j * n + l] = m[l * n + j] * sd[l];
