@@ -189,10 +189,8 @@ size_t smx_error_format(const struct smx_error *error,
  * Data
  * ==============================================================================================================
  *
- * Alternatives with features, grouped in choice sets, and who chose what. In all of this header
- *
- *     p  rows: alternatives        K  classes
- *     L  columns: features         U  units (draws, persons): those who choose
+ * Alternatives with features, grouped in choice sets, and who chose what. In all of this header p is the number of rows (alternatives),
+ * L of columns (features), K of classes, and U of units (draws, persons): those who choose.
  *
  * One description serves three layouts: counts over one large choice set, units with counts over one choice set, and panels
  * of many small sets. It points to the program's memory and nothing is copied.
