@@ -210,7 +210,7 @@ proptest! {
         let last = |n: usize, stride: usize| n.saturating_sub(1).saturating_mul(stride);
         let (rs, cs) = (if data.row_stride == 0 { sizes[1] } else { data.row_stride }, data.column_stride.max(1));
         let extent = last(sizes[0], rs).saturating_add(last(sizes[1], cs));
-        prop_assume!(extent < 36 || extent > usize::MAX / 8);
+        prop_assume!(!(36..=usize::MAX / 8).contains(&extent));
         let mut error = new!(smx_error, smx_error_init);
         let k = if classes > 6 { classes } else { classes.min(4) };
         let (mut weights, mut atoms) = (vec![0.0; 8], vec![0.0; 64]);
@@ -226,7 +226,7 @@ proptest! {
             let status = smx_data_check(&data, null_mut(), &mut error);
             prop_assert!(status <= SMX_OK && status != SMX_PANIC, "check: {status}");
             prop_assert_eq!(status, error.status);
-            let equal = vec![1.0 / k.clamp(1, 8) as f64; 8];
+            let equal = [1.0 / k.clamp(1, 8) as f64; 8];
             let call = |size: usize, f: &mut dyn FnMut(*mut c_void, usize) -> i32| -> i32 {
                 let mut ws = vec![0u8; if size > 1 << 24 { 64 } else { size }];
                 f(ws.as_mut_ptr().cast(), ws.len())
