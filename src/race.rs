@@ -9,6 +9,7 @@ use crate::mixture::MixtureRef;
 use crate::parallel::Context;
 use crate::starts::StartKind;
 use crate::starts::draws::{self, MomentStarts};
+use crate::starts::rows::{RowStarts, fit_rows};
 use crate::starts::units::{self, UnitStarts};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -56,20 +57,19 @@ pub(crate) struct Race<'w> {
     /// L numbers.
     pub beta: &'w mut [f64],
     units: Option<UnitStarts<'w>>,
-    /// For clusters of rows: r + L + K r + p numbers.
-    scratch: &'w mut [f64],
+    rows: Option<RowStarts<'w>>,
     width: usize,
+}
+
+/// `from..to` in consecutive groups of at most `width`.
+fn groups(from: usize, to: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    (from..to).step_by(width).map(move |at| (at, (at + width).min(to)))
 }
 
 /// Starts that run in one product: up to 64 columns, and less where p is large.
 fn width(shape: &Shape, classes: usize, starts: usize) -> usize {
     let columns = ((1usize << 24) / shape.rows.max(1)).clamp(1, 64);
     (columns / classes.max(1)).max(1).min(starts)
-}
-
-/// Numbers of scratch for clusters of rows.
-fn cluster_scratch(shape: &Shape, classes: usize) -> usize {
-    shape.columns.saturating_mul(classes.saturating_add(2)).saturating_add(shape.rows)
 }
 
 impl<'w> Race<'w> {
@@ -81,7 +81,8 @@ impl<'w> Race<'w> {
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
         let units = match shape.units_are_draws {
             _ if starts <= 1 => WorkspaceSize::EMPTY,
-            true => of(cluster_scratch(shape, classes)),
+            true if RowStarts::apply(shape) => RowStarts::workspace(shape, classes),
+            true => WorkspaceSize::EMPTY,
             false => UnitStarts::workspace(shape, classes),
         };
         em.and(held).and(of(shape.columns)).and(units)
@@ -109,7 +110,7 @@ impl<'w> Race<'w> {
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(shape.columns)?,
             units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
-            scratch: ws.f64s(if starts > 1 && shape.units_are_draws { cluster_scratch(&shape, classes) } else { 0 })?,
+            rows: if starts > 1 && RowStarts::apply(&shape) { Some(RowStarts::new(problem, classes, ws)?) } else { None },
             width,
         })
     }
@@ -174,20 +175,34 @@ impl<'w> Race<'w> {
             state.evaluations += evaluations;
             self.em.ev.passes += passes;
         }
-        let clusters = if problem.data.shape().units_are_rows && problem.data.set_count() == 1 { (n - taken) / 3 } else { 0 };
-        for from in (taken..taken + clusters).step_by(self.width) {
-            let to = (from + self.width).min(taken + clusters);
-            self.em.restart(to - from);
-            for j in from..to {
-                self.kinds[j] = draws::cluster_rows(problem, &mut self.em.ev, first + j, j - from, self.scratch);
+        let mut done = taken;
+        if let Some(rows) = &mut self.rows {
+            let narrow = if best.is_some() { (n - taken).div_ceil(2) } else { 0 };
+            let clusters = (n - taken - narrow) / 3;
+            for (from, to) in groups(taken, taken + clusters, self.width) {
+                self.em.restart(to - from);
+                for j in from..to {
+                    self.kinds[j] = rows.cluster(problem, &mut self.em.ev, first + j, j - from);
+                }
+                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
+                atoms.fill(0.0);
+                fit_rows(problem, &mut self.em, 1, weights, atoms)?;
             }
-            let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-            draws::fit_rows(problem, &mut self.em, weights, atoms)?;
-            state.evaluations += (to - from) as u64;
+            for (from, to) in groups(taken + clusters, taken + clusters + narrow, self.width) {
+                let Some(best) = best else { break };
+                rows.prepare(problem, &mut self.em, best)?;
+                for j in from..to {
+                    let atoms = &mut self.atoms[j * k * l..(j + 1) * k * l];
+                    self.kinds[j] = rows.narrow(problem, &mut self.em.ev, best, first + j, j - from, atoms);
+                }
+                self.em.restart(to - from);
+                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
+                fit_rows(problem, &mut self.em, 3, weights, atoms)?;
+            }
+            done += clusters + narrow;
+            state.evaluations += (clusters + narrow) as u64;
         }
-        for (j, (w, a)) in
-            self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(taken + clusters)
-        {
+        for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(done) {
             self.kinds[j] = match best {
                 Some(best) if j % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
                 _ => draws::random(problem, first + j, w, a, self.beta),

@@ -1,11 +1,8 @@
-//! Starts of counts: latent moments, random atoms in their subspace or anywhere, clusters of the chosen alternatives, relocations of a class.
+//! Starts of counts: latent moments, random atoms in their subspace or anywhere, a class of the best mixture split or put somewhere.
 
-use super::{StartKind, direction, square_distance, stream};
+use super::{StartKind, direction, stream};
 use crate::data::Shape;
-use crate::em::Em;
 use crate::error::Result;
-use crate::evaluate::Evaluation;
-use crate::fit::race_form;
 use crate::linalg;
 use crate::mixture::MixtureRef;
 use crate::moments::{CorrectionOptions, IllPosed, corrected, corrected_workspace, subspace, subspace_workspace, tensor, tensor_workspace};
@@ -159,69 +156,4 @@ pub(crate) fn relocate(
         problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
     }
     if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
-}
-
-/// A clustering of the chosen alternatives in whitened features, centres drawn by their counts and far from one another (k-means++), each class
-/// fitted to its own: for the columns of start `column`, the sums over the chosen rows that an M-step begins with. `centers`: K × (r + 1) numbers.
-pub(crate) fn cluster_rows(
-    problem: &Problem<'_, '_>,
-    ev: &mut Evaluation<'_>,
-    start: usize,
-    column: usize,
-    scratch: &mut [f64],
-) -> StartKind {
-    let (data, wh) = (problem.data, problem.wh);
-    let (k, l, r, p) = (ev.classes, wh.columns, wh.rank, ev.shape.rows);
-    let mut random = stream(problem.seed, start);
-    let (z, rest) = scratch.split_at_mut(r);
-    let (row, rest) = rest.split_at_mut(l);
-    let (centers, distance) = rest.split_at_mut(k * r);
-    let whitened = |i: usize, row: &mut [f64], z: &mut [f64]| {
-        data.features().copy(i..i + 1, row);
-        wh.whiten_gradient(row, z);
-    };
-    for j in 0..k {
-        let mass = |i: usize, distance: &[f64]| data.unit_weight(i) * if j == 0 { 1.0 } else { distance[i] };
-        let total: f64 = (0..p).map(|i| mass(i, distance)).sum();
-        let mut left = random.random::<f64>() * total;
-        let drawn = (0..p).find(|&i| {
-            left -= mass(i, distance);
-            left < 0.0
-        });
-        let center = drawn.unwrap_or_else(|| random.random_range(0..p));
-        whitened(center, row, &mut centers[j * r..(j + 1) * r]);
-        for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
-            whitened(i, row, z);
-            let d = square_distance(z, &centers[j * r..(j + 1) * r]);
-            distance[i] = if j == 0 { d } else { d.min(distance[i]) };
-        }
-    }
-    // Clusters that are a little mixed: a class that nothing else chose would run off at once.
-    let columns = column * k..(column + 1) * k;
-    ev.chosen[columns.start * l..columns.end * l].fill(0.0);
-    ev.class_weight[columns.clone()].fill(0.0);
-    let own = 0.5 + 0.5 * random.random::<f64>();
-    for i in (0..p).filter(|&i| data.unit_weight(i) > 0.0) {
-        whitened(i, row, z);
-        let d = |j: usize| square_distance(z, &centers[j * r..(j + 1) * r]);
-        let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
-        for (j, c) in columns.clone().enumerate() {
-            let omega = data.unit_weight(i) * if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
-            ev.class_weight[c] += omega;
-            linalg::axpy(omega, row, &mut ev.chosen[c * l..(c + 1) * l]);
-        }
-    }
-    StartKind::Cluster
-}
-
-/// Mixtures from the sums over the chosen rows that the evaluation holds, of counts: weights, and one M-step for atoms from zero.
-pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
-    let c = em.ev.columns();
-    atoms.fill(0.0);
-    em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
-    em.ev.means(problem.data, problem.ctx);
-    em.update_weights(problem.data, weights);
-    em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
 }

@@ -1,6 +1,7 @@
 //! Where to start: the kinds of starts, and the random streams they are drawn from.
 
 pub(crate) mod draws;
+pub(crate) mod rows;
 pub(crate) mod units;
 
 use rand::Rng;

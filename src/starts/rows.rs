@@ -1,0 +1,262 @@
+//! Starts of counts over one choice set: sums over the chosen rows, from which an M-step makes the mixture.
+//!
+//! Clusters of the chosen alternatives; and the best mixture with one class taken away and put on a few alternatives that it explains worst. Those are what
+//! narrow classes live on: a softmax with a long atom chooses from a face of the hull of the features, which random atoms hardly ever find.
+
+use super::{StartKind, direction, square_distance, stream};
+use crate::data::{Data, Shape};
+use crate::em::Em;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::fit::race_form;
+use crate::linalg::{axpy, dot};
+use crate::mixture::MixtureRef;
+use crate::race::Problem;
+use crate::workspace::{Workspace, WorkspaceSize};
+use rand::Rng;
+use rand_pcg::Pcg64;
+
+/// What starts of counts are drawn from. A unit is an alternative and its draws.
+pub(crate) struct RowStarts<'w> {
+    classes: usize,
+    rank: usize,
+    /// Features of a row, and whitened: L and r; the mean of the chosen rows, and a direction, r each.
+    row: &'w mut [f64],
+    z: &'w mut [f64],
+    mean: &'w mut [f64],
+    direction: &'w mut [f64],
+    /// K × r, and K.
+    centers: &'w mut [f64],
+    responsibilities: &'w mut [f64],
+    /// U each: distances, what the best mixture leaves unexplained `(w_u − N π_u)_+`, and scratch.
+    distance: &'w mut [f64],
+    excess: &'w mut [f64],
+    scratch: &'w mut [f64],
+    /// The class that the best mixture misses least: of weight 0 if there is one.
+    least: usize,
+    empty: bool,
+    observed: usize,
+}
+
+impl<'w> RowStarts<'w> {
+    /// Whether such starts can be drawn from data of this shape.
+    pub fn apply(shape: &Shape) -> bool {
+        shape.units_are_draws && shape.sets == 1
+    }
+
+    pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
+        let (l, u) = (shape.columns, shape.units);
+        let rows = of(l, 1).and(of(l, 1)).and(of(l, 1)).and(of(l, 1));
+        rows.and(of(classes, l)).and(of(classes, 1)).and(of(u, 1)).and(of(u, 1)).and(of(u, 1))
+    }
+
+    pub fn new(problem: &Problem<'_, '_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        let (l, r, u) = (problem.wh.columns, problem.wh.rank, problem.data.shape().units);
+        Ok(RowStarts {
+            classes,
+            rank: r,
+            row: ws.f64s(l)?,
+            z: &mut ws.f64s(l)?[..r],
+            mean: &mut ws.f64s(l)?[..r],
+            direction: &mut ws.f64s(l)?[..r],
+            centers: ws.f64s(classes * l)?,
+            responsibilities: ws.f64s(classes)?,
+            distance: ws.f64s(u)?,
+            excess: ws.f64s(u)?,
+            scratch: ws.f64s(u)?,
+            least: 0,
+            empty: false,
+            observed: problem.data.observed_units(),
+        })
+    }
+
+    /// A clustering in whitened features, centres drawn by their counts and far from one another (k-means++), each class fitted to its own: the sums of an
+    /// M-step for the columns of start `column`.
+    pub fn cluster(&mut self, problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
+        let (data, k, r) = (problem.data, self.classes, self.rank);
+        let mut random = stream(problem.seed, start);
+        self.distance.fill(1.0);
+        for j in 0..k {
+            let center = pick(data, &mut random, |u| data.unit_weight(u) * self.distance[u]);
+            self.whiten(problem, center);
+            self.centers[j * r..(j + 1) * r].copy_from_slice(self.z);
+            for u in chosen(data) {
+                self.whiten(problem, u);
+                let d = square_distance(self.z, &self.centers[j * r..(j + 1) * r]);
+                self.distance[u] = if j == 0 { d } else { d.min(self.distance[u]) };
+            }
+        }
+        // Clusters that are a little mixed: a class that nothing else chose would run off at once.
+        let own = 0.5 + 0.5 * random.random::<f64>();
+        clear(ev, column);
+        for u in chosen(data) {
+            self.whiten(problem, u);
+            let d = |j: usize| square_distance(self.z, &self.centers[j * r..(j + 1) * r]);
+            let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
+            for j in 0..k {
+                let share = if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
+                add(ev, column * k + j, data.unit_weight(u) * share, self.row);
+            }
+        }
+        StartKind::Cluster
+    }
+
+    /// Evaluates the best mixture: what it leaves unexplained, and the class it would miss least. The evaluation must stand until the starts are drawn.
+    pub fn prepare(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, best: MixtureRef<'_>) -> Result<()> {
+        let data = problem.data;
+        em.restart(1);
+        em.ev.normalizers(data, best.atoms, false, problem.ctx)?;
+        self.mean.fill(0.0);
+        self.centers[..self.classes].fill(0.0);
+        for u in chosen(data) {
+            let w = data.unit_weight(u);
+            let log_share = em.ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
+            self.excess[u] = f64::max(w - data.total_weight() * libm::exp(log_share), 0.0);
+            for (loss, r) in self.centers.iter_mut().zip(&*self.responsibilities) {
+                *loss -= w * libm::log(f64::max(1.0 - r, 1e-10));
+            }
+            self.whiten(problem, u);
+            axpy(w / data.total_weight(), self.z, self.mean);
+        }
+        let empty = best.weights.iter().position(|w| *w == 0.0);
+        let loss = &self.centers[..self.classes];
+        self.least = empty.unwrap_or_else(|| (1..loss.len()).fold(0, |a, j| if loss[j] < loss[a] { j } else { a }));
+        self.empty = empty.is_some();
+        Ok(())
+    }
+
+    /// The best mixture with one class put on a few alternatives: those nearest to one, those farthest in a direction, or any, drawn by what is left unexplained.
+    /// The sums of an M-step for the columns of start `column`; zeros in `atoms` for the class that moves.
+    pub fn narrow(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        ev: &mut Evaluation<'_>,
+        best: MixtureRef<'_>,
+        start: usize,
+        column: usize,
+        atoms: &mut [f64],
+    ) -> StartKind {
+        let (data, k, l) = (problem.data, self.classes, problem.wh.columns);
+        let mut random = stream(problem.seed, start);
+        let class = if self.empty || random.random() { self.least } else { random.random_range(0..k) };
+        self.choose(problem, &mut random);
+        let whole: bool = random.random();
+        let share = |u: usize, distance: &[f64], excess: &[f64]| match () {
+            _ if distance[u] >= 0.0 => 0.0,
+            _ if whole => 1.0,
+            _ => excess[u] / data.unit_weight(u),
+        };
+        clear(ev, column);
+        for u in chosen(data) {
+            ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
+            let (w, share) = (data.unit_weight(u), share(u, self.distance, self.excess));
+            let rest = 1.0 - self.responsibilities[class];
+            copy_row(data, u, self.row);
+            for j in 0..k {
+                let omega = match () {
+                    _ if j == class => share,
+                    // An alternative of the class taken away alone goes to the others in equal parts.
+                    _ if rest > 1e-9 => (1.0 - share) * self.responsibilities[j] / rest,
+                    _ => (1.0 - share) / (k - 1) as f64,
+                };
+                add(ev, column * k + j, w * omega, self.row);
+            }
+        }
+        atoms.copy_from_slice(best.atoms);
+        atoms[class * l..(class + 1) * l].fill(0.0);
+        if self.empty { StartKind::Grow } else { StartKind::Relocate }
+    }
+
+    /// Gives the alternatives that found a narrow class a negative `distance`.
+    fn choose(&mut self, problem: &Problem<'_, '_>, random: &mut Pcg64) {
+        let data = problem.data;
+        let seed = pick(data, random, |u| self.excess[u]);
+        let most = (self.observed / self.classes).max(1);
+        let size = (libm::pow(most as f64, random.random::<f64>()) as usize).clamp(1, most);
+        let how = random.random_range(0..4);
+        if how == 0 {
+            self.distance.fill(0.0);
+            for _ in 0..1 + size.min(random.random_range(0..6)) {
+                self.distance[pick(data, random, |u| self.excess[u])] = -1.0;
+            }
+            return;
+        }
+        self.whiten(problem, seed);
+        match how {
+            1 => self.direction.copy_from_slice(self.z),
+            2 => self.direction.iter_mut().zip(&*self.z).zip(&*self.mean).for_each(|((d, z), m)| *d = z - m),
+            _ => direction(random, 1.0, self.direction),
+        }
+        let mut n = 0;
+        for u in chosen(data) {
+            self.whiten(problem, u);
+            self.distance[u] = if how == 1 { square_distance(self.z, self.direction) } else { -dot(self.z, self.direction) };
+            self.scratch[n] = self.distance[u];
+            n += 1;
+        }
+        let (_, limit, _) = self.scratch[..n].select_nth_unstable_by(size - 1, f64::total_cmp);
+        let limit = *limit;
+        self.distance.iter_mut().for_each(|d| *d = if *d <= limit { -1.0 } else { 1.0 });
+    }
+
+    /// Features of the alternative of unit `u` in `row` and, whitened, in `z`.
+    fn whiten(&mut self, problem: &Problem<'_, '_>, u: usize) {
+        copy_row(problem.data, u, self.row);
+        problem.wh.whiten_gradient(self.row, self.z);
+    }
+}
+
+/// Mixtures from the sums over the chosen rows that the evaluation holds: weights, and `rounds` M-steps for the atoms from where they stand.
+pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
+    let c = em.ev.columns();
+    em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
+    em.update_weights(problem.data, weights);
+    for _ in 0..rounds {
+        em.ev.means(problem.data, problem.ctx);
+        em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
+    }
+    Ok(())
+}
+
+/// The units that were drawn.
+fn chosen<'a>(data: &'a Data<'_>) -> impl Iterator<Item = usize> + 'a {
+    (0..data.shape().units).filter(|&u| data.unit_weight(u) > 0.0)
+}
+
+/// A unit that was drawn, with probabilities proportional to `mass`; to its draws when all are 0.
+fn pick(data: &Data<'_>, random: &mut Pcg64, mass: impl Fn(usize) -> f64) -> usize {
+    let total: f64 = chosen(data).map(&mass).sum();
+    let by = |u: usize| if total > 0.0 { mass(u) } else { data.unit_weight(u) };
+    let mut left = random.random::<f64>() * if total > 0.0 { total } else { data.total_weight() };
+    let mut last = 0;
+    for u in chosen(data).filter(|&u| by(u) > 0.0) {
+        left -= by(u);
+        last = u;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+fn copy_row(data: &Data<'_>, u: usize, row: &mut [f64]) {
+    for (i, _) in data.entries(u) {
+        data.features().copy(i..i + 1, row);
+    }
+}
+
+/// Zeros in the sums of start `column`.
+fn clear(ev: &mut Evaluation<'_>, column: usize) {
+    let (l, columns) = (ev.shape.columns, column * ev.classes..(column + 1) * ev.classes);
+    ev.chosen[columns.start * l..columns.end * l].fill(0.0);
+    ev.class_weight[columns].fill(0.0);
+}
+
+/// Adds a row with weight `omega` to the sums of column `c`.
+fn add(ev: &mut Evaluation<'_>, c: usize, omega: f64, row: &[f64]) {
+    ev.class_weight[c] += omega;
+    axpy(omega, row, &mut ev.chosen[c * row.len()..(c + 1) * row.len()]);
+}
