@@ -326,7 +326,7 @@ pub fn fit(
         Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
-    let mut idle = 0;
+    let (mut idle, mut agree) = (0, 0);
     if let Some(m) = options.grow {
         // A class of weight 0 is what the first relocations put somewhere.
         best_weights[..k - 1].copy_from_slice(m.weights);
@@ -354,6 +354,17 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
+            let independent = !matches!(race.kinds[j], StartKind::Relocate);
+            if report.is_some() && race.values[j] >= state.best - 1e-6 * state.best.abs() {
+                // On its way to the best: reading X to see it arrive there tells nothing.
+                let best = MixtureRef { weights: &*best_weights, atoms: &*best_atoms };
+                if same_classes(&wh, MixtureRef { weights: &*w, atoms: &*a }, best, classes, v) {
+                    finished += 1;
+                    alike += usize::from(independent);
+                    agree += usize::from(independent);
+                    continue;
+                }
+            }
             let warm = if n > 1 || k == 1 {
                 0
             } else if race_form(&shape) == MStep::Newton {
@@ -380,17 +391,16 @@ pub fn fit(
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
                 best_weights.copy_from_slice(w);
                 best_atoms.copy_from_slice(a);
-                alike = if near(state.best, f) { alike } else { 0 };
+                (alike, agree) = if near(state.best, f) { (alike, agree) } else { (0, 0) };
                 state.best = f;
                 report = Some(found);
             }
             finished += 1;
-            alike += usize::from(near(f, state.best) && race.kinds[j] != StartKind::Relocate);
+            // Relocations begin at the best: that they end there says nothing.
+            alike += usize::from(near(f, state.best) && independent);
+            agree += usize::from(near(f, state.best) && independent);
         }
         idle = if state.best > before + 1e-8 * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
-        // Relocations begin at the best: that they end there says nothing.
-        let independent = out.start_values.iter().zip(&*out.start_kinds).take(state.drawn);
-        let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
         let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
@@ -440,6 +450,32 @@ pub fn fit(
 /// Whether `f` is within 1e-8 of the best, relatively.
 fn near(f: f64, best: f64) -> bool {
     f >= best - 1e-8 * best.abs()
+}
+
+/// Whether every class of `m` is one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05. `order`: K numbers,
+/// left in their order; `scratch`: at least 2 r.
+fn same_classes(wh: &Whitening<'_>, m: MixtureRef<'_>, best: MixtureRef<'_>, order: &mut [usize], scratch: &mut [f64]) -> bool {
+    let (l, k) = (wh.columns, m.classes());
+    let (one, rest) = scratch.split_at_mut(wh.rank);
+    let other = &mut rest[..wh.rank];
+    for (j, o) in order.iter_mut().enumerate() {
+        *o = j;
+    }
+    let mut same = true;
+    for j in 0..k {
+        wh.whiten_atom(&m.atoms[j * l..(j + 1) * l], one);
+        let close = |i: usize, other: &mut [f64]| {
+            wh.whiten_atom(&best.atoms[i * l..(i + 1) * l], other);
+            let d: f64 = one.iter().zip(&*other).map(|(a, b)| (a - b) * (a - b)).sum();
+            let norm = libm::sqrt(dot(other, other));
+            (m.weights[j] - best.weights[i]).abs() <= 0.02 && libm::sqrt(d) <= 0.05 * (1.0 + norm)
+        };
+        match (j..k).find(|&at| close(order[at], other)) {
+            Some(at) => order.swap(j, at),
+            None => same = false,
+        }
+    }
+    same
 }
 
 /// The budget and the callback.

@@ -9,7 +9,7 @@ use crate::mixture::MixtureRef;
 use crate::parallel::Context;
 use crate::starts::StartKind;
 use crate::starts::draws::{self, MomentStarts};
-use crate::starts::rows::{RowStarts, fit_rows};
+use crate::starts::rows::{RowStarts, clear, fit_rows};
 use crate::starts::units::{self, UnitStarts};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -41,6 +41,8 @@ impl Problem<'_, '_> {
 /// Rounds of EM: steps, and the share of the starts that go on, but no fewer than `LEAST`.
 const ROUNDS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const LEAST: usize = 3;
+/// M-steps of a narrow class.
+const NARROW: usize = 12;
 
 /// The starts of one draw, sorted by their value as the race goes on.
 pub(crate) struct Race<'w> {
@@ -58,6 +60,9 @@ pub(crate) struct Race<'w> {
     pub beta: &'w mut [f64],
     units: Option<UnitStarts<'w>>,
     rows: Option<RowStarts<'w>>,
+    /// Atoms of narrow classes, width K × L, and the classes that they are of.
+    narrow: &'w mut [f64],
+    moved: &'w mut [usize],
     width: usize,
 }
 
@@ -81,7 +86,10 @@ impl<'w> Race<'w> {
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
         let units = match shape.units_are_draws {
             _ if starts <= 1 => WorkspaceSize::EMPTY,
-            true if RowStarts::apply(shape) => RowStarts::workspace(shape, classes),
+            true if RowStarts::apply(shape) => {
+                let narrow = width(shape, classes, starts).saturating_mul(classes.saturating_mul(shape.columns));
+                RowStarts::workspace(shape, classes).and(of(narrow)).and(WorkspaceSize::of::<usize>(starts))
+            }
             true => WorkspaceSize::EMPTY,
             false => UnitStarts::workspace(shape, classes),
         };
@@ -101,6 +109,7 @@ impl<'w> Race<'w> {
         let shape = problem.data.shape();
         let newton = race_form(&shape) == crate::em::MStep::Newton;
         let width = width(&shape, classes, starts);
+        let by_rows = starts > 1 && RowStarts::apply(&shape);
         Ok(Race {
             em: Em::new(shape, classes, width, newton, ws)?,
             weights: ws.f64s(starts * classes)?,
@@ -110,7 +119,9 @@ impl<'w> Race<'w> {
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(shape.columns)?,
             units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
-            rows: if starts > 1 && RowStarts::apply(&shape) { Some(RowStarts::new(problem, classes, ws)?) } else { None },
+            rows: if by_rows { Some(RowStarts::new(problem, classes, ws)?) } else { None },
+            narrow: ws.f64s(if by_rows { width * classes * shape.columns } else { 0 })?,
+            moved: ws.fill(if by_rows { starts } else { 0 }, 0)?,
             width,
         })
     }
@@ -186,18 +197,26 @@ impl<'w> Race<'w> {
                 }
                 let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
                 atoms.fill(0.0);
-                fit_rows(problem, &mut self.em, 1, weights, atoms)?;
+                self.em.update_weights(problem.data, weights);
+                fit_rows(problem, &mut self.em, 1, atoms)?;
             }
-            for (from, to) in groups(taken + clusters, taken + clusters + narrow, self.width) {
+            // Narrow classes alone, as many as there are columns: their atoms are long, and take many steps.
+            for (from, to) in groups(taken + clusters, taken + clusters + narrow, self.width * k) {
                 let Some(best) = best else { break };
                 rows.prepare(problem, &mut self.em, best)?;
+                let columns = (to - from).next_multiple_of(k);
+                clear(&mut self.em.ev, to - from..columns);
                 for j in from..to {
-                    let atoms = &mut self.atoms[j * k * l..(j + 1) * k * l];
-                    self.kinds[j] = rows.narrow(problem, &mut self.em.ev, best, first + j, j - from, atoms);
+                    let (w, a) = (&mut self.weights[j * k..(j + 1) * k], &mut self.atoms[j * k * l..(j + 1) * k * l]);
+                    (self.kinds[j], self.moved[j]) = rows.narrow(problem, &mut self.em.ev, best, first + j, j - from, w, a);
                 }
-                self.em.restart(to - from);
-                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-                fit_rows(problem, &mut self.em, 3, weights, atoms)?;
+                self.em.restart(columns / k);
+                let atoms = &mut self.narrow[..columns * l];
+                atoms.fill(0.0);
+                fit_rows(problem, &mut self.em, NARROW, atoms)?;
+                for (j, atom) in (from..to).zip(atoms.chunks_exact(l)) {
+                    self.atoms[(j * k + self.moved[j]) * l..][..l].copy_from_slice(atom);
+                }
             }
             done += clusters + narrow;
             state.evaluations += (clusters + narrow) as u64;

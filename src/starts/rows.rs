@@ -13,6 +13,7 @@ use crate::linalg::{axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::race::Problem;
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
@@ -89,7 +90,7 @@ impl<'w> RowStarts<'w> {
         }
         // Clusters that are a little mixed: a class that nothing else chose would run off at once.
         let own = 0.5 + 0.5 * random.random::<f64>();
-        clear(ev, column);
+        clear(ev, column * k..(column + 1) * k);
         for u in chosen(data) {
             self.whiten(problem, u);
             let d = |j: usize| square_distance(self.z, &self.centers[j * r..(j + 1) * r]);
@@ -126,46 +127,35 @@ impl<'w> RowStarts<'w> {
         Ok(())
     }
 
-    /// The best mixture with one class put on a few alternatives: those nearest to one, those farthest in a direction, or any, drawn by what is left unexplained.
-    /// The sums of an M-step for the columns of start `column`; zeros in `atoms` for the class that moves.
+    /// The best mixture with one class put on a few alternatives: those nearest to one, those farthest in a direction, or any, drawn by what is left
+    /// unexplained. Writes weights and atoms but for the atom that moves, whose class is returned: the sums of its M-step are in column `c`.
     pub fn narrow(
         &mut self,
         problem: &Problem<'_, '_>,
         ev: &mut Evaluation<'_>,
         best: MixtureRef<'_>,
         start: usize,
-        column: usize,
+        c: usize,
+        weights: &mut [f64],
         atoms: &mut [f64],
-    ) -> StartKind {
-        let (data, k, l) = (problem.data, self.classes, problem.wh.columns);
+    ) -> (StartKind, usize) {
+        let (data, k) = (problem.data, self.classes);
         let mut random = stream(problem.seed, start);
         let class = if self.empty || random.random() { self.least } else { random.random_range(0..k) };
         self.choose(problem, &mut random);
         let whole: bool = random.random();
-        let share = |u: usize, distance: &[f64], excess: &[f64]| match () {
-            _ if distance[u] >= 0.0 => 0.0,
-            _ if whole => 1.0,
-            _ => excess[u] / data.unit_weight(u),
-        };
-        clear(ev, column);
-        for u in chosen(data) {
-            ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
-            let (w, share) = (data.unit_weight(u), share(u, self.distance, self.excess));
-            let rest = 1.0 - self.responsibilities[class];
+        clear(ev, c..c + 1);
+        for u in chosen(data).filter(|&u| self.distance[u] < 0.0) {
             copy_row(data, u, self.row);
-            for j in 0..k {
-                let omega = match () {
-                    _ if j == class => share,
-                    // An alternative of the class taken away alone goes to the others in equal parts.
-                    _ if rest > 1e-9 => (1.0 - share) * self.responsibilities[j] / rest,
-                    _ => (1.0 - share) / (k - 1) as f64,
-                };
-                add(ev, column * k + j, w * omega, self.row);
-            }
+            add(ev, c, if whole { data.unit_weight(u) } else { f64::max(self.excess[u], 1e-3 * data.unit_weight(u)) }, self.row);
+        }
+        let share = f64::min(ev.class_weight[c] / data.total_weight(), 0.5);
+        let rest = f64::max(1.0 - best.weights[class], f64::MIN_POSITIVE);
+        for (j, (w, b)) in weights.iter_mut().zip(best.weights).enumerate() {
+            *w = if j == class { share } else { b / rest * (1.0 - share) };
         }
         atoms.copy_from_slice(best.atoms);
-        atoms[class * l..(class + 1) * l].fill(0.0);
-        if self.empty { StartKind::Grow } else { StartKind::Relocate }
+        (if self.empty { StartKind::Grow } else { StartKind::Relocate }, class)
     }
 
     /// Gives the alternatives that found a narrow class a negative `distance`.
@@ -207,13 +197,12 @@ impl<'w> RowStarts<'w> {
     }
 }
 
-/// Mixtures from the sums over the chosen rows that the evaluation holds: weights, and `rounds` M-steps for the atoms from where they stand.
-pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize, weights: &mut [f64], atoms: &mut [f64]) -> Result<()> {
+/// Atoms from the sums over the chosen rows that the columns of the evaluation hold: `rounds` M-steps from where they stand.
+pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize, atoms: &mut [f64]) -> Result<()> {
     let c = em.ev.columns();
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
     em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
     em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
-    em.update_weights(problem.data, weights);
     for _ in 0..rounds {
         em.ev.means(problem.data, problem.ctx);
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
@@ -248,9 +237,9 @@ fn copy_row(data: &Data<'_>, u: usize, row: &mut [f64]) {
     }
 }
 
-/// Zeros in the sums of start `column`.
-fn clear(ev: &mut Evaluation<'_>, column: usize) {
-    let (l, columns) = (ev.shape.columns, column * ev.classes..(column + 1) * ev.classes);
+/// Zeros in the sums of `columns`.
+pub(crate) fn clear(ev: &mut Evaluation<'_>, columns: Range<usize>) {
+    let l = ev.shape.columns;
     ev.chosen[columns.start * l..columns.end * l].fill(0.0);
     ev.class_weight[columns].fill(0.0);
 }
