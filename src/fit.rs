@@ -242,7 +242,7 @@ const LARGE: usize = 1 << 15;
 const IDLE: usize = 3;
 
 /// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
-/// from 6 to 96 on counts. One for one class.
+/// from 6 to 64 on counts. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
@@ -250,7 +250,7 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     let l = shape.columns;
     let step =
         shape.rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
-    let (least, most) = if shape.units_are_draws { (6, 96) } else { (24, 120) };
+    let (least, most) = if shape.units_are_draws { (6, 64) } else { (24, 120) };
     (100_000_000 / step.max(1)).clamp(least, most)
 }
 
@@ -326,7 +326,10 @@ pub fn fit(
         Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
-    let (mut idle, mut agree) = (0, 0);
+    let (mut idle, mut agree, mut unanimous) = (0, 0, false);
+    let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
+    // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
+    let later = if shape.units_are_draws { batch.div_ceil(2) } else { batch };
     if let Some(m) = options.grow {
         // A class of weight 0 is what the first relocations put somewhere.
         best_weights[..k - 1].copy_from_slice(m.weights);
@@ -334,37 +337,34 @@ pub fn fit(
     }
     while state.drawn < total {
         let first = state.drawn;
-        let n = batch.min(total - first);
+        let n = if report.is_none() { batch } else { later }.min(total - first);
         state.drawn += n;
         state.racing = true;
         let best = (report.is_some() || options.grow.is_some()).then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
         race.draw(&problem, &options.starts, first, n, best, &mut state, ws.scope())?;
-        let survivors = race.run(&problem, n, &mut state, &mut steps)?;
+        let best = best.filter(|_| report.is_some());
+        let (survivors, back) = race.run(&problem, n, best, &mut state, &mut steps)?;
         for j in 0..n {
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
         state.racing = false;
         let before = state.best;
-        let (mut finished, mut alike) = (0, 0);
+        // Those that are on their way to the best need not be seen to arrive there.
+        let (mut finished, mut alike) = (back, back);
+        agree += back;
         for j in 0..survivors {
             // Three that end alike are enough of one draw.
             if report.is_some() && steps.spent(&state) || alike >= 3 {
                 break;
             }
+            if report.is_some() && race.came_to(&wh, j, MixtureRef { weights: &*best_weights, atoms: &*best_atoms }, state.best) {
+                let independent = usize::from(race.kinds[j] != StartKind::Relocate);
+                (finished, alike, agree) = (finished + independent, alike + independent, agree + independent);
+                continue;
+            }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            let independent = !matches!(race.kinds[j], StartKind::Relocate);
-            if report.is_some() && race.values[j] >= state.best - 1e-6 * state.best.abs() {
-                // On its way to the best: reading X to see it arrive there tells nothing.
-                let best = MixtureRef { weights: &*best_weights, atoms: &*best_atoms };
-                if same_classes(&wh, MixtureRef { weights: &*w, atoms: &*a }, best, classes, v) {
-                    finished += 1;
-                    alike += usize::from(independent);
-                    agree += usize::from(independent);
-                    continue;
-                }
-            }
             let warm = if n > 1 || k == 1 {
                 0
             } else if race_form(&shape) == MStep::Newton {
@@ -397,21 +397,38 @@ pub fn fit(
             }
             finished += 1;
             // Relocations begin at the best: that they end there says nothing.
-            alike += usize::from(near(f, state.best) && independent);
-            agree += usize::from(near(f, state.best) && independent);
+            let independent = race.kinds[j] != StartKind::Relocate && near(f, state.best);
+            alike += usize::from(independent);
+            agree += usize::from(independent);
         }
         idle = if state.best > before + 1e-8 * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
-        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
-        let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
+        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
         let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
         let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
-        let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
+        let settled = match shape.units_are_draws {
+            // One draw in any case: narrow classes are found by relocations alone.
+            true => {
+                unanimous = if idle == 0 { consensus } else { unanimous };
+                idle >= 1 && unanimous || idle >= IDLE && agree >= 2 || idle >= 2 * IDLE
+            }
+            false => consensus || idle >= IDLE || idle >= 2 && agree >= 2,
+        };
         if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
             break;
         }
     }
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+    if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !steps.spent(&state) {
+        // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
+        state.start = report.best_start;
+        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, ..*options };
+        let (w, a) = (&mut *best_weights, &mut *best_atoms);
+        let polished = finish(&problem, &options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+        report.log_likelihood = polished.log_likelihood;
+        report.penalized_log_likelihood = polished.penalized_log_likelihood;
+        out.start_values[report.best_start] = polished.penalized_log_likelihood;
+    }
     canonical_order(best_weights, best_atoms, classes);
     for (j, &c) in classes.iter().enumerate() {
         out.weights[j] = best_weights[c];
@@ -450,32 +467,6 @@ pub fn fit(
 /// Whether `f` is within 1e-8 of the best, relatively.
 fn near(f: f64, best: f64) -> bool {
     f >= best - 1e-8 * best.abs()
-}
-
-/// Whether every class of `m` is one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05. `order`: K numbers,
-/// left in their order; `scratch`: at least 2 r.
-fn same_classes(wh: &Whitening<'_>, m: MixtureRef<'_>, best: MixtureRef<'_>, order: &mut [usize], scratch: &mut [f64]) -> bool {
-    let (l, k) = (wh.columns, m.classes());
-    let (one, rest) = scratch.split_at_mut(wh.rank);
-    let other = &mut rest[..wh.rank];
-    for (j, o) in order.iter_mut().enumerate() {
-        *o = j;
-    }
-    let mut same = true;
-    for j in 0..k {
-        wh.whiten_atom(&m.atoms[j * l..(j + 1) * l], one);
-        let close = |i: usize, other: &mut [f64]| {
-            wh.whiten_atom(&best.atoms[i * l..(i + 1) * l], other);
-            let d: f64 = one.iter().zip(&*other).map(|(a, b)| (a - b) * (a - b)).sum();
-            let norm = libm::sqrt(dot(other, other));
-            (m.weights[j] - best.weights[i]).abs() <= 0.02 && libm::sqrt(d) <= 0.05 * (1.0 + norm)
-        };
-        match (j..k).find(|&at| close(order[at], other)) {
-            Some(at) => order.swap(j, at),
-            None => same = false,
-        }
-    }
-    same
 }
 
 /// The budget and the callback.

@@ -7,10 +7,10 @@ use crate::fit::{Progress, Starts, Steps, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
-use crate::starts::StartKind;
 use crate::starts::draws::{self, MomentStarts};
 use crate::starts::rows::{RowStarts, clear, fit_rows};
 use crate::starts::units::{self, UnitStarts};
+use crate::starts::{StartKind, square_distance};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -56,8 +56,10 @@ pub(crate) struct Race<'w> {
     /// Where each start stood when it was drawn.
     pub order: &'w mut [usize],
     pub kinds: &'w mut [StartKind],
-    /// L numbers.
+    /// 2 L numbers.
     pub beta: &'w mut [f64],
+    /// K numbers.
+    matching: &'w mut [usize],
     units: Option<UnitStarts<'w>>,
     rows: Option<RowStarts<'w>>,
     /// Atoms of narrow classes, width K × L, and the classes that they are of.
@@ -93,7 +95,7 @@ impl<'w> Race<'w> {
             true => WorkspaceSize::EMPTY,
             false => UnitStarts::workspace(shape, classes),
         };
-        em.and(held).and(of(shape.columns)).and(units)
+        em.and(held).and(of(shape.columns.saturating_mul(2))).and(WorkspaceSize::of::<usize>(classes)).and(units)
     }
 
     /// Workspace of [`Race::draw`].
@@ -117,7 +119,8 @@ impl<'w> Race<'w> {
             values: ws.f64s(starts)?,
             order: ws.fill(starts, 0)?,
             kinds: ws.fill(starts, StartKind::Random)?,
-            beta: ws.f64s(shape.columns)?,
+            beta: ws.f64s(2 * shape.columns)?,
+            matching: ws.fill(classes, 0)?,
             units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
             rows: if by_rows { Some(RowStarts::new(problem, classes, ws)?) } else { None },
             narrow: ws.f64s(if by_rows { width * classes * shape.columns } else { 0 })?,
@@ -230,11 +233,19 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
-    /// Runs the race over the first `n` starts; how many are left, at the front, best first.
-    pub fn run(&mut self, problem: &Problem<'_, '_>, n: usize, state: &mut Progress, steps: &mut Steps<'_>) -> Result<usize> {
+    /// Runs the race over the first `n` starts. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
+    /// came to `best` that did not begin there.
+    pub fn run(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        n: usize,
+        best: Option<MixtureRef<'_>>,
+        state: &mut Progress,
+        steps: &mut Steps<'_>,
+    ) -> Result<(usize, usize)> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         let form = race_form(&problem.data.shape());
-        let mut running = n;
+        let (mut running, mut back) = (n, 0);
         for (rounds, share) in ROUNDS {
             let keep = running.div_ceil(share).max(LEAST);
             if running <= LEAST {
@@ -261,25 +272,68 @@ impl<'w> Race<'w> {
                     steps.tell(state);
                 }
             }
-            self.sort(running, k, k * l);
-            running = keep;
+            if let Some(best) = best {
+                for j in (0..running).rev() {
+                    if !self.came_to(problem.wh, j, best, state.best) {
+                        continue;
+                    }
+                    back += usize::from(self.kinds[j] != StartKind::Relocate);
+                    running -= 1;
+                    self.swap(j, running);
+                }
+            }
+            self.sort(running);
+            running = keep.min(running);
         }
-        Ok(running)
+        Ok((running, back))
+    }
+
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, and every class is one of `best`,
+    /// nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
+    pub fn came_to(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
+        if (self.values[j] - value).abs() > 1e-6 * value.abs() {
+            return false;
+        }
+        let (l, k) = (wh.columns, best.classes());
+        let (weights, atoms) = (&self.weights[j * k..(j + 1) * k], &self.atoms[j * k * l..(j + 1) * k * l]);
+        let (one, other) = self.beta.split_at_mut(l);
+        let (one, other) = (&mut one[..wh.rank], &mut other[..wh.rank]);
+        let left = &mut self.matching[..k];
+        left.iter_mut().enumerate().for_each(|(j, o)| *o = j);
+        (0..k).all(|j| {
+            wh.whiten_atom(&atoms[j * l..(j + 1) * l], one);
+            let close = |i: usize| {
+                wh.whiten_atom(&best.atoms[i * l..(i + 1) * l], other);
+                let (d, norm) = (square_distance(one, other), dot(other, other));
+                (weights[j] - best.weights[i]).abs() <= 0.02 && libm::sqrt(d) <= 0.05 * (1.0 + libm::sqrt(norm))
+            };
+            let at = left[j..].iter().copied().position(close);
+            at.inspect(|at| left.swap(j, j + at)).is_some()
+        })
+    }
+
+    /// Exchanges two starts.
+    fn swap(&mut self, a: usize, b: usize) {
+        let (a, b) = (a.min(b), a.max(b));
+        if a == b {
+            return;
+        }
+        self.values.swap(a, b);
+        self.order.swap(a, b);
+        self.kinds.swap(a, b);
+        let k = self.em.ev.classes;
+        let kl = k * self.em.ev.shape.columns;
+        for (x, n) in [(&mut *self.weights, k), (&mut *self.atoms, kl)] {
+            let (low, high) = x.split_at_mut(b * n);
+            low[a * n..(a + 1) * n].swap_with_slice(&mut high[..n]);
+        }
     }
 
     /// The first `n` starts by decreasing value.
-    fn sort(&mut self, n: usize, k: usize, kl: usize) {
+    fn sort(&mut self, n: usize) {
         for a in 0..n {
             let best = (a..n).fold(a, |b, j| if self.values[j] > self.values[b] { j } else { b });
-            if best != a {
-                self.values.swap(a, best);
-                self.order.swap(a, best);
-                self.kinds.swap(a, best);
-                for (x, n) in [(&mut *self.weights, k), (&mut *self.atoms, kl)] {
-                    let (low, high) = x.split_at_mut(best * n);
-                    low[a * n..(a + 1) * n].swap_with_slice(&mut high[..n]);
-                }
-            }
+            self.swap(a, best);
         }
     }
 }

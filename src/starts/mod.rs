@@ -68,6 +68,6 @@ fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
     out.iter_mut().for_each(|b| *b *= scale);
 }
 
-fn square_distance(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn square_distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
 }
