@@ -238,8 +238,10 @@ impl FitOutput<'_> {
 const BATCHES: usize = 12;
 /// Numbers of features from which a choice set of counts is large: past the fast caches.
 const LARGE: usize = 1 << 15;
+/// Evaluations that polish the winner, at most.
+const POLISH: u64 = 30;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
-const IDLE: usize = 3;
+const IDLE: usize = 4;
 
 /// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
 /// from 6 to 64 on counts. One for one class.
@@ -410,9 +412,9 @@ pub fn fit(
             // One draw in any case: narrow classes are found by relocations alone.
             true => {
                 unanimous = if idle == 0 { consensus } else { unanimous };
-                idle >= 1 && unanimous || idle >= IDLE && agree >= 2 || idle >= 2 * IDLE
+                idle >= if large { 1 } else { 2 } && unanimous || idle >= IDLE && agree >= 2 || idle >= 2 * IDLE
             }
-            false => consensus || idle >= IDLE || idle >= 2 && agree >= 2,
+            false => consensus || idle >= IDLE || idle >= 3 && agree >= 2,
         };
         if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
             break;
@@ -422,7 +424,8 @@ pub fn fit(
     if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !steps.spent(&state) {
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
         state.start = report.best_start;
-        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, ..*options };
+        let limit = options.max_evaluations.min(state.evaluations + POLISH);
+        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
         let (w, a) = (&mut *best_weights, &mut *best_atoms);
         let polished = finish(&problem, &options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
         report.log_likelihood = polished.log_likelihood;

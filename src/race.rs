@@ -38,8 +38,10 @@ impl Problem<'_, '_> {
     }
 }
 
-/// Rounds of EM: steps, and the share of the starts that go on, but no fewer than `LEAST`.
-const ROUNDS: [(usize, usize); 2] = [(8, 4), (20, 3)];
+/// Rounds of EM: steps, and the share of the starts of every kind that go on, on counts and of units with several choices.
+const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
+const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
+/// Starts that need no race.
 const LEAST: usize = 3;
 /// M-steps of a narrow class.
 const NARROW: usize = 12;
@@ -216,7 +218,7 @@ impl<'w> Race<'w> {
                 self.em.restart(columns / k);
                 let atoms = &mut self.narrow[..columns * l];
                 atoms.fill(0.0);
-                fit_rows(problem, &mut self.em, NARROW, atoms)?;
+                fit_rows(problem, &mut self.em, std::env::var("NARROW").map_or(NARROW, |s| s.parse().unwrap()), atoms)?;
                 for (j, atom) in (from..to).zip(atoms.chunks_exact(l)) {
                     self.atoms[(j * k + self.moved[j]) * l..][..l].copy_from_slice(atom);
                 }
@@ -246,8 +248,7 @@ impl<'w> Race<'w> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         let form = race_form(&problem.data.shape());
         let (mut running, mut back) = (n, 0);
-        for (rounds, share) in ROUNDS {
-            let keep = running.div_ceil(share).max(LEAST);
+        for (rounds, share) in if problem.data.shape().units_are_draws { COUNTS } else { UNITS } {
             if running <= LEAST {
                 break;
             }
@@ -282,8 +283,7 @@ impl<'w> Race<'w> {
                     self.swap(j, running);
                 }
             }
-            self.sort(running);
-            running = keep.min(running);
+            running = self.select(running, share);
         }
         Ok((running, back))
     }
@@ -327,6 +327,24 @@ impl<'w> Race<'w> {
             let (low, high) = x.split_at_mut(b * n);
             low[a * n..(a + 1) * n].swap_with_slice(&mut high[..n]);
         }
+    }
+
+    /// The best of every kind among the first `n` starts to the front, one in `share` of them and at least one, by decreasing value: how many they are. Kinds differ in
+    /// how far along they begin, which says little of where they end.
+    fn select(&mut self, n: usize, share: usize) -> usize {
+        self.sort(n);
+        let mut kept = 0;
+        for j in 0..n {
+            let kind = self.kinds[j];
+            let of_kind = |range: core::ops::Range<usize>| range.filter(|&i| self.kinds[i] == kind).count();
+            if of_kind(0..kept) < of_kind(0..n).div_ceil(share) {
+                for i in (kept..j).rev() {
+                    self.swap(i, i + 1);
+                }
+                kept += 1;
+            }
+        }
+        kept
     }
 
     /// The first `n` starts by decreasing value.
