@@ -8,7 +8,7 @@ use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
 use crate::starts::draws::{self, MomentStarts};
-use crate::starts::rows::{RowStarts, clear, fit_rows};
+use crate::starts::rows::{RowStarts, fit_rows};
 use crate::starts::units::{self, UnitStarts};
 use crate::starts::{StartKind, square_distance};
 use crate::whiten::Whitening;
@@ -43,8 +43,6 @@ const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
 /// Starts that need no race.
 const LEAST: usize = 3;
-/// M-steps of a narrow class.
-const NARROW: usize = 12;
 
 /// The starts of one draw, sorted by their value as the race goes on.
 pub(crate) struct Race<'w> {
@@ -64,9 +62,6 @@ pub(crate) struct Race<'w> {
     matching: &'w mut [usize],
     units: Option<UnitStarts<'w>>,
     rows: Option<RowStarts<'w>>,
-    /// Atoms of narrow classes, width K × L, and the classes that they are of.
-    narrow: &'w mut [f64],
-    moved: &'w mut [usize],
     width: usize,
 }
 
@@ -90,10 +85,7 @@ impl<'w> Race<'w> {
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
         let units = match shape.units_are_draws {
             _ if starts <= 1 => WorkspaceSize::EMPTY,
-            true if RowStarts::apply(shape) => {
-                let narrow = width(shape, classes, starts).saturating_mul(classes.saturating_mul(shape.columns));
-                RowStarts::workspace(shape, classes).and(of(narrow)).and(WorkspaceSize::of::<usize>(starts))
-            }
+            true if RowStarts::apply(shape) => RowStarts::workspace(shape, classes, width(shape, classes, starts).saturating_mul(classes)),
             true => WorkspaceSize::EMPTY,
             false => UnitStarts::workspace(shape, classes),
         };
@@ -124,9 +116,7 @@ impl<'w> Race<'w> {
             beta: ws.f64s(2 * shape.columns)?,
             matching: ws.fill(classes, 0)?,
             units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
-            rows: if by_rows { Some(RowStarts::new(problem, classes, ws)?) } else { None },
-            narrow: ws.f64s(if by_rows { width * classes * shape.columns } else { 0 })?,
-            moved: ws.fill(if by_rows { starts } else { 0 }, 0)?,
+            rows: if by_rows { Some(RowStarts::new(problem, classes, width * classes, ws)?) } else { None },
             width,
         })
     }
@@ -205,23 +195,11 @@ impl<'w> Race<'w> {
                 self.em.update_weights(problem.data, weights);
                 fit_rows(problem, &mut self.em, 1, atoms)?;
             }
-            // Narrow classes alone, as many as there are columns: their atoms are long, and take many steps.
-            for (from, to) in groups(taken + clusters, taken + clusters + narrow, self.width * k) {
-                let Some(best) = best else { break };
-                rows.prepare(problem, &mut self.em, best)?;
-                let columns = (to - from).next_multiple_of(k);
-                clear(&mut self.em.ev, to - from..columns);
-                for j in from..to {
-                    let (w, a) = (&mut self.weights[j * k..(j + 1) * k], &mut self.atoms[j * k * l..(j + 1) * k * l]);
-                    (self.kinds[j], self.moved[j]) = rows.narrow(problem, &mut self.em.ev, best, first + j, j - from, w, a);
-                }
-                self.em.restart(columns / k);
-                let atoms = &mut self.narrow[..columns * l];
-                atoms.fill(0.0);
-                fit_rows(problem, &mut self.em, std::env::var("NARROW").map_or(NARROW, |s| s.parse().unwrap()), atoms)?;
-                for (j, atom) in (from..to).zip(atoms.chunks_exact(l)) {
-                    self.atoms[(j * k + self.moved[j]) * l..][..l].copy_from_slice(atom);
-                }
+            if let (Some(best), true) = (best, narrow > 0) {
+                let range = taken + clusters..taken + clusters + narrow;
+                let (weights, atoms) =
+                    (&mut self.weights[range.start * k..range.end * k], &mut self.atoms[range.start * k * l..range.end * k * l]);
+                rows.narrow(problem, &mut self.em, best, first + range.start, &mut self.kinds[range], weights, atoms)?;
             }
             done += clusters + narrow;
             state.evaluations += (clusters + narrow) as u64;

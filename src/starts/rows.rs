@@ -17,6 +17,12 @@ use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
+/// Candidates a start.
+const CANDIDATES: usize = 4;
+/// M-steps from what found a candidate, and its steps of EM alone.
+const FOUND: usize = 8;
+const ALONE: usize = 8;
+
 /// What starts of counts are drawn from. A unit is an alternative and its draws.
 pub(crate) struct RowStarts<'w> {
     classes: usize,
@@ -29,10 +35,23 @@ pub(crate) struct RowStarts<'w> {
     /// K × r, and K.
     centers: &'w mut [f64],
     responsibilities: &'w mut [f64],
-    /// U each: distances, what the best mixture leaves unexplained `(w_u − N π_u)_+`, and scratch.
+    /// U each: distances, what the best mixture leaves unexplained without a class, `(w_u − N π_u)_+`, and scratch.
     distance: &'w mut [f64],
     excess: &'w mut [f64],
     scratch: &'w mut [f64],
+    /// Probabilities of the best mixture without each class, U × K.
+    rest: &'w mut [f64],
+    /// Of every candidate, a column each: atoms (× L), weight, log-likelihood, log-probability of a row, ones, draws of the alternative it
+    /// has most of; the class it takes the place of; that alternative; their order.
+    candidates: &'w mut [f64],
+    share: &'w mut [f64],
+    gain: &'w mut [f64],
+    logs: &'w mut [f64],
+    ones: &'w mut [f64],
+    most: &'w mut [f64],
+    moved: &'w mut [usize],
+    mode: &'w mut [usize],
+    order: &'w mut [usize],
     /// The class that the best mixture misses least: of weight 0 if there is one.
     least: usize,
     empty: bool,
@@ -45,14 +64,20 @@ impl<'w> RowStarts<'w> {
         shape.units_are_draws && shape.sets == 1
     }
 
-    pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+    pub fn workspace(shape: &Shape, classes: usize, columns: usize) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
         let (l, u) = (shape.columns, shape.units);
         let rows = of(l, 1).and(of(l, 1)).and(of(l, 1)).and(of(l, 1));
-        rows.and(of(classes, l)).and(of(classes, 1)).and(of(u, 1)).and(of(u, 1)).and(of(u, 1))
+        let each = of(columns, l).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1));
+        let each = each
+            .and(WorkspaceSize::of::<usize>(columns))
+            .and(WorkspaceSize::of::<usize>(columns))
+            .and(WorkspaceSize::of::<usize>(columns))
+            .and(of(u, classes));
+        rows.and(each).and(of(classes, l)).and(of(classes, 1)).and(of(u, 1)).and(of(u, 1)).and(of(u, 1))
     }
 
-    pub fn new(problem: &Problem<'_, '_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+    pub fn new(problem: &Problem<'_, '_>, classes: usize, columns: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let (l, r, u) = (problem.wh.columns, problem.wh.rank, problem.data.shape().units);
         Ok(RowStarts {
             classes,
@@ -66,6 +91,16 @@ impl<'w> RowStarts<'w> {
             distance: ws.f64s(u)?,
             excess: ws.f64s(u)?,
             scratch: ws.f64s(u)?,
+            rest: ws.f64s(u * classes)?,
+            candidates: ws.f64s(columns * l)?,
+            share: ws.f64s(columns)?,
+            gain: ws.f64s(columns)?,
+            logs: ws.f64s(columns)?,
+            ones: ws.f64s(columns)?,
+            most: ws.f64s(columns)?,
+            moved: ws.fill(columns, 0)?,
+            mode: ws.fill(columns, 0)?,
+            order: ws.fill(columns, 0)?,
             least: 0,
             empty: false,
             observed: problem.data.observed_units(),
@@ -103,8 +138,8 @@ impl<'w> RowStarts<'w> {
         StartKind::Cluster
     }
 
-    /// Evaluates the best mixture: what it leaves unexplained, and the class it would miss least. The evaluation must stand until the starts are drawn.
-    pub fn prepare(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, best: MixtureRef<'_>) -> Result<()> {
+    /// Evaluates the best mixture: what is left of it without each class, and the class it would miss least.
+    fn prepare(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, best: MixtureRef<'_>) -> Result<()> {
         let data = problem.data;
         em.restart(1);
         em.ev.normalizers(data, best.atoms, false, problem.ctx)?;
@@ -113,7 +148,10 @@ impl<'w> RowStarts<'w> {
         for u in chosen(data) {
             let w = data.unit_weight(u);
             let log_share = em.ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
-            self.excess[u] = f64::max(w - data.total_weight() * libm::exp(log_share), 0.0);
+            let share = libm::exp(log_share);
+            for (j, (rest, r)) in self.rest[u * self.classes..].iter_mut().zip(&*self.responsibilities).enumerate() {
+                *rest = share * (1.0 - r) / f64::max(1.0 - best.weights[j], f64::MIN_POSITIVE);
+            }
             for (loss, r) in self.centers.iter_mut().zip(&*self.responsibilities) {
                 *loss -= w * libm::log(f64::max(1.0 - r, 1e-10));
             }
@@ -127,47 +165,113 @@ impl<'w> RowStarts<'w> {
         Ok(())
     }
 
-    /// The best mixture with one class put on a few alternatives: those nearest to one, those farthest in a direction, or any, drawn by what is left
-    /// unexplained. Writes weights and atoms but for the atom that moves, whose class is returned: the sums of its M-step are in column `c`.
+    /// Candidates for a class to move, the best of them written as starts: the best mixture less one class, and a class put on a few alternatives instead.
+    ///
+    /// A candidate is one column: an M-step from the alternatives that found it, then steps of EM of that class alone against what is left of the best mixture (greedy
+    /// EM: Verbeek, Vlassis and Kröse 2003). Those of the highest likelihood become starts, one for an alternative
+    /// that it has most of before others.
     pub fn narrow(
         &mut self,
         problem: &Problem<'_, '_>,
-        ev: &mut Evaluation<'_>,
+        em: &mut Em<'_>,
         best: MixtureRef<'_>,
         start: usize,
-        c: usize,
+        kinds: &mut [StartKind],
         weights: &mut [f64],
         atoms: &mut [f64],
-    ) -> (StartKind, usize) {
+    ) -> Result<()> {
+        let (k, l) = (self.classes, problem.wh.columns);
+        self.prepare(problem, em, best)?;
+        let n = (CANDIDATES * kinds.len()).min(self.share.len() / k * k).next_multiple_of(k);
+        em.restart(n / k);
+        for c in 0..n {
+            let mut random = stream(problem.seed, start + (c << 32));
+            self.moved[c] = if self.empty || random.random() { self.least } else { random.random_range(0..k) };
+            self.choose(problem, self.moved[c], best, &mut random);
+            let whole: bool = random.random();
+            clear(&mut em.ev, c..c + 1);
+            for u in chosen(problem.data).filter(|&u| self.distance[u] < 0.0) {
+                copy_row(problem.data, u, self.row);
+                let w = problem.data.unit_weight(u);
+                add(&mut em.ev, c, if whole { w } else { f64::max(self.excess[u], 1e-3 * w) }, self.row);
+            }
+        }
+        let candidates = core::mem::take(&mut self.candidates);
+        candidates[..n * l].fill(0.0);
+        self.share[..n].copy_from_slice(&em.ev.class_weight[..n]);
+        let result = self.refine(problem, em, n, &mut candidates[..n * l]);
+        self.order[..n].iter_mut().enumerate().for_each(|(c, o)| *o = c);
+        let gain = &*self.gain;
+        self.order[..n].sort_unstable_by(|&a, &b| gain[b].total_cmp(&gain[a]).then(a.cmp(&b)));
+        // The best of those that live on an alternative first, then the others.
+        let alike = |j: usize| self.order[..j].iter().any(|&c| self.mode[c] == self.mode[self.order[j]]);
+        let chosen = (0..n).filter(|&j| !alike(j)).chain((0..n).filter(|&j| alike(j)));
+        for (((j, kind), w), a) in chosen.zip(kinds).zip(weights.chunks_exact_mut(k)).zip(atoms.chunks_exact_mut(k * l)) {
+            let c = self.order[j];
+            let class = self.moved[c];
+            let rest = f64::max(1.0 - best.weights[class], f64::MIN_POSITIVE);
+            for (j, (w, b)) in w.iter_mut().zip(best.weights).enumerate() {
+                *w = if j == class { self.share[c] } else { b / rest * (1.0 - self.share[c]) };
+            }
+            a.copy_from_slice(best.atoms);
+            a[class * l..(class + 1) * l].copy_from_slice(&candidates[c * l..(c + 1) * l]);
+            *kind = if self.empty { StartKind::Grow } else { StartKind::Relocate };
+        }
+        self.candidates = candidates;
+        result
+    }
+
+    /// M-steps from the sums that found the candidates, and steps of EM of each alone: `share` are their weights, `gain` their log-likelihoods.
+    fn refine(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, n: usize, atoms: &mut [f64]) -> Result<()> {
         let (data, k) = (problem.data, self.classes);
-        let mut random = stream(problem.seed, start);
-        let class = if self.empty || random.random() { self.least } else { random.random_range(0..k) };
-        self.choose(problem, &mut random);
-        let whole: bool = random.random();
-        clear(ev, c..c + 1);
-        for u in chosen(data).filter(|&u| self.distance[u] < 0.0) {
-            copy_row(data, u, self.row);
-            add(ev, c, if whole { data.unit_weight(u) } else { f64::max(self.excess[u], 1e-3 * data.unit_weight(u)) }, self.row);
+        fit_rows(problem, em, FOUND, atoms)?;
+        self.ones.fill(1.0);
+        self.share[..n].iter_mut().for_each(|s| *s = (*s / data.total_weight()).clamp(1e-6, 0.5));
+        for round in 0..=ALONE {
+            clear(&mut em.ev, 0..n);
+            self.gain[..n].fill(0.0);
+            self.most[..n].fill(0.0);
+            for u in chosen(data) {
+                em.ev.unit_log_joint(data, &self.ones[..n], u, &mut self.logs[..n]);
+                copy_row(data, u, self.row);
+                let w = data.unit_weight(u);
+                for c in 0..n {
+                    let own = self.share[c] * libm::exp(self.logs[c]);
+                    let all = own + (1.0 - self.share[c]) * self.rest[u * k + self.moved[c]] + f64::MIN_POSITIVE;
+                    self.gain[c] += w * libm::log(all);
+                    let omega = w * own / all;
+                    if omega > self.most[c] {
+                        (self.most[c], self.mode[c]) = (omega, u);
+                    }
+                    if own > 1e-12 * all {
+                        add(&mut em.ev, c, omega, self.row);
+                    }
+                }
+            }
+            for (share, n) in self.share[..n].iter_mut().zip(&*em.ev.class_weight) {
+                *share = (n / data.total_weight()).clamp(1e-6, 1.0 - 1e-6);
+            }
+            if round < ALONE {
+                fit_rows(problem, em, 1, atoms)?;
+            }
         }
-        let share = f64::min(ev.class_weight[c] / data.total_weight(), 0.5);
-        let rest = f64::max(1.0 - best.weights[class], f64::MIN_POSITIVE);
-        for (j, (w, b)) in weights.iter_mut().zip(best.weights).enumerate() {
-            *w = if j == class { share } else { b / rest * (1.0 - share) };
-        }
-        atoms.copy_from_slice(best.atoms);
-        (if self.empty { StartKind::Grow } else { StartKind::Relocate }, class)
+        Ok(())
     }
 
     /// Gives the alternatives that found a narrow class a negative `distance`.
-    fn choose(&mut self, problem: &Problem<'_, '_>, random: &mut Pcg64) {
-        let data = problem.data;
+    fn choose(&mut self, problem: &Problem<'_, '_>, class: usize, best: MixtureRef<'_>, random: &mut Pcg64) {
+        let (data, k) = (problem.data, self.classes);
+        let left = data.total_weight() * (1.0 - best.weights[class]);
+        for u in chosen(data) {
+            self.excess[u] = f64::max(data.unit_weight(u) - left * self.rest[u * k + class], 0.0);
+        }
         let seed = pick(data, random, |u| self.excess[u]);
         let most = (self.observed / self.classes).max(1);
         let size = (libm::pow(most as f64, random.random::<f64>()) as usize).clamp(1, most);
-        let how = random.random_range(0..4);
-        if how == 0 {
+        let how = random.random_range(0..5);
+        if how == 0 || how == 4 {
             self.distance.fill(0.0);
-            for _ in 0..1 + size.min(random.random_range(0..6)) {
+            for _ in 0..random.random_range(1..=4) {
                 self.distance[pick(data, random, |u| self.excess[u])] = -1.0;
             }
             return;
@@ -238,7 +342,7 @@ fn copy_row(data: &Data<'_>, u: usize, row: &mut [f64]) {
 }
 
 /// Zeros in the sums of `columns`.
-pub(crate) fn clear(ev: &mut Evaluation<'_>, columns: Range<usize>) {
+fn clear(ev: &mut Evaluation<'_>, columns: Range<usize>) {
     let l = ev.shape.columns;
     ev.chosen[columns.start * l..columns.end * l].fill(0.0);
     ev.class_weight[columns].fill(0.0);
