@@ -242,6 +242,8 @@ const LARGE: usize = 1 << 15;
 const POLISH: u64 = 30;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
+/// The same on counts, whose later draws are small; large choice sets end sooner.
+const IDLE_COUNTS: usize = 6;
 
 /// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
 /// from 6 to 64 on counts. One for one class.
@@ -406,13 +408,14 @@ pub fn fit(
         idle = if state.best > before + 1e-8 * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
-        let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
+        let independent = race.values[..n].iter().zip(&*race.kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
+        let raced = independent.filter(|(f, _)| **f >= state.best - 1e-6 * state.best.abs()).count();
         let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = match shape.units_are_draws {
             // One draw in any case: narrow classes are found by relocations alone.
             true => {
                 unanimous = if idle == 0 { consensus } else { unanimous };
-                idle >= if large { 1 } else { 2 } && unanimous || idle >= IDLE && agree >= 2 || idle >= 2 * IDLE
+                large && unanimous && idle >= 1 || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
             }
             false => consensus || idle >= IDLE || idle >= 3 && agree >= 2,
         };

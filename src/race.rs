@@ -38,7 +38,7 @@ impl Problem<'_, '_> {
     }
 }
 
-/// Rounds of EM: steps, and the share of the starts of every kind that go on, on counts and of units with several choices.
+/// Rounds of EM: steps, and the share of the starts of every kind that go on: in the first draw on counts; later, and of units with several choices.
 const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
 /// Starts that need no race.
@@ -226,7 +226,7 @@ impl<'w> Race<'w> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         let form = race_form(&problem.data.shape());
         let (mut running, mut back) = (n, 0);
-        for (rounds, share) in if problem.data.shape().units_are_draws { COUNTS } else { UNITS } {
+        for (rounds, share) in if problem.data.shape().units_are_draws && best.is_none() { COUNTS } else { UNITS } {
             if running <= LEAST {
                 break;
             }

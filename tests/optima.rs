@@ -67,9 +67,20 @@ fn panels() {
 
 #[test]
 fn electricity_customers() {
-    let best = [-4958.649119337, -4526.829028773, -4298.027527630, -4138.636566369];
+    // Values for five classes and more: of our own searches, over many seeds. Eight classes take a minute, and are left to SOFTMIX_SEARCH.
+    let best = [
+        -4958.649119337,
+        -4526.829028773,
+        -4298.027527630,
+        -4138.636566369,
+        -4028.361708751,
+        -3950.574220437,
+        -3887.715222154,
+        -3839.355766220,
+    ];
     let panel = electricity(usize::MAX);
-    for (k, best) in best.into_iter().enumerate() {
+    let most = if std::env::var("SOFTMIX_SEARCH").is_ok() { 8 } else { 6 };
+    for (k, best) in best.into_iter().enumerate().take(most) {
         reaches(&panel.data(), k + 1, best);
     }
 }
@@ -103,8 +114,8 @@ fn plain_flights() -> (Panel, Vec<f64>) {
 fn flights_as_plain_counts() {
     let (panel, n) = plain_flights();
     reaches(&counts(&panel.features, 5, &n), 1, -1501802.268710);
-    // A finite maximum with an atom of norm 15 in whitened features.
-    reaches(&counts(&panel.features, 5, &n), 2, -1480840.000);
+    // An atom on Boston, Miami and Fort Lauderdale; from random atoms a fit ends at −1480840.000 nearly always.
+    reaches(&counts(&panel.features, 5, &n), 2, -1479194.617);
 }
 
 #[test]
@@ -114,7 +125,7 @@ fn three_classes_of_plain_flights_run_off_and_a_ridge_holds_them() {
     let fit = Fit::new(&data, &FitOptions::new(3)).unwrap();
     assert_eq!(fit.report.outcome, Outcome::Diverging, "{:?}", fit.report);
     assert!(fit.diverging.contains(&true) && fit.mixture.atoms.iter().all(|a| a.is_finite()));
-    assert!(fit.report.log_likelihood > -1480840.0, "two classes do that");
+    assert!(fit.report.log_likelihood > -1479194.0, "two classes do that");
     let held = Fit::new(&data, &FitOptions { ridge: 100.0, ..FitOptions::new(3) }).unwrap();
     assert_eq!((held.report.outcome, held.diverging), (Outcome::Converged, vec![false; 3]), "{:?}", held.report);
 }

@@ -5,6 +5,8 @@ use crate::input::{Alternative, Input};
 use crate::json::BestBy;
 use crate::solve::Solution;
 use softmix::fit::{Outcome, StopRule, default_starts, is_empty_class};
+use softmix::parallel::Context;
+use softmix::scan::Profile;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -28,6 +30,7 @@ pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> Str
         true => {
             let best = BestBy::of(solutions);
             criteria_table(&mut out, solutions, &best);
+            profile(&mut out, input);
             let by_bic = best.bic.and_then(|k| solutions.iter().find(|s| s.classes.len() == k));
             if let Some(k) = best.bic {
                 line(&mut out, &format!("\nThe fit of {k} classes, the best by BIC:"));
@@ -47,6 +50,14 @@ pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> Str
         }
     }
     out
+}
+
+/// What second moments say of the number of classes, where they apply.
+fn profile(out: &mut String, input: &Input) {
+    let Some(p) = input.data().ok().and_then(|data| Profile::new(&data, Context::default()).ok()) else { return };
+    let values: Vec<String> = p.eigenvalues.iter().take(12).map(|v| format!("{v:.3}")).collect();
+    let text = format!("K = {} (eigenvalues {}; noise {:.3})", p.report.suggested_classes, values.join(", "), p.report.noise);
+    entry(out, "moments suggest", &text);
 }
 
 fn line(out: &mut String, text: &str) {

@@ -268,10 +268,10 @@ impl<'w> RowStarts<'w> {
         let seed = pick(data, random, |u| self.excess[u]);
         let most = (self.observed / self.classes).max(1);
         let size = (libm::pow(most as f64, random.random::<f64>()) as usize).clamp(1, most);
-        let how = random.random_range(0..5);
-        if how == 0 || how == 4 {
+        let how = random.random_range(0..7);
+        if how == 0 || how > 3 {
             self.distance.fill(0.0);
-            for _ in 0..random.random_range(1..=4) {
+            for _ in 0..random.random_range(1..=3) {
                 self.distance[pick(data, random, |u| self.excess[u])] = -1.0;
             }
             return;
