@@ -185,7 +185,7 @@ impl<'w> RowStarts<'w> {
         let n = (CANDIDATES * kinds.len()).min(self.share.len() / k * k).next_multiple_of(k);
         em.restart(n / k);
         for c in 0..n {
-            let mut random = stream(problem.seed, start + (c << 32));
+            let mut random = stream(problem.seed, start.wrapping_add(c.wrapping_mul(1 << 20)));
             self.moved[c] = if self.empty || random.random() { self.least } else { random.random_range(0..k) };
             self.choose(problem, self.moved[c], best, &mut random);
             let whole: bool = random.random();
