@@ -217,3 +217,35 @@ fn default_options_reach_the_best_known_optimum_of_simulated_choice_sets() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+#[test]
+fn data_without_an_answer_still_give_a_valid_fit() {
+    let x: Vec<f64> = (0..60).map(|i| f64::from((i * 37) % 23) / 7.0 - 1.5).collect();
+    let support: Vec<f64> = (0..30).map(|i| f64::from(i % 3)).flat_map(|v| [v, v * v]).collect();
+    let (equal, mut few) = (vec![3.0; 30], vec![0.0; 30]);
+    (few[3], few[9], few[20]) = (5.0, 1.0, 2.0);
+    // Name, features of two columns, counts, most classes.
+    let cases: [(&str, &[f64], &[f64], usize); 6] = [
+        ("all-equal counts", &x, &equal, 4),
+        ("as many classes as chosen alternatives", &x, &few, 3),
+        ("more classes than different rows", &support, &equal, 5),
+        ("identical features", &[2.0; 60], &equal, 3),
+        ("one alternative", &x[..2], &[7.0], 1),
+        ("one of two alternatives", &x[..4], &[7.0, 0.0], 1),
+    ];
+    for (name, x, counts, most) in cases {
+        let data = Data::new(Features::row_major(x, counts.len(), 2).unwrap(), None, None, Choices::Counts(counts)).unwrap();
+        for k in 1..=most {
+            let fit = Fit::new(&data, &FitOptions::new(k)).unwrap();
+            let m = MixtureRef::new(&fit.mixture.weights, &fit.mixture.atoms, 2);
+            assert!(m.is_ok() && fit.report.log_likelihood.is_finite(), "{name}, K = {k}: {fit:?}");
+        }
+        assert!(Fit::new(&data, &FitOptions::new(counts.len() + 1)).is_err(), "{name}: more classes than units");
+    }
+    // One unit.
+    let (indptr, indices) = ([0, 3], [0, 4, 4]);
+    let choices = Choices::Units { indptr: &indptr, indices: &indices, counts: None, weights: None };
+    let data = Data::new(Features::row_major(&x[..], 30, 2).unwrap(), None, None, choices).unwrap();
+    assert!(Fit::new(&data, &FitOptions::new(1)).unwrap().report.log_likelihood.is_finite());
+    assert!(Fit::new(&data, &FitOptions::new(2)).is_err());
+}
