@@ -10,12 +10,13 @@
 //!
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
-use super::passes::{Evaluation, block_rows, blocks, normalize};
+use super::block_rows;
+use super::passes::{Evaluation, blocks, normalize};
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
 use crate::parallel::Context;
-use crate::simd::{self, Rows, exp_shifted_sum};
+use crate::simd::{self, Rows};
 use crate::whiten::{centered_scratch, for_each_centered_block};
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -31,7 +32,7 @@ impl Evaluation<'_> {
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
-        let (l, c, sets, ld) = (self.shape.columns, self.columns(), self.shape.sets, self.ld);
+        let (l, c) = (self.shape.columns, self.columns());
         let scratch = ws.f64s(centered_scratch(l))?;
         let weights = ws.f64s(block_rows(l))?;
         let sums = ws.f64s(c * l)?;
@@ -40,17 +41,16 @@ impl Evaluation<'_> {
         let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
         h[..c * l * l].fill(0.0);
         self.passes += 1;
-        let (s, t, log_z) = (&*self.s, &*self.t, &*self.log_z);
+        let ev = &*self;
         for_each_centered_block(data, scratch, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
-                w.copy_from_slice(&s[k * ld..][range.clone()]);
-                exp_shifted_sum(ctx.isa, w, if sets == 1 { log_z[k] } else { 0.0 });
+                w.iter_mut().zip(range.clone()).for_each(|(w, i)| *w = ev.probability(i, k));
                 let h = &mut h[k * l * l..(k + 1) * l * l];
                 // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
                 if group.len() == 1 {
-                    let (t, set) = (t[k * sets + group.start], data.set(group.start));
+                    let (t, set) = (ev.t(group.start, k), data.set(group.start));
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
@@ -62,7 +62,7 @@ impl Evaluation<'_> {
                     let v = &mut set_sums[..group.len() * l];
                     v.fill(0.0);
                     for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
-                        let (t, set) = (t[k * sets + set], data.set(set));
+                        let (t, set) = (ev.t(set, k), data.set(set));
                         let rows = set.start - range.start..set.end - range.start;
                         for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
                             *w *= t;
@@ -83,14 +83,13 @@ impl Evaluation<'_> {
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
     pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) {
         let (l, c) = (self.shape.columns, self.columns());
-        let shift = |k: usize| if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
         for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
             means.fill(0.0);
             let (first, set) = (data.first_available(set), data.set(set));
             // About the first row there is, so that a common shift of the features costs no digits.
             for i in set.clone() {
                 for (k, mean) in means.chunks_exact_mut(l).enumerate() {
-                    let a = libm::exp(self.s[k * self.ld + i] - shift(k));
+                    let a = self.probability(i, k);
                     for (j, m) in mean.iter_mut().enumerate() {
                         *m += a * (data.features().get(i, j) - data.features().get(first, j));
                     }
@@ -107,9 +106,8 @@ impl Evaluation<'_> {
     /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
     pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
         for (k, j) in out.iter_mut().enumerate() {
-            let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
+            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
         }
     }
 
@@ -266,7 +264,7 @@ impl Evaluation<'_> {
         ctx: Context,
         mut ws: Workspace<'_>,
     ) -> Result<()> {
-        let (l, c, p, sets, ld) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets, self.ld);
+        let (l, c, p, sets) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets);
         let (e, block) = (c - 1, block_rows(l));
         let (v_eta, v_theta) = v.split_at(e);
         let ds = ws.f64s(p * c)?;
@@ -276,7 +274,6 @@ impl Evaluation<'_> {
         let columns = ws.f64s(block * c)?;
         let (r, a) = ws.f64s(2 * c)?.split_at_mut(c);
         let rows = ws.f64s(block * l)?;
-        let shift = |log_z: &[f64], k: usize| if sets == 1 { log_z[k] } else { 0.0 };
         self.passes += 2;
         for range in blocks(0..p, block) {
             let x = data.features().block(range.clone(), rows);
@@ -289,7 +286,7 @@ impl Evaluation<'_> {
             for set in 0..sets {
                 let mut mean = 0.0;
                 for i in data.set(set) {
-                    mean += libm::exp(self.s[k * ld + i] - shift(self.log_z, k)) * ds[k * p + i];
+                    mean += self.probability(i, k) * ds[k * p + i];
                 }
                 mean_ds[k * sets + set] = mean;
             }
@@ -331,9 +328,9 @@ impl Evaluation<'_> {
         }
         for k in 0..c {
             for set in 0..sets {
-                let (t, dt, mean) = (self.t[k * sets + set], dt[k * sets + set], mean_ds[k * sets + set]);
+                let (t, dt, mean) = (self.t(set, k), dt[k * sets + set], mean_ds[k * sets + set]);
                 for i in data.set(set) {
-                    let a = libm::exp(self.s[k * ld + i] - shift(self.log_z, k));
+                    let a = self.probability(i, k);
                     d_omega[k * p + i] -= a * (dt + t * (ds[k * p + i] - mean));
                 }
             }

@@ -3,10 +3,13 @@
 //! Everything else in the crate (EM, the optimisers, standard errors, starts) goes through the state and the passes of this
 //! module; the functions here are its public face. They allocate nothing.
 
+mod choices;
 pub(crate) mod curvature;
+mod layout;
 pub(crate) mod passes;
 
-pub(crate) use passes::{Evaluation, block_rows, blocks, set_groups};
+pub(crate) use layout::block_rows;
+pub(crate) use passes::{Evaluation, blocks, set_groups};
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};

@@ -98,17 +98,16 @@ pub(crate) fn diverging(
 fn logit_variances(o: &Objective<'_, '_, '_>, out: &mut [f64]) {
     let sets = o.ev.shape.sets;
     for (k, out) in out.iter_mut().enumerate() {
-        let shift = if sets == 1 { o.ev.log_z[k] } else { 0.0 };
         let (mut sum, mut total) = (0.0, 0.0);
         for set in 0..sets {
-            let t = o.ev.t[k * sets + set];
+            let t = o.ev.t(set, k);
             let (mut a, mut m, mut q) = (0.0, 0.0, 0.0);
             // The mean and the squares are updated together (West 1979), so that large logits cost no digits.
             for i in o.data.set(set) {
-                let s = o.ev.s[k * o.ev.ld + i];
-                let w = libm::exp(s - shift);
+                let w = o.ev.probability(i, k);
                 if w > 0.0 {
-                    let x = s - o.data.offset().map_or(0.0, |b| b[i]);
+                    // Up to a constant of the set.
+                    let x = libm::log(w) - o.data.offset().map_or(0.0, |b| b[i]);
                     a += w;
                     let step = x - m;
                     m += w / a * step;
