@@ -152,6 +152,31 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
+    pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (a, i) in a.iter().zip(rows) {
+                    for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *s += a * (x.to_f64() - o.to_f64());
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (a, i) in a.iter().zip(rows) {
+                for (l, s) in sum.iter_mut().enumerate() {
+                    *s += a * (x(i, l) - x(origin, l));
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, a, sum),
+            Values::F64(v) => run(v, self, rows, origin, a, sum),
+        }
+    }
+
     /// The rows of `indices`, gathered to `out`, row-major in f64.
     pub(crate) fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f64]) {
         for (row, i) in out.chunks_exact_mut(self.columns).zip(indices) {
