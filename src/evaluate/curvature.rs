@@ -15,38 +15,37 @@ use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{dot, symmetrize};
 use crate::parallel::Context;
-use crate::simd::{self, Isa, Rows, exp_shifted_sum, exp_shifted_sum_to};
-use crate::whiten::{centered_scratch, for_each_centered_block};
+use crate::simd::{self, Isa, Rows};
+use crate::whiten::{Origin, centered_scratch, for_each_centered_block, moment_rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 impl Evaluation<'_> {
     /// Workspace of [`Evaluation::class_curvature`] for C columns.
     pub fn curvature_workspace(shape: &Shape, columns: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let block = of(block_rows(shape.columns));
-        let rows = of(block_rows(shape.columns).saturating_mul(shape.columns));
+        let block = of(moment_rows(shape.columns));
+        let rows = of(moment_rows(shape.columns).saturating_mul(shape.columns));
         of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block)
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
-        let (l, c, sets, ld) = (self.shape.columns, self.columns(), self.shape.sets, self.ld);
+        let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
         let scratch = ws.f64s(centered_scratch(l))?;
-        let weights = ws.f64s(block_rows(l))?;
+        let weights = ws.f64s(moment_rows(l))?;
         let sums = ws.f64s(c * l)?;
-        let set_sums = ws.f64s(block_rows(l) * l)?;
-        let scales = ws.f64s(block_rows(l))?;
+        let set_sums = ws.f64s(moment_rows(l) * l)?;
+        let scales = ws.f64s(moment_rows(l))?;
         let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
         h[..c * l * l].fill(0.0);
         self.passes += 1;
-        let (s, t, log_z) = (&*self.s, &*self.t, &*self.log_z);
-        for_each_centered_block(data, scratch, |group, range, rows| {
+        let t = &*self.t;
+        for_each_centered_block(data, Origin::First, scratch, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
-                w.copy_from_slice(&s[k * ld..][range.clone()]);
-                exp_shifted_sum(ctx.isa, w, if sets == 1 { log_z[k] } else { 0.0 });
+                self.probabilities(ctx.isa, k, range.start, w);
                 let h = &mut h[k * l * l..(k + 1) * l * l];
                 // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
                 if group.len() == 1 {
@@ -195,7 +194,7 @@ impl Evaluation<'_> {
         ctx: Context,
         mut ws: Workspace<'_>,
     ) -> Result<()> {
-        let (l, c, p, sets, ld) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets, self.ld);
+        let (l, c, p, sets) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets);
         let (e, block) = (c - 1, block_rows(l));
         let (v_eta, v_theta) = v.split_at(e);
         let ds = ws.f64s(p * c)?;
@@ -206,7 +205,6 @@ impl Evaluation<'_> {
         let (r, da) = ws.f64s(2 * c)?.split_at_mut(c);
         let a = ws.f64s(p * c)?;
         let rows = ws.f64s(block * l)?;
-        let shift = |log_z: &[f64], k: usize| if sets == 1 { log_z[k] } else { 0.0 };
         self.passes += 2;
         for range in blocks(0..p, block) {
             let x = data.features().block(range.clone(), rows);
@@ -216,7 +214,7 @@ impl Evaluation<'_> {
             }
         }
         for k in 0..c {
-            exp_shifted_sum_to(ctx.isa, &self.s[k * ld..][..p], shift(self.log_z, k), &mut a[k * p..(k + 1) * p]);
+            self.probabilities(ctx.isa, k, 0, &mut a[k * p..(k + 1) * p]);
             for set in 0..sets {
                 let rows = k * p + data.set(set).start..k * p + data.set(set).end;
                 mean_ds[k * sets + set] = dot(&a[rows.clone()], &ds[rows]);

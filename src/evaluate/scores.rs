@@ -74,6 +74,12 @@ impl SetCursor {
 }
 
 impl Evaluation<'_> {
+    /// Probabilities `A_ik` of class k, of the rows from `from` on as many as `out` is long, after `normalizers`.
+    pub fn probabilities(&self, isa: Isa, k: usize, from: usize, out: &mut [f64]) {
+        let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
+        exp_shifted_sum_to(isa, &self.s[k * self.ld + from..][..out.len()], shift, out);
+    }
+
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
     pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
         let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
@@ -82,11 +88,10 @@ impl Evaluation<'_> {
         means.fill(0.0);
         // About the first row there is, so that a common shift of the features costs no digits.
         for k in 0..c {
-            let shift = if sets == 1 { self.log_z[k] } else { 0.0 };
             for group in set_groups(data, 0..sets, MOST) {
                 let rows = data.set(group.start).start..data.set(group.end - 1).end;
                 for block in blocks(rows, MOST) {
-                    exp_shifted_sum_to(isa, &self.s[k * self.ld..][block.clone()], shift, &mut a[..block.len()]);
+                    self.probabilities(isa, k, block.start, &mut a[..block.len()]);
                     for set in group.clone() {
                         let first = data.first_available(set);
                         let (from, to) = (data.set(set).start.max(block.start), data.set(set).end.min(block.end));
