@@ -10,6 +10,7 @@
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
 use super::block_rows;
+use super::layout::Kind;
 use super::passes::{Evaluation, blocks};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
@@ -26,13 +27,20 @@ impl Evaluation<'_> {
         let of = WorkspaceSize::of::<f64>;
         let block = of(moment_rows(shape.columns));
         let rows = of(moment_rows(shape.columns).saturating_mul(shape.columns));
-        of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block)
+        let any = of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block);
+        if shape.sets > 1 { any.or(Self::panel_workspace(shape)) } else { any }
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            self.passes += 1;
+            self.curvature_of_groups(h, ctx, ws)?;
+            h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
+            return Ok(());
+        }
         let scratch = ws.f64s(centered_scratch(l))?;
         let weights = ws.f64s(moment_rows(l))?;
         let sums = ws.f64s(c * l)?;
@@ -104,7 +112,7 @@ impl Evaluation<'_> {
         self.class_curvature(data, h, ctx, ws.scope())?;
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
-        self.set_means(data, means);
+        self.set_means(data, ctx.isa, means);
         out.fill(0.0);
         self.for_each_unit_block(data, weights, ctx.isa, means, scratch, |units| {
             if c > 1 {
@@ -161,7 +169,7 @@ impl Evaluation<'_> {
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
         out.fill(0.0);
-        self.set_means(data, means);
+        self.set_means(data, isa, means);
         self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
             unit_scores(&units, e, l, scores);
             for score in scores[..units.n * d].chunks_exact_mut(d) {

@@ -6,6 +6,7 @@
 mod choices;
 pub(crate) mod curvature;
 mod layout;
+mod panel;
 pub(crate) mod passes;
 pub(crate) mod scores;
 

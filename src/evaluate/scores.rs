@@ -1,6 +1,7 @@
 //! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
 
 use super::block_rows;
+use super::layout::Kind;
 use super::passes::{Evaluation, blocks, normalize, set_groups};
 use crate::data::{Data, Shape};
 use crate::simd::{Isa, responsibilities};
@@ -76,7 +77,10 @@ impl SetCursor {
 
 impl Evaluation<'_> {
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
-    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) {
+    pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            return self.set_means_of_groups(data, isa, means);
+        }
         let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
         let features = data.features();
         let mut a = [0.0; MOST];

@@ -117,7 +117,7 @@ impl<'w> UnitStarts<'w> {
         let known = linalg::cholesky(factor, r, ws.scope())?;
         let means = ws.f64s(shape.sets * l)?;
         let scratch = ws.f64s(unit_scratch(&shape, 1))?;
-        em.ev.set_means(data, means);
+        em.ev.set_means(data, ctx.isa, means);
         let typical = 0.5 * data.total_choices() / data.total_weight();
         let estimates = &mut *starts.estimates;
         em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
@@ -165,7 +165,7 @@ impl<'w> UnitStarts<'w> {
         }
         let means = ws.f64s(em.ev.shape.sets * k * l)?;
         let (scratch, joint) = (ws.f64s(unit_scratch(&em.ev.shape, k))?, ws.f64s(k)?);
-        em.ev.set_means(data, means);
+        em.ev.set_means(data, ctx.isa, means);
         self.gains.fill(f64::NEG_INFINITY);
         let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
         em.ev.for_each_unit(data, best.weights, ctx.isa, means, scratch, |u, _, resp, y| {
