@@ -76,6 +76,14 @@ impl Lanes<f64> for V3 {
         unsafe { self.avx._mm256_stream_pd(p, v) }
     }
     #[inline(always)]
+    fn fetch<const WRITE: bool>(self, p: *const f64) {
+        if WRITE {
+            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        } else {
+            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
+    }
+    #[inline(always)]
     fn fence(self) {
         self.sse._mm_sfence();
     }
@@ -173,6 +181,14 @@ impl Lanes<f32> for V3 {
     unsafe fn stream(self, p: *mut f32, v: __m256) {
         // SAFETY: by the contract of `stream`.
         unsafe { self.avx._mm256_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    fn fetch<const WRITE: bool>(self, p: *const f32) {
+        if WRITE {
+            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        } else {
+            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
     }
     #[inline(always)]
     fn fence(self) {

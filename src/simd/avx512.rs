@@ -100,6 +100,14 @@ impl Lanes<f64> for V4 {
         unsafe { self.avx512f._mm512_stream_pd(p, v) }
     }
     #[inline(always)]
+    fn fetch<const WRITE: bool>(self, p: *const f64) {
+        if WRITE {
+            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        } else {
+            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
+    }
+    #[inline(always)]
     fn fence(self) {
         self.sse._mm_sfence();
     }
@@ -196,6 +204,14 @@ impl Lanes<f32> for V4 {
     unsafe fn stream(self, p: *mut f32, v: __m512) {
         // SAFETY: by the contract of `stream`.
         unsafe { self.avx512f._mm512_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    fn fetch<const WRITE: bool>(self, p: *const f32) {
+        if WRITE {
+            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        } else {
+            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
     }
     #[inline(always)]
     fn fence(self) {

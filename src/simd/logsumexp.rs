@@ -179,6 +179,8 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
+                // The next chunk, from beyond the first cache.
+                simd.fetch::<false>(x.wrapping_add(i + u * S::N + CHUNK * S::N));
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
             let e = exp_of_small::<T, S, U>(simd, d);
@@ -201,12 +203,19 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     simd.sum_f64(sum[0])
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`.
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. Where they are part of an array larger than the first
+/// caches, AHEAD is how many bytes further on to ask for numbers.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T, n: usize, shift: T) -> f64 {
+pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const AHEAD: usize>(
+    simd: S,
+    x: *const T,
+    out: *mut T,
+    n: usize,
+    shift: T,
+) -> f64 {
     let zero = simd.splat(T::ZERO);
     let shift = simd.splat(shift);
     let mut sum = [zero; U];
@@ -217,6 +226,10 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>>(simd: S, x: *const 
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
+                if AHEAD > 0 {
+                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + AHEAD / size_of::<T>()));
+                    simd.fetch::<true>(out.wrapping_add(i + u * S::N + AHEAD / size_of::<T>()));
+                }
                 d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
             }
             let e = exp_of_difference::<T, S, U>(simd, d);

@@ -4,6 +4,8 @@ use super::vector::Powers;
 
 /// A function of one number, over vectors.
 pub(super) trait Function<T>: Copy {
+    /// How many bytes further on to ask for numbers, where the function takes its time; 0: not at all.
+    const AHEAD: usize = 0;
     /// The function of every lane.
     fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U];
 }
@@ -22,6 +24,12 @@ pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));
+            }
+            if F::AHEAD > 0 {
+                for u in 0..U {
+                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
+                    simd.fetch::<true>(out.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
+                }
             }
             let v = f.of::<S, U>(simd, v);
             for u in 0..U {
@@ -63,6 +71,11 @@ pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));
+            }
+            if F::AHEAD > 0 {
+                for u in 0..U {
+                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
+                }
             }
             let v = f.of::<S, U>(simd, v);
             for u in 0..U {

@@ -54,6 +54,8 @@ impl Lanes<f64> for Neon {
         unsafe { self.store(p, v) }
     }
     #[inline(always)]
+    fn fetch<const WRITE: bool>(self, _: *const f64) {}
+    #[inline(always)]
     fn fence(self) {}
     #[inline(always)]
     fn select_first(self, first: usize, a: float64x2_t, b: float64x2_t) -> float64x2_t {
@@ -160,6 +162,8 @@ impl Lanes<f32> for Neon {
         // SAFETY: by the contract of `stream`.
         unsafe { self.store(p, v) }
     }
+    #[inline(always)]
+    fn fetch<const WRITE: bool>(self, _: *const f32) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]

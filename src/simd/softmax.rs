@@ -62,6 +62,8 @@ struct Softmax<T, const LOG: bool> {
 const STORED: usize = 8 << 20;
 /// Bytes of numbers whose exponentials are stored in one go.
 const CHUNK: usize = 8 << 10;
+/// How many chunks are scaled in one go, at most: enough for the machine to read ahead.
+const TOGETHER: usize = 32;
 /// Bytes that the last pass over larger arrays takes in one go: long enough for the machine to read ahead.
 const BLOCK: usize = 1 << 20;
 
@@ -153,19 +155,30 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
             let max = finite(largest_of(simd, x.add(i), count));
             running.rescale(max.to_f64());
             let max = shift.write(finite(T::from_f64(running.max())));
-            running.add(sum_of_exp(simd, x.add(i), out.add(i), count, *max));
+            running.add(if n > chunk {
+                sum_of_exp::<T, S, CHUNK>(simd, x.add(i), out.add(i), count, *max)
+            } else {
+                sum_of_exp::<T, S, 0>(simd, x.add(i), out.add(i), count, *max)
+            });
         }
         let (max, inverse) = (running.max(), inverse(running.state().sum));
         let mut factor = Scale(T::from_f64(inverse));
         let mut last = max;
-        for (c, shift) in shifts[..n.div_ceil(chunk)].iter().enumerate().rev() {
-            let shift = shift.assume_init().to_f64();
-            if shift != last {
-                factor = Scale(T::from_f64(libm::exp(shift - max) * inverse));
-                last = shift;
+        let mut end = n.div_ceil(chunk);
+        while end > 0 {
+            let shift = shifts[end - 1].assume_init();
+            if shift.to_f64() != last {
+                last = shift.to_f64();
+                factor = Scale(T::from_f64(libm::exp(last - max) * inverse));
             }
-            let (i, count) = (c * chunk, chunk.min(n - c * chunk));
-            map::<T, S, _, U>(simd, factor, out.add(i), out.add(i), count);
+            // Chunks with the same factor, from the last, which may still be in a cache.
+            let mut start = end - 1;
+            while start > 0 && end - start < TOGETHER && shifts[start - 1].assume_init() == shift {
+                start -= 1;
+            }
+            let p = out.add(start * chunk);
+            map::<T, S, _, U>(simd, factor, p, p, n.min(end * chunk) - start * chunk);
+            end = start;
         }
     }
 }
@@ -232,6 +245,8 @@ pub(super) struct ScaledExp<T> {
 }
 
 impl<T: Elementary> Function<T> for ScaledExp<T> {
+    const AHEAD: usize = 6 << 10;
+
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
         for x in &mut x {

@@ -42,6 +42,8 @@ pub trait Lanes<T>: Copy {
     /// # Safety
     /// They must be writable, and `p` a multiple of the size of a vector.
     unsafe fn stream(self, p: *mut T, v: Self::V);
+    /// Asks for the cache line at `p`, which need not be readable; to write to it soon, if `WRITE`.
+    fn fetch<const WRITE: bool>(self, p: *const T);
     /// Ends streaming: what was streamed comes before all that is written after it.
     fn fence(self);
     /// `a` in the first lanes, `b` in the others.
