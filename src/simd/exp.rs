@@ -73,8 +73,6 @@ impl<T: Element> ElementKernel<T> for Exp<T> {
 struct OfEach;
 
 impl<T: Elementary> Function<T> for OfEach {
-    const AHEAD: usize = 6 << 10;
-
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U] {
         exp_of::<T, S, U>(simd, x)

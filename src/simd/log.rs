@@ -63,8 +63,6 @@ impl<T: Element> ElementKernel<T> for Ln<T> {
 struct OfEach;
 
 impl<T: Elementary> Function<T> for OfEach {
-    const AHEAD: usize = 6 << 10;
-
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U] {
         ln_of::<T, S, U>(simd, x)

@@ -4,8 +4,6 @@ use super::vector::Powers;
 
 /// A function of one number, over vectors.
 pub(super) trait Function<T>: Copy {
-    /// How many bytes further on to ask for numbers, where the function takes its time; 0: not at all.
-    const AHEAD: usize = 0;
     /// The function of every lane.
     fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U];
 }
@@ -25,12 +23,6 @@ pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));
             }
-            if F::AHEAD > 0 {
-                for u in 0..U {
-                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
-                    simd.fetch::<true>(out.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
-                }
-            }
             let v = f.of::<S, U>(simd, v);
             for u in 0..U {
                 simd.store(out.add(i + u * S::N), v[u]);
@@ -46,9 +38,9 @@ pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
     }
 }
 
-/// From how many bytes on `out` is written past the caches: an array that the last of them cannot hold beside what was read would only push
-/// out of it what is still needed, and each of its lines be read from memory before it is written.
-pub(super) const STREAMED: usize = 12 << 20;
+/// From how many bytes on `out` is written past the caches. An array larger than a core's share of the last of them, beside what was read, would
+/// push out what is still needed, and each of its lines would be read from memory before it is written.
+pub(super) const STREAMED: usize = 6 << 20;
 
 /// [`map`] with `out` written past the caches.
 ///
@@ -71,11 +63,6 @@ pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));
-            }
-            if F::AHEAD > 0 {
-                for u in 0..U {
-                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + F::AHEAD / size_of::<T>()));
-                }
             }
             let v = f.of::<S, U>(simd, v);
             for u in 0..U {

@@ -245,8 +245,6 @@ pub(super) struct ScaledExp<T> {
 }
 
 impl<T: Elementary> Function<T> for ScaledExp<T> {
-    const AHEAD: usize = 6 << 10;
-
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
         for x in &mut x {
