@@ -1309,6 +1309,12 @@ smx_status smx_logsumexp(const double *x,
 /** smx_logsumexp in float; its sums are in double. */
 smx_status smx_logsumexpf(const float *x, size_t n, float *out, smx_isa isa);
 
+/** smx_logsumexp of `x[0]`, `x[stride]`, ..., `x[(n - 1) * stride]`; `stride` is at least 1. */
+smx_status smx_logsumexp_strided(const double *x, size_t n, size_t stride, double *out, smx_isa isa);
+
+/** smx_logsumexp_strided in float. */
+smx_status smx_logsumexp_stridedf(const float *x, size_t n, size_t stride, float *out, smx_isa isa);
+
 /** smx_logsumexp of every column of a matrix of `rows` x `columns`, row after row: `out` has `columns` numbers. `x` is read once. */
 smx_status smx_logsumexp_columns(const double *x,
                                  size_t rows,
