@@ -9,13 +9,18 @@ use crate::data::{Data, Shape};
 use crate::error::{Error, Result};
 use crate::evaluate::{block_rows, blocks, set_groups};
 use crate::linalg::{self, dot};
+use crate::reduce::Operation;
 use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
 /// Runs `body(sets, rows, z)` over blocks of rows: `z` holds the features of the rows (rows × L, f64) less the mean of
 /// their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers.
-pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64])) {
+pub(crate) fn for_each_centered_block(
+    data: &Data<'_>,
+    scratch: &mut [f64],
+    mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64]),
+) -> Result<()> {
     let l = data.features().columns();
     let block = block_rows(l);
     let (rows, rest) = scratch.split_at_mut(block * l);
@@ -42,7 +47,7 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
     };
     for group in set_groups(data, 0..data.set_count(), block) {
         let all = data.set(group.start).start..data.set(group.end - 1).end;
-        if all.len() <= block {
+        if all.len() <= block && !data.splits_rows() {
             let rows = &mut rows[..all.len() * l];
             data.features().copy(all.clone(), rows);
             for (first, set) in group.clone().map(|s| (data.first_available(s), data.set(s))) {
@@ -57,12 +62,19 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
         } else {
             let first = data.first_available(group.start);
             data.features().copy(first..first + 1, reference);
+            if data.splits_rows() {
+                data.mean(reference)?;
+            }
             center.fill(0.0);
             let mut n = 0.0;
             for range in blocks(all.clone(), block) {
                 let rows = &mut rows[..range.len() * l];
                 data.features().copy(range.clone(), rows);
                 n += sum(range, rows, reference, center);
+            }
+            if let Some(part) = data.part().filter(|_| data.splits_rows()) {
+                n = part.available;
+                data.sum(center)?;
             }
             center.iter_mut().for_each(|c| *c /= n);
             for range in blocks(all, block) {
@@ -73,6 +85,7 @@ pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut 
             }
         }
     }
+    Ok(())
 }
 
 /// Numbers of scratch of [`for_each_centered_block`].
@@ -83,21 +96,24 @@ pub(crate) fn centered_scratch(columns: usize) -> usize {
 /// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
 pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let l = data.features().columns();
-    if covariance.len() != l * l {
-        return Err(Error::shape("covariance", l * l, covariance.len()));
-    }
-    ws.require(within_covariance_workspace(&data.shape()))?;
+    let check = match covariance.len() == l * l {
+        true => ws.require(within_covariance_workspace(&data.shape())),
+        false => Err(Error::shape("covariance", l * l, covariance.len())),
+    };
+    data.open(check, Operation::Covariance, [])?;
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(block_rows(l), 1.0)?;
     covariance.fill(0.0);
     for_each_centered_block(data, scratch, |_, range, rows| {
         simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
-    });
-    let n = match data.offset() {
-        Some(b) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count(),
-        None => data.features().rows(),
+    })?;
+    data.sum(covariance)?;
+    let n = match (data.part(), data.offset()) {
+        (Some(part), _) => part.available,
+        (None, Some(b)) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count() as f64,
+        (None, None) => data.features().rows() as f64,
     };
-    covariance.iter_mut().for_each(|c| *c /= n as f64);
+    covariance.iter_mut().for_each(|c| *c /= n);
     linalg::symmetrize(covariance, l);
     Ok(())
 }
@@ -138,7 +154,7 @@ impl<'w> Whitening<'w> {
 
     /// Whitens the features of `data`. Cost: p L² / 2 and L³.
     pub fn new(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
-        ws.require(Self::workspace(&data.shape()))?;
+        data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
         let n = data.features().columns();
         let covariance = ws.f64s(n * n)?;
         let to_atoms = ws.f64s(n * n)?;
@@ -155,6 +171,7 @@ impl<'w> Whitening<'w> {
             data.features().copy(i..i + 1, tolerance);
             largest.iter_mut().zip(&*tolerance).for_each(|(m, x)| *m = f64::max(*m, x.abs()));
         }
+        data.max(largest)?;
         for j in 0..n {
             let largest = largest[j];
             let variance = covariance[j * n + j];

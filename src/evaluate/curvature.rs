@@ -54,7 +54,7 @@ impl Evaluation<'_> {
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
-                    if range.end == set.end {
+                    if range.end == set.end && !data.splits_rows() {
                         simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
                         v.fill(0.0);
                     }
@@ -75,14 +75,27 @@ impl Evaluation<'_> {
                 }
                 simd::gram(ctx.isa, x, w, h);
             }
-        });
+        })?;
+        if data.splits_rows() {
+            data.sum(sums)?;
+        }
+        data.sum(&mut h[..c * l * l])?;
+        if data.splits_rows() {
+            for (k, (v, h)) in sums.chunks_exact(l).zip(h.chunks_exact_mut(l * l)).enumerate() {
+                let v = Rows { values: v, rows: 1, columns: l, stride: l };
+                simd::gram(ctx.isa, v, &[minus_inverse(self.t(0, k))], h);
+            }
+        }
         h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
         Ok(())
     }
 
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
-    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) {
+    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
+        if data.splits_rows() {
+            return self.split_set_means(data, means);
+        }
         for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
             means.fill(0.0);
             let (first, set) = (data.first_available(set), data.set(set));
@@ -101,14 +114,20 @@ impl Evaluation<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
     pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
         for (k, j) in out.iter_mut().enumerate() {
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
+            *j = chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
         }
+        if data.splits_units() {
+            // A failure is found by whoever began the operation.
+            let _ = data.sum(out);
+        }
+        out.iter_mut().zip(weights).for_each(|(j, w)| *j += libm::log(*w));
     }
 
     /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
@@ -145,6 +164,9 @@ impl Evaluation<'_> {
                         *y += n * (x - m);
                     }
                 }
+            }
+            if data.splits_units() {
+                let _ = data.sum(y);
             }
             body(u, w, r, y);
         }
@@ -184,7 +206,8 @@ impl Evaluation<'_> {
         }
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(c + c * l + l)?;
-        self.set_means(data, means);
+        self.set_means(data, means)?;
+        data.share_over_units(out);
         self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
             for k in 0..c {
                 for m in 0..=k {
@@ -216,6 +239,8 @@ impl Evaluation<'_> {
                 }
             }
         });
+        data.reduced()?;
+        data.sum_over_units(out)?;
         symmetrize(out, d);
         Ok(())
     }
@@ -228,7 +253,7 @@ impl Evaluation<'_> {
         let scratch = ws.f64s(c + c * l + l)?;
         let score = ws.f64s(d)?;
         out.fill(0.0);
-        self.set_means(data, means);
+        self.set_means(data, means)?;
         self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
             for k in 0..e {
                 score[k] = r[k] - weights[k];
@@ -241,6 +266,8 @@ impl Evaluation<'_> {
                 axpy(q * score[a], &score[..=a], &mut out[a * d..=a * d + a]);
             }
         });
+        data.reduced()?;
+        data.sum_over_units(out)?;
         symmetrize(out, d);
         Ok(())
     }
@@ -291,6 +318,9 @@ impl Evaluation<'_> {
                 mean_ds[k * sets + set] = mean;
             }
         }
+        if data.splits_rows() {
+            data.sum(mean_ds)?;
+        }
         let weight_mean = dot(&weights[..e], v_eta);
         out.fill(0.0);
         for u in 0..self.shape.units {
@@ -299,14 +329,18 @@ impl Evaluation<'_> {
                 continue;
             }
             self.unit_responsibilities(data, weights, u, r);
-            for (k, a) in a.iter_mut().enumerate() {
-                *a = if k < e { v_eta[k] } else { 0.0 } - weight_mean;
-            }
+            a.fill(0.0);
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
                 let set = if sets == 1 { 0 } else { data.set_of(i) };
                 for (k, a) in a.iter_mut().enumerate() {
                     *a += n * (ds[k * p + i] - mean_ds[k * sets + set]);
                 }
+            }
+            if data.splits_units() {
+                data.sum(a)?;
+            }
+            for (k, a) in a.iter_mut().enumerate() {
+                *a += if k < e { v_eta[k] } else { 0.0 } - weight_mean;
             }
             let mean = dot(r, a);
             for (k, r) in r.iter_mut().enumerate() {
@@ -323,6 +357,10 @@ impl Evaluation<'_> {
                 }
             }
         }
+        if data.splits_rows() {
+            data.sum(dt)?;
+        }
+        data.sum_over_units(&mut out[..e])?;
         for (k, out) in out[..e].iter_mut().enumerate() {
             *out -= data.total_weight() * weights[k] * (v_eta[k] - weight_mean);
         }
@@ -341,6 +379,6 @@ impl Evaluation<'_> {
             }
             data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..]);
         }
-        Ok(())
+        data.sum(&mut out[e..])
     }
 }

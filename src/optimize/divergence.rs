@@ -21,7 +21,7 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     let d = of(k.saturating_mul(l.saturating_add(1)));
     let h = of(k.saturating_mul(l.saturating_mul(l)));
     let second = h.and(of(l.saturating_mul(l)).and(of(l)).and(of(l))).and(linalg::cholesky_workspace(l));
-    d.and(d).and(of(k)).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
+    d.and(d).and(of(k)).and(of(k.saturating_mul(5))).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }
 
 /// Marks the classes that run off at `v`, where the evaluation was just made with value `f`. `curvature`: whether the second way on, which costs
@@ -36,8 +36,9 @@ pub(crate) fn diverging(
 ) -> Result<()> {
     let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
     let (trial, gradient) = (ws.f64s(v.len())?, ws.f64s(v.len())?);
-    let spread = ws.f64s(k)?;
-    logit_variances(o, spread);
+    let (spread, scratch) = (ws.f64s(k)?, ws.f64s(5 * k)?);
+    logit_variances(o, scratch)?;
+    spread.copy_from_slice(&scratch[..k]);
     out.fill(false);
     // An atom whose logits vary under its class as they do under the features is no candidate.
     let candidate = |j: usize, spread: &[f64]| {
@@ -94,29 +95,53 @@ pub(crate) fn diverging(
     Ok(())
 }
 
-/// The mean variance of the logits `x·θ_k` under each class inside choice sets, weighted by t.
-fn logit_variances(o: &Objective<'_, '_, '_>, out: &mut [f64]) {
-    let sets = o.ev.shape.sets;
-    for (k, out) in out.iter_mut().enumerate() {
-        let (mut sum, mut total) = (0.0, 0.0);
+/// The mean variance of the logits `x·θ_k` under each class inside choice sets, weighted by t: the first K of 5 K numbers.
+fn logit_variances(o: &Objective<'_, '_, '_>, out: &mut [f64]) -> Result<()> {
+    let (sets, data, split) = (o.ev.shape.sets, o.data, o.data.splits_rows());
+    let classes = out.len() / 5;
+    let (sums, own) = out.split_at_mut(3 * classes);
+    let (spread, rest) = sums.split_at_mut(classes);
+    let (total, moment) = rest.split_at_mut(classes);
+    let (mass, mean) = own.split_at_mut(classes);
+    for k in 0..classes {
+        (spread[k], total[k]) = (0.0, 0.0);
         for set in 0..sets {
             let t = o.ev.t(set, k);
             let (mut a, mut m, mut q) = (0.0, 0.0, 0.0);
             // The mean and the squares are updated together (West 1979), so that large logits cost no digits.
-            for i in o.data.set(set) {
+            for i in data.set(set) {
                 let w = o.ev.probability(i, k);
                 if w > 0.0 {
                     // Up to a constant of the set.
-                    let x = libm::log(w) - o.data.offset().map_or(0.0, |b| b[i]);
+                    let x = libm::log(w) - data.offset().map_or(0.0, |b| b[i]);
                     a += w;
                     let step = x - m;
                     m += w / a * step;
                     q += w * step * (x - m);
                 }
             }
-            sum += t * q / a;
-            total += t;
+            if split {
+                // Of a part of the set: its share, its mean, and its squares about it.
+                (spread[k], total[k], moment[k]) = (q, a, a * m);
+                (mass[k], mean[k]) = (a, m);
+            } else {
+                spread[k] += t * q / a;
+                total[k] += t;
+            }
         }
-        *out = if total > 0.0 { sum / total } else { f64::INFINITY };
     }
+    if split {
+        data.sum(&mut out[classes..3 * classes])?;
+        for k in 0..classes {
+            let away = out[4 * classes + k] - out[2 * classes + k] / out[classes + k];
+            out[k] += out[3 * classes + k] * away * away;
+        }
+        data.sum(&mut out[..classes])?;
+    } else {
+        data.sum(&mut out[..2 * classes])?;
+    }
+    for k in 0..classes {
+        out[k] = if out[classes + k] > 0.0 { out[k] / out[classes + k] } else { f64::INFINITY };
+    }
+    Ok(())
 }
