@@ -357,11 +357,11 @@ impl<'a> Data<'a> {
                 return Err(Error::new(ErrorKind::Unavailable, "sets").at(s));
             }
         }
-        data.check_choices(split == Some(Split::Rows))?;
+        data.check_choices(split)?;
         Ok(data)
     }
 
-    fn check_choices(&mut self, split: bool) -> Result<()> {
+    fn check_choices(&mut self, split: Option<Split>) -> Result<()> {
         let p = self.features.rows;
         match self.choices {
             Choices::Counts(n) => {
@@ -378,7 +378,10 @@ impl<'a> Data<'a> {
                 check_indices(indices, p)?;
             }
             Choices::Units { indptr, indices, counts, weights } => {
-                check_offsets("indptr", indptr, indices.len())?;
+                // A part may be without units.
+                if split.is_none() || *indptr != [0] {
+                    check_offsets("indptr", indptr, indices.len())?;
+                }
                 check_indices(indices, p)?;
                 if let Some(c) = counts {
                     if c.len() != indices.len() {
@@ -394,7 +397,7 @@ impl<'a> Data<'a> {
                 }
                 for u in 0..indptr.len() - 1 {
                     let mut entries = indptr[u]..indptr[u + 1];
-                    if !split && entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
+                    if split != Some(Split::Rows) && entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
                         return Err(Error::new(ErrorKind::Empty, "units").at(u));
                     }
                 }

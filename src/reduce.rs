@@ -154,10 +154,11 @@ impl<'a> Shard<'a> {
         sets: Option<&'a [usize]>,
         choices: Choices<'a>,
     ) -> Result<Data<'a>> {
-        self.data_of(Data::checked(features, offset, sets, choices, Some(self.split)))
+        self.data_of(Data::checked(features, offset, sets, choices, Some(self.split)), None)
     }
 
-    pub(crate) fn data_of(&'a self, data: Result<Data<'a>>) -> Result<Data<'a>> {
+    /// The same of data that were checked, and of rows and units of the whole where they are thought to be known.
+    pub(crate) fn data_of(&'a self, data: Result<Data<'a>>, totals: Option<(usize, usize)>) -> Result<Data<'a>> {
         let numbers = data.as_ref().map(|data| {
             let layout = match data.choices() {
                 Choices::Counts(_) => 1.0,
@@ -166,7 +167,8 @@ impl<'a> Shard<'a> {
             };
             let split = if self.split == Split::Rows { 1.0 } else { 2.0 };
             let units = if self.splits_units(data) { data.shape().units as f64 + data.total_weight() } else { 0.0 };
-            hash([data.features().columns() as f64, data.features().epsilon(), layout, split, units])
+            let (rows, all) = totals.unwrap_or((0, 0));
+            hash([data.features().columns() as f64, data.features().epsilon(), layout, split, units, rows as f64, all as f64])
         });
         let result = data.as_ref().map(|_| ()).map_err(|e| *e);
         self.open(result, Operation::Data, numbers.unwrap_or(0.0))?;
@@ -187,6 +189,13 @@ impl<'a> Shard<'a> {
         let mut units = units as usize;
         if self.splits_units(&data) {
             (units, weight, observed) = (shape.units, data.total_weight(), data.observed_units() as f64);
+        }
+        if let Some((total_rows, total_units)) = totals {
+            for (name, needed, given) in [("total_rows", rows as usize, total_rows), ("total_units", units, total_units)] {
+                if needed != given {
+                    return Err(Error::shape(name, needed, given));
+                }
+            }
         }
         if !(weight > 0.0 && choices > 0.0) {
             return Err(Error::new(ErrorKind::Empty, "choices"));

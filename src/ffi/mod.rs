@@ -13,6 +13,7 @@ mod fit;
 mod infer;
 mod kernels;
 mod moments;
+mod shard;
 mod status;
 
 pub use data::*;
