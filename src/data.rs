@@ -164,6 +164,71 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// `largest ← max(largest, |x_row|)`, feature by feature.
+    pub(crate) fn raise_to_magnitudes(&self, row: usize, largest: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, row: usize, largest: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = &v[row * f.row_stride..][..f.columns];
+                largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
+                return;
+            }
+            let row = v[row * f.row_stride..].iter().step_by(f.column_stride.max(1));
+            largest.iter_mut().zip(row).for_each(|(m, x)| *m = f64::max(*m, x.to_f64().abs()));
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, row, largest),
+            Values::F64(v) => run(v, self, row, largest),
+        }
+    }
+
+    /// `out = x_i − x_origin`, rows × L in f64.
+    pub(crate) fn differences(&self, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                    for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *d = x.to_f64() - o.to_f64();
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = x(i, l) - x(origin, l));
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, out),
+            Values::F64(v) => run(v, self, rows, origin, out),
+        }
+    }
+
+    /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
+    pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (a, i) in a.iter().zip(rows) {
+                    for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *s += a * (x.to_f64() - o.to_f64());
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (a, i) in a.iter().zip(rows) {
+                for (l, s) in sum.iter_mut().enumerate() {
+                    *s += a * (x(i, l) - x(origin, l));
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, a, sum),
+            Values::F64(v) => run(v, self, rows, origin, a, sum),
+        }
+    }
+
     /// The rows of `indices`, gathered to `out`, row-major in f64.
     pub(crate) fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f64]) {
         for (row, i) in out.chunks_exact_mut(self.columns).zip(indices) {

@@ -55,7 +55,7 @@ pub(crate) struct Layout<'w> {
     pub blocks: usize,
     sets: usize,
     rows: usize,
-    /// `Groups`: where each row stands, block after block; `Whole`: the block of each row.
+    /// `Groups`: two for each row, the numbers before its block and its place in it; `Whole`: the block of each row.
     place: &'w mut [usize],
     /// `Whole`: the first row of each block, and the number of rows.
     first: &'w mut [usize],
@@ -105,7 +105,7 @@ impl<'w> Layout<'w> {
             return WorkspaceSize::EMPTY;
         }
         let places = most_places(shape.rows);
-        let index = WorkspaceSize::of::<usize>(shape.rows).and(WorkspaceSize::of::<usize>(shape.sets.saturating_add(1)));
+        let index = WorkspaceSize::of::<usize>(shape.rows.saturating_mul(2)).and(WorkspaceSize::of::<usize>(shape.sets.saturating_add(1)));
         match may_group(shape) {
             true => index.and(of(places.saturating_mul(shape.columns)).and(of(places)).and(of(places))),
             false => index,
@@ -139,7 +139,11 @@ impl<'w> Layout<'w> {
             Kind::Whole => (block_rows(l), 0),
         };
         let places = if matches!(kind, Kind::Groups(_)) { block * blocks } else { 0 };
-        let index = if kind == Kind::One { 0 } else { rows };
+        let index = match kind {
+            Kind::One => 0,
+            Kind::Groups(_) => 2 * rows,
+            Kind::Whole => rows,
+        };
         Ok(Layout {
             kind,
             block,
@@ -186,36 +190,41 @@ impl<'w> Layout<'w> {
         let (block, l, features) = (self.block, data.features().columns(), data.features());
         let group = SETS * height;
         self.offset.fill(f64::NEG_INFINITY);
-        let in_block = block / height;
-        for set in 0..self.blocks * in_block {
+        for set in 0..self.blocks * (block / height) {
             let start = set / SETS * group + set % SETS;
             if set >= self.sets {
                 self.offset[start] = 0.0;
                 continue;
             }
             let (rows, reference) = (data.set(set), data.first_available(set));
+            let (before, inside) = (start / block * block, start % block);
+            let (mut origin, mut mean, mut row) = ([0.0; FEW_COLUMNS], [0.0; FEW_COLUMNS], [0.0; FEW_COLUMNS]);
+            let (origin, mean, row) = (&mut origin[..l], &mut mean[..l], &mut row[..l]);
+            let columns = &mut self.features[before * l..(before + block) * l];
+            features.copy(reference..reference + 1, origin);
+            let mut available = 0.0;
             for (j, i) in rows.clone().enumerate() {
-                let place = start + j * SETS;
-                self.place[i] = place;
-                self.offset[place] = data.offset().map_or(0.0, |b| b[i]);
+                let place = inside + j * SETS;
+                (self.place[2 * i], self.place[2 * i + 1]) = (before, place);
+                self.offset[before + place] = data.offset().map_or(0.0, |b| b[i]);
                 if !self.counts.is_empty() {
-                    self.counts[place] = data.unit_weight(i);
+                    self.counts[before + place] = data.unit_weight(i);
+                }
+                if data.available(i) {
+                    // Only differences inside a set matter: about the first row there is, then about the mean, a common shift costs no digits.
+                    features.copy(i..i + 1, row);
+                    available += 1.0;
+                    for k in 0..l {
+                        let x = row[k] - origin[k];
+                        columns[k * block + place] = x;
+                        mean[k] += x;
+                    }
                 }
             }
-            // Only differences inside a set matter: about the first row there is, then about the mean, a common shift costs no digits.
-            let available = rows.clone().filter(|&i| data.available(i)).count() as f64;
-            let base = start / block * block * l + start % block;
-            for k in 0..l {
-                let column = &mut self.features[base + k * block..];
-                let mut mean = 0.0;
-                for (j, i) in rows.clone().enumerate() {
-                    let x = if data.available(i) { features.get(i, k) - features.get(reference, k) } else { 0.0 };
-                    column[j * SETS] = x;
-                    mean += x;
-                }
-                mean /= available;
-                for (j, i) in rows.clone().enumerate() {
-                    column[j * SETS] -= if data.available(i) { mean } else { 0.0 };
+            mean.iter_mut().for_each(|m| *m /= available);
+            for (j, _) in rows.clone().enumerate().filter(|(_, i)| data.available(*i)) {
+                for k in 0..l {
+                    columns[k * block + inside + j * SETS] -= mean[k];
                 }
             }
         }
@@ -262,7 +271,7 @@ impl<'w> Layout<'w> {
     pub fn block_of(&self, i: usize) -> usize {
         match self.kind {
             Kind::One => i / self.block,
-            Kind::Groups(_) => self.place[i] / self.block,
+            Kind::Groups(_) => self.place[2 * i] / self.block,
             Kind::Whole => self.place[i],
         }
     }
@@ -272,10 +281,7 @@ impl<'w> Layout<'w> {
     pub fn at(&self, i: usize, columns: usize) -> (usize, usize) {
         match self.kind {
             Kind::One => (i / self.block * self.block * columns + i % self.block, self.block),
-            Kind::Groups(_) => {
-                let place = self.place[i];
-                (place / self.block * self.block * columns + place % self.block, self.block)
-            }
+            Kind::Groups(_) => (self.place[2 * i] * columns + self.place[2 * i + 1], self.block),
             Kind::Whole => {
                 let b = self.place[i];
                 (self.first[b] * columns + i - self.first[b], self.first[b + 1] - self.first[b])
@@ -283,15 +289,17 @@ impl<'w> Layout<'w> {
         }
     }
 
-    /// The logit of row `i` less its offset, `x·θ`, with the features the layout has: what [`Kind::Groups`] copied are less their mean in the set.
+    /// `Groups`: feature `k` of row `i`, less the mean in its choice set.
+    pub fn centered(&self, i: usize, k: usize, columns: usize) -> f64 {
+        self.features[self.place[2 * i] * columns + k * self.block + self.place[2 * i + 1]]
+    }
+
+    /// The logit of row `i` less its offset, `x·θ`, with the features the layout has: those of `Groups` are less their mean in the set.
     pub fn dot(&self, data: &Data<'_>, i: usize, atom: &[f64]) -> f64 {
-        match self.kind {
-            Kind::Groups(_) => {
-                let (place, l) = (self.place[i], atom.len());
-                let base = place / self.block * self.block * l + place % self.block;
-                atom.iter().enumerate().map(|(k, t)| t * self.features[base + k * self.block]).sum()
-            }
-            _ => atom.iter().enumerate().map(|(k, t)| t * data.features().get(i, k)).sum(),
-        }
+        let feature = |k: usize| match self.kind {
+            Kind::Groups(_) => self.centered(i, k, atom.len()),
+            _ => data.features().get(i, k),
+        };
+        atom.iter().enumerate().map(|(k, t)| t * feature(k)).sum()
     }
 }

@@ -6,11 +6,14 @@
 mod choices;
 pub(crate) mod curvature;
 mod layout;
+mod panel;
 pub(crate) mod passes;
+pub(crate) mod scores;
 mod split;
 
 pub(crate) use layout::block_rows;
 pub(crate) use passes::{Evaluation, blocks, set_groups};
+pub(crate) use scores::unit_scratch;
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -198,7 +201,7 @@ pub fn score_products(
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
     let ev = at_mixture(data, mixture, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
-    ev.score_products(data, mixture.weights, sampling, out, ws)
+    ev.score_products(data, mixture.weights, sampling, ctx.isa, out, ws)
 }
 
 /// Workspace of [`hessian_vector`] for K classes.

@@ -366,7 +366,29 @@ impl<'w> Evaluation<'w> {
     /// `A_ic`.
     pub fn probability(&self, i: usize, c: usize) -> f64 {
         let (base, stride) = self.layout.at(i, self.columns());
-        self.a[base + c * stride] * self.scale.get(self.layout.block_of(i) * self.columns() + c).copied().unwrap_or(1.0)
+        let a = self.a[base + c * stride];
+        if self.layout.kind == Kind::One { a * self.scale[self.layout.block_of(i) * self.columns() + c] } else { a }
+    }
+
+    /// `A_ic` of the rows from `from` on, as many as `out` is long.
+    pub fn probabilities(&self, c: usize, from: usize, out: &mut [f64]) {
+        let (mut i, end, columns) = (from, from + out.len(), self.columns());
+        if self.layout.kind == Kind::One {
+            // Block by block.
+            while i < end {
+                let b = i / self.layout.block;
+                let next = ((b + 1) * self.layout.block).min(end);
+                let (base, stride) = self.layout.at(i, columns);
+                let factor = self.scale[b * columns + c];
+                let a = &self.a[base + c * stride..][..next - i];
+                out[i - from..next - from].iter_mut().zip(a).for_each(|(out, a)| *out = factor * a);
+                i = next;
+            }
+            return;
+        }
+        for (i, out) in (from..end).zip(out) {
+            *out = self.probability(i, c);
+        }
     }
 
     /// `log A_ic`, however small.
@@ -374,7 +396,8 @@ impl<'w> Evaluation<'w> {
         let (base, stride) = self.layout.at(i, self.columns());
         let a = self.a[base + c * stride];
         if a >= TRUSTED {
-            return libm::log(a) + self.log_scale.get(self.layout.block_of(i) * self.columns() + c).copied().unwrap_or(0.0);
+            let scale = if self.layout.kind == Kind::One { self.log_scale[self.layout.block_of(i) * self.columns() + c] } else { 0.0 };
+            return libm::log(a) + scale;
         }
         self.log_probability_anew(data, i, c)
     }

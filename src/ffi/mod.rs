@@ -23,4 +23,5 @@ pub use fit::*;
 pub use infer::*;
 pub use kernels::*;
 pub use moments::*;
+pub use shard::*;
 pub use status::*;

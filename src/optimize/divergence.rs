@@ -5,10 +5,11 @@
 //! covariance under the class and ε small. Either way on that does not lower f, for a class of positive weight, is divergence. No norm is bounded.
 
 use super::Objective;
-use crate::data::Shape;
+use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, blocks};
 use crate::linalg::{self, axpy, dot};
+use crate::simd::{Isa, ln_in_place};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not known.
@@ -21,7 +22,7 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     let d = of(k.saturating_mul(l.saturating_add(1)));
     let h = of(k.saturating_mul(l.saturating_mul(l)));
     let second = h.and(of(l.saturating_mul(l)).and(of(l)).and(of(l))).and(linalg::cholesky_workspace(l));
-    d.and(d).and(of(k)).and(of(k.saturating_mul(5))).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
+    d.and(d).and(of(k)).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }
 
 /// Marks the classes that run off at `v`, where the evaluation was just made with value `f`. `curvature`: whether the second way on, which costs
@@ -36,24 +37,16 @@ pub(crate) fn diverging(
 ) -> Result<()> {
     let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
     let (trial, gradient) = (ws.f64s(v.len())?, ws.f64s(v.len())?);
-    let (spread, scratch) = (ws.f64s(k)?, ws.f64s(5 * k)?);
-    logit_variances(o, scratch)?;
-    spread.copy_from_slice(&scratch[..k]);
-    out.fill(false);
-    // An atom whose logits vary under its class as they do under the features is no candidate.
-    let candidate = |j: usize, spread: &[f64]| {
-        let beta = &v[k - 1 + j * r..][..r];
-        o.weights[j] > crate::em::EMPTY && spread[j] < 0.1 * dot(beta, beta)
-    };
-    let mut candidates = 0;
+    let choices = ws.f64s(k)?;
+    let mut candidates = false;
     for (j, out) in out.iter_mut().enumerate() {
-        *out = candidate(j, spread);
-        candidates += usize::from(*out);
+        let beta = &v[k - 1 + j * r..][..r];
+        *out = candidate(o.data, o.ev, o.ctx.isa, j, o.weights[j], dot(beta, beta));
+        candidates |= *out;
     }
-    if candidates == 0 {
+    if !candidates {
         return Ok(());
     }
-    let choices = spread;
     choices.copy_from_slice(&o.ev.class_choices[..k]);
     let directions: &mut [f64] = match curvature {
         true => {
@@ -95,53 +88,60 @@ pub(crate) fn diverging(
     Ok(())
 }
 
-/// The mean variance of the logits `x·θ_k` under each class inside choice sets, weighted by t: the first K of 5 K numbers.
-fn logit_variances(o: &Objective<'_, '_, '_>, out: &mut [f64]) -> Result<()> {
-    let (sets, data, split) = (o.ev.shape.sets, o.data, o.data.splits_rows());
-    let classes = out.len() / 5;
-    let (sums, own) = out.split_at_mut(3 * classes);
-    let (spread, rest) = sums.split_at_mut(classes);
-    let (total, moment) = rest.split_at_mut(classes);
-    let (mass, mean) = own.split_at_mut(classes);
-    for k in 0..classes {
-        (spread[k], total[k]) = (0.0, 0.0);
-        for set in 0..sets {
-            let t = o.ev.t(set, k);
-            let (mut a, mut m, mut q) = (0.0, 0.0, 0.0);
-            // The mean and the squares are updated together (West 1979), so that large logits cost no digits.
-            for i in data.set(set) {
-                let w = o.ev.probability(i, k);
-                if w > 0.0 {
-                    // Up to a constant of the set.
-                    let x = libm::log(w) - data.offset().map_or(0.0, |b| b[i]);
-                    a += w;
-                    let step = x - m;
-                    m += w / a * step;
-                    q += w * step * (x - m);
-                }
+/// Whether class k, of weight α_k and with `square` = |β_k|², may run off, at the point last evaluated: an atom whose logits vary under its class as they
+/// do under the features does not.
+pub(crate) fn candidate(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize, weight: f64, square: f64) -> bool {
+    weight > crate::em::EMPTY && logit_variance(data, ev, isa, k) < 0.1 * square
+}
+
+/// The mean variance of the logits `x·θ_k` under class k inside choice sets, weighted by t.
+fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f64 {
+    const BLOCK: usize = 256;
+    let sets = ev.shape.sets;
+    let (mut a, mut logits) = ([0.0; BLOCK], [0.0f64; BLOCK]);
+    let (mut sum, mut total) = (0.0, 0.0);
+    for set in 0..sets {
+        let t = ev.t(set, k);
+        // Mean and squares of the rows so far; those of a block are added to them (Chan, Golub and LeVeque 1983), so that large logits cost no digits.
+        let (mut n, mut m, mut q) = (0.0, 0.0, 0.0);
+        for rows in blocks(data.set(set), BLOCK) {
+            let a = &mut a[..rows.len()];
+            ev.probabilities(k, rows.start, a);
+            let logits = &mut logits[..rows.len()];
+            logits.copy_from_slice(a);
+            ln_in_place(isa, logits);
+            // Up to a constant of the set; where the probability is 0, so is the weight.
+            for (i, s) in rows.clone().zip(&mut *logits) {
+                *s = if s.is_finite() { *s - data.offset().map_or(0.0, |b| b[i]) } else { 0.0 };
             }
-            if split {
-                // Of a part of the set: its share, its mean, and its squares about it.
-                (spread[k], total[k], moment[k]) = (q, a, a * m);
-                (mass[k], mean[k]) = (a, m);
-            } else {
-                spread[k] += t * q / a;
-                total[k] += t;
+            let weight: f64 = a.iter().sum();
+            if weight > 0.0 {
+                let mean = dot(a, logits) / weight;
+                let square: f64 = a.iter().zip(logits).map(|(a, s)| a * (*s - mean) * (*s - mean)).sum();
+                let step = mean - m;
+                q += square + n * weight / (n + weight) * step * step;
+                n += weight;
+                m += weight / n * step;
             }
         }
-    }
-    if split {
-        data.sum(&mut out[classes..3 * classes])?;
-        for k in 0..classes {
-            let away = out[4 * classes + k] - out[2 * classes + k] / out[classes + k];
-            out[k] += out[3 * classes + k] * away * away;
+        if data.splits_rows() {
+            // The ranks' rows of one set: the mean of all, and the squares about it. A failure is found by whoever began the operation.
+            let mut moments = [n, n * m];
+            let _ = data.sum(&mut moments);
+            let step = m - moments[1] / moments[0];
+            let mut squares = [q + n * step * step];
+            let _ = data.sum(&mut squares);
+            (n, q) = (moments[0], squares[0]);
         }
-        data.sum(&mut out[..classes])?;
-    } else {
-        data.sum(&mut out[..2 * classes])?;
+        if t > 0.0 {
+            sum += t * q / n;
+            total += t;
+        }
     }
-    for k in 0..classes {
-        out[k] = if out[classes + k] > 0.0 { out[k] / out[classes + k] } else { f64::INFINITY };
+    if data.is_part() && !data.splits_rows() {
+        let mut sums = [sum, total];
+        let _ = data.sum(&mut sums);
+        [sum, total] = sums;
     }
-    Ok(())
+    if total > 0.0 { sum / total } else { f64::INFINITY }
 }

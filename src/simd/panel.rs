@@ -64,6 +64,13 @@ pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups, t:
     isa.run(Products::<FRESH> { groups, t, a, omega });
 }
 
+/// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart: `groups.columns` is L.
+pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups, w: &[f64], x: &[f64], v: &mut [f64]) {
+    groups.check(x.len(), v.len());
+    assert!(w.len() >= groups.rows, "a weight for every row");
+    isa.run(WeightedSums { groups, w, x, v });
+}
+
 struct Softmax<'a> {
     groups: Groups,
     s: &'a mut [f64],
@@ -249,6 +256,55 @@ impl<const FRESH: bool> Products<'_, FRESH> {
     }
 }
 
+struct WeightedSums<'a> {
+    groups: Groups,
+    w: &'a [f64],
+    x: &'a [f64],
+    v: &'a mut [f64],
+}
+
+impl Kernel for WeightedSums<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
+        let sets = rows / height;
+        for l in 0..columns {
+            for set in 0..sets {
+                let start = set / SETS * SETS * height + set % SETS;
+                v[l * sets + set] = (0..height).map(|j| start + j * SETS).fold(0.0, |sum, i| sum + w[i] * x[l * rows + i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl WeightedSums<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
+        let sets = rows / height;
+        for l in 0..columns {
+            for lane in (0..sets).step_by(S::N) {
+                let start = lane / SETS * SETS * height + lane % SETS;
+                // SAFETY: as in `softmax_of_groups`; `sets` is a multiple of 8.
+                unsafe {
+                    let (w, x) = (w.as_ptr().add(start), x.as_ptr().add(l * rows + start));
+                    let mut sum = simd.splat(0.0);
+                    for j in 0..height {
+                        sum = simd.mul_add(simd.load(w.add(j * SETS)), simd.load(x.add(j * SETS)), sum);
+                    }
+                    simd.store(v.as_mut_ptr().add(l * sets + lane), sum);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +312,11 @@ mod tests {
     /// Numbers in (−range, range) that differ from place to place.
     fn numbers(n: usize, range: f64) -> Vec<f64> {
         (0..n).map(|i| range * libm::sin(1.0 + 12.9898 * i as f64)).collect()
+    }
+
+    /// Some weights, or none for no columns.
+    fn s_or_zero(omega: &[f64], rows: usize) -> Vec<f64> {
+        if omega.is_empty() { vec![0.0; rows] } else { omega[..rows].to_vec() }
     }
 
     #[test]
@@ -277,7 +338,9 @@ mod tests {
                     let (mut rest, mut fresh) = (omega.clone(), vec![f64::NAN; n]);
                     products_of_groups::<false>(isa, groups, &t, &a, &mut rest);
                     products_of_groups::<true>(isa, groups, &t, &a, &mut fresh);
-                    [a, z, t, rest, fresh]
+                    let mut v = vec![f64::NAN; 3 * SETS * columns];
+                    weighted_sums_of_groups(isa, groups, &s_or_zero(&omega, groups.rows), &omega, &mut v);
+                    [a, z, t, rest, fresh, v]
                 };
                 let plain = run(Isa::Scalar);
                 for isa in Isa::available() {
