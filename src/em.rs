@@ -64,7 +64,8 @@ impl<'w> Em<'w> {
         let (l, c) = (shape.columns, classes.saturating_mul(starts));
         let (cl, ll) = (c.saturating_mul(l), l.saturating_mul(l));
         let mut size = Evaluation::workspace(shape, classes, starts);
-        size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(of(c)).and(of(c)).and(of(c)).and(of(c)).and(of(c.saturating_mul(2))).and(of(l)).and(of(l)).and(of(l));
+        let columns = of(c).and(of(c)).and(of(c)).and(of(c)).and(of(c.saturating_mul(2)));
+        size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(columns).and(of(l)).and(of(l)).and(of(l));
         if newton {
             size = size.and(of(cl.saturating_mul(l)));
         }

@@ -261,8 +261,11 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
         return 1;
     }
     let l = shape.columns;
-    let step =
-        shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
+    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
+        l / 2 + 6
+    } else {
+        6
+    });
     let (least, most) = if shape.units_are_draws { (6, 96) } else { (24, 120) };
     (100_000_000 / step.max(1)).clamp(least, most)
 }

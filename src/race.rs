@@ -108,7 +108,11 @@ impl<'w> Race<'w> {
             order: ws.fill(starts, 0)?,
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(shape.columns)?,
-            units: if starts > 1 && !shape.units_are_draws && !shape.is_part() { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
+            units: if starts > 1 && !shape.units_are_draws && !shape.is_part() {
+                Some(UnitStarts::new(problem, classes, ws)?)
+            } else {
+                None
+            },
             scratch: ws.f64s(if starts > 1 && shape.units_are_draws && !shape.is_part() { cluster_scratch(&shape, classes) } else { 0 })?,
             width,
         })

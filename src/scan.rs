@@ -10,7 +10,7 @@ use crate::workspace::{Workspace, WorkspaceSize};
 #[cfg(feature = "alloc")]
 use {
     crate::error::{Error, ErrorKind},
-    crate::fit::{Fit, FitOptions, Progress, Starts},
+    crate::fit::{Fit, FitOptions, Outcome, Progress, Starts},
     crate::workspace::WorkspaceBuffer,
     alloc::vec::Vec,
     core::ops::RangeInclusive,
@@ -108,7 +108,9 @@ impl Scan {
             };
             let fit = Fit::with_progress(data, &FitOptions { classes: k, grow, ..*options }, &mut progress)?;
             let criteria = Criteria::new(data, fit.mixture.view(), fit.report.rank, options.context)?;
+            cancelled |= fit.report.outcome == Outcome::Cancelled;
             fits.push((fit, criteria));
+            // On a shard another rank may have asked for it.
             if cancelled {
                 break;
             }

@@ -135,19 +135,11 @@ fn cases(seeds: std::ops::Range<u64>) -> impl Iterator<Item = (Case, Random)> {
 }
 
 /// Runs `body` on every rank, each with its data; what they return, in the order of the ranks.
-fn on_ranks<R: Send>(
-    split: Split,
-    pieces: &[Piece],
-    body: impl Fn(usize, &Data<'_>) -> R + Sync,
-) -> Vec<R> {
+fn on_ranks<R: Send>(split: Split, pieces: &[Piece], body: impl Fn(usize, &Data<'_>) -> R + Sync) -> Vec<R> {
     on_ranks_checked(split, pieces, |rank, data| body(rank, &data.unwrap())).0
 }
 
-fn on_ranks_checked<R: Send>(
-    split: Split,
-    pieces: &[Piece],
-    body: impl Fn(usize, Result<Data<'_>, Error>) -> R + Sync,
-) -> (Vec<R>, usize) {
+fn on_ranks_checked<R: Send>(split: Split, pieces: &[Piece], body: impl Fn(usize, Result<Data<'_>, Error>) -> R + Sync) -> (Vec<R>, usize) {
     let engine = Engine::new(pieces.len());
     let run = |rank: usize| {
         let case = &pieces[rank].case;
@@ -271,7 +263,9 @@ fn second_order_quantities_are_those_of_one_process() {
             };
             let whole = all(&case.data());
             for found in on_ranks(how, &pieces, |_, data| all(data)) {
-                for (name, (x, y)) in ["information", "scores", "product", "weights", "atoms", "criteria"].iter().zip(found.iter().zip(&whole)) {
+                for (name, (x, y)) in
+                    ["information", "scores", "product", "weights", "atoms", "criteria"].iter().zip(found.iter().zip(&whole))
+                {
                     let scale = y.iter().fold(1.0, |m: f64, y| if y.is_nan() { m } else { m.max(y.abs()) });
                     for (x, y) in x.iter().zip(y) {
                         assert!((x - y).abs() <= 1e-8 * scale || x.is_nan() && y.is_nan(), "{name}: {x} {y} {how:?} {ranks}");

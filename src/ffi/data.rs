@@ -219,8 +219,20 @@ impl<'h> Memory<'h> {
                 Some(call.input("set_offsets", d.set_offsets, n)?)
             }
         };
-        let mut memory =
-            Memory { shard_description, hook: call.hook, shard: OnceCell::new(), description: d, strides, features, offset, sets, indptr: None, indices: None, counts: None, weights: None };
+        let mut memory = Memory {
+            shard_description,
+            hook: call.hook,
+            shard: OnceCell::new(),
+            description: d,
+            strides,
+            features,
+            offset,
+            sets,
+            indptr: None,
+            indices: None,
+            counts: None,
+            weights: None,
+        };
         match d.choices {
             SMX_COUNTS => memory.counts = Some(call.input("counts", d.counts, d.rows)?),
             SMX_SPARSE_COUNTS => {
