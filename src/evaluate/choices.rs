@@ -8,6 +8,7 @@ use crate::linalg::axpy;
 use crate::parallel::{Context, for_each};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
 use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
+use crate::workspace::filled;
 
 /// Which sums are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Evaluation<'_> {
     /// The same, with the sums over the chosen rows of this rank alone.
     pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
         self.row_weights(data, weights, ctx)?;
-        if !self.omega.is_empty() {
+        if self.omega.capacity() > 0 {
             self.passes += 1;
             self.sums(data, Sums::Chosen, ctx);
         }
@@ -91,13 +92,13 @@ impl Evaluation<'_> {
     /// Units that are rows: `π_i = Σ_k α_k A_ik`, `Ω_ik = n_i α_k A_ik / π_i`.
     fn counts(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) {
         let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
-        let stored = !self.omega.is_empty();
+        let stored = self.omega.capacity() > 0;
         self.passes += u64::from(!stored);
         let length = self.scratch_length();
-        let omega = core::mem::take(&mut self.omega);
+        let room = self.omega.take();
         let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, omega, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, m: factors, z: class_weight, totals, value, columns, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             class_weight.fill(0.0);
@@ -111,7 +112,7 @@ impl Evaluation<'_> {
                     (_, Choices::Counts(n)) => &n[layout.rows(b)],
                     _ => &[],
                 };
-                let omega = if stored { take(&mut omega, ld * c) } else { &mut columns[..ld * c] };
+                let omega = if stored { filled(take(&mut omega, ld * c), 0.0) } else { &mut columns[..ld * c] };
                 for (k, f) in factors.iter_mut().enumerate() {
                     *f = weights[k] * ev.scale.get(b * c + k).copied().unwrap_or(1.0);
                 }
@@ -134,7 +135,10 @@ impl Evaluation<'_> {
                 }
             }
         });
-        (self.omega, self.scratch) = (omega, scratch);
+        self.scratch = scratch;
+        let written = if stored { self.layout.start(self.layout.blocks) * c } else { 0 };
+        // SAFETY: where Ω is stored, the tasks have filled every block.
+        unsafe { self.omega.give_back(room, written) };
         // Sums over the tasks, in their order.
         self.class_weight[..c].fill(0.0);
         self.value.fill(0.0);
@@ -229,7 +233,7 @@ impl Evaluation<'_> {
         }
         // Ω, serially: units may have chosen the same row.
         let rows = self.layout.start(self.layout.blocks) * c;
-        self.omega[..rows].fill(0.0);
+        self.omega.zero(rows);
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
         for u in 0..shape.units {
@@ -346,7 +350,7 @@ impl Evaluation<'_> {
         let Evaluation { layout, omega, t, scratch, .. } = self;
         if matches!(layout.kind, Kind::Groups(_)) {
             let omega = &**omega;
-            each_task(layout, c, length, scratch, &mut [], t, &mut [], ctx, |layout, task| {
+            each_task(layout, c, length, scratch, &mut [] as &mut [f64], t, &mut [], ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let mut t = &mut *task.sets;
                 for b in task.blocks.clone() {
@@ -397,10 +401,10 @@ impl Evaluation<'_> {
     /// One of the sums over all blocks, in a fixed order.
     fn sums(&mut self, data: &Data<'_>, what: Sums, ctx: Context) {
         let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
-        let omega = core::mem::take(&mut self.omega);
+        let mut omega = core::mem::take(&mut self.omega);
         let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, omega, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, &mut *omega, &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);

@@ -26,7 +26,8 @@ use crate::linalg::axpy;
 use crate::parallel::{Context, for_each};
 use crate::simd::panel::softmax_of_groups;
 use crate::simd::{self, Columns, exp_in_place, exp_shifted_sum, max, set_softmax};
-use crate::workspace::{Workspace, WorkspaceSize};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Tasks an evaluation is split into at most: fixed, so that sums do not depend on the number of threads.
@@ -46,7 +47,7 @@ pub(crate) struct Evaluation<'w> {
     pub starts: usize,
     pub layout: Layout<'w>,
     /// Choice probabilities, of one choice set to be multiplied by `scale`.
-    pub(super) a: &'w mut [f64],
+    pub(super) a: Numbers<'w>,
     /// Blocks × C: `log` of the factor of `a`, and the factor; empty for many choice sets.
     pub(super) log_scale: &'w mut [f64],
     pub(super) scale: &'w mut [f64],
@@ -56,7 +57,7 @@ pub(crate) struct Evaluation<'w> {
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
     /// Row weights; empty for counts over one large choice set.
-    pub(super) omega: &'w mut [f64],
+    pub(super) omega: Numbers<'w>,
     /// Σ_u w_u r_uc, C.
     pub class_weight: &'w mut [f64],
     /// Σ_s t_sc, C.
@@ -116,11 +117,11 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
 }
 
 /// What one task works on: some blocks, and what belongs to them of the matrices it writes.
-pub(super) struct Task<'a> {
+pub(super) struct Task<'a, T> {
     pub blocks: Range<usize>,
     pub piece: &'a mut [f64],
     /// A matrix over rows.
-    pub rows: &'a mut [f64],
+    pub rows: &'a mut [T],
     /// A matrix over choice sets.
     pub sets: &'a mut [f64],
     /// Blocks × C.
@@ -164,13 +165,13 @@ impl<'w> Evaluation<'w> {
             classes,
             starts,
             layout: Layout::new(&shape, ws)?,
-            a: ws.f64s(rows * c)?,
+            a: Numbers::new(ws.room(rows * c)?),
             log_scale: ws.f64s(scales)?,
             scale: ws.f64s(scales)?,
             log_z: ws.f64s(sets * c)?,
             t: ws.f64s(sets * c)?,
             r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
-            omega: ws.f64s(if stores_omega(&shape, c) { rows * c } else { 0 })?,
+            omega: Numbers::new(ws.room(if stores_omega(&shape, c) { rows * c } else { 0 })?),
             class_weight: ws.f64s(c)?,
             class_choices: ws.f64s(c)?,
             chosen: ws.f64s(c * shape.columns)?,
@@ -203,7 +204,7 @@ impl<'w> Evaluation<'w> {
             Choices::Counts(_) => data.observed_units(),
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => indices.len(),
         };
-        let at_once = self.shape.sets > 1 || !self.omega.is_empty() && 2 * observed >= self.shape.rows;
+        let at_once = self.shape.sets > 1 || self.omega.capacity() > 0 && 2 * observed >= self.shape.rows;
         self.normalizers(data, atoms, !at_once, ctx)?;
         match at_once {
             true => {
@@ -238,9 +239,9 @@ impl<'w> Evaluation<'w> {
         let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
-        let mut none: &mut [f64] = &mut [];
         let length = piece(&shape, c);
-        let tasks = each_task(layout, c, length, scratch, a, &mut none, log_scale, ctx, |layout, task| {
+        let room = a.take();
+        let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
             let Piece { sum, part, m, z, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
@@ -248,7 +249,7 @@ impl<'w> Evaluation<'w> {
             let (mut a, mut tops) = (&mut *task.rows, &mut *task.scales);
             for b in task.blocks.clone() {
                 let (range, block) = (layout.rows(b), layout.block);
-                let (a, tops) = (take(&mut a, block * c), take(&mut tops, c));
+                let (a, tops) = (filled(take(&mut a, block * c), 0.0), take(&mut tops, c));
                 let n = range.len();
                 let x = data.features().block(range.clone(), rows);
                 x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
@@ -278,6 +279,8 @@ impl<'w> Evaluation<'w> {
                 }
             }
         });
+        // SAFETY: the tasks have filled every block.
+        unsafe { a.give_back(room, layout.blocks * layout.block * c) };
         // The states (m, z, Σ e^{S − m} x) of the tasks, merged in their order.
         means[..c * l].fill(0.0);
         for k in 0..c {
@@ -310,34 +313,35 @@ impl<'w> Evaluation<'w> {
 
     fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
-        let Evaluation { layout, a, log_z, atoms, scratch, .. } = self;
-        let atoms = &atoms[..c * l];
-        let mut none: &mut [f64] = &mut [];
+        let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
+        let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
+        let room = a.take();
         if matches!(layout.kind, Kind::Groups(_)) {
-            each_task(layout, c, piece(&shape, c), scratch, a, log_z, &mut none, ctx, |layout, task| {
+            each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
                 for b in task.blocks.clone() {
-                    let a = take(&mut a, layout.block * c);
+                    let a = filled(take(&mut a, layout.block * c), 0.0);
                     let x = layout_block(layout, b, l);
                     let offset = &layout.offset[b * layout.block..][..layout.block];
                     simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
                     softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.block / groups.height * c));
                 }
             });
+            // SAFETY: the tasks have filled every block.
+            unsafe { a.give_back(room, layout.blocks * layout.block * c) };
             return;
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
-        let log_z_of_rows = &mut *self.omega;
-        let mut rest: &mut [f64] = log_z_of_rows;
-        each_task_with(layout, c, piece(&shape, c), scratch, a, &mut rest, ctx, |layout, task, waiting| {
+        omega.zero(shape.rows * c);
+        each_task_with(layout, c, length, scratch, room, omega, ctx, |layout, task, waiting| {
             let Piece { rows, .. } = carve(task.piece, &shape, c);
             let (mut a, mut waiting) = (&mut *task.rows, waiting);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
             let mut found = [0.0; super::layout::MOST_ROWS];
             for b in task.blocks.clone() {
                 let (range, n) = (layout.rows(b), layout.length(b));
-                let (a, waiting) = (take(&mut a, n * c), take(&mut waiting, n * c));
+                let (a, waiting) = (filled(take(&mut a, n * c), 0.0), take(&mut waiting, n * c));
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), rows);
                     let offset = data.offset().map(|b| &b[part.clone()]);
@@ -355,10 +359,12 @@ impl<'w> Evaluation<'w> {
                 }
             }
         });
+        // SAFETY: the tasks have filled every block.
+        unsafe { a.give_back(room, shape.rows * c) };
         for set in 0..shape.sets {
             let (base, stride) = layout.at(data.set(set).start, c);
             for k in 0..c {
-                log_z[zone(set, k, c)] = self.omega[base + k * stride];
+                log_z[zone(set, k, c)] = omega[base + k * stride];
             }
         }
     }
@@ -453,21 +459,21 @@ fn share(layout: &Layout<'_>, t: usize, n: usize) -> Range<usize> {
 
 /// Runs `body` over the tasks, whose number is returned, each with what is its own of a matrix over rows, one over choice sets (of `Groups`) and one of
 /// blocks × C; matrices that are empty stay so.
-pub(super) fn each_task(
+pub(super) fn each_task<T: Send>(
     layout: &Layout<'_>,
     c: usize,
     length: usize,
     scratch: &mut [f64],
-    rows: &mut [f64],
+    rows: &mut [T],
     sets: &mut [f64],
     scales: &mut [f64],
     ctx: Context,
-    body: impl Fn(&Layout<'_>, &mut Task<'_>) + Sync,
+    body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
 ) -> usize {
     let n = layout.blocks.clamp(1, TASKS);
     let (mut pieces, mut rows, mut sets, mut scales) = (scratch, rows, sets, scales);
     let sets_of_block = if let Kind::Groups(height) = layout.kind { layout.block / height * c } else { 0 };
-    let mut tasks: [Option<Task<'_>>; TASKS] = [const { None }; TASKS];
+    let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         *task = Some(Task {
@@ -492,14 +498,14 @@ pub(super) fn each_task_with(
     c: usize,
     length: usize,
     scratch: &mut [f64],
-    rows: &mut [f64],
+    rows: &mut [MaybeUninit<f64>],
     others: &mut [f64],
     ctx: Context,
-    body: impl Fn(&Layout<'_>, &mut Task<'_>, &mut [f64]) + Sync,
-) -> usize {
+    body: impl Fn(&Layout<'_>, &mut Task<'_, MaybeUninit<f64>>, &mut [f64]) + Sync,
+) {
     let n = layout.blocks.clamp(1, TASKS);
     let (mut pieces, mut rows, mut others) = (scratch, rows, others);
-    let mut tasks: [Option<(Task<'_>, &mut [f64])>; TASKS] = [const { None }; TASKS];
+    let mut tasks: [Option<(Task<'_, MaybeUninit<f64>>, &mut [f64])>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
@@ -512,7 +518,6 @@ pub(super) fn each_task_with(
             body(layout, task, other);
         }
     });
-    n
 }
 
 /// Turns logarithms into probabilities in place; the log of their sum before.
