@@ -7,6 +7,7 @@
  *
  *   How to call             the rules that hold for every function
  *   Versions, statuses and errors
+ *   Past one machine
  *   Data
  *   Mixtures and their evaluation
  *   Whitening, and steps of expectation maximisation
@@ -138,6 +139,10 @@ typedef struct smx_error {
 #define SMX_UNAVAILABLE (-130)
 /** Another rank of a distributed run reported an error. */
 #define SMX_REMOTE (-140)
+/** The reduction hook failed: it returned something else than 0. */
+#define SMX_REDUCTION (-150)
+/** The ranks of a distributed run call different functions, or the same with different arguments. */
+#define SMX_DISAGREEMENT (-160)
 /** A pointer that may not be NULL is. */
 #define SMX_NULL (-200)
 /** A pointer is not aligned for its type. (A workspace may have any alignment.) */
@@ -184,6 +189,108 @@ smx_status smx_error_init(struct smx_error *error, size_t struct_size);
 size_t smx_error_format(const struct smx_error *error,
                         char *buffer,
                         size_t size);
+
+/* ==============================================================================================================
+ * Past one machine
+ * ==============================================================================================================
+ *
+ * Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the data, and
+ * points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The functions of this header then
+ * work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same mixture, log-likelihood and
+ * errors. Arrays that run over rows or units are the rank's own.
+ *
+ * What a rank holds:
+ *
+ *   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and with the
+ *                   same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's rows from 0.
+ *   SMX_SPLIT_SETS  whole choice sets and the units that choose in them: a panel split by units, counts over many sets. Or one choice
+ *                   set that every rank has whole, and some of its units.
+ *
+ * A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is called
+ * twice, when the data are checked.
+ *
+ * Rules:
+ *
+ * - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison: where
+ *   they differ all ranks return SMX_DISAGREEMENT.
+ * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on every rank. What it
+ *   leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same kind of processor.
+ * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE.
+ *   A rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the way, such as
+ *   logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
+ * - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.
+ * - The progress function of smx_fit is called on every rank; the fit is cancelled on all when one of them asks for it.
+ * - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random partitions.
+ *
+ * What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
+ *
+ *   SMX_SPLIT_ROWS             1 + C maxima, and sums of C, 2 C + 1 (a start each while they race) and C L
+ *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L
+ *   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
+ *
+ * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
+ * sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of smx_fit K L L and about
+ * (K L)^2; every call of the progress function 1.
+ */
+
+/** What is done with the numbers of all ranks, entry by entry. */
+typedef int32_t smx_reduce_op;
+
+/**
+ * Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger than
+ * what fits an int. It must return: no longjmp, no C++ exception.
+ */
+typedef int32_t (*smx_reduce_fn)(void *state, smx_reduce_op op, double *buffer, size_t len);
+
+/** Along what the whole is split. */
+typedef int32_t smx_split;
+
+/** One rank of a distributed run. Fill it after smx_shard_init; smx_data points to it. */
+typedef struct smx_shard {
+  /** sizeof(smx_shard), set by smx_shard_init. */
+  size_t struct_size;
+  /** The reduction; must be there. */
+  smx_reduce_fn reduce;
+  /** Handed to `reduce`. */
+  void *state;
+  /** SMX_SPLIT_ROWS or SMX_SPLIT_SETS. */
+  smx_split split;
+  /** Zero. */
+  int32_t reserved;
+  /** A number that other ranks do not have: they draw random numbers for units of their own by it. */
+  uint64_t rank;
+  /** The sum of `rows` over all ranks. */
+  size_t total_rows;
+  /**
+   * The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units` itself where
+   * a choice set of SMX_UNITS is split by rows.
+   */
+  size_t total_units;
+} smx_shard;
+
+/** The largest. Never asked of a NaN; minus infinity occurs. */
+#define SMX_REDUCE_MAX 1
+/** The sum. NaN and infinities must go through. */
+#define SMX_REDUCE_SUM 2
+/** One choice set by its rows. */
+#define SMX_SPLIT_ROWS 1
+/** By choice sets, or by the units of one that every rank has whole. */
+#define SMX_SPLIT_SETS 2
+
+/** Fills a shard with zeros and its size. */
+smx_status smx_shard_init(struct smx_shard *shard, size_t struct_size);
+
+/**
+ * Agrees on the success of something that every rank did on its own, before it calls a function of this library together with the others.
+ *
+ * @param shard of which only `reduce` and `state` count
+ * @param status SMX_OK, or a negative status: what went wrong here
+ * @param error may be NULL
+ * @return SMX_OK when all ranks said so; else `status` on those that did not, and SMX_REMOTE on the others
+ */
+smx_status smx_shard_agree(const struct smx_shard *shard,
+                           smx_status status,
+                           smx_error *error);
 
 /* ==============================================================================================================
  * Data
@@ -244,13 +351,15 @@ typedef struct smx_data {
   const double *counts;
   /** SMX_UNITS: weights of the units, U numbers, not negative; NULL: ones. */
   const double *weights;
+  /** This description is one rank's part of a larger whole: see "Past one machine"; NULL: it is the whole. */
+  const smx_shard *shard;
 } smx_data;
 
 /** What data amount to. */
 typedef struct smx_summary {
   /** sizeof(smx_summary), set by smx_summary_init. */
   size_t struct_size;
-  /** Units U: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
+  /** Units U, of this rank: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
   size_t units;
   /** Units with a positive weight: there may not be more classes. */
   size_t observed_units;

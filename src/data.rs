@@ -1,6 +1,7 @@
 //! The data of a fit: validated, borrowed views of the caller's memory. Features in choice sets, and who chose what.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::reduce::{Part, Split};
 use crate::scalar::Scalar;
 use crate::simd::{self, Columns, Isa, Rows};
 use core::ops::Range;
@@ -337,6 +338,19 @@ pub struct Shape {
     pub units_are_rows: bool,
     /// Whether choices are counts, dense or sparse, so that every unit is the draws of one alternative.
     pub units_are_draws: bool,
+    /// Alternatives over all ranks of a distributed run; p where there is one: see [`crate::reduce`].
+    pub total_rows: usize,
+    /// Units over all ranks.
+    pub total_units: usize,
+    /// Whether the choices of a unit are on several ranks.
+    pub units_are_split: bool,
+}
+
+impl Shape {
+    /// Whether other ranks hold more.
+    pub fn is_part(&self) -> bool {
+        self.total_rows > self.rows
+    }
 }
 
 /// Features, offsets, choice sets and choices, checked against one another once.
@@ -350,6 +364,7 @@ pub struct Data<'a> {
     total_weight: f64,
     total_choices: f64,
     observed_units: usize,
+    part: Option<Part<'a>>,
 }
 
 impl<'a> Data<'a> {
@@ -362,6 +377,20 @@ impl<'a> Data<'a> {
     /// Names the argument and the place of the first NaN, infinity, negative count, empty choice set, unit without a
     /// choice, index out of range, wrong length, or chosen alternative that is not available.
     pub fn new(features: Features<'a>, offset: Option<&'a [f64]>, sets: Option<&'a [usize]>, choices: Choices<'a>) -> Result<Self> {
+        let data = Self::checked(features, offset, sets, choices, None)?;
+        data.check_alone()?;
+        Ok(data)
+    }
+
+    /// Data that may be a part of a whole: what only the whole must be is not checked. A part may be without choices; of one choice set split by
+    /// rows, it may be without available rows, and units without choices.
+    pub(crate) fn checked(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+        split: Option<Split>,
+    ) -> Result<Self> {
         let p = features.rows;
         if let Some((i, l)) = features.first_not_finite() {
             return Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l));
@@ -382,18 +411,22 @@ impl<'a> Data<'a> {
             }
         }
         let largest_set = sets.map_or(p, |s| s.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(p));
-        let mut data = Data { features, offset, sets, choices, largest_set, total_weight: 0.0, total_choices: 0.0, observed_units: 0 };
-        if let Some(b) = offset {
+        let mut data =
+            Data { features, offset, sets, choices, largest_set, total_weight: 0.0, total_choices: 0.0, observed_units: 0, part: None };
+        if split == Some(Split::Rows) && sets.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "sets"));
+        }
+        if let Some(b) = offset.filter(|_| split != Some(Split::Rows)) {
             let dead = (0..data.set_count()).find(|&s| b[data.set(s)].iter().all(|b| *b == f64::NEG_INFINITY));
             if let Some(s) = dead {
                 return Err(Error::new(ErrorKind::Unavailable, "sets").at(s));
             }
         }
-        data.check_choices()?;
+        data.check_choices(split)?;
         Ok(data)
     }
 
-    fn check_choices(&mut self) -> Result<()> {
+    fn check_choices(&mut self, split: Option<Split>) -> Result<()> {
         let p = self.features.rows;
         match self.choices {
             Choices::Counts(n) => {
@@ -410,7 +443,10 @@ impl<'a> Data<'a> {
                 check_indices(indices, p)?;
             }
             Choices::Units { indptr, indices, counts, weights } => {
-                check_offsets("indptr", indptr, indices.len())?;
+                // A part may be without units.
+                if split.is_none() || *indptr != [0] {
+                    check_offsets("indptr", indptr, indices.len())?;
+                }
                 check_indices(indices, p)?;
                 if let Some(c) = counts {
                     if c.len() != indices.len() {
@@ -426,7 +462,7 @@ impl<'a> Data<'a> {
                 }
                 for u in 0..indptr.len() - 1 {
                     let mut entries = indptr[u]..indptr[u + 1];
-                    if entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
+                    if split != Some(Split::Rows) && entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
                         return Err(Error::new(ErrorKind::Empty, "units").at(u));
                     }
                 }
@@ -451,14 +487,33 @@ impl<'a> Data<'a> {
             weight += w;
             choices += w * n;
         }
-        if !(weight > 0.0 && choices > 0.0) {
-            return Err(Error::new(ErrorKind::Empty, "choices"));
-        }
-        if !(weight.is_finite() && choices.is_finite()) {
-            return Err(Error::new(ErrorKind::NotFinite, "choices"));
-        }
         (self.total_weight, self.total_choices, self.observed_units) = (weight, choices, observed);
         Ok(())
+    }
+
+    /// What data that are no part must be.
+    fn check_alone(&self) -> Result<()> {
+        if !(self.total_weight > 0.0 && self.total_choices > 0.0) {
+            return Err(Error::new(ErrorKind::Empty, "choices"));
+        }
+        match self.total_weight.is_finite() && self.total_choices.is_finite() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFinite, "choices")),
+        }
+    }
+
+    /// The same data, no part of anything.
+    pub(crate) fn alone(self) -> Result<Self> {
+        Self::new(self.features, self.offset, self.sets, self.choices)
+    }
+
+    /// The same data with the sums of the whole that they are a part of.
+    pub(crate) fn of_whole(self, total_weight: f64, total_choices: f64, observed_units: usize, part: Part<'a>) -> Self {
+        Data { total_weight, total_choices, observed_units, part: Some(part), ..self }
+    }
+
+    pub(crate) fn part(&self) -> Option<&Part<'a>> {
+        self.part.as_ref()
     }
 
     /// The sizes on which workspaces depend.
@@ -477,6 +532,9 @@ impl<'a> Data<'a> {
             units,
             units_are_rows,
             units_are_draws,
+            total_rows: self.part.map_or(self.features.rows, |p| p.rows),
+            total_units: self.part.map_or(units, |p| p.units),
+            units_are_split: self.splits_units(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::optimize::newton::{newton, newton_workspace};
 use crate::optimize::{Objective, Stop};
 use crate::parallel::Context;
 use crate::race::{Problem, Race};
+use crate::reduce::Operation;
 use crate::starts::StartKind;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -68,6 +69,18 @@ impl FitOptions<'_> {
             context: Context::default(),
             keep_path: false,
         }
+    }
+
+    /// What all ranks of a distributed run must have in common.
+    fn numbers(&self) -> impl Iterator<Item = f64> {
+        let (rule, count, given) = match self.starts {
+            Starts::Auto => (0.0, 0, None),
+            Starts::Count(n) => (1.0, n, None),
+            Starts::Given(m) => (2.0, 0, Some(m)),
+        };
+        let seed = [(self.seed >> 32) as f64, (self.seed & 0xffff_ffff) as f64];
+        let numbers = [self.classes as f64, self.ridge, rule, count as f64, self.max_evaluations as f64, self.gradient_tolerance];
+        numbers.into_iter().chain(seed).chain(given.into_iter().chain(self.grow).flat_map(MixtureRef::numbers))
     }
 
     fn check(&self, data: &Data<'_>) -> Result<()> {
@@ -248,8 +261,11 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
         return 1;
     }
     let l = shape.columns;
-    let step =
-        shape.rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
+    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
+        l / 2 + 6
+    } else {
+        6
+    });
     let (least, most) = if shape.units_are_draws { (6, 96) } else { (24, 120) };
     (100_000_000 / step.max(1)).clamp(least, most)
 }
@@ -277,9 +293,10 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
 
 /// Whether the dense information is cheap beside an evaluation.
 fn newton_pays(shape: &Shape, classes: usize) -> bool {
-    let (p, l, k) = (shape.rows as f64, shape.columns as f64, classes as f64);
-    let ratio = l / 6.0 + shape.units as f64 * k * l / (6.0 * p);
-    ratio <= 30.0 && k * (l + 1.0) <= 400.0
+    let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
+    let ratio = l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p);
+    // Scores of units whose choices are on several ranks would have to be put together one by one.
+    !shape.units_are_split && ratio <= 30.0 && k * (l + 1.0) <= 400.0
 }
 
 /// Workspace of [`fit`].
@@ -308,10 +325,13 @@ pub fn fit(
     out: FitOutput<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
-    options.check(data)?;
     let shape = data.shape();
-    out.check(&shape, options)?;
-    ws.require(fit_workspace(&shape, options))?;
+    let check = || {
+        options.check(data)?;
+        out.check(&shape, options)?;
+        ws.require(fit_workspace(&shape, options))
+    };
+    data.open(check(), Operation::Fit, options.numbers())?;
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
     // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
     let wh = match options.starts {
@@ -329,7 +349,7 @@ pub fn fit(
     let total = max_starts(&shape, options);
     let mut state =
         Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
-    let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
+    let mut steps = Steps { data, progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let (mut idle, mut suspect) = (0, false);
     if let Some(m) = options.grow {
@@ -403,7 +423,7 @@ pub fn fit(
         let agree = independent.filter(|(f, kind)| **kind != StartKind::Relocate && near(**f, state.best)).count();
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand two draws with relocations.
-        let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
+        let large = shape.units_are_draws && shape.total_rows.saturating_mul(shape.columns) > LARGE;
         let raced = race.values[..n].iter().filter(|f| **f >= state.best - 1e-6 * state.best.abs()).count();
         let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = consensus || idle >= IDLE || idle >= 2 && agree >= 2;
@@ -411,6 +431,7 @@ pub fn fit(
             break;
         }
     }
+    data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
     canonical_order(best_weights, best_atoms, classes);
     for (j, &c) in classes.iter().enumerate() {
@@ -438,6 +459,7 @@ pub fn fit(
     } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
+    data.reduced()?;
     out.unidentified.copy_from_slice(wh.unidentified);
     report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
     report.starts = state.drawn;
@@ -454,6 +476,7 @@ fn near(f: f64, best: f64) -> bool {
 
 /// The budget and the callback.
 pub(crate) struct Steps<'a> {
+    data: &'a Data<'a>,
     progress: &'a mut dyn FnMut(&Progress) -> bool,
     cancelled: bool,
     limit: u64,
@@ -464,6 +487,8 @@ impl Steps<'_> {
     pub fn tell(&mut self, state: &Progress) {
         if !self.cancelled {
             self.cancelled = !(self.progress)(state);
+            // One rank speaks for all.
+            self.cancelled = self.data.any(self.cancelled);
         }
     }
 
@@ -507,7 +532,10 @@ fn finish(
             atoms.copy_from_slice(o.atoms);
             o.pack(weights, atoms, v);
             o.evaluations = state.evaluations - spent;
-            let Some(mut f) = o.evaluate(v, g) else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+            let Some(mut f) = o.evaluate(v, g) else {
+                data.reduced()?;
+                return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
+            };
             let before = *state;
             let mut report = |f: f64, evaluations: u64| {
                 let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
@@ -602,16 +630,17 @@ impl Fit {
     /// Fits with memory of its own; `progress` may cancel.
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
         use alloc::{vec, vec::Vec};
-        options.check(data)?;
+        options.check(data).map_err(|e| data.report(e))?;
         let shape = data.shape();
         let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
-        let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
+        let buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options));
+        let mut buffer = buffer.map_err(|e| data.report(e))?;
         let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
         let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
         let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
         let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
-        start_values.try_reserve_exact(n).map_err(none)?;
-        start_kinds.try_reserve_exact(n).map_err(none)?;
+        start_values.try_reserve_exact(n).map_err(none).map_err(|e| data.report(e))?;
+        start_kinds.try_reserve_exact(n).map_err(none).map_err(|e| data.report(e))?;
         start_values.resize(n, f64::NEG_INFINITY);
         start_kinds.resize(n, StartKind::Random);
         let out = FitOutput {

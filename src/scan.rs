@@ -5,11 +5,12 @@ use crate::error::Result;
 use crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::reduce::Operation;
 use crate::workspace::{Workspace, WorkspaceSize};
 #[cfg(feature = "alloc")]
 use {
     crate::error::{Error, ErrorKind},
-    crate::fit::{Fit, FitOptions, Progress, Starts},
+    crate::fit::{Fit, FitOptions, Outcome, Progress, Starts},
     crate::workspace::WorkspaceBuffer,
     alloc::vec::Vec,
     core::ops::RangeInclusive,
@@ -38,18 +39,21 @@ pub fn criteria_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
 pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context, mut ws: Workspace<'_>) -> Result<Criteria> {
     let (shape, k) = (data.shape(), mixture.classes());
-    ws.require(criteria_workspace(&shape, k))?;
+    data.open(ws.require(criteria_workspace(&shape, k)), Operation::Criteria, mixture.numbers())?;
     let responsibilities = ws.f64s(shape.units * k)?;
     let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
     let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
-    Ok(Criteria::from_responsibilities(data, log_likelihood, responsibilities, k, rank))
+    let criteria = Criteria::from_responsibilities(data, log_likelihood, responsibilities, k, rank);
+    data.reduced()?;
+    Ok(criteria)
 }
 
 impl Criteria {
-    /// The criteria where ℓ and the responsibilities (U × K) are at hand.
+    /// The criteria where ℓ and the responsibilities (U × K) are at hand. On a shard a failure of the hook goes unnoticed here.
     pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
         let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
-        let overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let mut overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let _ = data.sum_over_units(core::slice::from_mut(&mut overlap));
         let (parameters, n) = (classes - 1 + classes * rank, data.total_weight());
         let d = parameters as f64;
         let bic = -2.0 * log_likelihood + d * libm::log(n);
@@ -61,7 +65,8 @@ impl Criteria {
 impl Criteria {
     /// [`criteria`] with memory of its own.
     pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context) -> Result<Self> {
-        let mut memory = WorkspaceBuffer::new(criteria_workspace(&data.shape(), mixture.classes()))?;
+        let memory = WorkspaceBuffer::new(criteria_workspace(&data.shape(), mixture.classes()));
+        let mut memory = memory.map_err(|e| data.report(e))?;
         criteria(data, mixture, rank, ctx, memory.lend())
     }
 }
@@ -103,7 +108,9 @@ impl Scan {
             };
             let fit = Fit::with_progress(data, &FitOptions { classes: k, grow, ..*options }, &mut progress)?;
             let criteria = Criteria::new(data, fit.mixture.view(), fit.report.rank, options.context)?;
+            cancelled |= fit.report.outcome == Outcome::Cancelled;
             fits.push((fit, criteria));
+            // On a shard another rank may have asked for it.
             if cancelled {
                 break;
             }

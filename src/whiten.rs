@@ -9,6 +9,7 @@ use crate::data::{Data, Shape};
 use crate::error::{Error, Result};
 use crate::evaluate::{block_rows, blocks, set_groups};
 use crate::linalg::{self, axpy, dot};
+use crate::reduce::Operation;
 use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
@@ -34,7 +35,7 @@ pub(crate) fn for_each_centered_block(
     origin: Origin,
     scratch: &mut [f64],
     mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64]),
-) {
+) -> Result<()> {
     let l = data.features().columns();
     let block = moment_rows(l);
     let (rows, center) = scratch.split_at_mut(block * l);
@@ -57,7 +58,7 @@ pub(crate) fn for_each_centered_block(
     };
     for group in set_groups(data, 0..data.set_count(), block) {
         let all = data.set(group.start).start..data.set(group.end - 1).end;
-        if all.len() <= block {
+        if all.len() <= block && !data.splits_rows() {
             let rows = &mut rows[..all.len() * l];
             for set in group.clone() {
                 let (first, set) = (data.first_available(set), data.set(set));
@@ -85,18 +86,36 @@ pub(crate) fn for_each_centered_block(
                 hide(range.clone(), rows);
                 n += sum(range, rows, center);
             }
-            center.iter_mut().for_each(|c| *c /= n);
+            if !data.splits_rows() {
+                center.iter_mut().for_each(|c| *c /= n);
+            }
+        }
+        if let Some(part) = data.part().filter(|_| data.splits_rows()) {
+            // What is common to all ranks: the mean of their first rows, or of all their rows. `center` is how far that is from the first row here.
+            let (reference, first_row) = rows[..2 * l].split_at_mut(l);
+            data.features().copy(first..first + 1, reference);
+            first_row.copy_from_slice(reference);
+            data.mean(reference)?;
+            axpy(-1.0, reference, first_row);
+            if origin == Origin::Mean {
+                let n = all.clone().filter(|&i| data.available(i)).count() as f64;
+                axpy(n, first_row, center);
+                data.sum(center)?;
+                center.iter_mut().for_each(|c| *c /= part.available);
+            }
+            axpy(-1.0, first_row, center);
         }
         for range in blocks(all, block) {
             let rows = &mut rows[..range.len() * l];
             data.features().differences(range.clone(), first, rows);
-            if origin == Origin::Mean {
+            if origin == Origin::Mean || data.splits_rows() {
                 subtract(rows, center);
             }
             hide(range.clone(), rows);
             body(group.clone(), range, rows);
         }
     }
+    Ok(())
 }
 
 /// Numbers of scratch of [`for_each_centered_block`].
@@ -107,21 +126,24 @@ pub(crate) fn centered_scratch(columns: usize) -> usize {
 /// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
 pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let l = data.features().columns();
-    if covariance.len() != l * l {
-        return Err(Error::shape("covariance", l * l, covariance.len()));
-    }
-    ws.require(within_covariance_workspace(&data.shape()))?;
+    let check = match covariance.len() == l * l {
+        true => ws.require(within_covariance_workspace(&data.shape())),
+        false => Err(Error::shape("covariance", l * l, covariance.len())),
+    };
+    data.open(check, Operation::Covariance, [])?;
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(moment_rows(l), 1.0)?;
     covariance.fill(0.0);
     for_each_centered_block(data, Origin::Mean, scratch, |_, range, rows| {
         simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
-    });
-    let n = match data.offset() {
-        Some(b) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count(),
-        None => data.features().rows(),
+    })?;
+    data.sum(covariance)?;
+    let n = match (data.part(), data.offset()) {
+        (Some(part), _) => part.available,
+        (None, Some(b)) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count() as f64,
+        (None, None) => data.features().rows() as f64,
     };
-    covariance.iter_mut().for_each(|c| *c /= n as f64);
+    covariance.iter_mut().for_each(|c| *c /= n);
     linalg::symmetrize(covariance, l);
     Ok(())
 }
@@ -190,13 +212,13 @@ impl<'w> Whitening<'w> {
     /// Cost: a few L³ where rows are many.
     pub(crate) fn sampled(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
         let (p, l) = (data.features().rows(), data.features().columns());
-        let step = if data.set_count() == 1 && data.offset().is_none() { p / l.saturating_mul(4).max(512) } else { 1 };
+        let step = if data.set_count() == 1 && data.offset().is_none() && !data.is_part() { p / l.saturating_mul(4).max(512) } else { 1 };
         Self::of_rows(data, isa, step.max(1), ws)
     }
 
     /// Whitens by every `step`-th row, or by all when those are not of full rank; `step` above 1 for one choice set without offsets alone.
     fn of_rows(data: &Data<'_>, isa: Isa, mut step: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        ws.require(Self::workspace(&data.shape()))?;
+        data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
         let n = data.features().columns();
         let covariance = ws.f64s(n * n)?;
         let to_atoms = ws.f64s(n * n)?;
@@ -216,6 +238,7 @@ impl<'w> Whitening<'w> {
             for i in (0..data.features().rows()).step_by(step).filter(|&i| data.available(i)) {
                 data.features().raise_to_magnitudes(i, largest);
             }
+            data.max(largest)?;
             for j in 0..n {
                 let variance = covariance[j * n + j];
                 let noise = data.features().epsilon() * largest[j];

@@ -29,7 +29,7 @@ from ctypes import POINTER, Structure, byref, c_char, c_double, c_int32, c_size_
 
 import numpy as np
 
-__all__ = ["fit", "SoftmaxMixture", "Units", "Error", "NotConverged", "version"]
+__all__ = ["fit", "SoftmaxMixture", "Units", "Shard", "Error", "NotConverged", "version"]
 
 _NONE = ctypes.c_size_t(-1).value
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
@@ -48,7 +48,15 @@ class _Data(Structure):
     _fields_ = [("struct_size", c_size_t), ("features", c_void_p), ("dtype", c_int32), ("choices", c_int32), ("rows", c_size_t),
                 ("columns", c_size_t), ("row_stride", c_size_t), ("column_stride", c_size_t), ("offset", c_void_p),
                 ("set_offsets", c_void_p), ("sets", c_size_t), ("units", c_size_t), ("entries", c_size_t), ("indptr", c_void_p),
-                ("indices", c_void_p), ("counts", c_void_p), ("weights", c_void_p)]
+                ("indices", c_void_p), ("counts", c_void_p), ("weights", c_void_p), ("shard", c_void_p)]
+
+
+_REDUCE = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, POINTER(c_double), c_size_t)
+
+
+class _Shard(Structure):
+    _fields_ = [("struct_size", c_size_t), ("reduce", _REDUCE), ("state", c_void_p), ("split", c_int32), ("reserved", c_int32),
+                ("rank", c_uint64), ("total_rows", c_size_t), ("total_units", c_size_t)]
 
 
 class _RunOptions(Structure):
@@ -124,7 +132,7 @@ def _load():
         "smx_standard_errors_workspace": (size, [p, size]),
         "smx_standard_errors": (c_int32, [p, p, size, p, p, p, p, p, p, size, p]),
     }
-    for struct in ("error", "data", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
+    for struct in ("error", "data", "shard", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
                    "fit_result"):
         functions[f"smx_{struct}_init"] = (c_int32, [p, size])
     for function, (result, arguments) in functions.items():
@@ -219,10 +227,48 @@ class Units:
         self.indptr, self.indices, self.counts, self.weights = indptr, indices, counts, weights
 
 
+class Shard:
+    """One rank of a fit whose data are spread over processes or machines: see "Past one machine" in softmix.h. All ranks call the same methods with
+    the same options; each gets the whole's mixture.
+
+    Parameters
+    ----------
+    reduce : called as reduce(op, array) with op "max" or "sum"; returns, or writes to `array`, the entrywise maximum or sum over all
+        ranks, the same bits on each. An exception in it ends the fit, and is raised here.
+    split : "rows" (of one choice set; of units every rank then names all, with their choices among its rows) or "sets" (whole choice sets and
+        the units that choose in them)
+    total_rows, total_units : over all ranks: of units whose choice set is split, just their number; of counts the rows
+    rank : a number that other ranks do not have
+    """
+
+    def __init__(self, reduce, split, total_rows, total_units, rank):
+        self.thrown = None
+
+        def call(_, op, buffer, length):
+            try:
+                array = np.ctypeslib.as_array(buffer, (length,))
+                result = reduce("max" if op == 1 else "sum", array)
+                if result is not None:
+                    array[:] = result
+                return 0
+            except BaseException as thrown:
+                self.thrown = thrown
+                return 1
+
+        s = self.raw = _new(_Shard, "shard")
+        s.reduce, s.split, s.rank = _REDUCE(call), {"rows": 1, "sets": 2}[split], rank
+        s.total_rows, s.total_units = total_rows, total_units
+
+    def raise_what_was_thrown(self):
+        thrown, self.thrown = self.thrown, None
+        if thrown is not None:
+            raise thrown
+
+
 class _Described:
     """An smx_data and the arrays it points to, which live as long."""
 
-    def __init__(self, X, choices, sets=None, offset=None):
+    def __init__(self, X, choices, sets=None, offset=None, shard=None):
         X = np.asarray(X)
         if X.ndim != 2:
             raise ValueError(f"X: expected two dimensions (alternatives, features), got shape {X.shape}")
@@ -242,6 +288,9 @@ class _Described:
             d.features, d.row_stride, d.column_stride = X.ctypes.data, X.shape[1], 1
         self.offset = None if offset is None else _numbers(offset, np.float64, "offset", len(X))
         d.offset = _pointer(self.offset)
+        self.shard = shard
+        if shard is not None:
+            d.shard = ctypes.addressof(shard.raw)
         self.sets = None if sets is None else _sizes(sets, "sets")
         if self.sets is not None:
             d.set_offsets, d.sets = self.sets.ctypes.data, max(len(self.sets) - 1, 0)
@@ -310,9 +359,10 @@ class SoftmaxMixture:
         self.max_evaluations, self.gradient_tolerance = max_evaluations, gradient_tolerance
         self.threads, self.isa, self.progress = threads, isa, progress
 
-    def fit(self, X, counts, *, sets=None, offset=None):
-        """Fits to features X (alternatives, features) and choices: see the head of this module. Returns self."""
-        data = _Described(X, counts, sets, offset)
+    def fit(self, X, counts, *, sets=None, offset=None, shard=None):
+        """Fits to features X (alternatives, features) and choices: see the head of this module. With a Shard these are one rank's part of
+        them. Returns self."""
+        data = _Described(X, counts, sets, offset, shard)
         k, l = int(self.classes), data.X.shape[1]
         if k < 1:
             raise ValueError("classes: at least 1")
@@ -337,7 +387,12 @@ class SoftmaxMixture:
         with _Watch(self.progress) as watch:
             o.progress = watch.function
             memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)))
-            _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
+            try:
+                _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
+            except Error:
+                if shard is not None:
+                    shard.raise_what_was_thrown()
+                raise
             watch.raise_what_was_thrown()
         self.weights_, self.atoms_ = weights, atoms
         self.log_likelihood_, self.penalized_log_likelihood_ = r.log_likelihood, r.penalized_log_likelihood
@@ -484,6 +539,6 @@ class _Watch:
             raise self.thrown
 
 
-def fit(X, counts, classes, *, sets=None, offset=None, **options):
+def fit(X, counts, classes, *, sets=None, offset=None, shard=None, **options):
     """Fits a softmax mixture; options are those of SoftmaxMixture. Returns the fitted model."""
-    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset)
+    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset, shard=shard)

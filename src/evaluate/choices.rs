@@ -25,6 +25,13 @@ impl Evaluation<'_> {
     /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
     /// weights, of units in compressed rows, the responsibilities are taken as they stand and the value is 0.
     pub fn choices(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
+        self.choices_here(data, weights, ctx)?;
+        let n = self.columns() * self.shape.columns;
+        data.sum(&mut self.chosen[..n])
+    }
+
+    /// The same, with the sums over the chosen rows of this rank alone.
+    pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
         self.row_weights(data, weights, ctx)?;
         if self.omega.capacity() > 0 {
             self.passes += 1;
@@ -34,7 +41,14 @@ impl Evaluation<'_> {
     }
 
     /// The sums under the model `Σ_i t_s(i)c A_ic x_i`, at the last `normalizers` and the t of the last choices.
-    pub fn means(&mut self, data: &Data<'_>, ctx: Context) {
+    pub fn means(&mut self, data: &Data<'_>, ctx: Context) -> Result<()> {
+        self.means_here(data, ctx);
+        let n = self.columns() * self.shape.columns;
+        data.sum(&mut self.mean[..n])
+    }
+
+    /// The same of this rank alone.
+    pub(super) fn means_here(&mut self, data: &Data<'_>, ctx: Context) {
         if self.shape.sets > 1 {
             return self.sums(data, Sums::Mean, ctx);
         }
@@ -55,14 +69,19 @@ impl Evaluation<'_> {
     /// Responsibilities, value, Ω and t. Where Ω is not stored, the sums over the chosen rows too.
     pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
-        match shape.units_are_rows {
-            true => self.counts(data, weights.unwrap_or_default(), ctx),
-            false => self.units(data, weights, ctx),
+        match (shape.units_are_rows, weights) {
+            (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
+            (false, Some(weights)) if data.splits_units() => self.split_units(data, weights, ctx)?,
+            (false, weights) => self.units(data, weights, ctx),
         }
-        if shape.sets == 1 {
+        // t is of a choice set as far as it is here, or of all of it where its rows are on several ranks.
+        match shape.sets == 1 {
+            true => self.set_t(|ev, k| ev.class_choices[k]),
+            false => self.sums_of_sets(data, ctx),
+        }
+        self.sum_choices(data)?;
+        if data.splits_rows() {
             self.set_t(|ev, k| ev.class_choices[k]);
-        } else {
-            self.sums_of_sets(data, ctx);
         }
         match self.value[..c / kk].iter().all(|v| v.is_finite()) {
             true => Ok(()),
@@ -183,7 +202,7 @@ impl Evaluation<'_> {
     }
 
     /// Units in compressed rows: responsibilities, value, and `Ω` of the chosen rows.
-    fn units(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) {
+    pub(super) fn units(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
         self.value.fill(0.0);
         if let Some(weights) = weights {

@@ -38,6 +38,7 @@ impl Evaluation<'_> {
         if matches!(self.layout.kind, Kind::Groups(_)) {
             self.passes += 1;
             self.curvature_of_groups(h, ctx, ws)?;
+            data.sum(&mut h[..c * l * l])?;
             h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
             return Ok(());
         }
@@ -62,7 +63,7 @@ impl Evaluation<'_> {
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
-                    if range.end == set.end {
+                    if range.end == set.end && !data.splits_rows() {
                         simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
                         v.fill(0.0);
                     }
@@ -83,7 +84,17 @@ impl Evaluation<'_> {
                 }
                 simd::gram(ctx.isa, x, w, h);
             }
-        });
+        })?;
+        if data.splits_rows() {
+            data.sum(sums)?;
+        }
+        data.sum(&mut h[..c * l * l])?;
+        if data.splits_rows() {
+            for (k, (v, h)) in sums.chunks_exact(l).zip(h.chunks_exact_mut(l * l)).enumerate() {
+                let v = Rows { values: v, rows: 1, columns: l, stride: l };
+                simd::gram(ctx.isa, v, &[minus_inverse(self.t(0, k))], h);
+            }
+        }
         h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
         Ok(())
     }
@@ -112,8 +123,9 @@ impl Evaluation<'_> {
         self.class_curvature(data, h, ctx, ws.scope())?;
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
-        self.set_means(data, ctx.isa, means);
+        self.set_means(data, ctx.isa, means)?;
         out.fill(0.0);
+        data.share_over_units(h);
         self.for_each_unit_block(data, weights, ctx.isa, means, scratch, |units| {
             if c > 1 {
                 unit_scores(&units, e, l, scores);
@@ -133,6 +145,10 @@ impl Evaluation<'_> {
                 simd::weighted_sum(ctx.isa, y, r, n, &mut lost[k * l..(k + 1) * l]);
             }
         });
+        data.reduced()?;
+        for sums in [&mut *h, &mut *lost, &mut *spread, &mut *out] {
+            data.sum_over_units(sums)?;
+        }
         let total = data.total_weight();
         for a in 0..e {
             for b in 0..a {
@@ -169,7 +185,7 @@ impl Evaluation<'_> {
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
         out.fill(0.0);
-        self.set_means(data, isa, means);
+        self.set_means(data, isa, means)?;
         self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
             unit_scores(&units, e, l, scores);
             for score in scores[..units.n * d].chunks_exact_mut(d) {
@@ -180,6 +196,8 @@ impl Evaluation<'_> {
             }
             simd::gram(isa, Rows { values: &*scores, rows: units.n, columns: d, stride: d }, units.w, out);
         });
+        data.reduced()?;
+        data.sum_over_units(out)?;
         symmetrize(out, d);
         Ok(())
     }
@@ -236,6 +254,9 @@ impl Evaluation<'_> {
                 mean_ds[k * sets + set] = dot(&a[rows.clone()], &ds[rows]);
             }
         }
+        if data.splits_rows() {
+            data.sum(mean_ds)?;
+        }
         let weight_mean = dot(&weights[..e], v_eta);
         out.fill(0.0);
         let mut cursor = SetCursor::default();
@@ -245,14 +266,18 @@ impl Evaluation<'_> {
                 continue;
             }
             self.unit_responsibilities(data, weights, u, r);
-            for (k, a) in da.iter_mut().enumerate() {
-                *a = if k < e { v_eta[k] } else { 0.0 } - weight_mean;
-            }
+            da.fill(0.0);
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
                 let set = cursor.of(data, i);
                 for (k, a) in da.iter_mut().enumerate() {
                     *a += n * (ds[k * p + i] - mean_ds[k * sets + set]);
                 }
+            }
+            if data.splits_units() {
+                data.sum(da)?;
+            }
+            for (k, a) in da.iter_mut().enumerate() {
+                *a += if k < e { v_eta[k] } else { 0.0 } - weight_mean;
             }
             let mean = dot(r, da);
             for (k, r) in r.iter_mut().enumerate() {
@@ -269,6 +294,10 @@ impl Evaluation<'_> {
                 }
             }
         }
+        if data.splits_rows() {
+            data.sum(dt)?;
+        }
+        data.sum_over_units(&mut out[..e])?;
         for (k, out) in out[..e].iter_mut().enumerate() {
             *out -= data.total_weight() * weights[k] * (v_eta[k] - weight_mean);
         }
@@ -286,6 +315,6 @@ impl Evaluation<'_> {
             }
             data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..]);
         }
-        Ok(())
+        data.sum(&mut out[e..])
     }
 }

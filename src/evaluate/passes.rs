@@ -21,7 +21,7 @@
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use crate::data::{Block, Choices, Data, Shape};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, for_each};
 use crate::simd::panel::softmax_of_groups;
@@ -212,34 +212,31 @@ impl<'w> Evaluation<'w> {
                 self.gradient_at_once(data, ctx);
             }
             false => {
-                self.choices(data, Some(weights), ctx)?;
-                self.means(data, ctx);
+                self.choices_here(data, Some(weights), ctx)?;
+                self.means_here(data, ctx);
             }
         }
-        Ok(())
+        self.sum_gradient(data)
     }
 
     /// The first read of X: logits, log-normalizers, and for one choice set the mean features `Σ_i A_ic x_i` if wanted.
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
+        data.reduced()?;
         self.passes += 1;
         self.layout.prepare(data);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         if self.shape.sets == 1 {
-            self.normalizers_of_one_set(data, mean, ctx);
+            self.normalizers_of_one_set(data, mean, ctx)?;
         } else {
             self.normalizers_of_sets(data, ctx);
         }
-        for k in 0..c {
-            if let Some(_bad) = (0..self.shape.sets).find(|&s| !self.log_z[zone(s, k, c)].is_finite()) {
-                return Err(Error::new(ErrorKind::NotFinite, "logits").class(k % self.classes));
-            }
-        }
-        Ok(())
+        let bad = (0..c).find(|&k| (0..self.shape.sets).any(|s| !self.log_z[zone(s, k, c)].is_finite()));
+        Self::agree_on_logits(data, bad.map(|k| k % self.classes))
     }
 
-    fn normalizers_of_one_set(&mut self, data: &Data<'_>, mean: bool, ctx: Context) {
-        let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
+    fn normalizers_of_one_set(&mut self, data: &Data<'_>, mean: bool, ctx: Context) -> Result<()> {
+        let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
         let length = piece(&shape, c);
@@ -296,6 +293,11 @@ impl<'w> Evaluation<'w> {
                 z += share * task[z_of];
                 axpy(share, &task[k * l..(k + 1) * l], &mut means[k * l..(k + 1) * l]);
             }
+            (log_z[zone(0, k, c)], scale[k]) = (m, z);
+        }
+        Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch)?;
+        for k in 0..c {
+            let (m, z) = (log_z[zone(0, k, c)], scale[k]);
             let log = libm::log(z);
             log_z[zone(0, k, c)] = m + log;
             means[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
@@ -306,6 +308,7 @@ impl<'w> Evaluation<'w> {
         }
         scale[..layout.blocks * c].copy_from_slice(&log_scale[..layout.blocks * c]);
         exp_in_place(ctx.isa, &mut scale[..layout.blocks * c]);
+        Ok(())
     }
 
     fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) {

@@ -4,6 +4,7 @@ use super::block_rows;
 use super::layout::Kind;
 use super::passes::{Evaluation, blocks, normalize, set_groups};
 use crate::data::{Data, Shape};
+use crate::error::Result;
 use crate::simd::{Isa, responsibilities};
 
 /// Rows of a block at most, and units of one.
@@ -77,9 +78,13 @@ impl SetCursor {
 
 impl Evaluation<'_> {
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
-    pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
+    pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) -> Result<()> {
         if matches!(self.layout.kind, Kind::Groups(_)) {
-            return self.set_means_of_groups(data, isa, means);
+            self.set_means_of_groups(data, isa, means);
+            return Ok(());
+        }
+        if data.splits_rows() {
+            return self.split_set_means(data, means);
         }
         let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
         let features = data.features();
@@ -108,14 +113,20 @@ impl Evaluation<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
     pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
         for (k, j) in out.iter_mut().enumerate() {
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
+            *j = chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
         }
+        if data.splits_units() {
+            // A failure is found by whoever began the operation.
+            let _ = data.sum(out);
+        }
+        out.iter_mut().zip(weights).for_each(|(j, w)| *j += libm::log(*w));
     }
 
     /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
@@ -174,6 +185,10 @@ impl Evaluation<'_> {
             }
             if n == 0 {
                 return;
+            }
+            if data.splits_units() {
+                // As above.
+                let _ = data.sum(&mut y[..n * c * l]);
             }
             if !known {
                 responsibilities(isa, r, block, n, c, &mut value[..n]);

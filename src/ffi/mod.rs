@@ -13,6 +13,7 @@ mod fit;
 mod infer;
 mod kernels;
 mod moments;
+mod shard;
 mod status;
 
 pub use data::*;
@@ -22,4 +23,5 @@ pub use fit::*;
 pub use infer::*;
 pub use kernels::*;
 pub use moments::*;
+pub use shard::*;
 pub use status::*;

@@ -124,10 +124,24 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
                 m += weight / n * step;
             }
         }
+        if data.splits_rows() {
+            // The ranks' rows of one set: the mean of all, and the squares about it. A failure is found by whoever began the operation.
+            let mut moments = [n, n * m];
+            let _ = data.sum(&mut moments);
+            let step = m - moments[1] / moments[0];
+            let mut squares = [q + n * step * step];
+            let _ = data.sum(&mut squares);
+            (n, q) = (moments[0], squares[0]);
+        }
         if t > 0.0 {
             sum += t * q / n;
             total += t;
         }
+    }
+    if data.is_part() && !data.splits_rows() {
+        let mut sums = [sum, total];
+        let _ = data.sum(&mut sums);
+        [sum, total] = sums;
     }
     if total > 0.0 { sum / total } else { f64::INFINITY }
 }

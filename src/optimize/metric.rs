@@ -25,11 +25,12 @@ fn sample(columns: usize) -> usize {
 
 /// Whether the curvature of classes is worth its cost: it is sampled, or costs little beside an evaluation.
 fn pays(shape: &Shape) -> bool {
-    sampled(shape) || shape.columns <= 64 || shape.rows <= sample(shape.columns).saturating_mul(2)
+    // On all ranks or none.
+    sampled(shape) || shape.columns <= 64 || !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2)
 }
 
 fn sampled(shape: &Shape) -> bool {
-    shape.sets == 1 && shape.rows > sample(shape.columns).saturating_mul(2)
+    shape.sets == 1 && !shape.is_part() && shape.rows > sample(shape.columns).saturating_mul(2)
 }
 
 pub(crate) struct Metric<'w> {

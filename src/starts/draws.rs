@@ -32,7 +32,7 @@ pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> Workspac
 
 /// Whether latent moments are defined for data of this shape, and cheap.
 fn moments_apply(shape: &Shape) -> bool {
-    shape.units_are_draws && shape.sets == 1 && shape.columns <= MOST_FEATURES
+    shape.units_are_draws && shape.sets == 1 && shape.columns <= MOST_FEATURES && !shape.is_part()
 }
 
 /// What moment starts took.
@@ -221,7 +221,7 @@ pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
     em.ev.set_t(|ev, k| ev.class_weight[k]);
     em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
-    em.ev.means(problem.data, problem.ctx);
+    em.ev.means(problem.data, problem.ctx)?;
     em.update_weights(problem.data, weights);
     em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
 }

@@ -29,10 +29,21 @@ pub(crate) fn fit_responsibilities(
     em.ev.choices(problem.data, None, problem.ctx)?;
     em.update_weights(problem.data, weights);
     for _ in 0..rounds {
-        em.ev.means(problem.data, problem.ctx);
+        em.ev.means(problem.data, problem.ctx)?;
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
     }
     Ok(())
+}
+
+/// Writes a random partition of this rank's units to the columns of start `column`, for start number `start`: ranks with units of their own draw differently.
+pub(crate) fn partition(problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
+    let (c, k) = (ev.columns(), ev.classes);
+    let mut random = stream(problem.seed ^ problem.data.rank_of_units().wrapping_mul(0x9e37_79b9_7f4a_7c15), start);
+    for r in ev.r.chunks_exact_mut(c).take(ev.shape.units) {
+        let class = random.random_range(0..k);
+        r[column * k..(column + 1) * k].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == class));
+    }
+    StartKind::Partition
 }
 
 /// What starts of units in compressed rows are drawn from.
@@ -117,7 +128,7 @@ impl<'w> UnitStarts<'w> {
         let known = linalg::cholesky(factor, r, ws.scope())?;
         let means = ws.f64s(shape.sets * l)?;
         let scratch = ws.f64s(unit_scratch(&shape, 1))?;
-        em.ev.set_means(data, ctx.isa, means);
+        em.ev.set_means(data, ctx.isa, means)?;
         let typical = 0.5 * data.total_choices() / data.total_weight();
         let estimates = &mut *starts.estimates;
         em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
@@ -165,7 +176,7 @@ impl<'w> UnitStarts<'w> {
         }
         let means = ws.f64s(em.ev.shape.sets * k * l)?;
         let (scratch, joint) = (ws.f64s(unit_scratch(&em.ev.shape, k))?, ws.f64s(k)?);
-        em.ev.set_means(data, ctx.isa, means);
+        em.ev.set_means(data, ctx.isa, means)?;
         self.gains.fill(f64::NEG_INFINITY);
         let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
         em.ev.for_each_unit(data, best.weights, ctx.isa, means, scratch, |u, _, resp, y| {
