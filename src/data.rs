@@ -440,6 +440,12 @@ impl<'a> Data<'a> {
         Ok(())
     }
 
+    /// The same choices among rows with other features, which must be finite and as many.
+    pub(crate) fn with_features(&self, features: Features<'a>) -> Self {
+        debug_assert_eq!((features.rows, features.columns), (self.features.rows, self.features.columns));
+        Data { features, ..*self }
+    }
+
     /// The sizes on which workspaces depend.
     pub fn shape(&self) -> Shape {
         let (units, units_are_rows) = match self.choices {

@@ -4,6 +4,7 @@
 //! module; the functions here are its public face. They allocate nothing.
 
 pub(crate) mod curvature;
+mod draws;
 pub(crate) mod passes;
 pub(crate) mod scores;
 

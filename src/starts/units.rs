@@ -65,11 +65,8 @@ impl<'w> UnitStarts<'w> {
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
         let kept = kept.and(of(classes.saturating_mul(l))).and(of(classes));
-        let one = Em::workspace(shape, 1, 1, true)
-            .and(of(l))
-            .and(of(1))
-            .and(of(shape.sets.saturating_mul(l)))
-            .and(of(unit_scratch(shape, 1)));
+        let one =
+            Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(shape, 1)));
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
         kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(curvature))
