@@ -50,8 +50,8 @@ pub struct FitOptions<'a> {
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
     pub gradient_tolerance: f64,
-    /// Whether starts race, and L-BFGS takes its first steps, on a copy of the features in f32: half the memory to read, for a copy of p × L numbers in
-    /// the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
+    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
+    /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
     /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
     pub single_phase: bool,
     /// Instruction set and threads.
@@ -303,7 +303,7 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
         true => newton_workspace(shape, k),
         false => lbfgs_workspace(shape, k),
     };
-    let single = if options.single_phase { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
+    let single = if options.single_phase && shape.sets == 1 { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
@@ -333,7 +333,7 @@ pub fn fit(
         _ => Whitening::new(data, ctx.isa, &mut ws)?,
     };
     let batch = batch_size(&shape, options);
-    let single = if options.single_phase { single_copy(data, &mut ws)? } else { None };
+    let single = if options.single_phase && shape.sets == 1 { single_copy(data, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
@@ -382,9 +382,18 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            // A start that has not raced is led by EM to a basin, by L-BFGS on counts, which have few.
+            // A start that has not raced is led to a basin by EM, and on counts, which have few, by L-BFGS.
             let raced = n > 1 || k == 1;
-            let warm = if raced || shape.units_are_draws || race_form(&shape) != MStep::Newton { 0 } else { 4 };
+            let warm = match race_form(&shape) {
+                MStep::Newton if !raced => {
+                    if shape.units_are_draws {
+                        2
+                    } else {
+                        4
+                    }
+                }
+                _ => 0,
+            };
             race.em.restart(1);
             for _ in 0..warm {
                 if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {

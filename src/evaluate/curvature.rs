@@ -9,7 +9,9 @@
 //!
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
-use super::passes::{Evaluation, block_rows, blocks};
+use super::block_rows;
+use super::layout::Kind;
+use super::passes::{Evaluation, blocks};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
 use crate::error::Result;
@@ -25,13 +27,20 @@ impl Evaluation<'_> {
         let of = WorkspaceSize::of::<f64>;
         let block = of(moment_rows(shape.columns));
         let rows = of(moment_rows(shape.columns).saturating_mul(shape.columns));
-        of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block)
+        let any = of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block);
+        if shape.sets > 1 { any.or(Self::panel_workspace(shape)) } else { any }
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
-        let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
+        let (l, c) = (self.shape.columns, self.columns());
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            self.passes += 1;
+            self.curvature_of_groups(h, ctx, ws)?;
+            h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
+            return Ok(());
+        }
         let scratch = ws.f64s(centered_scratch(l))?;
         let weights = ws.f64s(moment_rows(l))?;
         let sums = ws.f64s(c * l)?;
@@ -40,16 +49,16 @@ impl Evaluation<'_> {
         let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
         h[..c * l * l].fill(0.0);
         self.passes += 1;
-        let t = &*self.t;
+        let ev = &*self;
         for_each_centered_block(data, Origin::First, scratch, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
-                self.probabilities(ctx.isa, k, range.start, w);
+                ev.probabilities(k, range.start, w);
                 let h = &mut h[k * l * l..(k + 1) * l * l];
                 // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
                 if group.len() == 1 {
-                    let (t, set) = (t[k * sets + group.start], data.set(group.start));
+                    let (t, set) = (ev.t(group.start, k), data.set(group.start));
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
@@ -61,7 +70,7 @@ impl Evaluation<'_> {
                     let v = &mut set_sums[..group.len() * l];
                     v.fill(0.0);
                     for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
-                        let (t, set) = (t[k * sets + set], data.set(set));
+                        let (t, set) = (ev.t(set, k), data.set(set));
                         let rows = set.start - range.start..set.end - range.start;
                         for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
                             *w *= t;
@@ -247,7 +256,7 @@ impl Evaluation<'_> {
             }
         }
         for k in 0..c {
-            self.probabilities(ctx.isa, k, 0, &mut a[k * p..(k + 1) * p]);
+            self.probabilities(k, 0, &mut a[k * p..(k + 1) * p]);
             for set in 0..sets {
                 let rows = k * p + data.set(set).start..k * p + data.set(set).end;
                 mean_ds[k * sets + set] = dot(&a[rows.clone()], &ds[rows]);
@@ -291,7 +300,7 @@ impl Evaluation<'_> {
         }
         for k in 0..c {
             for set in 0..sets {
-                let (t, dt, mean) = (self.t[k * sets + set], dt[k * sets + set], mean_ds[k * sets + set]);
+                let (t, dt, mean) = (self.t(set, k), dt[k * sets + set], mean_ds[k * sets + set]);
                 for i in k * p + data.set(set).start..k * p + data.set(set).end {
                     d_omega[i] -= a[i] * (dt + t * (ds[i] - mean));
                 }

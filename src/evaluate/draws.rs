@@ -3,11 +3,12 @@
 //! With `q_ikm = w_i r_ik r_im` for two classes and `−w_i r_ik (1 − r_ik)` for one, every block is
 //! `Σ_i q_ikm (x_i − μ_k)(x_i − μ_m)^T`, the second moments of the features themselves: no scores are formed, and the products of two classes are symmetric.
 
-use super::passes::{Evaluation, block_rows, blocks};
+use super::block_rows;
+use super::passes::{Evaluation, blocks, normalize};
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::symmetrize;
-use crate::simd::{self, Isa, Rows, responsibilities};
+use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Pairs of classes k ≥ m: (k, m) is number k (k + 1) / 2 + m.
@@ -15,29 +16,30 @@ fn pairs(classes: usize) -> usize {
     classes.saturating_mul(classes.saturating_add(1)) / 2
 }
 
-/// Takes the units of positive weight off `units`, up to a block: their rows less that of `origin`, the rows' numbers and their weights.
-fn gather(
-    data: &Data<'_>,
-    units: &mut impl Iterator<Item = usize>,
-    origin: usize,
-    rows: &mut [f64],
-    index: &mut [usize],
-    w: &mut [f64],
-) -> usize {
-    let l = data.features().columns();
+/// Below this a product of weight and probability may have lost digits.
+const TRUSTED: f64 = 1e-200;
+
+/// Takes the units of positive weight off `units`, up to a block: the numbers of their rows, and their weights.
+fn gather(data: &Data<'_>, units: &mut impl Iterator<Item = usize>, index: &mut [usize], w: &mut [f64]) -> usize {
     let mut n = 0;
     for u in units.take(w.len()) {
         (w[n], index[n]) = (data.unit_weight(u), data.entries(u).next().map_or(0, |e| e.0));
         n += 1;
     }
-    // Rows side by side go together.
-    let mut from = 0;
-    while from < n {
-        let run = (from + 1..n).take_while(|&j| index[j] == index[j - 1] + 1).count() + 1;
-        data.features().differences(index[from]..index[from] + run, origin, &mut rows[from * l..(from + run) * l]);
-        from += run;
-    }
     n
+}
+
+/// The runs of consecutive numbers in `index`, as ranges of places.
+fn runs(index: &[usize]) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
+    let mut from = 0;
+    core::iter::from_fn(move || {
+        let first = from;
+        from += (first < index.len()) as usize;
+        while from > first && from < index.len() && index[from] == index[from - 1] + 1 {
+            from += 1;
+        }
+        (from > first).then_some(first..from)
+    })
 }
 
 impl Evaluation<'_> {
@@ -66,36 +68,56 @@ impl Evaluation<'_> {
         isa: Isa,
         mut ws: Workspace<'_>,
     ) -> Result<()> {
-        let (l, c, ld) = (self.shape.columns, self.columns(), self.ld);
+        let (l, c) = (self.shape.columns, self.columns());
         let (e, d, block, pairs) = (c - 1, c - 1 + c * l, block_rows(l), pairs(c));
         let (moments, sums, masses, q) = (ws.f64s(pairs * l * l)?, ws.f64s(pairs * l)?, ws.f64s(pairs)?, ws.f64s(pairs * block)?);
-        let (rows, r, value, w) = (ws.f64s(block * l)?, ws.f64s(c * block)?, ws.f64s(block)?, ws.f64s(block)?);
+        let (rows, r, total, w) = (ws.f64s(block * l)?, ws.f64s(c * block)?, ws.f64s(block)?, ws.f64s(block)?);
         let index = ws.fill(block, 0usize)?;
-        let (means, shifts) = (ws.f64s(c * l)?, ws.f64s(c)?);
+        let (means, log_joint) = (ws.f64s(c * l)?, ws.f64s(c)?);
         let origin = data.first_available(0);
         for range in blocks(0..self.shape.rows, block) {
             let n = range.len();
             data.features().differences(range.clone(), origin, &mut rows[..n * l]);
             for k in 0..c {
-                self.probabilities(isa, k, range.start, &mut r[k * block..][..n]);
+                self.probabilities(k, range.start, &mut r[k * block..][..n]);
             }
             simd::weighted_sum(isa, Rows { values: &*rows, rows: n, columns: l, stride: l }, r, block, means);
         }
-        for ((shift, w), z) in shifts.iter_mut().zip(weights).zip(&*self.log_z) {
-            *shift = libm::log(*w) - z;
-        }
         let mut units = (0..self.shape.units).filter(|&u| data.unit_weight(u) > 0.0);
         loop {
-            let n = gather(data, &mut units, origin, rows, index, w);
+            let n = gather(data, &mut units, index, w);
             if n == 0 {
                 break;
             }
-            for k in 0..c {
-                for (j, &i) in r[k * block..].iter_mut().zip(&index[..n]) {
-                    *j = self.s[k * ld + i] + shifts[k];
+            for run in runs(&index[..n]) {
+                let first = index[run.start];
+                data.features().differences(first..first + run.len(), origin, &mut rows[run.start * l..run.end * l]);
+                for k in 0..c {
+                    self.probabilities(k, first, &mut r[k * block + run.start..][..run.len()]);
                 }
             }
-            responsibilities(isa, r, block, n, c, &mut value[..n]);
+            // Responsibilities from probabilities where they are not too small, else from their logarithms.
+            total[..n].fill(0.0);
+            for (r, w) in r.chunks_exact_mut(block).zip(weights) {
+                for (r, total) in r.iter_mut().zip(&mut total[..n]) {
+                    *r *= w;
+                    *total += *r;
+                }
+            }
+            for j in 0..n {
+                if total[j] >= TRUSTED {
+                    continue;
+                }
+                for k in 0..c {
+                    log_joint[k] = libm::log(weights[k]) + self.log_probability(data, index[j], k);
+                }
+                normalize(log_joint);
+                r[j..].iter_mut().step_by(block).zip(&*log_joint).for_each(|(r, p)| *r = *p);
+                total[j] = 1.0;
+            }
+            for r in r.chunks_exact_mut(block) {
+                r.iter_mut().zip(&total[..n]).for_each(|(r, total)| *r /= total);
+            }
             let x = Rows { values: &*rows, rows: n, columns: l, stride: l };
             let mut pair = 0;
             for k in 0..c {
@@ -112,7 +134,7 @@ impl Evaluation<'_> {
             }
             simd::weighted_sum(isa, x, q, block, sums);
         }
-        let total = data.total_weight();
+        let all = data.total_weight();
         out.fill(0.0);
         let mut pair = 0;
         for k in 0..c {
@@ -138,7 +160,7 @@ impl Evaluation<'_> {
                     }
                 }
                 if k < e {
-                    out[k * d + m] = mass + total * weights[k] * (if k == m { 1.0 } else { 0.0 } - weights[m]);
+                    out[k * d + m] = mass + all * weights[k] * (if k == m { 1.0 } else { 0.0 } - weights[m]);
                 }
                 pair += 1;
             }

@@ -3,12 +3,16 @@
 //! Everything else in the crate (EM, the optimisers, standard errors, starts) goes through the state and the passes of this
 //! module; the functions here are its public face. They allocate nothing.
 
+mod choices;
 pub(crate) mod curvature;
 mod draws;
+mod layout;
+mod panel;
 pub(crate) mod passes;
 pub(crate) mod scores;
 
-pub(crate) use passes::{Evaluation, block_rows, blocks, set_groups};
+pub(crate) use layout::block_rows;
+pub(crate) use passes::{Evaluation, blocks, set_groups};
 pub(crate) use scores::unit_scratch;
 
 use crate::data::{Data, Shape};

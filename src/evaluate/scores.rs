@@ -1,8 +1,10 @@
 //! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
 
-use super::passes::{Evaluation, block_rows, blocks, normalize, set_groups};
+use super::block_rows;
+use super::layout::Kind;
+use super::passes::{Evaluation, blocks, normalize, set_groups};
 use crate::data::{Data, Shape};
-use crate::simd::{Isa, exp_shifted_sum_to, responsibilities};
+use crate::simd::{Isa, responsibilities};
 
 /// Rows of a block at most, and units of one.
 const MOST: usize = 256;
@@ -74,14 +76,11 @@ impl SetCursor {
 }
 
 impl Evaluation<'_> {
-    /// Probabilities `A_ik` of class k, of the rows from `from` on as many as `out` is long, after `normalizers`.
-    pub fn probabilities(&self, isa: Isa, k: usize, from: usize, out: &mut [f64]) {
-        let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
-        exp_shifted_sum_to(isa, &self.s[k * self.ld + from..][..out.len()], shift, out);
-    }
-
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
     pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            return self.set_means_of_groups(data, isa, means);
+        }
         let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
         let features = data.features();
         let mut a = [0.0; MOST];
@@ -91,7 +90,7 @@ impl Evaluation<'_> {
             for group in set_groups(data, 0..sets, MOST) {
                 let rows = data.set(group.start).start..data.set(group.end - 1).end;
                 for block in blocks(rows, MOST) {
-                    self.probabilities(isa, k, block.start, &mut a[..block.len()]);
+                    self.probabilities(k, block.start, &mut a[..block.len()]);
                     for set in group.clone() {
                         let first = data.first_available(set);
                         let (from, to) = (data.set(set).start.max(block.start), data.set(set).end.min(block.end));
@@ -114,9 +113,8 @@ impl Evaluation<'_> {
     /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
     pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
         for (k, j) in out.iter_mut().enumerate() {
-            let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
+            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
         }
     }
 
@@ -126,7 +124,7 @@ impl Evaluation<'_> {
         normalize(out)
     }
 
-    /// Runs `body` over blocks of the units of positive weight of one start, after `normalizers`; `means` from [`Self::set_means`], `scratch` of
+    /// Runs `body` over blocks of the units of positive weight of one start, after `evaluate`; `means` from [`Self::set_means`], `scratch` of
     /// [`unit_scratch`] numbers.
     pub fn for_each_unit_block(
         &self,
@@ -137,8 +135,10 @@ impl Evaluation<'_> {
         scratch: &mut [f64],
         mut body: impl FnMut(Units<'_>),
     ) {
-        let (l, c, ld) = (self.shape.columns, self.columns(), self.ld);
+        let (l, c) = (self.shape.columns, self.columns());
         let block = block_units(l, c);
+        // Those of units in compressed rows are held since `evaluate`.
+        let known = !self.shape.units_are_rows;
         let (row, rest) = scratch.split_at_mut(l);
         let (log_weights, rest) = rest.split_at_mut(c);
         let (w, rest) = rest.split_at_mut(block);
@@ -153,8 +153,8 @@ impl Evaluation<'_> {
             for u in units.by_ref().take(block) {
                 index[n] = u;
                 w[n] = data.unit_weight(u);
-                for (r, log) in r[n..].iter_mut().step_by(block).zip(&*log_weights) {
-                    *r = *log;
+                for (k, r) in r[n..].iter_mut().step_by(block).enumerate() {
+                    *r = if known { self.r[u * c + k] } else { log_weights[k] };
                 }
                 let y = &mut y[n * c * l..(n + 1) * c * l];
                 y.fill(0.0);
@@ -162,8 +162,9 @@ impl Evaluation<'_> {
                     data.features().copy(i..i + 1, row);
                     let means = &means[cursor.of(data, i) * c * l..][..c * l];
                     for (k, (y, mean)) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)).enumerate() {
-                        let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
-                        r[k * block + n] += times * (self.s[k * ld + i] - shift);
+                        if !known {
+                            r[k * block + n] += times * self.log_probability(data, i, k);
+                        }
                         for ((y, x), m) in y.iter_mut().zip(&*row).zip(mean) {
                             *y += times * (x - m);
                         }
@@ -174,7 +175,9 @@ impl Evaluation<'_> {
             if n == 0 {
                 return;
             }
-            responsibilities(isa, r, block, n, c, &mut value[..n]);
+            if !known {
+                responsibilities(isa, r, block, n, c, &mut value[..n]);
+            }
             body(Units { n, index: &index[..n], w: &mut w[..n], r, ld: block, y });
         }
     }

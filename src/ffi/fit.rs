@@ -132,7 +132,7 @@ pub struct smx_fit_options {
     pub progress: smx_progress_fn,
     /// Handed to `progress`; default NULL.
     pub user: *mut c_void,
-    /// 1: starts race, and L-BFGS takes its first steps, on a copy of the features in float, which the workspace holds: half the memory to read. The
+    /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
     /// last steps are taken on the features as they are given; default 0.
     pub single_phase: i32,
     /// Zero.

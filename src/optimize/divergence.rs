@@ -9,7 +9,7 @@ use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::evaluate::{Evaluation, blocks};
 use crate::linalg::{self, axpy, dot};
-use crate::simd::Isa;
+use crate::simd::{Isa, ln_in_place};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not known.
@@ -98,24 +98,26 @@ pub(crate) fn candidate(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize
 fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f64 {
     const BLOCK: usize = 256;
     let sets = ev.shape.sets;
-    let mut a = [0.0; BLOCK];
+    let (mut a, mut logits) = ([0.0; BLOCK], [0.0f64; BLOCK]);
     let (mut sum, mut total) = (0.0, 0.0);
     for set in 0..sets {
-        let t = ev.t[k * sets + set];
+        let t = ev.t(set, k);
         // Mean and squares of the rows so far; those of a block are added to them (Chan, Golub and LeVeque 1983), so that large logits cost no digits.
         let (mut n, mut m, mut q) = (0.0, 0.0, 0.0);
         for rows in blocks(data.set(set), BLOCK) {
             let a = &mut a[..rows.len()];
-            ev.probabilities(isa, k, rows.start, a);
-            let logit = |i: usize| match data.offset() {
-                None => ev.s[k * ev.ld + i],
-                Some(b) if b[i] == f64::NEG_INFINITY => 0.0,
-                Some(b) => ev.s[k * ev.ld + i] - b[i],
-            };
+            ev.probabilities(k, rows.start, a);
+            let logits = &mut logits[..rows.len()];
+            logits.copy_from_slice(a);
+            ln_in_place(isa, logits);
+            // Up to a constant of the set; where the probability is 0, so is the weight.
+            for (i, s) in rows.clone().zip(&mut *logits) {
+                *s = if s.is_finite() { *s - data.offset().map_or(0.0, |b| b[i]) } else { 0.0 };
+            }
             let weight: f64 = a.iter().sum();
             if weight > 0.0 {
-                let mean = a.iter().zip(rows.clone()).map(|(a, i)| a * logit(i)).sum::<f64>() / weight;
-                let square: f64 = a.iter().zip(rows).map(|(a, i)| a * (logit(i) - mean) * (logit(i) - mean)).sum();
+                let mean = dot(a, logits) / weight;
+                let square: f64 = a.iter().zip(logits).map(|(a, s)| a * (*s - mean) * (*s - mean)).sum();
                 let step = mean - m;
                 q += square + n * weight / (n + weight) * step * step;
                 n += weight;

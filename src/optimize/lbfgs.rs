@@ -31,6 +31,9 @@ pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         .and(Metric::take_workspace(shape, classes))
 }
 
+/// How far log-odds may go in the first trial of a step.
+const LOG_ODDS: f64 = 1.0;
+
 /// The largest entry of the gradient, over all choices, down to which features in f32 lead.
 const SINGLE: f64 = 2e-6;
 
@@ -160,6 +163,11 @@ fn ascend(
             return Ok(Stop::Limit);
         }
         memory.direct(o, g, direction);
+        // A weight that falls far at once may stay where it falls: its gradient goes with it.
+        let farthest = direction[..o.classes() - 1].iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+        if farthest > LOG_ODDS {
+            direction.iter_mut().for_each(|d| *d *= LOG_ODDS / farthest);
+        }
         let slope = dot(g, direction);
         let rounding = 1e-15 * f.abs();
         let fresh = memory.pairs == 0;

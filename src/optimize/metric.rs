@@ -154,7 +154,7 @@ fn sampled_covariance(
     };
     for from in (0..p).step_by(BLOCK) {
         let a = &mut a[..BLOCK.min(p - from)];
-        o.ev.probabilities(isa, k, from, a);
+        o.ev.probabilities(k, from, a);
         for (i, a) in a.iter().enumerate() {
             cumulated += n * a;
             let times = libm::floor(cumulated) - taken;

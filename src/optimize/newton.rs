@@ -46,13 +46,12 @@ pub(crate) fn newton(
     let (info, factor, complete) = (ws.f64s(d * d)?, ws.f64s(d * d)?, ws.f64s(k * r * r)?);
     let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
     let mut mu = 0.0;
-    let (mut last, mut gain, mut polished) = (f64::INFINITY, 0.0, 0);
+    let (mut last, mut polished) = (f64::INFINITY, 0);
     loop {
         let norm = o.norm(g);
-        // Past the tolerance Newton goes on while each step still divides the gradient by ten, is damped, or raises f, as on the way of a weight to 0.
+        // Past the tolerance Newton goes on while each step still divides the gradient by ten, or is damped: it is nearly free.
         if norm <= tolerance {
-            let settled = norm > 0.1 * last && mu == 0.0 && gain <= 1e-10 * f.abs();
-            if norm <= 1e-3 * tolerance || settled || polished >= POLISH {
+            if norm <= 1e-3 * tolerance || norm > 0.1 * last && mu == 0.0 || polished >= POLISH {
                 return Ok(Stop::Gradient);
             }
             polished += 1;
@@ -96,8 +95,7 @@ pub(crate) fn newton(
             };
             if accepted {
                 let y = value.unwrap_or(*f);
-                gain = y - *f;
-                let ratio = gain / predicted;
+                let ratio = (y - *f) / predicted;
                 if ratio < 0.25 {
                     mu = (GROWTH * mu).max(LEAST);
                 } else if ratio > 0.75 {
