@@ -11,8 +11,10 @@
  *   Mixtures and their evaluation
  *   Whitening, and steps of expectation maximisation
  *   Fitting
+ *   How many classes
  *   What a fitted mixture says
- *   Latent moments and estimators
+ *   Latent moments
+ *   Estimators from moments
  *   Kernels
  *
  * How to call
@@ -552,15 +554,17 @@ typedef struct smx_progress {
   int32_t racing;
   /** Zero. */
   int32_t reserved;
+  /** Classes K of the fit at hand. */
+  size_t classes;
 } smx_progress;
 
 /**
- * Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
- * must return: no longjmp, no C++ exception.
+ * Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not again.
+ * It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
  */
 typedef int32_t (*smx_progress_fn)(const struct smx_progress *progress, void *user);
 
-/** Options of smx_fit. NULL in place of them: the defaults. */
+/** Options of smx_fit and smx_scan. NULL in place of them: the defaults. */
 typedef struct smx_fit_options {
   /** sizeof(smx_fit_options), set by smx_fit_options_init. */
   size_t struct_size;
@@ -736,6 +740,100 @@ smx_status smx_fit(const smx_data *data,
                    void *workspace,
                    size_t workspace_size,
                    smx_error *error);
+
+/* ==============================================================================================================
+ * How many classes
+ * ==============================================================================================================
+ *
+ * smx_scan fits every number of classes from `first` to `last`, each growing from the one before, with the criteria that weigh likelihood
+ * against parameters. Entry j of an array belongs to K = first + j; mixtures stand side by side: the weights of K classes begin after
+ * those of fewer, at `(K (K - 1) - first (first - 1)) / 2`, and their atoms at L times that. All of them are
+ * `(last (last + 1) - first (first - 1)) / 2` classes.
+ */
+
+/** The most numbers of classes that one scan takes: `last - first + 1`. */
+#define SMX_SCAN_MAX 4096
+
+/** What smx_scan finds. The arrays are the program's; `weights` and `atoms` must be there, the others may be NULL. n = last - first + 1. */
+typedef struct smx_scan_result {
+  /** sizeof(smx_scan_result), set by smx_scan_result_init. */
+  size_t struct_size;
+  /** To be filled: mixing weights of all fits, those of each decreasing. */
+  double *weights;
+  /** To be filled: atoms of all fits, L numbers a class. */
+  double *atoms;
+  /** To be filled: flags of the classes of all fits: whether a class runs off. */
+  uint8_t *diverging;
+  /** To be filled: how each fit ended, n entries. */
+  smx_outcome *outcomes;
+  /** To be filled: log-likelihood of each fit, n numbers. */
+  double *log_likelihoods;
+  /** To be filled: the same less the penalty, n numbers. */
+  double *penalized_log_likelihoods;
+  /** To be filled: parameters d = K - 1 + K r of each fit, n numbers; r is `rank`. */
+  size_t *parameters;
+  /** To be filled: -2 log-likelihood + 2 d, n numbers. */
+  double *aic;
+  /** To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers. */
+  double *bic;
+  /** To be filled: bic plus twice the entropy of the posterior class probabilities, n numbers. */
+  double *icl;
+  /** To be filled: starts drawn by each fit, n numbers. */
+  size_t *starts;
+  /** To be filled: starts that reached the best of their fit, n numbers. */
+  size_t *at_best;
+  /** Fits found: n, or fewer after a cancellation, of which the last is then SMX_CANCELLED. As many entries are written. */
+  size_t fits;
+  /** Number of classes where aic is smallest, the first of equals. */
+  size_t best_aic;
+  /** Number of classes where bic is smallest, the first of equals. */
+  size_t best_bic;
+  /** Number of classes where icl is smallest, the first of equals. */
+  size_t best_icl;
+  /** Rank r of the features inside choice sets. */
+  size_t rank;
+  /** Evaluations of value and gradient, over all fits. */
+  uint64_t evaluations;
+} smx_scan_result;
+
+/** Fills a result with zeros and its size. */
+smx_status smx_scan_result_init(struct smx_scan_result *result, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_scan needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param first smallest K, at least 1
+ * @param last largest K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable, there are more than SMX_SCAN_MAX fits, or sizes overflow
+ */
+size_t smx_scan_workspace(const smx_data *data,
+                          size_t first,
+                          size_t last,
+                          const smx_fit_options *options);
+
+/**
+ * Fits every number of classes from `first` to `last`.
+ *
+ * @param data the data
+ * @param first smallest K, at least 1
+ * @param last largest K, at most the number of units with a positive weight
+ * @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for each
+ * fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of classes
+ * @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
+ * @param workspace smx_scan_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_scan(const smx_data *data,
+                    size_t first,
+                    size_t last,
+                    const smx_fit_options *options,
+                    struct smx_scan_result *result,
+                    void *workspace,
+                    size_t workspace_size,
+                    smx_error *error);
 
 /* ==============================================================================================================
  * What a fitted mixture says
@@ -992,61 +1090,12 @@ smx_status smx_hessian_vector(const smx_data *data,
                               smx_error *error);
 
 /* ==============================================================================================================
- * Latent moments and estimators
+ * Latent moments
  * ==============================================================================================================
  *
- * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows, and
- * mixtures from the moments. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
+ * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
  * d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
  */
-
-/** Estimators. */
-typedef int32_t smx_method;
-
-/** Options of smx_estimate. NULL in place of them: the defaults. */
-typedef struct smx_estimate_options {
-  /** sizeof(smx_estimate_options), set by smx_estimate_options_init. */
-  size_t struct_size;
-  /** Threads, at least 1 (default). */
-  size_t threads;
-  /** Instruction set; default SMX_ISA_AUTO. */
-  smx_isa isa;
-  /** The estimator; default SMX_METHOD_CORRECTED. */
-  smx_method method;
-  /**
-   * SMX_METHOD_TENSOR, SMX_METHOD_DIRECTION: where the moments are those of no mixture, 1 (default) answers with one nearby, 0 with
-   * SMX_ILL_POSED.
-   */
-  int32_t project;
-  /** SMX_METHOD_CORRECTED: order of the moments, 3 to 9; default 0: the library's own rule. */
-  int32_t order;
-  /** SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule. */
-  double tilt;
-  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72. */
-  size_t max_evaluations;
-  /** SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own. */
-  const double *start_weights;
-  /** Its atoms, K x L. */
-  const double *start_atoms;
-  /** SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most. */
-  const double *direction;
-} smx_estimate_options;
-
-/** What smx_estimate finds beside the mixture. */
-typedef struct smx_estimate_report {
-  /** sizeof(smx_estimate_report), set by smx_estimate_report_init. */
-  size_t struct_size;
-  /** SMX_METHOD_CORRECTED: log-likelihood of the mixture; else NaN. */
-  double log_likelihood;
-  /** SMX_METHOD_CORRECTED: the tilt that it went on with; else 0. */
-  double tilt;
-  /** SMX_METHOD_DIRECTION: share of the normal law mixed into the moments, 0 where they are those of K points; else 0. */
-  double shrinkage;
-  /** SMX_METHOD_CORRECTED: evaluations of the moment equations; else 0. */
-  uint64_t evaluations;
-  /** SMX_METHOD_CORRECTED: reads of the features; else 0. */
-  uint64_t passes;
-} smx_estimate_report;
 
 /** What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's. */
 typedef struct smx_subspace_result {
@@ -1087,61 +1136,11 @@ typedef struct smx_tensors {
   double *third_errors;
 } smx_tensors;
 
-/** Moments corrected by the design: a mixture whose moments over the actual rows are the observed ones as nearly as can be. */
-#define SMX_METHOD_CORRECTED 0
-/** Moments of order 3, diagonalised jointly; at most r + 1 classes. Biased where features are not normal or atoms far. */
-#define SMX_METHOD_TENSOR 1
-/** Moments along one direction (Lindsay and Basak); any number of classes, of which it is good for few. */
-#define SMX_METHOD_DIRECTION 2
-
-/** Fills options with the defaults. */
-smx_status smx_estimate_options_init(struct smx_estimate_options *options, size_t struct_size);
-
-/** Fills a report with its size and nothing found. */
-smx_status smx_estimate_report_init(struct smx_estimate_report *report, size_t struct_size);
-
 /** Fills a result with zeros and its size. */
 smx_status smx_subspace_result_init(struct smx_subspace_result *result, size_t struct_size);
 
 /** Fills tensors with zeros and their size: none wanted. */
 smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
-
-/**
- * Bytes of workspace that smx_estimate needs.
- *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @param classes K
- * @param options may be NULL
- * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
- */
-size_t smx_estimate_workspace(const smx_data *data,
-                              size_t classes,
-                              const struct smx_estimate_options *options);
-
-/**
- * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
- *
- * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
- * @param classes K
- * @param weights to be filled: K mixing weights
- * @param atoms to be filled: K x L
- * @param report may be NULL
- * @param options may be NULL
- * @param workspace smx_estimate_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
- */
-smx_status smx_estimate(const smx_data *data,
-                        const smx_whitening *whitening,
-                        size_t classes,
-                        double *weights,
-                        double *atoms,
-                        struct smx_estimate_report *report,
-                        const struct smx_estimate_options *options,
-                        void *workspace,
-                        size_t workspace_size,
-                        smx_error *error);
 
 /**
  * Bytes of workspace that smx_subspace needs.
@@ -1237,6 +1236,206 @@ smx_status smx_latent_tensors(const smx_data *data,
                               void *workspace,
                               size_t workspace_size,
                               smx_error *error);
+
+/**
+ * Bytes of workspace that smx_cross_moments needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param order R
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_cross_moments_workspace(const smx_data *data, size_t order);
+
+/**
+ * Cross moments sum_k weight_k (v . d_k)^r d_k, r = 0 to R, along one direction v. Finite offsets do not enter. One read of the chosen
+ * rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param direction v: r numbers, of norm 1 in whitened features
+ * @param order R
+ * @param moments to be filled: (R + 1) x r, order after order
+ * @param errors to be filled: standard errors of `moments`; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_cross_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_cross_moments(const smx_data *data,
+                             const smx_whitening *whitening,
+                             const double *direction,
+                             size_t order,
+                             double *moments,
+                             double *errors,
+                             const smx_run_options *options,
+                             void *workspace,
+                             size_t workspace_size,
+                             smx_error *error);
+
+/**
+ * Bytes of workspace that smx_third_projected and smx_third_slices need.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param vectors C
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_third_moments_workspace(const smx_data *data, size_t vectors);
+
+/**
+ * Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without
+ * the r x r x r tensor. One read of the chosen rows, L C + C^3 / 6 operations a row.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param number C
+ * @param vectors C x r numbers v, in whitened features
+ * @param constants C numbers w; NULL: zeros
+ * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors
+ * @param options may be NULL
+ * @param workspace smx_third_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_third_projected(const smx_data *data,
+                               const smx_whitening *whitening,
+                               size_t number,
+                               const double *vectors,
+                               const double *constants,
+                               double *third,
+                               const smx_run_options *options,
+                               void *workspace,
+                               size_t workspace_size,
+                               smx_error *error);
+
+/**
+ * Third moments contracted with C vectors v: slice i is sum_k weight_k (v_i . d_k) d_k d_k'. One read of the chosen rows, L r + C r^2 / 2
+ * operations a row.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param number C
+ * @param vectors C x r numbers, in whitened features
+ * @param slices to be filled: C x r x r
+ * @param options may be NULL
+ * @param workspace smx_third_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_third_slices(const smx_data *data,
+                            const smx_whitening *whitening,
+                            size_t number,
+                            const double *vectors,
+                            double *slices,
+                            const smx_run_options *options,
+                            void *workspace,
+                            size_t workspace_size,
+                            smx_error *error);
+
+/* ==============================================================================================================
+ * Estimators from moments
+ * ==============================================================================================================
+ *
+ * Mixtures from latent moments alone, for counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): no search
+ * over many starts. smx_fit uses them among its own starts.
+ */
+
+/** Estimators. */
+typedef int32_t smx_method;
+
+/** Options of smx_estimate. NULL in place of them: the defaults. */
+typedef struct smx_estimate_options {
+  /** sizeof(smx_estimate_options), set by smx_estimate_options_init. */
+  size_t struct_size;
+  /** Threads, at least 1 (default). */
+  size_t threads;
+  /** Instruction set; default SMX_ISA_AUTO. */
+  smx_isa isa;
+  /** The estimator; default SMX_METHOD_CORRECTED. */
+  smx_method method;
+  /**
+   * SMX_METHOD_TENSOR, SMX_METHOD_DIRECTION: where the moments are those of no mixture, 1 (default) answers with one nearby, 0 with
+   * SMX_ILL_POSED.
+   */
+  int32_t project;
+  /** SMX_METHOD_CORRECTED: order of the moments, 3 to 9; default 0: the library's own rule. */
+  int32_t order;
+  /** SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule. */
+  double tilt;
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72. */
+  size_t max_evaluations;
+  /** SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own. */
+  const double *start_weights;
+  /** Its atoms, K x L. */
+  const double *start_atoms;
+  /** SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most. */
+  const double *direction;
+} smx_estimate_options;
+
+/** What smx_estimate finds beside the mixture. */
+typedef struct smx_estimate_report {
+  /** sizeof(smx_estimate_report), set by smx_estimate_report_init. */
+  size_t struct_size;
+  /** SMX_METHOD_CORRECTED: log-likelihood of the mixture; else NaN. */
+  double log_likelihood;
+  /** SMX_METHOD_CORRECTED: the tilt that it went on with; else 0. */
+  double tilt;
+  /** SMX_METHOD_DIRECTION: share of the normal law mixed into the moments, 0 where they are those of K points; else 0. */
+  double shrinkage;
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations; else 0. */
+  uint64_t evaluations;
+  /** SMX_METHOD_CORRECTED: reads of the features; else 0. */
+  uint64_t passes;
+} smx_estimate_report;
+
+/** Moments corrected by the design: a mixture whose moments over the actual rows are the observed ones as nearly as can be. */
+#define SMX_METHOD_CORRECTED 0
+/** Moments of order 3, diagonalised jointly; at most r + 1 classes. Biased where features are not normal or atoms far. */
+#define SMX_METHOD_TENSOR 1
+/** Moments along one direction (Lindsay and Basak); any number of classes, of which it is good for few. */
+#define SMX_METHOD_DIRECTION 2
+
+/** Fills options with the defaults. */
+smx_status smx_estimate_options_init(struct smx_estimate_options *options, size_t struct_size);
+
+/** Fills a report with its size and nothing found. */
+smx_status smx_estimate_report_init(struct smx_estimate_report *report, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_estimate needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
+ */
+size_t smx_estimate_workspace(const smx_data *data,
+                              size_t classes,
+                              const struct smx_estimate_options *options);
+
+/**
+ * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights to be filled: K mixing weights
+ * @param atoms to be filled: K x L
+ * @param report may be NULL
+ * @param options may be NULL
+ * @param workspace smx_estimate_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_estimate(const smx_data *data,
+                        const smx_whitening *whitening,
+                        size_t classes,
+                        double *weights,
+                        double *atoms,
+                        struct smx_estimate_report *report,
+                        const struct smx_estimate_options *options,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
 
 /* ==============================================================================================================
  * Kernels

@@ -8,18 +8,22 @@
 mod call;
 mod data;
 mod em;
+mod estimate;
 mod evaluate;
 mod fit;
 mod infer;
 mod kernels;
 mod moments;
+mod scan;
 mod status;
 
 pub use data::*;
 pub use em::*;
+pub use estimate::*;
 pub use evaluate::*;
 pub use fit::*;
 pub use infer::*;
 pub use kernels::*;
 pub use moments::*;
+pub use scan::*;
 pub use status::*;

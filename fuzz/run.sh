@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Coverage-guided fuzzing of the C API with AddressSanitizer: `fuzz/run.sh [inputs] [seconds]`, by default a million inputs without end. Needs a nightly
+# toolchain of Rust and `cargo install cargo-fuzz`. New finds go to fuzz/found; `fuzz/run.sh minimise` takes what adds coverage into fuzz/corpus/api,
+# which `cargo test --test corpus` replays.
+set -euo pipefail
+cd "$(dirname "$0")"
+mkdir -p corpus/api found
+if [ "${1:-}" = minimise ]; then
+    mkdir -p found/smallest
+    cargo +nightly fuzz run api found/smallest corpus/api found -- -merge=1 -max_len=600
+    rm -rf corpus/api && mv found/smallest corpus/api
+    exit
+fi
+exec nice -n 19 cargo +nightly fuzz run api found corpus/api -- -runs="${1:-1000000}" -max_total_time="${2:-0}" -max_len=600 -timeout=20 -rss_limit_mb=3000
