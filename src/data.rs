@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::scalar::Scalar;
-use crate::simd::{self, Isa, Rows};
+use crate::simd::{self, Columns, Isa, Rows};
 use core::ops::Range;
 
 /// The numbers of a feature matrix, in f32 or f64.
@@ -113,8 +113,8 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Rows as a block for the kernels: the caller's memory where its columns lie side by side, else copied to `scratch`
-    /// (rows × L numbers).
+    /// Rows as a block for the kernels: the caller's memory where the numbers of a row or of a feature lie side by side, else copied to
+    /// `scratch` (rows × L numbers).
     pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>
     where
         'a: 'b,
@@ -126,6 +126,17 @@ impl<'a> Features<'a> {
             return match self.values {
                 Values::F32(v) => Block::F32(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
                 Values::F64(v) => Block::F64(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+            };
+        }
+        if self.row_stride == 1 && self.column_stride >= n {
+            let window = rows.start..rows.start + (self.columns - 1) * self.column_stride + n;
+            return match self.values {
+                Values::F32(v) => {
+                    Block::F32Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
+                Values::F64(v) => {
+                    Block::F64Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
             };
         }
         self.copy(rows, scratch);
@@ -149,6 +160,71 @@ impl<'a> Features<'a> {
         match self.values {
             Values::F32(v) => run(v, self, rows, out),
             Values::F64(v) => run(v, self, rows, out),
+        }
+    }
+
+    /// `largest ← max(largest, |x_row|)`, feature by feature.
+    pub(crate) fn raise_to_magnitudes(&self, row: usize, largest: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, row: usize, largest: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = &v[row * f.row_stride..][..f.columns];
+                largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
+                return;
+            }
+            let row = v[row * f.row_stride..].iter().step_by(f.column_stride.max(1));
+            largest.iter_mut().zip(row).for_each(|(m, x)| *m = f64::max(*m, x.to_f64().abs()));
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, row, largest),
+            Values::F64(v) => run(v, self, row, largest),
+        }
+    }
+
+    /// `out = x_i − x_origin`, rows × L in f64.
+    pub(crate) fn differences(&self, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                    for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *d = x.to_f64() - o.to_f64();
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = x(i, l) - x(origin, l));
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, out),
+            Values::F64(v) => run(v, self, rows, origin, out),
+        }
+    }
+
+    /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
+    pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (a, i) in a.iter().zip(rows) {
+                    for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *s += a * (x.to_f64() - o.to_f64());
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (a, i) in a.iter().zip(rows) {
+                for (l, s) in sum.iter_mut().enumerate() {
+                    *s += a * (x(i, l) - x(origin, l));
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, a, sum),
+            Values::F64(v) => run(v, self, rows, origin, a, sum),
         }
     }
 
@@ -193,6 +269,8 @@ impl<'a> Features<'a> {
 pub(crate) enum Block<'b> {
     F32(Rows<'b, f32>),
     F64(Rows<'b, f64>),
+    F32Columns(Columns<'b, f32>),
+    F64Columns(Columns<'b, f64>),
 }
 
 impl Block<'_> {
@@ -201,6 +279,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::logits(isa, x, theta, offset, out, ld),
             Block::F64(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F32Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
+            Block::F64Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
         }
     }
 
@@ -209,6 +289,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::weighted_sum(isa, x, w, ld, g),
             Block::F64(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F32Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
+            Block::F64Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
         }
     }
 }
@@ -247,6 +329,8 @@ pub struct Shape {
     pub columns: usize,
     /// Choice sets.
     pub sets: usize,
+    /// Alternatives of the largest choice set; 0 where only the other sizes are known. Workspaces do not depend on it.
+    pub largest_set: usize,
     /// Units U; for counts the alternatives (or the entries of sparse counts), each the unit of its draws.
     pub units: usize,
     /// Whether choices are counts of all alternatives, so that units are rows.
@@ -262,6 +346,7 @@ pub struct Data<'a> {
     offset: Option<&'a [f64]>,
     sets: Option<&'a [usize]>,
     choices: Choices<'a>,
+    largest_set: usize,
     total_weight: f64,
     total_choices: f64,
     observed_units: usize,
@@ -296,7 +381,8 @@ impl<'a> Data<'a> {
                 return Err(Error::new(ErrorKind::NotFinite, "offset").at(i));
             }
         }
-        let mut data = Data { features, offset, sets, choices, total_weight: 0.0, total_choices: 0.0, observed_units: 0 };
+        let largest_set = sets.map_or(p, |s| s.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(p));
+        let mut data = Data { features, offset, sets, choices, largest_set, total_weight: 0.0, total_choices: 0.0, observed_units: 0 };
         if let Some(b) = offset {
             let dead = (0..data.set_count()).find(|&s| b[data.set(s)].iter().all(|b| *b == f64::NEG_INFINITY));
             if let Some(s) = dead {
@@ -383,7 +469,15 @@ impl<'a> Data<'a> {
             Choices::Units { indptr, .. } => (indptr.len() - 1, false),
         };
         let units_are_draws = !matches!(self.choices, Choices::Units { .. });
-        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows, units_are_draws }
+        Shape {
+            rows: self.features.rows,
+            columns: self.features.columns,
+            sets: self.set_count(),
+            largest_set: self.largest_set,
+            units,
+            units_are_rows,
+            units_are_draws,
+        }
     }
 
     /// The features.

@@ -176,9 +176,10 @@ impl<'w> Em<'w> {
             value += g * a;
             size += (g * a).abs();
         }
-        for (t, z) in self.ev.t[k * sets..(k + 1) * sets].iter().zip(&self.ev.log_z[k * sets..(k + 1) * sets]) {
-            value -= t * z;
-            size += (t * z).abs();
+        for set in 0..sets {
+            let product = self.ev.t(set, k) * self.ev.log_z(set, k);
+            value -= product;
+            size += product.abs();
         }
         if ridge > 0.0 {
             let beta = &mut self.beta[..wh.rank];

@@ -9,7 +9,7 @@ use crate::em::{EMPTY, Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::dot;
 use crate::mixture::{MixtureRef, canonical_order};
-use crate::optimize::divergence::{diverging, diverging_workspace};
+use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
 use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
 use crate::optimize::newton::{newton, newton_workspace};
 use crate::optimize::{Objective, Stop};
@@ -289,9 +289,10 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
     let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
     let race = Race::workspace(shape, k, batch_size(shape, options));
-    let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(d) };
+    let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(shape, k) };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
-    let draw = Race::draw_workspace(shape, k, batch_size(shape, options));
+    let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
+    let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
     Whitening::workspace(shape).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
 }
 
@@ -312,7 +313,11 @@ pub fn fit(
     out.check(&shape, options)?;
     ws.require(fit_workspace(&shape, options))?;
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
-    let wh = Whitening::new(data, ctx.isa, &mut ws)?;
+    // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
+    let wh = match options.starts {
+        Starts::Given(_) if options.ridge == 0.0 => Whitening::sampled(data, ctx.isa, &mut ws)?,
+        _ => Whitening::new(data, ctx.isa, &mut ws)?,
+    };
     let batch = batch_size(&shape, options);
     let problem = Problem { data, wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
@@ -326,7 +331,7 @@ pub fn fit(
         Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
     let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
-    let mut idle = 0;
+    let (mut idle, mut suspect) = (0, false);
     if let Some(m) = options.grow {
         // A class of weight 0 is what the first relocations put somewhere.
         best_weights[..k - 1].copy_from_slice(m.weights);
@@ -359,7 +364,7 @@ pub fn fit(
             } else if race_form(&shape) == MStep::Newton {
                 4
             } else {
-                2
+                0
             };
             race.em.restart(1);
             for _ in 0..warm {
@@ -380,6 +385,11 @@ pub fn fit(
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
                 best_weights.copy_from_slice(w);
                 best_atoms.copy_from_slice(a);
+                suspect = (0..k).any(|j| {
+                    let beta = &mut race.beta[..wh.rank];
+                    wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
+                    candidate(data, &race.em.ev, ctx.isa, j, w[j], dot(beta, beta))
+                });
                 alike = if near(state.best, f) { alike } else { 0 };
                 state.best = f;
                 report = Some(found);
@@ -407,9 +417,10 @@ pub fn fit(
         out.weights[j] = best_weights[c];
         out.atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
     }
-    race.em.restart(1);
-    {
+    out.diverging.fill(false);
+    if suspect {
         // Divergence, at the mixture as it is returned: the largest class is the last of the packed parameters.
+        race.em.restart(1);
         let mut ws = ws.scope();
         let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
         best_weights.copy_from_slice(out.weights);
@@ -417,7 +428,6 @@ pub fn fit(
         reverse(best_weights, best_atoms, l);
         o.pack(best_weights, best_atoms, v);
         if let Some(f) = o.evaluate(v, g) {
-            report.gradient_norm = o.norm(g);
             diverging(&mut o, v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
             out.diverging.reverse();
         }

@@ -93,7 +93,7 @@ pub fn standard_errors(
     weights.fill(f64::NAN);
     atoms.fill(f64::NAN);
     if variance != Variance::Information {
-        ev.score_products(data, alpha, variance == Variance::RobustSampling, packed, ws.scope())?;
+        ev.score_products(data, alpha, variance == Variance::RobustSampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, m, packed, middle, block, row);
     }
     if !linalg::cholesky(info, d, ws.scope())? {

@@ -37,15 +37,14 @@ pub fn choice_probabilities(
     ws.require(choice_probabilities_workspace(&shape, k))?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     ev.normalizers(data, mixture.atoms, false, ctx)?;
-    let probability = |i: usize, c: usize| libm::exp(ev.s[c * ev.ld + i] - if shape.sets == 1 { ev.log_z[c] } else { 0.0 });
     if let Some(out) = by_class {
         for (i, row) in out.chunks_exact_mut(k).enumerate() {
-            row.iter_mut().enumerate().for_each(|(c, a)| *a = probability(i, c));
+            row.iter_mut().enumerate().for_each(|(c, a)| *a = ev.probability(i, c));
         }
     }
     if let Some(out) = mixed {
         for (i, pi) in out.iter_mut().enumerate() {
-            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * probability(i, c)).sum();
+            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * ev.probability(i, c)).sum();
         }
     }
     Ok(())

@@ -3,10 +3,15 @@
 //! Everything else in the crate (EM, the optimisers, standard errors, starts) goes through the state and the passes of this
 //! module; the functions here are its public face. They allocate nothing.
 
+mod choices;
 pub(crate) mod curvature;
+mod layout;
 pub(crate) mod passes;
+pub(crate) mod scores;
 
-pub(crate) use passes::{Evaluation, block_rows, blocks, set_groups};
+pub(crate) use layout::block_rows;
+pub(crate) use passes::{Evaluation, blocks, set_groups};
+pub(crate) use scores::unit_scratch;
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -177,7 +182,7 @@ pub fn score_products(
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
     let ev = at_mixture(data, mixture, ctx, out.len(), size, &mut ws)?;
-    ev.score_products(data, mixture.weights, sampling, out, ws)
+    ev.score_products(data, mixture.weights, sampling, ctx.isa, out, ws)
 }
 
 /// Workspace of [`hessian_vector`] for K classes.

@@ -128,7 +128,7 @@ impl smx_data {
             _ => return Err(Fault::new(SMX_INVALID_OPTION, "choices")),
         };
         let units_are_draws = self.choices != SMX_UNITS;
-        Ok(Shape { rows: self.rows, columns: self.columns, sets: self.sets.max(1), units, units_are_rows, units_are_draws })
+        Ok(Shape { rows: self.rows, columns: self.columns, sets: self.sets.max(1), largest_set: 0, units, units_are_rows, units_are_draws })
     }
 }
 

@@ -1,6 +1,8 @@
-//! L-BFGS on f, with the complete-data information of whitened features as its first metric and a line search to the strong Wolfe conditions.
+//! L-BFGS on f, with the complete-data information as its first metric and a line search to the strong Wolfe conditions.
 
+use super::metric::Metric;
 use super::{Objective, Stop};
+use crate::data::Shape;
 use crate::error::Result;
 use crate::linalg::{axpy, dot};
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -8,12 +10,25 @@ use crate::workspace::{Workspace, WorkspaceSize};
 /// Pairs kept.
 const MEMORY: usize = 20;
 
-/// Workspace of [`lbfgs`] for D parameters.
-pub(crate) fn lbfgs_workspace(dimension: usize) -> WorkspaceSize {
+/// Steps after which the metric is taken anew, once.
+const REFRESH: u32 = 4;
+
+/// Workspace of [`lbfgs`] for K classes.
+pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
+    let dimension = classes.saturating_mul(shape.columns.saturating_add(1));
     let pairs = of(dimension.saturating_mul(MEMORY));
     let one = of(dimension);
-    pairs.and(pairs).and(of(MEMORY)).and(of(MEMORY)).and(one).and(one).and(one).and(one)
+    pairs
+        .and(pairs)
+        .and(of(MEMORY))
+        .and(of(MEMORY))
+        .and(one)
+        .and(one)
+        .and(one)
+        .and(one)
+        .and(Metric::workspace(shape, classes))
+        .and(Metric::take_workspace(shape, classes))
 }
 
 /// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
@@ -29,9 +44,10 @@ pub(crate) fn lbfgs(
     let d = o.dimension();
     let (s, y) = (ws.f64s(d * MEMORY)?, ws.f64s(d * MEMORY)?);
     let (rho, coefficient) = (ws.f64s(MEMORY)?, ws.f64s(MEMORY)?);
-    let (scale, direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
-    let (mut pairs, mut next) = (0, 0);
-    o.scale(scale);
+    let (metric_y, direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
+    let (mut pairs, mut next, mut steps) = (0, 0, 0);
+    let mut metric = Metric::new(&o.ev.shape, o.classes(), &mut ws)?;
+    metric.take(o, ws.scope())?;
     loop {
         if o.norm(g) <= tolerance {
             return Ok(Stop::Gradient);
@@ -47,10 +63,13 @@ pub(crate) fn lbfgs(
             0 => 1.0,
             _ => {
                 let y = &y[newest_first(0) * d..][..d];
-                1.0 / (rho[newest_first(0)] * y.iter().zip(&*scale).map(|(y, c)| y * y / c).sum::<f64>())
+                metric_y.copy_from_slice(y);
+                metric.solve(o, metric_y);
+                1.0 / (rho[newest_first(0)] * dot(y, metric_y))
             }
         };
-        direction.iter_mut().zip(&*scale).for_each(|(d, c)| *d *= gamma / c);
+        metric.solve(o, direction);
+        direction.iter_mut().for_each(|d| *d *= gamma);
         for i in (0..pairs).rev().map(newest_first) {
             let b = rho[i] * dot(&y[i * d..(i + 1) * d], direction);
             axpy(coefficient[i] - b, &s[i * d..(i + 1) * d], direction);
@@ -62,7 +81,7 @@ pub(crate) fn lbfgs(
                 return Ok(Stop::Stalled);
             }
             pairs = 0;
-            o.scale(scale);
+            metric.take(o, ws.scope())?;
             continue;
         }
         if slope <= rounding {
@@ -80,7 +99,7 @@ pub(crate) fn lbfgs(
             }
             pairs = 0;
             o.evaluate(v, g);
-            o.scale(scale);
+            metric.take(o, ws.scope())?;
             continue;
         };
         let (sn, yn) = (&mut s[next * d..(next + 1) * d], &mut y[next * d..(next + 1) * d]);
@@ -99,6 +118,10 @@ pub(crate) fn lbfgs(
         }
         if !progress(*f, o.evaluations) {
             return Ok(Stop::Cancelled);
+        }
+        steps += 1;
+        if steps == REFRESH {
+            metric.take(o, ws.scope())?;
         }
         if o.evaluations >= o.limit {
             return Ok(if o.norm(g) <= tolerance { Stop::Gradient } else { Stop::Limit });

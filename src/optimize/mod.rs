@@ -5,6 +5,7 @@
 
 pub(crate) mod divergence;
 pub(crate) mod lbfgs;
+mod metric;
 pub(crate) mod newton;
 
 use crate::data::Data;

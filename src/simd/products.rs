@@ -67,15 +67,18 @@ macro_rules! with_constant {
         }
     };
 }
+pub(super) use with_constant;
 
 /// Cuts `n` into the fewest parts of at most `most`, and returns the size of the first: the parts are as equal as can be.
 #[inline(always)]
-fn part(n: usize, most: usize) -> usize {
+pub(super) fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
 /// How far ahead of the features the logits ask for memory, in bytes: theirs is the pass that reads the rows from memory.
 const AHEAD: usize = 1 << 14;
+const ALONG: usize = 4;
+const MOST: usize = 8;
 
 struct Logits<'a, T> {
     x: Rows<'a, T>,
@@ -109,13 +112,13 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         }
         // Along the features each tile ends in sums over lanes, across the rows each begins with a transposition: the
         // first is for many features, the second for few or for many columns.
-        let along = self.x.columns >= 4 * <S as Lanes<f64>>::N && columns <= 8;
-        let most = if !along {
-            8
-        } else if S::REGISTERS >= 32 {
-            5
-        } else {
-            2
+        let wide = S::REGISTERS >= 32;
+        let along = self.x.columns >= ALONG * <S as Lanes<f64>>::N && columns <= 8;
+        let most = match (along, wide) {
+            (false, true) => MOST,
+            (false, false) => 8,
+            (true, true) => 5,
+            (true, false) => 2,
         };
         let mut c = 0;
         while c < columns {
@@ -127,8 +130,10 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
                 let out = self.out.as_mut_ptr().add(c * self.ld);
                 if along {
                     with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                } else if wide {
+                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
                 } else {
-                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
                 }
             }
             c += count;
@@ -202,12 +207,12 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
     }
 }
 
-/// C columns of logits, vectors across the rows: squares of N rows by N features are transposed in registers.
+/// C columns of logits, vectors across the rows: V squares of N rows by N features at a time are transposed in registers, and share what is read of Θ.
 ///
 /// # Safety
 /// As for [`logits_along`].
 #[inline(always)]
-unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
+unsafe fn logits_across<T: Scalar, S: Features, const C: usize, const V: usize>(
     simd: S,
     x: &Rows<'_, T>,
     theta: *const f64,
@@ -215,58 +220,96 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
     out: *mut f64,
     ld: usize,
 ) {
+    let n = <S as Lanes<f64>>::N;
+    let mut i = 0;
+    // SAFETY: whole squares lie before `x.rows`; the last ones choose the rows that are left.
+    unsafe {
+        while i + V * n <= x.rows {
+            squares_across::<T, S, C, V>(simd, x, theta, offset, out, ld, i, n);
+            i += V * n;
+        }
+        while i < x.rows {
+            squares_across::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i);
+            i += n;
+        }
+    }
+}
+
+/// V squares of rows from row i on, of the last one the first `left` rows.
+///
+/// # Safety
+/// As for [`logits_along`]; the rows lie before `x.rows`, and V is 1 unless all are there.
+#[inline(always)]
+unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+    i: usize,
+    left: usize,
+) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let whole = l - l % n;
     let first = simd.first(l % n);
-    let mut i = 0;
-    while i < x.rows {
-        let count = n.min(x.rows - i);
-        let some = simd.first(count);
-        // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
-        // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
-        unsafe {
-            let start = x.values.as_ptr().add(i * x.stride);
-            let mut sums = [offset.map_or(simd.splat(0.0), |b| simd.load_first(some, b.as_ptr().add(i))); C];
-            let mut square = simd.square(simd.splat(0.0));
-            let mut k = 0;
-            while k < whole {
-                for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    let from = start.add(r.min(count - 1) * x.stride + k);
-                    *v = simd.load_as_f64(from);
+    let count = n.min(left);
+    let some = simd.first(count);
+    // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
+    // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
+    unsafe {
+        let start = x.values.as_ptr().add(i * x.stride);
+        let mut sums = [[simd.splat(0.0); V]; C];
+        if let Some(b) = offset {
+            sums = [core::array::from_fn(|v| simd.load_first(some, b.as_ptr().add(i + v * n))); C];
+        }
+        let mut squares = [simd.square(simd.splat(0.0)); V];
+        let mut k = 0;
+        while k < whole {
+            for v in 0..V {
+                for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
+                    let from = start.add((v * n + r.min(count - 1)) * x.stride + k);
+                    *to = simd.load_as_f64(from);
                     simd.prefetch(from.wrapping_byte_add(AHEAD));
                 }
-                let columns = simd.transpose(square);
-                for (j, &v) in columns.as_ref().iter().enumerate() {
-                    for c in 0..C {
-                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
-                    }
-                }
-                k += n;
+                squares[v] = simd.transpose(squares[v]);
             }
-            if k < l {
-                for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    *v = simd.load_first_as_f64(first, start.add(r.min(count - 1) * x.stride + k));
-                }
-                let columns = simd.transpose(square);
-                for (j, &v) in columns.as_ref().iter().enumerate() {
-                    if k + j >= l {
-                        break;
-                    }
-                    for c in 0..C {
-                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
+            for j in 0..n {
+                for c in 0..C {
+                    let t = simd.splat(*theta.add(c * l + k + j));
+                    for v in 0..V {
+                        sums[c][v] = simd.mul_add(squares[v].as_ref()[j], t, sums[c][v]);
                     }
                 }
             }
-            for c in 0..C {
-                let to = out.add(c * ld + i);
-                if count == n {
-                    simd.store(to, sums[c]);
-                } else {
-                    simd.store_first(some, to, sums[c]);
+            k += n;
+        }
+        if k < l {
+            for v in 0..V {
+                for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
+                    *to = simd.load_first_as_f64(first, start.add((v * n + r.min(count - 1)) * x.stride + k));
+                }
+                squares[v] = simd.transpose(squares[v]);
+            }
+            for j in 0..l - k {
+                for c in 0..C {
+                    let t = simd.splat(*theta.add(c * l + k + j));
+                    for v in 0..V {
+                        sums[c][v] = simd.mul_add(squares[v].as_ref()[j], t, sums[c][v]);
+                    }
                 }
             }
         }
-        i += n;
+        for c in 0..C {
+            for v in 0..V {
+                let to = out.add(c * ld + i + v * n);
+                if count == n {
+                    simd.store(to, sums[c][v]);
+                } else {
+                    simd.store_first(some, to, sums[c][v]);
+                }
+            }
+        }
     }
 }
 

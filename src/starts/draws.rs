@@ -219,7 +219,7 @@ pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, weights: &mut
     let c = em.ev.columns();
     atoms.fill(0.0);
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.set_t(|ev, k| ev.class_weight[k]);
     em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
     em.ev.means(problem.data, problem.ctx);
     em.update_weights(problem.data, weights);
