@@ -437,7 +437,7 @@ static void sizes(void)
         REFUSE(EVERY, SMX_OVERFLOW, s.data.units = huge);
         REFUSE(EVERY, SMX_OVERFLOW, s.data.entries = huge);
         REFUSE(MIXTURES | FIT, SMX_OVERFLOW, s.classes = huge);
-        REFUSE(SCAN, SMX_OVERFLOW, s.last = huge);
+        REFUSE(SCAN, SMX_OVERFLOW, s.first = s.last = huge);
         REFUSE(SCAN, SMX_OVERFLOW, s.first = huge - 1; s.last = huge);
         REFUSE(SCAN, SMX_WORKSPACE, s.fit_options.starts = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
@@ -702,6 +702,28 @@ static void arguments(void)
     if (smx_standard_errors_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_information_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX
         || smx_hessian_vector_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_choice_probabilities_workspace(&s.data, SIZE_MAX) != SIZE_MAX)
         fail("overflow", "classes in a query", 0, 0);
+    /* Nothing at all is a size like any other for a query. */
+    reset();
+    s.data.rows = s.data.columns = s.data.sets = s.data.units = s.data.entries = 0;
+    s.data.features = NULL;
+    (void)smx_evaluate_workspace(&s.data, 0);
+    (void)smx_fit_workspace(&s.data, 0, NULL);
+    (void)smx_fit_max_starts(&s.data, 0, NULL);
+    (void)smx_scan_workspace(&s.data, 0, 0, NULL);
+    (void)smx_scan_workspace(&s.data, 1, 2, NULL);
+    (void)smx_em_step_workspace(&s.data, 0, NULL);
+    (void)smx_whiten_workspace(&s.data);
+    (void)smx_information_workspace(&s.data, 0);
+    (void)smx_hessian_vector_workspace(&s.data, 0);
+    (void)smx_standard_errors_workspace(&s.data, 0);
+    (void)smx_choice_probabilities_workspace(&s.data, 0);
+    (void)smx_criteria_workspace(&s.data, 0);
+    (void)smx_estimate_workspace(&s.data, 0, NULL);
+    (void)smx_subspace_workspace(&s.data);
+    (void)smx_latent_moments_workspace(&s.data, 0, 0);
+    (void)smx_latent_tensors_workspace(&s.data, 1);
+    (void)smx_cross_moments_workspace(&s.data, 0);
+    (void)smx_third_moments_workspace(&s.data, 0);
     /* Queries look at sizes alone. */
     {
         size_t before = smx_fit_workspace(&s.data, K, &s.fit_options);

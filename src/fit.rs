@@ -17,6 +17,8 @@ use crate::parallel::Context;
 use crate::race::{Problem, Race};
 use crate::starts::StartKind;
 use crate::whiten::Whitening;
+#[cfg(feature = "alloc")]
+use crate::workspace::filled;
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Which starts a fit tries.
@@ -601,19 +603,15 @@ impl Fit {
 
     /// Fits with memory of its own; `progress` may cancel.
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
-        use alloc::{vec, vec::Vec};
+        use alloc::vec::Vec;
         options.check(data)?;
         let shape = data.shape();
         let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
         let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
-        let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
-        let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
-        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
-        start_values.try_reserve_exact(n).map_err(none)?;
-        start_kinds.try_reserve_exact(n).map_err(none)?;
-        start_values.resize(n, f64::NEG_INFINITY);
-        start_kinds.resize(n, StartKind::Random);
+        let (mut weights, mut atoms) = (filled("weights", k, 0.0)?, filled("atoms", k.saturating_mul(l), 0.0)?);
+        let (mut diverging, mut unidentified) = (filled("diverging", k, false)?, filled("unidentified", l, false)?);
+        let mut start_values = filled("starts", n, f64::NEG_INFINITY)?;
+        let mut start_kinds = filled("starts", n, StartKind::Random)?;
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,

@@ -332,7 +332,8 @@ pub(super) fn sizing<'a>(o: &smx_fit_options, classes: usize) -> FitOptions<'a> 
         (true, 0) => Starts::Auto,
         (true, n) => Starts::Count(n),
     };
-    FitOptions { starts, context: Context { isa: Isa::Scalar, threads: 1 }, ..FitOptions::new(classes) }
+    let context = Context { isa: Isa::Scalar, threads: 1 };
+    FitOptions { starts, context, max_evaluations: o.max_evaluations, ..FitOptions::new(classes) }
 }
 
 /// Workspace of the fit and of the outputs that C has in another form.
