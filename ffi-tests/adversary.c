@@ -33,7 +33,7 @@ static double uniform(void)
     return (double)(state >> 11) / 9007199254740992.0;
 }
 
-static double x[P * L], counts[P], unit_counts[P];
+static double x[P * L], counts[P];
 static size_t indptr[U + 1], indices[P], sets[P / 4 + 1];
 
 static smx_data single(void)
@@ -159,8 +159,6 @@ static void scales(void)
 {
     static const double SCALES[] = {5e-324, 1e-310, 1e-200, 1e-100, 1e-20, 1e-8, 1e8, 1e20, 1e100, 1e150, 1e200, 1e300, 1.7e308};
     size_t i, j;
-    double kept[P];
-    memcpy(kept, counts, sizeof kept);
     for (i = 0; i < sizeof SCALES / sizeof SCALES[0]; i++) {
         smx_data data, other;
         struct answer a;

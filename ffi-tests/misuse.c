@@ -724,6 +724,7 @@ static void arguments(void)
     (void)smx_latent_tensors_workspace(&s.data, 1);
     (void)smx_cross_moments_workspace(&s.data, 0);
     (void)smx_third_moments_workspace(&s.data, 0);
+    reset();
     /* Queries look at sizes alone. */
     {
         size_t before = smx_fit_workspace(&s.data, K, &s.fit_options);
