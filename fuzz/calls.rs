@@ -13,6 +13,7 @@ use std::ptr::null_mut;
 const MOST: usize = 1 << 14;
 /// The largest workspace that is made, in bytes; where more is asked for, the call gets too little.
 const LARGEST: usize = 1 << 22;
+#[allow(unexpected_cfgs)] // cargo-fuzz sets it
 const GUARD: usize = if cfg!(fuzzing) { 0 } else { 64 };
 
 /// The input, byte by byte; zeros after its end.
@@ -357,7 +358,8 @@ fn fit_options(m: &mut Memory, b: &mut Bytes, classes: usize, columns: usize, ca
         o.max_evaluations = if b.rarely() { 0 } else { 1 + u64::from(b.byte()) / 4 };
         o.gradient_tolerance = if b.rarely() { b.number() } else { 1e-6 };
         if b.below(2) == 0 {
-            (o.progress, o.user) = (Some(watch), calls.cast());
+            o.progress = Some(watch);
+            o.user = calls.cast();
         }
     })
 }
