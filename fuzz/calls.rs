@@ -206,9 +206,26 @@ macro_rules! new {
 }
 
 const STATUSES: [smx_status; 20] = [
-    SMX_OK, SMX_NOT_FINITE, SMX_NEGATIVE, SMX_EMPTY, SMX_SHAPE, SMX_OUT_OF_RANGE, SMX_OVERFLOW, SMX_TOO_MANY_CLASSES, SMX_NOT_ON_SIMPLEX,
-    SMX_WORKSPACE, SMX_INVALID_OPTION, SMX_UNSUPPORTED, SMX_ILL_POSED, SMX_UNAVAILABLE, SMX_REMOTE, SMX_NULL, SMX_ALIGNMENT, SMX_ALIAS,
-    SMX_STRUCT_SIZE, SMX_PANIC,
+    SMX_OK,
+    SMX_NOT_FINITE,
+    SMX_NEGATIVE,
+    SMX_EMPTY,
+    SMX_SHAPE,
+    SMX_OUT_OF_RANGE,
+    SMX_OVERFLOW,
+    SMX_TOO_MANY_CLASSES,
+    SMX_NOT_ON_SIMPLEX,
+    SMX_WORKSPACE,
+    SMX_INVALID_OPTION,
+    SMX_UNSUPPORTED,
+    SMX_ILL_POSED,
+    SMX_UNAVAILABLE,
+    SMX_REMOTE,
+    SMX_NULL,
+    SMX_ALIGNMENT,
+    SMX_ALIAS,
+    SMX_STRUCT_SIZE,
+    SMX_PANIC,
 ];
 
 /// The extent in elements of a strided matrix, or more than there can be.
@@ -241,7 +258,8 @@ fn describe(m: &mut Memory, b: &mut Bytes) -> Option<World> {
         _ => (0, 0),
     };
     let n = extent(rows, columns, if row_stride == 0 { columns } else { row_stride }, column_stride.max(1));
-    let features: *mut c_void = if single == SMX_F32 { m.array(n, |_| b.number() as f32).cast() } else { m.array(n, |_| b.number()).cast() };
+    let features: *mut c_void =
+        if single == SMX_F32 { m.array(n, |_| b.number() as f32).cast() } else { m.array(n, |_| b.number()).cast() };
     let features = m.spoiled(b, features.cast::<f64>()).cast::<c_void>();
     let offset = if b.below(4) == 0 { m.numbers(b, rows) } else { null_mut() };
     let sets = if b.below(2) == 0 { 0 } else { b.size(1, 4) };
@@ -510,7 +528,15 @@ pub fn run(input: &[u8]) {
             let options = evaluate_options(m, b, l);
             let information = m.outputs(b, d.saturating_mul(d));
             call!(smx_information_workspace(w.data, k), |ws, n| smx_information(
-                w.data, k, weights, atoms, options, information, ws, n, error
+                w.data,
+                k,
+                weights,
+                atoms,
+                options,
+                information,
+                ws,
+                n,
+                error
             ));
         }
         9 => {
@@ -611,7 +637,8 @@ pub fn run(input: &[u8]) {
             let wh = whitening(m, b, &w, true);
             let v = b.size(1, 3);
             let n = v.saturating_mul(l);
-            let length = if op == 16 { v.saturating_mul(v.saturating_add(2)).saturating_mul(v.saturating_add(2)) } else { n.saturating_mul(l) };
+            let length =
+                if op == 16 { v.saturating_mul(v.saturating_add(2)).saturating_mul(v.saturating_add(2)) } else { n.saturating_mul(l) };
             if !honest(length) || !honest(n) {
                 return;
             }
@@ -642,9 +669,7 @@ pub fn run(input: &[u8]) {
                 (r.log_likelihoods, r.aic, r.bic, r.icl) = (one, two, three, four);
                 (r.parameters, r.starts) = (parameters, starts);
             });
-            call!(smx_scan_workspace(w.data, first, last, options), |ws, n| smx_scan(
-                w.data, first, last, options, result, ws, n, error
-            ));
+            call!(smx_scan_workspace(w.data, first, last, options), |ws, n| smx_scan(w.data, first, last, options, result, ws, n, error));
         }
     }
     assert!(STATUSES.contains(&status) && status != SMX_PANIC, "operation {op}: status {status}");
@@ -705,7 +730,13 @@ fn kernels(m: &mut Memory, b: &mut Bytes) {
             _ if n <= MOST => {
                 let room = m.array(columns, |_| 0.0);
                 let roomf = m.array(columns, |_| 0.0);
-                smx_logsumexp_columns(x, n / columns, columns, room, isa).min(smx_logsumexp_columnsf(single, n / columns, columns, roomf, isa))
+                smx_logsumexp_columns(x, n / columns, columns, room, isa).min(smx_logsumexp_columnsf(
+                    single,
+                    n / columns,
+                    columns,
+                    roomf,
+                    isa,
+                ))
             }
             _ => smx_logsumexp_columns(x, n, columns, value, isa),
         }

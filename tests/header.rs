@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The reading order of the sections.
-const SECTIONS: [&str; 10] =
-    ["status", "data", "evaluate", "em", "fit", "scan", "infer", "moments", "estimate", "kernels"];
+const SECTIONS: [&str; 10] = ["status", "data", "evaluate", "em", "fit", "scan", "infer", "moments", "estimate", "kernels"];
 
 /// The module documentation of a file: its title and the paragraph below.
 fn banner(source: &str) -> (String, Vec<String>) {

@@ -200,7 +200,7 @@ pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, dir
 /// the chosen rows.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data
+/// @param whitening what smx_whiten found for these data, of rank r at least 1
 /// @param number V
 /// @param directions V x r numbers, each direction of norm 1 in whitened features
 /// @param order R

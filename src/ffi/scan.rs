@@ -166,12 +166,7 @@ pub unsafe extern "C" fn smx_scan_result_init(result: *mut smx_scan_result, stru
 /// @param options may be NULL
 /// @return the bytes; SIZE_MAX where a description is unusable, there are more than SMX_SCAN_MAX fits, or sizes overflow
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_scan_workspace(
-    data: *const smx_data,
-    first: usize,
-    last: usize,
-    options: *const smx_fit_options,
-) -> usize {
+pub unsafe extern "C" fn smx_scan_workspace(data: *const smx_data, first: usize, last: usize, options: *const smx_fit_options) -> usize {
     query(|| {
         // SAFETY: the caller vouches for the structs.
         let shape = unsafe { shape_of(data, last) }?;
