@@ -19,6 +19,8 @@ use crate::race::{Problem, Race};
 use crate::reduce::Operation;
 use crate::starts::StartKind;
 use crate::whiten::Whitening;
+#[cfg(feature = "alloc")]
+use crate::workspace::owned;
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Which starts a fit tries.
@@ -677,20 +679,19 @@ impl Fit {
 
     /// Fits with memory of its own; `progress` may cancel.
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
-        use alloc::{vec, vec::Vec};
+        use alloc::vec::Vec;
         options.check(data).map_err(|e| data.report(e))?;
         let shape = data.shape();
         let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
         let buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options));
         let mut buffer = buffer.map_err(|e| data.report(e))?;
-        let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
-        let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
-        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
-        start_values.try_reserve_exact(n).map_err(none).map_err(|e| data.report(e))?;
-        start_kinds.try_reserve_exact(n).map_err(none).map_err(|e| data.report(e))?;
-        start_values.resize(n, f64::NEG_INFINITY);
-        start_kinds.resize(n, StartKind::Random);
+        let outputs = || -> Result<_> {
+            let mixture = (owned("weights", k, 0.0)?, owned("atoms", k.saturating_mul(l), 0.0)?);
+            let flags = (owned("diverging", k, false)?, owned("unidentified", l, false)?);
+            Ok((mixture, flags, owned("starts", n, f64::NEG_INFINITY)?, owned("starts", n, StartKind::Random)?))
+        };
+        let ((mut weights, mut atoms), (mut diverging, mut unidentified), mut start_values, mut start_kinds) =
+            outputs().map_err(|e| data.report(e))?;
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,

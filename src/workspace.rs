@@ -192,6 +192,15 @@ impl WorkspaceBuffer {
     }
 }
 
+/// `n` copies of `value`; an error when the allocator has not that much, where `vec!` would end the program.
+#[cfg(feature = "alloc")]
+pub(crate) fn owned<T: Clone>(name: &'static str, n: usize, value: T) -> Result<alloc::vec::Vec<T>> {
+    let mut values = alloc::vec::Vec::new();
+    values.try_reserve_exact(n).map_err(|_| Error::new(ErrorKind::Workspace, name).sizes(n.saturating_mul(size_of::<T>()), 0))?;
+    values.resize(n, value);
+    Ok(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,11 +61,8 @@ fn fit(data: &smx_data, short: usize) -> Found {
         ..new!(smx_fit_options, smx_fit_options_init)
     };
     let (mut weights, mut atoms) = ([0.0; 2], [0.0; 4]);
-    let mut result = smx_fit_result {
-        weights: weights.as_mut_ptr(),
-        atoms: atoms.as_mut_ptr(),
-        ..new!(smx_fit_result, smx_fit_result_init)
-    };
+    let mut result =
+        smx_fit_result { weights: weights.as_mut_ptr(), atoms: atoms.as_mut_ptr(), ..new!(smx_fit_result, smx_fit_result_init) };
     let mut error = new!(smx_error, smx_error_init);
     // SAFETY: every pointer is to something that lives and is as long as it says.
     let status = unsafe {
@@ -130,7 +127,8 @@ fn what_a_shard_cannot_be_is_refused_and_told_to_the_others() {
     let sets = [0usize, 10, 30];
     let nan = [&[f64::NAN], &x[1..]].concat();
     let part = |shard: &smx_shard| smx_data { shard, ..describe(&x, &counts) };
-    let cases: [(smx_shard, Box<dyn Fn(&mut smx_data)>, smx_status, usize); 9] = [
+    type Case<'a> = (smx_shard, Box<dyn Fn(&mut smx_data) + 'a>, smx_status, usize);
+    let cases: [Case<'_>; 9] = [
         (smx_shard { reduce: None, ..good }, Box::new(|_| ()), SMX_NULL, 0),
         (smx_shard { struct_size: 3, ..good }, Box::new(|_| ()), SMX_STRUCT_SIZE, 0),
         (smx_shard { split: 7, ..good }, Box::new(|_| ()), SMX_INVALID_OPTION, 1),

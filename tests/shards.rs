@@ -20,10 +20,13 @@ use std::sync::Barrier;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// What one rank brings to a reduction.
+type Buffer = (ReduceOp, Vec<f64>);
+
 /// An engine of threads: every rank lays its buffer down, and takes what all have together, in the order of the ranks.
 struct Engine {
     barrier: Barrier,
-    buffers: Mutex<Vec<Option<(ReduceOp, Vec<f64>)>>>,
+    buffers: Mutex<Vec<Option<Buffer>>>,
     doubles: AtomicUsize,
 }
 

@@ -90,6 +90,32 @@ class Softmix(unittest.TestCase):
         self.assertEqual(again.start_kinds_, ["given"])
         self.assertAlmostEqual(again.log_likelihood_, dense.log_likelihood_, delta=1e-4)
 
+    def test_a_scan_is_its_fits(self):
+        seen = set()
+        scan = softmix.scan(self.X, self.matrix, 1, 3, progress=lambda p: seen.add(p["classes"]))
+        np.testing.assert_allclose(scan.log_likelihoods, [-1501802.268710, -1437052.191213, -1412158.938793], atol=1e-2)
+        self.assertEqual((scan.best_bic, list(scan.classes), seen, scan.outcomes), (3, [1, 2, 3], {1, 2, 3}, ["converged"] * 3))
+        self.assertEqual([a.shape for a in scan.atoms], [(1, 5), (2, 5), (3, 5)])
+        np.testing.assert_allclose(scan.bic, -2 * scan.log_likelihoods + scan.parameters * np.log(35))
+        again = softmix.fit(self.X, self.matrix, classes=3, init=(scan.weights[2], scan.atoms[2]))
+        np.testing.assert_allclose(again.log_likelihood_, scan.log_likelihoods[2], rtol=1e-12)
+        self.assertIn("1412158.93", repr(scan))
+        with self.assertRaises(ValueError):
+            softmix.scan(self.X, self.matrix, 3, 2)
+        with self.assertRaises(softmix.Error):
+            softmix.scan(self.X, self.matrix, 30, 36)
+        self.assertEqual(softmix.scan(self.X, self.matrix, 2, 3, progress=lambda p: False).outcomes, ["cancelled"])
+
+    def test_parameters_are_those_of_the_constructor(self):
+        model = softmix.SoftmaxMixture(3, ridge=2.0)
+        self.assertEqual(softmix.SoftmaxMixture(**model.get_params()).get_params(), model.get_params())
+        self.assertEqual(model.set_params(classes=4).classes, 4)
+        for wrong in ({"classes": 2, "isa": "none"}, {"classes": 2, "seed": -1}, {"classes": 2, "starts": 0}):
+            with self.assertRaises(ValueError):
+                softmix.SoftmaxMixture(**wrong).fit(self.X, self.matrix)
+        with self.assertRaises(ValueError):
+            model.set_params(clases=4)
+
     def test_a_panel_of_choice_sets(self):
         X, sets, indptr, chosen = electricity()
         model = softmix.fit(X, softmix.Units(indptr, chosen), classes=2, sets=sets)

@@ -21,6 +21,9 @@ enum Sums {
     Difference,
 }
 
+/// The first unit of a task, its responsibilities and its scratch.
+type UnitTask<'a> = (usize, &'a mut [f64], &'a mut [f64]);
+
 impl Evaluation<'_> {
     /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
     /// weights, of units in compressed rows, the responsibilities are taken as they stand and the value is 0.
@@ -213,7 +216,7 @@ impl Evaluation<'_> {
             let ev = &*self;
             {
                 let (mut left, mut pieces) = (&mut *r, &mut *scratch);
-                let mut tasks: [Option<(usize, &mut [f64], &mut [f64])>; TASKS] = [const { None }; TASKS];
+                let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
                 for (t, task) in tasks.iter_mut().enumerate().take(n) {
                     let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
                     *task = Some((from, take(&mut left, (to - from) * c), take(&mut pieces, length)));
@@ -404,7 +407,7 @@ impl Evaluation<'_> {
         let mut omega = core::mem::take(&mut self.omega);
         let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, &mut *omega, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);

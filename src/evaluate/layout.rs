@@ -115,7 +115,7 @@ impl<'w> Layout<'w> {
 
     /// Numbers that a matrix has for each class at most: over rows, and over choice sets.
     pub fn most_numbers(shape: &Shape) -> (usize, usize) {
-        let block = block_rows(shape.columns).min(shape.rows.saturating_add(7) & !7);
+        let block = block_rows(shape.columns).min(shape.rows.max(1).saturating_add(7) & !7);
         let rows = shape.rows.div_ceil(block).saturating_mul(block);
         let rows = if may_group(shape) { rows.max(most_places(shape.rows)) } else { rows };
         // The last block of groups may have more sets than there are.

@@ -492,6 +492,9 @@ pub(super) fn each_task<T: Send>(
     n
 }
 
+/// A task and what is its own of a second matrix.
+type TwoTask<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [f64]);
+
 /// [`each_task`] with two matrices over rows.
 pub(super) fn each_task_with(
     layout: &Layout<'_>,
@@ -505,7 +508,7 @@ pub(super) fn each_task_with(
 ) {
     let n = layout.blocks.clamp(1, TASKS);
     let (mut pieces, mut rows, mut others) = (scratch, rows, others);
-    let mut tasks: [Option<(Task<'_, MaybeUninit<f64>>, &mut [f64])>; TASKS] = [const { None }; TASKS];
+    let mut tasks: [Option<TwoTask<'_>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
