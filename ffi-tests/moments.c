@@ -288,6 +288,8 @@ static void kernels(void)
             for (n = 0; n < N / 7; n++)
                 column[n] = values[7 * n + i];
             require(smx_logsumexp(column, N / 7, &value, isa) == SMX_OK && fabs(out[i] - value) < 1e-13 && fabs(outf[i] - value) < 1e-4, "a column");
+            require(smx_logsumexp_strided(values + i, N / 7, 7, &value, isa) == SMX_OK && fabs(out[i] - value) < 1e-13, "numbers apart");
+            require(smx_logsumexp_stridedf(single + i, N / 7, 7, &valuef, isa) == SMX_OK && fabs(outf[i] - valuef) < 1e-4, "floats apart");
         }
         require(smx_sum_of_float(single, N, &all, isa) == SMX_OK && fabs(smx_sum_log(all) - smx_sum_log(smx_sum_merge(a, b))) < 1e-5, "float sums");
         value = NAN;
@@ -297,6 +299,8 @@ static void kernels(void)
     require(smx_exp(values, values + 1, 3, 0) == SMX_ALIAS && smx_logsumexp(values, 3, values + 2, 0) == SMX_ALIAS, "alias");
     require(smx_softmax(values, out, SIZE_MAX, 0) == SMX_OVERFLOW && smx_logsumexp(values, SIZE_MAX / 4, &value, 0) == SMX_OVERFLOW, "overflow");
     require(smx_logsumexp_columns(values, SIZE_MAX, 2, out, 0) == SMX_OVERFLOW && smx_logsumexp_columns(values, 0, 0, NULL, 0) == SMX_OK, "columns");
+    require(smx_logsumexp_strided(values, 3, 0, &value, 0) == SMX_SHAPE && smx_logsumexp_strided(values, 3, SIZE_MAX, &value, 0) == SMX_OVERFLOW, "stride");
+    require(smx_logsumexp_strided(NULL, 0, 5, &value, 0) == SMX_OK && value < 0 && isinf(value), "no numbers apart");
     require(smx_exp((double *)(void *)((char *)values + 1), out, 3, 0) == SMX_ALIGNMENT, "alignment");
     require(smx_exp(values, out, 3, 5) == SMX_INVALID_OPTION && smx_exp(values, out, 3, -1) == SMX_INVALID_OPTION, "isa");
     require(smx_logsumexp(values, 3, NULL, 0) == SMX_NULL, "nowhere to write");

@@ -661,6 +661,8 @@ typedef struct smx_progress {
   int32_t racing;
   /** Zero. */
   int32_t reserved;
+  /** Starts still racing; 0 while one is being finished. */
+  size_t running;
 } smx_progress;
 
 /**
@@ -696,7 +698,7 @@ typedef struct smx_fit_options {
   const double *grow_weights;
   /** Its atoms, (K - 1) x L. */
   const double *grow_atoms;
-  /** Evaluations over all starts, at most; at least 1, default 1000000. */
+  /** Evaluations over all starts after which the fit ends, what is under way being finished first; at least 1, default 1000000. */
   uint64_t max_evaluations;
   /**
    * Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
@@ -707,6 +709,13 @@ typedef struct smx_fit_options {
   smx_progress_fn progress;
   /** Handed to `progress`; default NULL. */
   void *user;
+  /**
+   * 1: starts race, and L-BFGS takes its first steps, on a copy of the features in float, which the workspace holds: half the memory to read. The
+   * last steps are taken on the features as they are given; default 0.
+   */
+  int32_t single_phase;
+  /** Zero. */
+  int32_t reserved_end;
 } smx_fit_options;
 
 /** How a start was made. Later versions may know more kinds. */
@@ -1417,6 +1426,12 @@ smx_status smx_logsumexp(const double *x,
 
 /** smx_logsumexp in float; its sums are in double. */
 smx_status smx_logsumexpf(const float *x, size_t n, float *out, smx_isa isa);
+
+/** smx_logsumexp of `x[0]`, `x[stride]`, ..., `x[(n - 1) * stride]`; `stride` is at least 1. */
+smx_status smx_logsumexp_strided(const double *x, size_t n, size_t stride, double *out, smx_isa isa);
+
+/** smx_logsumexp_strided in float. */
+smx_status smx_logsumexp_stridedf(const float *x, size_t n, size_t stride, float *out, smx_isa isa);
 
 /** smx_logsumexp of every column of a matrix of `rows` x `columns`, row after row: `out` has `columns` numbers. `x` is read once. */
 smx_status smx_logsumexp_columns(const double *x,

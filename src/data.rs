@@ -97,6 +97,14 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// Where the numbers begin.
+    pub(crate) fn address(&self) -> usize {
+        match self.values {
+            Values::F32(v) => v.as_ptr() as usize,
+            Values::F64(v) => v.as_ptr() as usize,
+        }
+    }
+
     /// Bytes of the p × L numbers.
     pub fn bytes(&self) -> usize {
         let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
@@ -514,6 +522,12 @@ impl<'a> Data<'a> {
 
     pub(crate) fn part(&self) -> Option<&Part<'a>> {
         self.part.as_ref()
+    }
+
+    /// The same choices among rows with other features, which must be finite and as many.
+    pub(crate) fn with_features(&self, features: Features<'a>) -> Self {
+        debug_assert_eq!((features.rows, features.columns), (self.features.rows, self.features.columns));
+        Data { features, ..*self }
     }
 
     /// The sizes on which workspaces depend.

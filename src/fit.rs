@@ -12,6 +12,7 @@ use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
 use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
 use crate::optimize::newton::{newton, newton_workspace};
+use crate::optimize::single::{single_copy, single_copy_workspace};
 use crate::optimize::{Objective, Stop};
 use crate::parallel::Context;
 use crate::race::{Problem, Race};
@@ -45,10 +46,15 @@ pub struct FitOptions<'a> {
     pub starts: Starts<'a>,
     /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; see [`crate::scan`].
     pub grow: Option<MixtureRef<'a>>,
-    /// Value-and-gradient evaluations over all starts, at most.
+    /// Value-and-gradient evaluations over all starts after which the fit ends. What is under way then is finished first: a step of all starts that
+    /// race in one product, one evaluation that a start must have, the check whether classes run off.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
     pub gradient_tolerance: f64,
+    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
+    /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
+    /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
+    pub single_phase: bool,
     /// Instruction set and threads.
     pub context: Context,
     /// Whether an owned [`Fit`] keeps the path of the start that won.
@@ -66,6 +72,7 @@ impl FitOptions<'_> {
             grow: None,
             max_evaluations: 1_000_000,
             gradient_tolerance: 1e-8,
+            single_phase: false,
             context: Context::default(),
             keep_path: false,
         }
@@ -169,12 +176,14 @@ pub enum StopRule {
 /// Where a fit stands, for the callback.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Starts finished, and starts drawn so far.
+    /// Starts finished.
     pub finished: usize,
     /// Starts drawn so far.
     pub drawn: usize,
     /// Whether starts are still racing; else `start` is being finished.
     pub racing: bool,
+    /// Starts still racing: 0 while one is being finished.
+    pub running: usize,
     /// The start being finished, in the order drawn.
     pub start: usize,
     /// Evaluations so far, over all starts.
@@ -306,11 +315,16 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
     let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
     let race = Race::workspace(shape, k, batch_size(shape, options));
-    let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(shape, k) };
+    let finish = match newton_pays(shape, k) {
+        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
+        true => newton_workspace(shape, k),
+        false => lbfgs_workspace(shape, k),
+    };
+    let single = if options.single_phase && shape.sets == 1 { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
-    Whitening::workspace(shape).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
+    Whitening::workspace(shape).and(single).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
@@ -339,7 +353,8 @@ pub fn fit(
         _ => Whitening::new(data, ctx.isa, &mut ws)?,
     };
     let batch = batch_size(&shape, options);
-    let problem = Problem { data, wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
+    let single = if options.single_phase && shape.sets == 1 { single_copy(data, &mut ws)? } else { None };
+    let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
     let classes = ws.fill(k, 0usize)?;
@@ -347,8 +362,16 @@ pub fn fit(
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
 
     let total = max_starts(&shape, options);
-    let mut state =
-        Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
+    let mut state = Progress {
+        finished: 0,
+        drawn: 0,
+        racing: true,
+        running: 0,
+        start: 0,
+        evaluations: 0,
+        best: f64::NEG_INFINITY,
+        current: f64::NEG_INFINITY,
+    };
     let mut steps = Steps { data, progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let (mut idle, mut suspect) = (0, false);
@@ -369,7 +392,7 @@ pub fn fit(
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
-        state.racing = false;
+        (state.racing, state.running) = (false, 0);
         let before = state.best;
         let (mut finished, mut alike) = (0, 0);
         for j in 0..survivors {
@@ -379,24 +402,29 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            let warm = if n > 1 || k == 1 {
-                0
-            } else if race_form(&shape) == MStep::Newton {
-                4
-            } else {
-                0
+            // A start that has not raced is led to a basin by EM, and on counts, which have few, by L-BFGS.
+            let raced = n > 1 || k == 1;
+            let warm = match race_form(&shape) {
+                MStep::Newton if !raced => {
+                    if shape.units_are_draws {
+                        2
+                    } else {
+                        4
+                    }
+                }
+                _ => 0,
             };
             race.em.restart(1);
             for _ in 0..warm {
                 if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
                     break;
                 }
-                race.em.step(data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
+                race.em.step(problem.data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
                 state.evaluations += 1;
                 state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
                 steps.tell(&state);
             }
-            let mut found = finish(&problem, options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+            let mut found = finish(data, &problem, options, raced, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
             let f = found.penalized_log_likelihood;
             state.finished += 1;
             found.best_start = state.start;
@@ -498,11 +526,16 @@ impl Steps<'_> {
     }
 }
 
-/// Carries one start to its end, and reports but for what only the whole fit knows.
+/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays.
+const NEWTON_FROM: f64 = 1e-3;
+
+/// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
 #[allow(clippy::too_many_arguments)]
 fn finish(
+    data: &Data<'_>,
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
+    raced: bool,
     em: &mut Em<'_>,
     weights: &mut [f64],
     atoms: &mut [f64],
@@ -513,7 +546,8 @@ fn finish(
     steps: &mut Steps<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
-    let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
+    let (wh, ctx, shape) = (problem.wh, problem.ctx, data.shape());
+    let pays = newton_pays(&shape, options.classes);
     let (k, l) = (options.classes, shape.columns);
     let spent = state.evaluations;
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
@@ -532,6 +566,9 @@ fn finish(
             atoms.copy_from_slice(o.atoms);
             o.pack(weights, atoms, v);
             o.evaluations = state.evaluations - spent;
+            if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
+                (o.data, o.exact) = (problem.data, Some(data));
+            }
             let Some(mut f) = o.evaluate(v, g) else {
                 data.reduced()?;
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
@@ -542,10 +579,21 @@ fn finish(
                 steps.tell(&now);
                 !steps.cancelled
             };
-            let stop = match newton_pays(&shape, k) {
-                _ if !report(f, o.evaluations) => Stop::Cancelled,
-                true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
-                false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
+            let tolerance = options.gradient_tolerance;
+            let lead = pays && !raced && shape.units_are_draws;
+            let stop = match report(f, o.evaluations) {
+                false => Stop::Cancelled,
+                true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,
+                true => match lead {
+                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(NEWTON_FROM), &mut report, inner.scope())?,
+                    false => Stop::Gradient,
+                },
+            };
+            let stop = match stop {
+                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays => {
+                    newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
+                }
+                stop => stop,
             };
             o.unpack(v);
             weights.copy_from_slice(o.weights);

@@ -4,6 +4,7 @@
 //! not allocate; the pivoted one, which must find the rank without an allocator, is ours.
 
 use crate::error::Result;
+use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use faer::dyn_stack::MemStack;
 use faer::linalg::cholesky::llt::factor::{LltParams, cholesky_in_place, cholesky_in_place_scratch};
@@ -38,6 +39,40 @@ pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<boo
     let matrix = MatMut::from_row_major_slice_mut(&mut a[..n * n], n, n);
     let stack = MemStack::new(ws.rest());
     Ok(cholesky_in_place(matrix, Default::default(), Par::Seq, stack, cholesky_params(n)).is_ok())
+}
+
+/// Columns that [`large_cholesky`] takes at once.
+const PANEL: usize = 32;
+
+/// Numbers of scratch of [`large_cholesky`].
+pub(crate) fn large_cholesky_scratch(n: usize) -> usize {
+    n.saturating_add(1).saturating_mul(PANEL)
+}
+
+/// As [`cholesky`], by panels whose products are those of the kernels: for large n.
+pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f64]) -> bool {
+    let (panel, weights) = scratch.split_at_mut(n * PANEL);
+    weights.fill(-1.0);
+    for start in (0..n).step_by(PANEL) {
+        let end = (start + PANEL).min(n);
+        panel.fill(0.0);
+        for i in start..n {
+            for j in start..end.min(i + 1) {
+                let rest = a[i * n + j] - dot(&a[i * n + start..i * n + j], &a[j * n + start..j * n + j]);
+                a[i * n + j] = match i == j {
+                    true if rest > 0.0 && rest.is_finite() => libm::sqrt(rest),
+                    true => return false,
+                    false => rest / a[j * n + j],
+                };
+                if i >= end {
+                    panel[(j - start) * n + i] = a[i * n + j];
+                }
+            }
+        }
+        // Columns before the end of the panel are zero in it, and so stay as they are.
+        simd::gram(isa, Rows { values: &*panel, rows: end - start, columns: n, stride: n }, weights, a);
+    }
+    true
 }
 
 /// Solves `L L^T x = b` in place, L lower triangular.

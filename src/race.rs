@@ -247,6 +247,7 @@ impl<'w> Race<'w> {
             if running <= LEAST {
                 break;
             }
+            state.running = running;
             for from in (0..running).step_by(self.width) {
                 let to = (from + self.width).min(running);
                 self.em.restart(to - from);

@@ -465,7 +465,8 @@ fn an_unavailable_alternative_is_as_good_as_left_out() {
             assert_within("H v", &product(&case), &product(&without), 1e-11 * total(&case));
             let (fit, refit) = (fit_from(&case.data(), &m, 5.0), fit_from(&without.data(), &m, 5.0));
             assert_eq!((fit.report.outcome, refit.report.outcome), (Outcome::Converged, Outcome::Converged));
-            assert_close("maximum", &[fit.report.penalized_log_likelihood], &[refit.report.penalized_log_likelihood], 1e-10);
+            // A weight on its way to 0 is left where the tolerance of the gradient leaves it.
+            assert_close("maximum", &[fit.report.penalized_log_likelihood], &[refit.report.penalized_log_likelihood], 2e-9);
             assert_within("atoms", &fit.mixture.atoms, &refit.mixture.atoms, 1e-5);
             let se = |case: &Case, m: &Mixture| errors(&case.data(), m, 5.0, Variance::Information).1;
             assert_close("standard errors", &se(&case, &fit.mixture), &se(&without, &fit.mixture), 1e-8);

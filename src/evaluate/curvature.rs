@@ -103,9 +103,14 @@ impl Evaluation<'_> {
     pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
-        let kept = of(kl.saturating_mul(l)).and(of(kl)).and(of(classes)).and(of(score_block(shape, classes)));
+        let kept = of(kl.saturating_mul(l)).and(of(kl.saturating_mul(l))).and(of(kl)).and(of(classes)).and(of(score_block(shape, classes)));
         let units = of(kl.saturating_mul(shape.sets)).and(of(unit_scratch(shape, classes)));
-        kept.and(Self::curvature_workspace(shape, classes).or(units))
+        let kept = kept.and(Self::curvature_workspace(shape, classes).or(units));
+        if Self::has_draws_over_one_set(shape) {
+            let draws = Self::curvature_workspace(shape, classes).or(Self::information_of_draws_workspace(shape, classes));
+            return kept.or(of(kl.saturating_mul(l)).and(draws));
+        }
+        kept
     }
 
     /// Minus the Hessian of the unpenalised ℓ of one start in the packed parameters, D × D with D = K − 1 + K L, after
@@ -115,12 +120,33 @@ impl Evaluation<'_> {
     /// units. Those of one class lose `Σ_u w_u r_uk (1 − r_uk) y_uk y_uk^T`, which is taken off by itself, so that certain classes cost no digits.
     /// Cost: p L² K / 2 + U (K L)² / 2.
     pub fn information(&mut self, data: &Data<'_>, weights: &[f64], out: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+        let complete = ws.f64s(self.columns() * self.shape.columns * self.shape.columns)?;
+        self.information_beside(data, weights, complete, out, ctx, ws)
+    }
+
+    /// [`Self::information`], and the complete-data part of it in the atoms, K × L × L.
+    pub fn information_beside(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        complete: &mut [f64],
+        out: &mut [f64],
+        ctx: Context,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (e, d) = (c - 1, c - 1 + c * l);
+        if Self::has_draws_over_one_set(&self.shape) {
+            self.class_curvature(data, complete, ctx, ws.scope())?;
+            self.information_of_draws(data, weights, complete, out, ctx.isa, ws)?;
+            symmetrize(out, d);
+            return Ok(());
+        }
         let h = ws.f64s(c * l * l)?;
         let (lost, spread) = (ws.f64s(c * l)?, ws.f64s(c)?);
         let scores = ws.f64s(score_block(&self.shape, c))?;
-        self.class_curvature(data, h, ctx, ws.scope())?;
+        self.class_curvature(data, complete, ctx, ws.scope())?;
+        h.copy_from_slice(complete);
         let means = ws.f64s(self.shape.sets * c * l)?;
         let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
         self.set_means(data, ctx.isa, means)?;

@@ -65,7 +65,8 @@ pub(crate) struct Layout<'w> {
     pub offset: &'w mut [f64],
     /// `Groups`: counts, where units are rows.
     pub counts: &'w mut [f64],
-    ready: bool,
+    /// The features that `prepare` has last seen; 0 before.
+    source: usize,
 }
 
 /// Rows that `Groups` may fill up to: half as many again as there are.
@@ -155,16 +156,18 @@ impl<'w> Layout<'w> {
             features: ws.f64s(places * l)?,
             offset: ws.f64s(places)?,
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
-            ready: kind == Kind::One,
+            source: 0,
         })
     }
 
-    /// Takes note of the choice sets, and copies what `Groups` copy, at the first call. The same data must be given every time.
+    /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice sets must be
+    /// the same every time.
     pub fn prepare(&mut self, data: &Data<'_>) {
-        if self.ready {
+        let source = data.features().address();
+        if self.kind == Kind::One || self.source == source {
             return;
         }
-        self.ready = true;
+        self.source = source;
         match self.kind {
             Kind::One => {}
             Kind::Groups(height) => self.copy(data, height),

@@ -5,6 +5,7 @@
 
 mod choices;
 pub(crate) mod curvature;
+mod draws;
 mod layout;
 mod panel;
 pub(crate) mod passes;

@@ -88,6 +88,8 @@ pub struct smx_progress {
     pub racing: i32,
     /// Zero.
     pub reserved: i32,
+    /// Starts still racing; 0 while one is being finished.
+    pub running: usize,
 }
 
 /// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
@@ -121,7 +123,7 @@ pub struct smx_fit_options {
     pub grow_weights: *const f64,
     /// Its atoms, (K - 1) x L.
     pub grow_atoms: *const f64,
-    /// Evaluations over all starts, at most; at least 1, default 1000000.
+    /// Evaluations over all starts after which the fit ends, what is under way being finished first; at least 1, default 1000000.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
     /// above 0, default 1e-8.
@@ -130,6 +132,11 @@ pub struct smx_fit_options {
     pub progress: smx_progress_fn,
     /// Handed to `progress`; default NULL.
     pub user: *mut c_void,
+    /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
+    /// last steps are taken on the features as they are given; default 0.
+    pub single_phase: i32,
+    /// Zero.
+    pub reserved_end: i32,
 }
 
 impl Struct for smx_fit_options {
@@ -151,6 +158,8 @@ impl Struct for smx_fit_options {
             gradient_tolerance: o.gradient_tolerance,
             progress: None,
             user: core::ptr::null_mut(),
+            single_phase: i32::from(o.single_phase),
+            reserved_end: 0,
         }
     }
 }
@@ -277,7 +286,7 @@ fn sizing<'a>(o: &smx_fit_options, classes: usize) -> FitOptions<'a> {
         (true, 0) => Starts::Auto,
         (true, n) => Starts::Count(n),
     };
-    FitOptions { starts, context: Context { isa: Isa::Scalar, threads: 1 }, ..FitOptions::new(classes) }
+    FitOptions { starts, single_phase: o.single_phase != 0, context: Context { isa: Isa::Scalar, threads: 1 }, ..FitOptions::new(classes) }
 }
 
 /// Workspace of the fit and of the outputs that C has in another form.
@@ -371,6 +380,10 @@ pub unsafe extern "C" fn smx_fit(
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
             reserved(o.reserved)?;
+            reserved(o.reserved_end)?;
+            if !matches!(o.single_phase, 0 | 1) {
+                return Err(Fault::new(SMX_INVALID_OPTION, "single_phase"));
+            }
             let ctx = context(o.isa, o.threads)?;
             let start = given_start(call, &o, classes, l)?;
             let grow = match (o.grow_weights.is_null() && o.grow_atoms.is_null(), classes) {
@@ -405,6 +418,7 @@ pub unsafe extern "C" fn smx_fit(
                 grow: grow.map(|m| m.get()).transpose()?,
                 max_evaluations: o.max_evaluations,
                 gradient_tolerance: o.gradient_tolerance,
+                single_phase: size.single_phase,
                 context: ctx,
                 ..FitOptions::new(classes)
             };
@@ -435,6 +449,7 @@ pub unsafe extern "C" fn smx_fit(
                         current: p.current,
                         racing: i32::from(p.racing),
                         reserved: 0,
+                        running: p.running,
                     };
                     // The caller's function, with the caller's pointer.
                     going = progress(&now, o.user) == 0;

@@ -58,7 +58,7 @@ impl<'w> Metric<'w> {
             true => of(BLOCK.saturating_mul(shape.columns)).and(of(BLOCK)).and(of(BLOCK)),
             false => Evaluation::curvature_workspace(shape, classes),
         };
-        if pays(shape) { curvature.or(linalg::cholesky_workspace(shape.columns)) } else { WorkspaceSize::EMPTY }
+        if pays(shape) { curvature.or(of(linalg::large_cholesky_scratch(shape.columns))) } else { WorkspaceSize::EMPTY }
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -74,7 +74,7 @@ impl<'w> Metric<'w> {
     /// Takes the metric at the point last evaluated.
     pub fn take(&mut self, o: &mut Objective<'_, '_, '_>, mut ws: Workspace<'_>) -> Result<()> {
         let (k, l, shape) = (o.classes(), o.wh.columns, o.ev.shape);
-        o.scale(self.scale);
+        o.scale(&mut self.scale[..o.dimension()]);
         self.dense = false;
         if self.factors.is_empty() {
             return Ok(());
@@ -88,6 +88,7 @@ impl<'w> Metric<'w> {
         } else {
             o.ev.class_curvature(o.data, self.factors, o.ctx, ws.scope())?;
         }
+        let scratch = ws.f64s(linalg::large_cholesky_scratch(l))?;
         let least = 1e-8 * o.data.total_choices();
         for (j, m) in self.factors.chunks_exact_mut(l * l).enumerate() {
             let t = o.ev.class_choices[j];
@@ -101,7 +102,7 @@ impl<'w> Metric<'w> {
                 let m = &mut m[a * l + a];
                 *m = if *m > 0.0 { *m * (1.0 + 1e-10) } else { 1.0 };
             }
-            if !linalg::cholesky(m, l, ws.scope())? {
+            if !linalg::large_cholesky(o.ctx.isa, m, l, scratch) {
                 return Ok(());
             }
         }

@@ -138,7 +138,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift), -f64::INFINITY) }
+        unsafe { sum_of_exp::<f64, S, 0>(simd, self.s, self.out, self.n, finite(self.shift)) }
     }
 }
 

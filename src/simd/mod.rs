@@ -16,6 +16,7 @@ mod exp;
 mod isa;
 mod log;
 mod logsumexp;
+mod map;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod panel;

@@ -77,8 +77,11 @@ pub(super) fn part(n: usize, most: usize) -> usize {
 
 /// How far ahead of the features the logits ask for memory, in bytes: theirs is the pass that reads the rows from memory.
 const AHEAD: usize = 1 << 14;
+/// Vectors of features from which logits go along them, and sums.
 const ALONG: usize = 4;
-const MOST: usize = 8;
+const SUM_ALONG: usize = 8;
+/// Numbers of features that stay in the first cache beside the rest.
+const CACHED: usize = 1024;
 
 struct Logits<'a, T> {
     x: Rows<'a, T>,
@@ -115,8 +118,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         let wide = S::REGISTERS >= 32;
         let along = self.x.columns >= ALONG * <S as Lanes<f64>>::N && columns <= 8;
         let most = match (along, wide) {
-            (false, true) => MOST,
-            (false, false) => 8,
+            (false, _) => 8,
             (true, true) => 5,
             (true, false) => 2,
         };
@@ -130,8 +132,6 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
                 let out = self.out.as_mut_ptr().add(c * self.ld);
                 if along {
                     with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
-                } else if wide {
-                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
                 } else {
                     with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
                 }
@@ -339,25 +339,96 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
         let columns = self.g.len() / l;
-        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
-        let (most_vectors, most_columns) = if S::REGISTERS >= 32 { (4, 6) } else { (2, 4) };
-        let mut k = 0;
-        while k < l {
-            let vectors = part((l - k).div_ceil(n), most_vectors);
+        let wide = S::REGISTERS >= 32;
+        if l >= SUM_ALONG * n && wide {
             let mut c = 0;
             while c < columns {
-                let count = part(columns - c, most_columns);
-                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
-                // tile's vectors begins below L, and c + count ≤ columns.
+                let count = part(columns - c, 4);
+                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; c + count ≤ columns.
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &self.x, k, w, self.ld, g));
+                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C>(simd, &self.x, w, self.ld, g));
                 }
                 c += count;
             }
-            k += vectors * n;
+            return;
         }
+        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
+        let (most_vectors, most_columns) = if wide { (4, 6) } else { (2, 4) };
+        // Where several tiles read a row, a few rows at a time, which stay in the first cache.
+        let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) } else { self.x.rows.max(1) };
+        for start in (0..self.x.rows).step_by(some) {
+            let rows = some.min(self.x.rows - start);
+            let x = Rows { values: &self.x.values[start * self.x.stride..], rows, ..self.x };
+            let mut k = 0;
+            while k < l {
+                let vectors = part((l - k).div_ceil(n), most_vectors);
+                let mut c = 0;
+                while c < columns {
+                    let count = part(columns - c, most_columns);
+                    // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
+                    // tile's vectors begins below L, and c + count ≤ columns.
+                    unsafe {
+                        let w = self.w.as_ptr().add(c * self.ld + start);
+                        let g = self.g.as_mut_ptr().add(c * l);
+                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g));
+                    }
+                    c += count;
+                }
+                k += vectors * n;
+            }
+        }
+    }
+}
+
+/// Sums of many features, row after row: four rows at a time go through all features, whose sums stay in cache.
+///
+/// # Safety
+/// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
+#[inline(always)]
+unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_, T>, w: *const f64, ld: usize, g: *mut f64) {
+    const R: usize = 4;
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let whole = l - l % n;
+    let first = simd.first(l % n);
+    let mut i = 0;
+    while i < x.rows {
+        let count = R.min(x.rows - i);
+        // SAFETY: past the last row it is taken again, with weight 0, so that every row is one of the block; features below `whole` are whole
+        // vectors, and from there on `first` chooses those below L.
+        unsafe {
+            let rows: [*const T; R] = core::array::from_fn(|r| x.values.as_ptr().add((i + r.min(count - 1)) * x.stride));
+            let weights: [[F64<S>; C]; R] =
+                core::array::from_fn(|r| core::array::from_fn(|c| simd.splat(if r < count { *w.add(c * ld + i + r) } else { 0.0 })));
+            let mut k = 0;
+            while k < whole {
+                let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_as_f64(rows[r].add(k));
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
+                    }
+                }
+                for c in 0..C {
+                    simd.store(g.add(c * l + k), sums[c]);
+                }
+                k += n;
+            }
+            if k < l {
+                let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_first_as_f64(first, rows[r].add(k));
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
+                    }
+                }
+                for c in 0..C {
+                    simd.store_first(first, g.add(c * l + k), sums[c]);
+                }
+            }
+        }
+        i += R;
     }
 }
 
