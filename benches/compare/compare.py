@@ -35,7 +35,7 @@ def of_kernels(results):
             some = [r for r in results if (r["kernel"], r["dtype"]) == (kernel, dtype)]
             names = list(some[0]["seconds"])
             yield f"{kernel}, {dtype}\n"
-            yield table(["n"] + names, [[f"{r['n']:.0e}".replace("e+0", "e")] + [f"{1e9 * r['seconds'][k] / r['n']:.3f}" for k in names] for r in some])
+            yield table(["n"] + names, [[f"{r['n']:.0e}".replace("e+0", "e")] + [f"{1e9 * r['seconds'][k] / r['n']:.3f}" if kernels.certain(r, k) else "call" for k in names] for r in some])
     yield "### Kernels: how many times as long the best of others takes\n"
     rows = kernels.goals(results)
     sizes = sorted({r[2] for r in rows})

@@ -145,13 +145,18 @@ def run(native, quick, note):
     return results
 
 
+def certain(result, name):
+    """Whether a kernel's time stands out from the cost of calling it from Python."""
+    return result["seconds"][name] >= 0.25 * result["call"].get(name, 0.0)
+
+
 def goals(results):
     """`[(kernel, dtype, n, ours, peers, time of the best peer over ours, goal)]`: medians over the rounds."""
     rows = []
     for r in results:
         for isa, name in [("auto", "softmix"), ("avx2", "softmix avx2")]:
             for peers, factor, largest in GOALS.get((r["kernel"], r["dtype"], isa), []):
-                there = [p for p in peers if p in r["rounds"]]
+                there = [p for p in peers if p in r["rounds"] and certain(r, p)]
                 if there and name in r["rounds"] and r["n"] <= largest:
                     best = min(median(a / b for a, b in zip(r["rounds"][p], r["rounds"][name])) for p in there)
                     rows.append((r["kernel"], r["dtype"], r["n"], name, peers, best, factor))
