@@ -601,7 +601,7 @@ typedef struct smx_fit_options {
   /** Handed to `progress`; default NULL. */
   void *user;
   /**
-   * 1: starts race, and L-BFGS takes its first steps, on a copy of the features in float, which the workspace holds: half the memory to read. The
+   * 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
    * last steps are taken on the features as they are given; default 0.
    */
   int32_t single_phase;
