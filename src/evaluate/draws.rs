@@ -43,9 +43,9 @@ fn runs(index: &[usize]) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
 }
 
 impl Evaluation<'_> {
-    /// Whether [`Evaluation::information_of_draws`] serves.
+    /// Whether [`Evaluation::information_of_draws`] serves: not the parts of a larger whole, whose rows have no origin in common.
     pub(super) fn has_draws_over_one_set(shape: &Shape) -> bool {
-        shape.units_are_draws && shape.sets == 1
+        shape.units_are_draws && shape.sets == 1 && !shape.is_part()
     }
 
     /// Workspace of [`Evaluation::information_of_draws`] for K classes.

@@ -78,7 +78,7 @@ fn most_places(rows: usize) -> usize {
 fn groups(shape: &Shape, height: usize) -> (usize, usize) {
     let group = SETS * height;
     let all = shape.sets.div_ceil(SETS);
-    let in_block = (MOST_ROWS / group).clamp(1, all);
+    let in_block = (MOST_ROWS / group).clamp(1, all.max(1));
     (in_block * group, all.div_ceil(in_block))
 }
 
@@ -132,7 +132,7 @@ impl<'w> Layout<'w> {
     pub fn new(shape: &Shape, ws: &mut Workspace<'w>) -> Result<Self> {
         let (rows, sets, l) = (shape.rows, shape.sets, shape.columns);
         let kind = kind(shape);
-        let plain = block_rows(l).min(rows.next_multiple_of(8));
+        let plain = block_rows(l).min(rows.max(1).next_multiple_of(8));
         let (block, blocks) = match kind {
             Kind::One => (plain, rows.div_ceil(plain)),
             Kind::Groups(height) => groups(shape, height),
