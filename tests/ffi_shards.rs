@@ -58,6 +58,7 @@ fn fit(data: &smx_data, short: usize) -> Found {
         ridge: 4.0,
         start_weights: start_weights.as_ptr(),
         start_atoms: start_atoms.as_ptr(),
+        gradient_tolerance: 1e-12,
         ..new!(smx_fit_options, smx_fit_options_init)
     };
     let (mut weights, mut atoms) = ([0.0; 2], [0.0; 4]);
