@@ -306,6 +306,7 @@ impl Data<'_> {
     }
 
     /// Reports an error to ranks that begin an operation which this one cannot.
+    #[cfg(feature = "alloc")]
     pub(crate) fn report(&self, error: Error) -> Error {
         if let Some(p) = self.part() {
             // This rank's own error comes first, whatever becomes of the others.
