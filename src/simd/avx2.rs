@@ -428,6 +428,6 @@ impl Features for V3 {
     }
     #[inline(always)]
     fn prefetch<T>(self, p: *const T) {
-        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
 }

@@ -75,8 +75,9 @@ pub(super) fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
-/// How far ahead of the features the logits ask for memory, in bytes: theirs is the pass that reads the rows from memory.
-const AHEAD: usize = 1 << 14;
+/// How far ahead of the features logits and sums ask for memory, in bytes, so that it is read while they compute. To the second cache: the first has
+/// too few places for lines on their way.
+const AHEAD: usize = 1 << 16;
 /// Vectors of features from which logits go along them, and sums.
 const ALONG: usize = 4;
 const SUM_ALONG: usize = 8;
@@ -372,7 +373,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                     unsafe {
                         let w = self.w.as_ptr().add(c * self.ld + start);
                         let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g));
+                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, c == 0));
                     }
                     c += count;
                 }
@@ -406,6 +407,7 @@ unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_
                 let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
+                    simd.prefetch(rows[r].add(k).wrapping_byte_add(AHEAD));
                     for c in 0..C {
                         sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
                     }
@@ -446,23 +448,25 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     w: *const f64,
     ld: usize,
     g: *mut f64,
+    ask: bool,
 ) {
     // SAFETY: by the contract.
     unsafe {
         match vectors {
-            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g),
-            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g),
-            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g),
-            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g),
-            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g),
-            3 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g),
-            4 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g),
+            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ask),
+            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ask),
+            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask),
+            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask),
+            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask),
+            3 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask),
+            4 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask),
             _ => unreachable!(),
         }
     }
 }
 
-/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. `ask`: whether the rows ahead are asked for,
+/// as one of the tiles that read the same features does.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
@@ -475,6 +479,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     w: *const f64,
     ld: usize,
     g: *mut f64,
+    ask: bool,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(l - k - (V - 1) * n);
@@ -490,6 +495,9 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
+                        if ask {
+                            simd.prefetch(from.wrapping_byte_add(AHEAD));
+                        }
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }
                     for c in 0..C {

@@ -123,7 +123,7 @@ pub trait Features: Lanes<f64> {
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
-    /// Asks for the cache line at `p`, which need not be readable.
+    /// Asks for the cache line at `p`, which need not be readable, to come to the second cache.
     fn prefetch<T>(self, p: *const T);
 }
 
