@@ -411,8 +411,7 @@ impl Evaluation<'_> {
             let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);
-            // Backwards: the rows that were read last are in cache.
-            for b in task.blocks.clone().rev() {
+            for b in task.blocks.clone() {
                 let (at, ld) = (layout.start(b), layout.length(b));
                 let omega = &mut task.rows[(at - base) * c..(at - base + ld) * c];
                 let a = &ev.a[at * c..(at + ld) * c];
