@@ -1,7 +1,7 @@
 //! AVX2 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 
 use super::elementary::Elementary;
-use super::vector::{Features, Lanes, Powers};
+use super::vector::{AHEAD, Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -76,12 +76,8 @@ impl Lanes<f64> for V3 {
         unsafe { self.avx._mm256_stream_pd(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, p: *const f64) {
-        if WRITE {
-            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        } else {
-            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
-        }
+    fn fetch_ahead(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -183,12 +179,8 @@ impl Lanes<f32> for V3 {
         unsafe { self.avx._mm256_stream_ps(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, p: *const f32) {
-        if WRITE {
-            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        } else {
-            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
-        }
+    fn fetch_ahead(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -425,9 +417,5 @@ impl Features for V3 {
         let (ab, cd) = (avx._mm256_hadd_pd(v[0], v[1]), avx._mm256_hadd_pd(v[2], v[3]));
         let (low, high) = (avx._mm256_permute2f128_pd::<0x20>(ab, cd), avx._mm256_permute2f128_pd::<0x31>(ab, cd));
         cast!(avx._mm256_add_pd(low, high))
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
 }

@@ -1,7 +1,7 @@
 //! AVX-512 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 #![allow(clippy::incompatible_msrv, reason = "the feature avx512 asks for Rust 1.89; without it this module is not compiled")]
 
-use super::vector::{Features, Lanes, Powers};
+use super::vector::{AHEAD, Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -100,12 +100,8 @@ impl Lanes<f64> for V4 {
         unsafe { self.avx512f._mm512_stream_pd(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, p: *const f64) {
-        if WRITE {
-            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        } else {
-            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
-        }
+    fn fetch_ahead(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -206,12 +202,8 @@ impl Lanes<f32> for V4 {
         unsafe { self.avx512f._mm512_stream_ps(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, p: *const f32) {
-        if WRITE {
-            self.sse._mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        } else {
-            self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
-        }
+    fn fetch_ahead(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -412,9 +404,5 @@ impl Features for V4 {
             self.avx._mm256_add_pd(low, high)
         };
         (*self).sum_each([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        (*self).prefetch(p);
     }
 }

@@ -138,7 +138,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, 0>(simd, self.s, self.out, self.n, finite(self.shift)) }
+        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
     }
 }
 
@@ -296,8 +296,11 @@ impl RowWeights<'_> {
                 let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
                 let mut pi = zero;
                 for (k, f) in factors.iter().enumerate() {
-                    pi = simd.mul_add(load(a.as_ptr().add(k * ld + i)), simd.splat(*f), pi);
+                    let from = a.as_ptr().add(k * ld + i);
+                    simd.fetch_ahead(from);
+                    pi = simd.mul_add(load(from), simd.splat(*f), pi);
                 }
+                simd.fetch_ahead(counts.as_ptr().add(i));
                 let count = load(counts.as_ptr().add(i));
                 let known = simd.max(tiny, pi);
                 let share = simd.div(count, known);

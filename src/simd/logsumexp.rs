@@ -179,8 +179,7 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
-                // The next chunk, from beyond the first cache.
-                simd.fetch::<false>(x.wrapping_add(i + u * S::N + CHUNK * S::N));
+                simd.fetch_ahead(x.add(i + u * S::N));
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
             let e = exp_of_small::<T, S, U>(simd, d);
@@ -203,13 +202,13 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     simd.sum_f64(sum[0])
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. Where they are part of an array larger than the first
-/// caches, AHEAD is how many bytes further on to ask for numbers.
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. FAR: they are part of an array
+/// larger than the first caches, of which more will be wanted.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const AHEAD: usize>(
+pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
     simd: S,
     x: *const T,
     out: *mut T,
@@ -226,9 +225,11 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const AHEAD: usize>
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
-                if AHEAD > 0 {
-                    simd.fetch::<false>(x.wrapping_add(i + u * S::N + AHEAD / size_of::<T>()));
-                    simd.fetch::<true>(out.wrapping_add(i + u * S::N + AHEAD / size_of::<T>()));
+                if FAR {
+                    simd.fetch_ahead(x.add(i + u * S::N));
+                    if x != out {
+                        simd.fetch_ahead(out.add(i + u * S::N));
+                    }
                 }
                 d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
             }

@@ -54,7 +54,7 @@ impl Lanes<f64> for Neon {
         unsafe { self.store(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, _: *const f64) {}
+    fn fetch_ahead(self, _: *const f64) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]
@@ -163,7 +163,7 @@ impl Lanes<f32> for Neon {
         unsafe { self.store(p, v) }
     }
     #[inline(always)]
-    fn fetch<const WRITE: bool>(self, _: *const f32) {}
+    fn fetch_ahead(self, _: *const f32) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]
@@ -378,6 +378,4 @@ impl Features for Neon {
     fn sum_each(self, v: [float64x2_t; 4]) -> [f64; 4] {
         cast!([self.neon.vpaddq_f64(v[0], v[1]), self.neon.vpaddq_f64(v[2], v[3])])
     }
-    #[inline(always)]
-    fn prefetch<T>(self, _: *const T) {}
 }

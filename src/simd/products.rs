@@ -75,9 +75,6 @@ pub(super) fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
-/// How far ahead of the features logits and sums ask for memory, in bytes, so that it is read while they compute. To the second cache: the first has
-/// too few places for lines on their way.
-const AHEAD: usize = 1 << 16;
 /// Vectors of features from which logits go along them, and sums.
 const ALONG: usize = 4;
 const SUM_ALONG: usize = 8;
@@ -174,7 +171,7 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    simd.prefetch(rows[r].add(k).wrapping_byte_add(AHEAD));
+                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
                     }
@@ -271,7 +268,7 @@ unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>
                 for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
                     let from = start.add((v * n + r.min(count - 1)) * x.stride + k);
                     *to = simd.load_as_f64(from);
-                    simd.prefetch(from.wrapping_byte_add(AHEAD));
+                    <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
                 }
                 squares[v] = simd.transpose(squares[v]);
             }
@@ -358,6 +355,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
         let (most_vectors, most_columns) = if wide { (4, 6) } else { (2, 4) };
         // Where several tiles read a row, a few rows at a time, which stay in the first cache.
+        let tiles = columns.div_ceil(most_columns).max(1);
         let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) } else { self.x.rows.max(1) };
         for start in (0..self.x.rows).step_by(some) {
             let rows = some.min(self.x.rows - start);
@@ -368,12 +366,14 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 let mut c = 0;
                 while c < columns {
                     let count = part(columns - c, most_columns);
+                    // What is ahead is asked for by the tiles that read the same features in turn, each a part of it.
+                    let ask = (0..vectors).filter(|v| v % tiles == c / count % tiles).fold(0, |ask, v| ask | 1u32 << v);
                     // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
                     // tile's vectors begins below L, and c + count ≤ columns.
                     unsafe {
                         let w = self.w.as_ptr().add(c * self.ld + start);
                         let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, c == 0));
+                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask));
                     }
                     c += count;
                 }
@@ -407,7 +407,7 @@ unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_
                 let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    simd.prefetch(rows[r].add(k).wrapping_byte_add(AHEAD));
+                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
                     for c in 0..C {
                         sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
                     }
@@ -448,7 +448,7 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     w: *const f64,
     ld: usize,
     g: *mut f64,
-    ask: bool,
+    ask: u32,
 ) {
     // SAFETY: by the contract.
     unsafe {
@@ -465,8 +465,8 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     }
 }
 
-/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. `ask`: whether the rows ahead are asked for,
-/// as one of the tiles that read the same features does.
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. The vectors of `ask`, by bits, are
+/// those of which the rows ahead are asked for.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
@@ -479,7 +479,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     w: *const f64,
     ld: usize,
     g: *mut f64,
-    ask: bool,
+    ask: u32,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(l - k - (V - 1) * n);
@@ -495,8 +495,8 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
-                        if ask {
-                            simd.prefetch(from.wrapping_byte_add(AHEAD));
+                        if ask >> v & 1 == 1 {
+                            <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
                         }
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }

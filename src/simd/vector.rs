@@ -3,6 +3,10 @@
 
 use crate::scalar::Scalar;
 
+/// How far ahead of what they read kernels ask for memory, in bytes, so that it is read while they compute. To the second cache: the first has too
+/// few places for lines on their way.
+pub const AHEAD: usize = 1 << 16;
+
 /// Vectors of `N` numbers of type `T`.
 pub trait Lanes<T>: Copy {
     /// A vector.
@@ -42,8 +46,8 @@ pub trait Lanes<T>: Copy {
     /// # Safety
     /// They must be writable, and `p` a multiple of the size of a vector.
     unsafe fn stream(self, p: *mut T, v: Self::V);
-    /// Asks for the cache line at `p`, which need not be readable; to write to it soon, if `WRITE`.
-    fn fetch<const WRITE: bool>(self, p: *const T);
+    /// Asks for the cache line [`AHEAD`] of `p`, which need not be readable, to come to the second cache.
+    fn fetch_ahead(self, p: *const T);
     /// Ends streaming: what was streamed comes before all that is written after it.
     fn fence(self);
     /// `a` in the first lanes, `b` in the others.
@@ -123,8 +127,6 @@ pub trait Features: Lanes<f64> {
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
-    /// Asks for the cache line at `p`, which need not be readable, to come to the second cache.
-    fn prefetch<T>(self, p: *const T);
 }
 
 /// Everything a kernel may use.
