@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::reduce::{Part, Split};
 use crate::scalar::Scalar;
-use crate::simd::{self, Columns, Isa, Rows};
+use crate::simd::{self, Columns, Element, Isa, Rows};
 use core::ops::Range;
 
 /// The numbers of a feature matrix, in f32 or f64.
@@ -245,26 +245,20 @@ impl<'a> Features<'a> {
     }
 
     fn first_not_finite(&self) -> Option<(usize, usize)> {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
-            for i in 0..f.rows {
-                // A sum of x·0 over a row is 0 exactly when every x is finite.
-                let mut sum = 0.0;
-                if f.column_stride == 1 {
-                    let row = &v[i * f.row_stride..][..f.columns];
-                    for four in row.chunks(64) {
-                        sum += four.iter().map(|x| x.to_f64() * 0.0).sum::<f64>();
-                    }
-                } else {
-                    for l in 0..f.columns {
-                        sum += v[i * f.row_stride + l * f.column_stride].to_f64() * 0.0;
-                    }
-                }
-                if sum != 0.0 {
-                    let l = (0..f.columns).find(|&l| !f.get(i, l).is_finite());
-                    return l.map(|l| (i, l));
-                }
+        fn run<T: Element>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
+            // Runs of numbers side by side: rows, or features.
+            let (runs, length, stride) = match (f.row_stride, f.column_stride) {
+                (r, 1) if r == f.columns => (1, f.rows * f.columns, 0),
+                (r, 1) => (f.rows, f.columns, r),
+                (1, c) => (f.columns, f.rows, c),
+                _ => (0, 0, 0),
+            };
+            let isa = Isa::detect();
+            if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
+                return None;
             }
-            None
+            let places = (0..f.rows).flat_map(|i| (0..f.columns).map(move |l| (i, l)));
+            places.into_iter().find(|(i, l)| !v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())
         }
         match self.values {
             Values::F32(v) => run(v, self),
@@ -373,6 +367,8 @@ pub struct Data<'a> {
     total_choices: f64,
     observed_units: usize,
     part: Option<Part<'a>>,
+    /// Whether the features are known to be finite.
+    finite: bool,
 }
 
 impl<'a> Data<'a> {
@@ -390,6 +386,40 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
+    /// Checks everything but that the features of one choice set are finite, which an operation does by [`Data::look`] at its end: a read of the features
+    /// less.
+    pub(crate) fn unseen(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+    ) -> Result<Self> {
+        let mut data = Self::of(features, offset, sets, choices, None)?;
+        data.check_alone()?;
+        if data.set_count() > 1 {
+            // The layout of many small sets does not look at alternatives that are not available.
+            data.check_features()?;
+            data.finite = true;
+        }
+        Ok(data)
+    }
+
+    fn check_features(&self) -> Result<()> {
+        match self.features.first_not_finite() {
+            Some((i, l)) => Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them contributed, tells
+    /// that something is not.
+    pub(crate) fn look<T>(&self, result: Result<T>, sums: impl FnOnce(&T) -> bool) -> Result<T> {
+        if !self.finite && !result.as_ref().is_ok_and(sums) {
+            self.check_features()?;
+        }
+        result
+    }
+
     /// Data that may be a part of a whole: what only the whole must be is not checked. A part may be without choices; of one choice set split by
     /// rows, it may be without available rows, and units without choices.
     pub(crate) fn checked(
@@ -399,10 +429,19 @@ impl<'a> Data<'a> {
         choices: Choices<'a>,
         split: Option<Split>,
     ) -> Result<Self> {
+        let data = Self::of(features, offset, sets, choices, split)?;
+        data.check_features()?;
+        Ok(Data { finite: true, ..data })
+    }
+
+    fn of(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+        split: Option<Split>,
+    ) -> Result<Self> {
         let p = features.rows;
-        if let Some((i, l)) = features.first_not_finite() {
-            return Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l));
-        }
         let sets = sets.filter(|s| *s != [0, p]);
         if let Some(s) = sets {
             check_offsets("sets", s, p)?;
@@ -419,8 +458,18 @@ impl<'a> Data<'a> {
             }
         }
         let largest_set = sets.map_or(p, |s| s.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(p));
-        let mut data =
-            Data { features, offset, sets, choices, largest_set, total_weight: 0.0, total_choices: 0.0, observed_units: 0, part: None };
+        let mut data = Data {
+            features,
+            offset,
+            sets,
+            choices,
+            largest_set,
+            total_weight: 0.0,
+            total_choices: 0.0,
+            observed_units: 0,
+            part: None,
+            finite: false,
+        };
         if split == Some(Split::Rows) && sets.is_some() {
             return Err(Error::new(ErrorKind::Unsupported, "sets"));
         }
@@ -477,6 +526,11 @@ impl<'a> Data<'a> {
             }
         }
         let b = self.offset;
+        if let (Choices::Counts(n), None) = (self.choices, b) {
+            (self.total_weight, self.observed_units) = totals(n);
+            self.total_choices = self.total_weight;
+            return Ok(());
+        }
         let (mut weight, mut choices, mut observed) = (0.0, 0.0, 0);
         for u in 0..self.shape().units {
             let w = self.unit_weight(u);
@@ -656,7 +710,24 @@ fn check_offsets(name: &'static str, offsets: &[usize], end: usize) -> Result<()
     }
 }
 
+/// The sum of counts and how many are positive, in lanes.
+fn totals(counts: &[f64]) -> (f64, usize) {
+    const LANES: usize = 8;
+    let (mut sum, mut positive) = ([0.0; LANES], [0u64; LANES]);
+    for counts in counts.chunks(LANES) {
+        for (j, n) in counts.iter().enumerate() {
+            sum[j] += n;
+            positive[j] += u64::from(*n > 0.0);
+        }
+    }
+    (sum.iter().sum(), positive.iter().sum::<u64>() as usize)
+}
+
 fn check_counts(name: &'static str, counts: &[f64]) -> Result<()> {
+    // Without branches first.
+    if counts.iter().fold(true, |good, c| good & (*c >= 0.0) & (*c <= f64::MAX)) {
+        return Ok(());
+    }
     match counts.iter().position(|c| !(*c >= 0.0 && c.is_finite())) {
         Some(i) if counts[i] < 0.0 && counts[i].is_finite() => Err(Error::new(ErrorKind::Negative, name).at(i)),
         Some(i) => Err(Error::new(ErrorKind::NotFinite, name).at(i)),

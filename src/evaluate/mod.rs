@@ -124,8 +124,9 @@ pub fn evaluate(
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
-    ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
+    let evaluated = ev.evaluate(data, mixture.weights, mixture.atoms, ctx);
     ev.atom_gradient(gradient);
+    data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
     let penalty =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
     if let Some(g) = out.atom_gradient {

@@ -272,9 +272,9 @@ impl<'w> Evaluation<'w> {
                     part.fill(0.0);
                     x.weighted_sum(ctx.isa, a, block, part);
                     for k in 0..c {
-                        if tops[k] != f64::NEG_INFINITY {
-                            axpy(libm::exp(tops[k] - m[k]), &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
-                        }
+                        // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
+                        let share = if tops[k] == f64::NEG_INFINITY { 0.0 } else { libm::exp(tops[k] - m[k]) };
+                        axpy(share, &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
                     }
                 }
             }

@@ -177,6 +177,10 @@ enum AnyFeatures {
     F64(Input<f64>),
 }
 
+/// [`Data::new`], or one that checks less.
+type Check<'a> =
+    fn(Features<'a>, Option<&'a [f64]>, Option<&'a [usize]>, Choices<'a>) -> core::result::Result<Data<'a>, crate::error::Error>;
+
 impl<'h> Memory<'h> {
     /// Copies the description and registers what it points to.
     ///
@@ -268,6 +272,22 @@ impl<'h> Memory<'h> {
     /// # Safety
     /// As for [`Input::get`].
     pub unsafe fn data<'a>(&'a self) -> Result<Data<'a>> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.checked(Data::new) }
+    }
+
+    /// The data for an operation that finds by itself whether features are finite; of a shard they are looked at before.
+    ///
+    /// # Safety
+    /// As for [`Input::get`].
+    pub unsafe fn data_unseen<'a>(&'a self) -> Result<Data<'a>> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.checked(Data::unseen) }
+    }
+
+    /// # Safety
+    /// As for [`Input::get`].
+    unsafe fn checked<'a>(&'a self, check: Check<'a>) -> Result<Data<'a>> {
         // SAFETY: by the caller's promise, here and below.
         let values = unsafe {
             match &self.features {
@@ -290,7 +310,7 @@ impl<'h> Memory<'h> {
         };
         let (offset, sets) = (numbers(&self.offset), sizes(&self.sets));
         let (Some(description), Some(hook)) = (&self.shard_description, self.hook.get()) else {
-            return Ok(Data::new(features, offset, sets, choices)?);
+            return Ok(check(features, offset, sets, choices)?);
         };
         let split = description.split()?;
         let shard = self.shard.get_or_init(|| Shard::new(hook, split, description.rank));
@@ -337,7 +357,8 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
 }
 
 /// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
-/// does this first; one read of the features.
+/// does this first, but smx_evaluate, which finds features that are not finite by
+/// what comes out; one read of the features.
 ///
 /// @param data the data
 /// @param summary what they amount to; may be NULL

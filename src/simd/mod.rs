@@ -13,6 +13,7 @@ mod columns;
 mod dispatch;
 mod elementary;
 mod exp;
+mod finite;
 mod isa;
 mod log;
 mod logsumexp;
@@ -30,6 +31,7 @@ pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibi
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
+pub use finite::all_finite;
 pub use isa::{Isa, Proof};
 pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
