@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, for_each};
 use crate::simd::panel::softmax_of_groups;
-use crate::simd::{self, Columns, exp_in_place, exp_shifted_sum, max, set_softmax};
+use crate::simd::{self, Columns, exp_in_place, exp_shifted_sum, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -242,7 +242,7 @@ impl<'w> Evaluation<'w> {
         let length = piece(&shape, c);
         let room = a.take();
         let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
-            let Piece { sum, part, m, z, rows, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, part, m, z, totals: shares, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
             z.fill(0.0);
@@ -255,26 +255,28 @@ impl<'w> Evaluation<'w> {
                 x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
                 for (k, column) in a.chunks_exact_mut(block).enumerate() {
                     let column = &mut column[..n];
-                    tops[k] = max(ctx.isa, column);
+                    tops[k] = largest(ctx.isa, column);
+                    // NaN where a logit is.
                     let total = exp_shifted_sum(ctx.isa, column, tops[k]);
-                    if tops[k] == f64::NEG_INFINITY {
+                    shares[k] = 0.0;
+                    if tops[k] == f64::NEG_INFINITY && total == 0.0 {
                         continue;
                     }
-                    if tops[k] > m[k] || tops[k].is_nan() {
+                    if tops[k] > m[k] {
                         let fall = libm::exp(m[k] - tops[k]);
                         z[k] *= fall;
                         sum[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= fall);
                         m[k] = tops[k];
                     }
-                    z[k] += libm::exp(tops[k] - m[k]) * total;
+                    shares[k] = if tops[k] == m[k] { 1.0 } else { libm::exp(tops[k] - m[k]) };
+                    z[k] += shares[k] * total;
                 }
                 if mean {
                     part.fill(0.0);
                     x.weighted_sum(ctx.isa, a, block, part);
                     for k in 0..c {
                         // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
-                        let share = if tops[k] == f64::NEG_INFINITY { 0.0 } else { libm::exp(tops[k] - m[k]) };
-                        axpy(share, &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
+                        axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
                     }
                 }
             }

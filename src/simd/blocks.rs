@@ -76,6 +76,27 @@ pub fn subtract_scaled(isa: Isa, f: f64, a: &[f64], w: &mut [f64]) {
     isa.run(SubtractScaled { f, a, w });
 }
 
+/// The same where there is no NaN; else any number.
+pub(crate) fn largest(isa: Isa, s: &[f64]) -> f64 {
+    isa.run(Largest(s))
+}
+
+struct Largest<'a>(&'a [f64]);
+
+impl Kernel for Largest<'_> {
+    type Output = f64;
+
+    fn plain(self) -> f64 {
+        self.0.iter().fold(f64::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> f64 {
+        // SAFETY: the numbers of a slice are readable.
+        unsafe { largest_of(simd, self.0.as_ptr(), self.0.len()) }
+    }
+}
+
 struct Max<'a>(&'a [f64]);
 
 impl Kernel for Max<'_> {

@@ -353,7 +353,13 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             return;
         }
         // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
-        let (most_vectors, most_columns) = if wide { (4, 6) } else { (2, 4) };
+        let most_vectors = if wide { 4 } else { 2 };
+        let most_columns = match part(l.div_ceil(n), most_vectors) {
+            1 => 8,
+            2 if wide => 8,
+            _ if wide => 6,
+            _ => 4,
+        };
         // Where several tiles read a row, a few rows at a time, which stay in the first cache.
         let tiles = columns.div_ceil(most_columns).max(1);
         let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) } else { self.x.rows.max(1) };
@@ -373,7 +379,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                     unsafe {
                         let w = self.w.as_ptr().add(c * self.ld + start);
                         let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask));
+                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask));
                     }
                     c += count;
                 }
@@ -458,8 +464,8 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
             1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask),
             2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask),
             2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask),
-            3 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask),
-            4 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask),
+            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask),
+            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask),
             _ => unreachable!(),
         }
     }
