@@ -36,8 +36,12 @@ fn elementary<T: Element>(c: &mut Criterion, kind: &str) {
             group("logsumexp", &mut || {
                 black_box(simd::logsumexp(isa, black_box(&x)));
             });
+            group("logsumexp of every 8th", &mut || {
+                black_box(simd::logsumexp_strided(isa, black_box(&x), 8));
+            });
             group("logsumexp of 8 columns", &mut || simd::logsumexp_columns(isa, black_box(&x), &mut y[..8]));
             group("softmax", &mut || simd::softmax(isa, black_box(&x), &mut y));
+            group("softmax in place", &mut || simd::softmax_in_place(isa, black_box(&mut y)));
             group("log-softmax", &mut || simd::log_softmax(isa, black_box(&x), &mut y));
         }
     }

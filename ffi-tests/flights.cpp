@@ -1,4 +1,4 @@
-/* The flights in C++: a fit with progress, posterior classes, standard errors, an error with its place, and an exception out of a
+/* The flights in C++: a fit with progress, a scan, posterior classes, standard errors, an error with its place, and an exception out of a
  * progress function. Usage: flights DIRECTORY. */
 #include "flights.h"
 #include "softmix.hpp"
@@ -52,6 +52,17 @@ int main(int argc, char **argv)
     require(std::fabs(softmix::em_step(data, whitening, next) - fit.log_likelihood) < 1e-6, "a step begins where the fit ended");
     require(std::fabs(next.atoms[0] - fit.atoms[0]) < 1e-5, "and goes nowhere");
 
+    options.progress = nullptr;
+    const softmix::scanned scan = softmix::scan(data, 1, 3, options);
+    require(scan.mixtures.size() == 3 && scan.best_bic == 3 && scan.of(2).weights == fit.weights, "a scan is its fits");
+    require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
+
+    try {
+        softmix::scan(data, 3, 2);
+        require(false, "a scan of nothing is an error");
+    } catch (const softmix::error &e) {
+        require(e.status() == SMX_EMPTY, e.what());
+    }
     try {
         std::vector<double> wrong = x;
         wrong[7] = NAN;

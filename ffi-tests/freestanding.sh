@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The library without std, linked without a C library, evaluates and steps: builds the archive, checks what it holds, runs the program.
+# The library without std, linked without a C library, evaluates, steps, takes moments and fits: builds the archive, checks what it holds, runs the program.
 # Optional: the target triple (default: the host's), then the C compiler and an emulator for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,4 +17,4 @@ if nm -u "$out/freestanding" | grep . >&2; then
     exit 1
 fi
 $emulator "$out/freestanding"
-echo "freestanding: evaluation and EM steps ran; $(stat -c %s "$out/freestanding") bytes"
+echo "freestanding: evaluation, EM steps, latent moments, an estimate and a fit ran; $(stat -c %s "$out/freestanding") bytes"

@@ -1,35 +1,72 @@
 #!/usr/bin/env bash
-# What is too slow for every change: sanitizers, valgrind, a million random descriptions, a soak. Needs valgrind, and a minute or ten.
-# Usage: hardening.sh [cases]
+# What is too slow for every change: sanitizers on C and on Rust, valgrind on a build without AVX-512, races, a soak, and a million random calls.
+# Usage: hardening.sh [part...], of: sanitizers valgrind races soak random rust; all of them by default. Needs gcc and valgrind; `fuzz/run.sh` is apart.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cases="${1:-1000000}"
-cargo test --test ffi > /dev/null # builds the library and the programs
-out="${CARGO_TARGET_DIR:-target}/debug"
 native="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
+programs="misuse moments flights stress adversary"
 
-echo "== sanitizers on the C side"
-for name in misuse moments flights stress; do
-    cc -std=c99 -pthread -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Iinclude "ffi-tests/$name.c" "$out/libsoftmix.a" $native \
-        -o "$out/ffi-tests/$name-sanitized"
-    "$out/ffi-tests/$name-sanitized" data > /dev/null
-    echo "$name: clean"
+# The archive with the features named, in a folder of its own.
+archive() {
+    cargo rustc -q --lib --crate-type staticlib --no-default-features --features "$2" --profile dev --target-dir "target/hardening/$1"
+    out="target/hardening/$1/debug"
+}
+
+compile() {
+    cc -std=c99 -pthread -g -O1 -frounding-math "${@:2}" -Iinclude "ffi-tests/$1.c" "$out/libsoftmix.a" $native -o "$out/$1"
+}
+
+sanitizers() {
+    echo "== AddressSanitizer and UndefinedBehaviorSanitizer on the C side"
+    archive all std,capi,avx512
+    for name in $programs; do
+        # adversary.c limits its stack to less than a sanitizer needs, and its children, which it tests without.
+        [ "$name" = adversary ] && continue
+        compile "$name" -fsanitize=address,undefined -fno-sanitize-recover=all
+        "$out/$name" data > /dev/null
+        echo "$name: clean"
+    done
+}
+
+valgrind_() {
+    echo "== valgrind: memory (its processor has no AVX-512: this is the AVX2 code)"
+    archive avx2 std,capi
+    for name in misuse moments; do
+        compile "$name"
+        valgrind -q --error-exitcode=9 --leak-check=full "$out/$name" data > /dev/null
+        echo "$name: clean"
+    done
+}
+
+races() {
+    echo "== helgrind and DRD: calls from eight threads"
+    archive avx2 std,capi
+    compile stress
+    for tool in helgrind drd; do
+        valgrind -q --tool=$tool --error-exitcode=9 "$out/stress" data 1 > /dev/null
+        echo "$tool: no race"
+    done
+}
+
+soak() {
+    echo "== soak: memory stays flat"
+    archive all std,capi,avx512
+    compile stress
+    "$out/stress" data 500
+}
+
+random() {
+    echo "== random descriptions and random calls"
+    SOFTMIX_CASES=1000000 cargo test --test ffi_calls any_description 2>&1 | grep 'test result'
+    SOFTMIX_CASES=1000000 cargo test --test corpus random 2>&1 | grep 'test result'
+}
+
+rust() {
+    echo "== AddressSanitizer on the Rust side"
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/hardening/sanitized SOFTMIX_CASES=100000 \
+        cargo test --target x86_64-unknown-linux-gnu --test ffi_calls --test corpus --test kernels --test bad_input 2>&1 | grep 'test result'
+}
+
+for part in ${*:-sanitizers valgrind races soak random rust}; do
+    case "$part" in valgrind) valgrind_ ;; *) "$part" ;; esac
 done
-
-echo "== valgrind (its processor has no AVX-512: this is the AVX2 code)"
-for name in misuse moments; do
-    valgrind -q --error-exitcode=9 --leak-check=full "$out/ffi-tests/$name-c-static" data > /dev/null
-    echo "$name: clean"
-done
-valgrind -q --tool=helgrind --error-exitcode=9 "$out/ffi-tests/stress-c-static" data 1 > /dev/null
-echo "stress: no race"
-
-echo "== soak"
-"$out/ffi-tests/stress-c-static" data 500
-
-echo "== $cases random descriptions"
-SOFTMIX_CASES="$cases" cargo test --test ffi_calls any_description 2>&1 | grep 'test result'
-
-echo "== AddressSanitizer on the Rust side"
-RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitized" SOFTMIX_CASES=100000 \
-    cargo test --target x86_64-unknown-linux-gnu --test ffi_calls 2>&1 | grep 'test result'

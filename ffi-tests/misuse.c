@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, D = K - 1 + K * L, STARTS = 4 };
+enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, D = K - 1 + K * L, STARTS = 4, ALL = K * (K + 1) / 2 };
 
 struct setup {
     double features[P * L], offset[P], counts[E], unit_weights[U], row_counts[P];
@@ -37,6 +37,12 @@ struct setup {
     double information[D * D], vector[D], product[D];
     smx_criteria_result criteria;
     size_t rank;
+    size_t first, last;
+    smx_scan_result scan;
+    double scan_weights[ALL], scan_atoms[ALL * L], scan_values[K], bic[K];
+    unsigned char scan_diverging[ALL];
+    int32_t outcomes[K];
+    size_t scan_starts[K];
 };
 
 static struct setup s;
@@ -164,15 +170,24 @@ static smx_status op_criteria(void)
     return status;
 }
 
-static const operation ALL[] = {op_check, op_evaluate, op_whiten, op_em, op_fit, op_probabilities, op_errors, op_information, op_scores,
-                                op_hessian, op_criteria};
+static smx_status op_scan(void)
+{
+    size_t size = smx_scan_workspace(&s.data, s.first, s.last, &s.fit_options);
+    void *memory = workspace(&size);
+    smx_status status = smx_scan(&s.data, s.first, s.last, &s.fit_options, &s.scan, memory, size, &record);
+    free(memory);
+    return status;
+}
+
+static const operation RUN_IT[] = {op_check, op_evaluate, op_whiten, op_em, op_fit, op_probabilities, op_errors, op_information, op_scores,
+                                op_hessian, op_criteria, op_scan};
 static const char *const NAMES[] = {"check", "evaluate", "whiten", "em_step", "fit", "choice_probabilities", "standard_errors",
-                                    "information", "score_products", "hessian_vector", "criteria"};
-enum { OPERATIONS = sizeof ALL / sizeof ALL[0] };
+                                    "information", "score_products", "hessian_vector", "criteria", "scan"};
+enum { OPERATIONS = sizeof RUN_IT / sizeof RUN_IT[0] };
 enum {
     CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, PROBABILITIES = 32, ERRORS = 64, INFORMATION = 128, SCORES = 256, HESSIAN = 512,
-    CRITERIA = 1024, EVERY = 2047, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN | CRITERIA,
-    WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
+    CRITERIA = 1024, SCAN = 2048, EVERY = 4095, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN | CRITERIA,
+    FITS = FIT | SCAN, WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
 };
 
 static double noise(void)
@@ -266,6 +281,16 @@ static void reset(void)
     smx_run_options_init(&s.run_options, sizeof s.run_options);
     smx_inference_options_init(&s.inference_options, sizeof s.inference_options);
     smx_criteria_result_init(&s.criteria, sizeof s.criteria);
+    s.first = 1;
+    s.last = K;
+    smx_scan_result_init(&s.scan, sizeof s.scan);
+    s.scan.weights = s.scan_weights;
+    s.scan.atoms = s.scan_atoms;
+    s.scan.diverging = s.scan_diverging;
+    s.scan.log_likelihoods = s.scan_values;
+    s.scan.bic = s.bic;
+    s.scan.outcomes = s.outcomes;
+    s.scan.starts = s.scan_starts;
     s.rank = L;
     s.sampling = 0;
     for (i = 0; i < D; i++)
@@ -285,7 +310,7 @@ static void expect(const char *what, size_t op, smx_status wanted)
     static struct setup before;
     smx_status got;
     memcpy(&before, &s, sizeof s);
-    got = ALL[op]();
+    got = RUN_IT[op]();
     checks++;
     if (got != wanted)
         fail(what, NAMES[op], wanted, got);
@@ -339,6 +364,10 @@ static void pointers(void)
     REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.unidentified = NULL);
     REFUSE(FIT, SMX_NULL, s.result.weights = NULL);
     REFUSE(FIT, SMX_NULL, s.result.atoms = NULL);
+    REFUSE(SCAN, SMX_NULL, s.scan.weights = NULL);
+    REFUSE(SCAN, SMX_NULL, s.scan.atoms = NULL);
+    REFUSE(SCAN, SMX_INVALID_OPTION, s.fit_options.start_weights = s.start_weights);
+    REFUSE(SCAN, SMX_INVALID_OPTION, s.fit_options.start_atoms = s.start_atoms);
     REFUSE(FIT, SMX_NULL, s.fit_options.start_weights = s.start_weights);
     REFUSE(FIT, SMX_NULL, s.fit_options.start_atoms = s.start_atoms);
     REFUSE(WORKING, SMX_NULL, s.null_workspace = 1);
@@ -392,6 +421,12 @@ static void sizes(void)
     REFUSE(FIT, SMX_NOT_ON_SIMPLEX, s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
     ACCEPT(FIT, s.start_weights[0] = 1; s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
     REFUSE(WHITENED, SMX_OUT_OF_RANGE, s.whitening.rank = SIZE_MAX);
+    REFUSE(SCAN, SMX_EMPTY, s.first = 0);
+    REFUSE(SCAN, SMX_EMPTY, s.first = K + 1);
+    REFUSE(SCAN, SMX_EMPTY, s.last = 0);
+    REFUSE(SCAN, SMX_OUT_OF_RANGE, s.last = SMX_SCAN_MAX + 1);
+    REFUSE(SCAN, SMX_INVALID_OPTION, s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
+    ACCEPT(SCAN, s.first = 2; s.start_weights[0] = 1; s.fit_options.grow_weights = s.start_weights; s.fit_options.grow_atoms = s.start_atoms);
     for (i = 0; i < sizeof HUGE_SIZES / sizeof HUGE_SIZES[0]; i++) {
         size_t huge = HUGE_SIZES[i];
         REFUSE(EVERY, SMX_OVERFLOW, s.data.rows = huge);
@@ -402,10 +437,15 @@ static void sizes(void)
         REFUSE(EVERY, SMX_OVERFLOW, s.data.units = huge);
         REFUSE(EVERY, SMX_OVERFLOW, s.data.entries = huge);
         REFUSE(MIXTURES | FIT, SMX_OVERFLOW, s.classes = huge);
+        REFUSE(SCAN, SMX_OVERFLOW, s.first = s.last = huge);
+        REFUSE(SCAN, SMX_OVERFLOW, s.first = huge - 1; s.last = huge);
+        REFUSE(SCAN, SMX_WORKSPACE, s.fit_options.starts = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
     }
     REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = many; s.result.atoms = many + U + 1;
            s.result.diverging = NULL);
+    REFUSE(SCAN, SMX_TOO_MANY_CLASSES, s.first = s.last = U + 1; s.scan.weights = many; s.scan.atoms = many + U + 1;
+           s.scan.diverging = NULL);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 1);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 100);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = SIZE_MAX);
@@ -414,7 +454,7 @@ static void sizes(void)
 static void structs(void)
 {
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size = 0);
-    REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size--);
+    REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size = offsetof(smx_data, shard) - 1); /* shorter than its first version */
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size = SIZE_MAX);
     REFUSE(EVERY, SMX_STRUCT_SIZE, s.data.struct_size += sizeof(size_t)); /* what follows is not zero */
     REFUSE(CHECK, SMX_STRUCT_SIZE, s.summary.struct_size--);
@@ -423,13 +463,14 @@ static void structs(void)
     REFUSE(EVALUATE, SMX_STRUCT_SIZE, s.evaluation.struct_size--);
     REFUSE(WHITEN | WHITENED, SMX_STRUCT_SIZE, s.whitening.struct_size = 8);
     REFUSE(EM, SMX_STRUCT_SIZE, s.em_options.struct_size = 1);
-    REFUSE(FIT, SMX_STRUCT_SIZE, s.fit_options.struct_size /= 2);
+    REFUSE(FITS, SMX_STRUCT_SIZE, s.fit_options.struct_size /= 2);
     REFUSE(FIT, SMX_STRUCT_SIZE, s.result.struct_size = 0);
+    REFUSE(SCAN, SMX_STRUCT_SIZE, s.scan.struct_size--);
     REFUSE(RUN, SMX_STRUCT_SIZE, s.run_options.struct_size--);
     REFUSE(ERRORS, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
     {
         /* A later version of a struct: longer, and zero where this library knows nothing. */
         struct { smx_data data; size_t more[4]; } later;
@@ -462,20 +503,20 @@ static void names(void)
             REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.isa = WRONG[i]);
             REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.isa = WRONG[i]);
             REFUSE(EM, SMX_INVALID_OPTION, s.em_options.isa = WRONG[i]);
-            REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.isa = WRONG[i]);
+            REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.isa = WRONG[i]);
         }
     }
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.threads = 0);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.threads = 0);
     REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.threads = 0);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.threads = 0);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.threads = 0);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.max_evaluations = 0);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = 0);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.threads = 0);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.max_evaluations = 0);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = 0);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = -1);
     REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = -1);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = -1);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.ridge = -1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.ridge = -1);
 }
 
 static void contents(void)
@@ -504,8 +545,8 @@ static void contents(void)
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = NAN);
     REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = NAN);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = NAN);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.ridge = INFINITY);
-    REFUSE(FIT, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = NAN);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.ridge = INFINITY);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = NAN);
 
     REFUSE(EVERY, SMX_NEGATIVE, s.counts[3] = -1);
     REFUSE(EVERY, SMX_NEGATIVE, s.unit_weights[4] = -0.5);
@@ -564,6 +605,9 @@ static void aliases(void)
     REFUSE(EM, SMX_ALIAS, s.whitening.covariance = s.atoms);
     REFUSE(ERRORS, SMX_ALIAS, s.whitening.unidentified = (unsigned char *)s.atom_errors);
     REFUSE(INFORMATION, SMX_ALIAS, s.evaluate_options.covariance = s.information; memset(s.information, 0, sizeof s.information));
+    REFUSE(SCAN, SMX_ALIAS, s.scan.weights = s.scan_atoms);
+    REFUSE(SCAN, SMX_ALIAS, s.scan.bic = s.scan_values + 1);
+    REFUSE(SCAN, SMX_ALIAS, s.scan.starts = s.indices);
     REFUSE(FIT, SMX_ALIAS, s.result.weights = s.fit_atoms);
     REFUSE(FIT, SMX_ALIAS, s.result.atoms = s.offset);
     REFUSE(FIT, SMX_ALIAS, s.result.diverging = (unsigned char *)&s.result);
@@ -631,7 +675,7 @@ static void arguments(void)
         || smx_fit_result_init(NULL, sizeof s.result) != bad)
         fail("null", "an argument", bad, 0);
     bad = SMX_STRUCT_SIZE;
-    if (smx_data_init(&s.data, sizeof s.data - 1) != bad || smx_data_init(&s.data, 0) != bad
+    if (smx_data_init(&s.data, offsetof(smx_data, shard) - 1) != bad || smx_data_init(&s.data, 0) != bad
         || smx_error_init(&record, sizeof record - 1) != bad || smx_fit_options_init(&s.fit_options, SIZE_MAX) != bad)
         fail("size", "init", bad, 0);
     /* Queries have no status: what no workspace has. */
@@ -658,6 +702,29 @@ static void arguments(void)
     if (smx_standard_errors_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_information_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX
         || smx_hessian_vector_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_choice_probabilities_workspace(&s.data, SIZE_MAX) != SIZE_MAX)
         fail("overflow", "classes in a query", 0, 0);
+    /* Nothing at all is a size like any other for a query. */
+    reset();
+    s.data.rows = s.data.columns = s.data.sets = s.data.units = s.data.entries = 0;
+    s.data.features = NULL;
+    (void)smx_evaluate_workspace(&s.data, 0);
+    (void)smx_fit_workspace(&s.data, 0, NULL);
+    (void)smx_fit_max_starts(&s.data, 0, NULL);
+    (void)smx_scan_workspace(&s.data, 0, 0, NULL);
+    (void)smx_scan_workspace(&s.data, 1, 2, NULL);
+    (void)smx_em_step_workspace(&s.data, 0, NULL);
+    (void)smx_whiten_workspace(&s.data);
+    (void)smx_information_workspace(&s.data, 0);
+    (void)smx_hessian_vector_workspace(&s.data, 0);
+    (void)smx_standard_errors_workspace(&s.data, 0);
+    (void)smx_choice_probabilities_workspace(&s.data, 0);
+    (void)smx_criteria_workspace(&s.data, 0);
+    (void)smx_estimate_workspace(&s.data, 0, NULL);
+    (void)smx_subspace_workspace(&s.data);
+    (void)smx_latent_moments_workspace(&s.data, 0, 0);
+    (void)smx_latent_tensors_workspace(&s.data, 1);
+    (void)smx_cross_moments_workspace(&s.data, 0);
+    (void)smx_third_moments_workspace(&s.data, 0);
+    reset();
     /* Queries look at sizes alone. */
     {
         size_t before = smx_fit_workspace(&s.data, K, &s.fit_options);
@@ -708,6 +775,13 @@ static void cancellation(void)
         fail("outcome", "cancelled fit", SMX_CANCELLED, s.result.outcome);
     if (!isfinite(s.result.log_likelihood) || !isfinite(s.fit_atoms[0]) || fabs(s.fit_weights[0] + s.fit_weights[1] - 1) > 1e-12)
         fail("result", "cancelled fit", 0, 0);
+    reset();
+    calls = 0;
+    s.fit_options.progress = cancel;
+    s.fit_options.user = &calls;
+    expect("cancel at once", 11, SMX_OK);
+    if (s.scan.fits != 1 || s.outcomes[0] != SMX_CANCELLED || calls != 1 || s.scan.best_bic != 1)
+        fail("outcome", "cancelled scan", SMX_CANCELLED, s.outcomes[0]);
     reset();
     s.fit_options.starts = 1;
     s.fit_options.max_evaluations = 1;

@@ -171,6 +171,42 @@ static void latent(const smx_data *data, const smx_whitening *whitening)
     }
     require(fabs(third[0] - moments[3]) < 1e-10, "third moments agree");
     require(fabs(first_errors[0] - errors[1]) < 1e-12, "so do their standard errors");
+    {
+        /* The same moments along a direction, and through vectors. */
+        double crossed[3 * L], cross_errors[3 * L], packed[THIRD], slices[2 * L * L], all[L * L] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+        double shifted[1], one[1] = {1};
+        size_t size5 = smx_cross_moments_workspace(data, 2), size6 = smx_third_moments_workspace(data, L);
+        void *workspace5 = memory(size5), *workspace6 = memory(size6);
+        require(smx_cross_moments(data, whitening, all, 2, crossed, cross_errors, NULL, workspace5, size5, NULL) == SMX_OK, "cross");
+        for (i = 0; i < L; i++) {
+            require(fabs(crossed[i] - first[i]) < 1e-10 && fabs(crossed[L + i] - second[i]) < 1e-10, "cross moments of order 0 and 1");
+            require(fabs(cross_errors[i] - first_errors[i]) < 1e-12, "and their errors");
+        }
+        require(fabs(crossed[2 * L] - third[0]) < 1e-10, "cross moments of order 2");
+        require(smx_third_projected(data, whitening, L, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_OK, "projected");
+        for (i = 0; i < THIRD; i++)
+            require(fabs(packed[i] - third[i]) < 1e-10, "through the axes: the tensor itself");
+        require(smx_third_projected(data, whitening, 1, all, one, shifted, NULL, workspace6, size6, NULL) == SMX_OK, "shifted");
+        /* (1 + d)^3 */
+        require(fabs(shifted[0] - (1 + 3 * first[0] + 3 * second[0] + third[0])) < 1e-10, "with constants");
+        require(smx_third_slices(data, whitening, 2, all, slices, NULL, workspace6, size6, NULL) == SMX_OK, "slices");
+        require(fabs(slices[0] - third[0]) < 1e-10 && fabs(slices[L * L] - third[1]) < 1e-10 && fabs(slices[1] - third[1]) < 1e-10, "slices");
+        require(smx_cross_moments(data, whitening, all, 2, crossed, NULL, NULL, workspace5, size5 - 1, NULL) == SMX_WORKSPACE, "cross 1");
+        require(smx_cross_moments(data, whitening, all, SIZE_MAX, crossed, NULL, NULL, workspace5, size5, NULL) == SMX_OVERFLOW, "cross R");
+        require(smx_cross_moments(data, whitening, NULL, 2, crossed, NULL, NULL, workspace5, size5, NULL) == SMX_NULL, "cross null");
+        require(smx_cross_moments(data, whitening, all, 2, all, NULL, NULL, workspace5, size5, NULL) == SMX_ALIAS, "cross alias");
+        require(smx_third_projected(data, whitening, SIZE_MAX, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_OVERFLOW, "many");
+        require(smx_third_projected(data, whitening, L, all, all, all + 1, NULL, workspace6, size6, NULL) == SMX_ALIAS, "projected alias");
+        require(smx_third_slices(data, whitening, SIZE_MAX / 64, all, slices, NULL, workspace6, size6, NULL) == SMX_OVERFLOW, "many slices");
+        require(smx_third_slices(data, whitening, L, all, packed, NULL, workspace6, size6 - 1, NULL) == SMX_WORKSPACE, "slices 1");
+        all[4] = NAN;
+        require(smx_third_slices(data, whitening, 2, all, slices, NULL, workspace6, size6, NULL) == SMX_NOT_FINITE, "slices NaN");
+        require(smx_third_projected(data, whitening, 2, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_NOT_FINITE, "projected NaN");
+        require(smx_cross_moments_workspace(NULL, 2) == SMX_NONE && smx_cross_moments_workspace(data, SIZE_MAX) == SMX_NONE
+                    && smx_third_moments_workspace(NULL, 2) == SMX_NONE && smx_third_moments_workspace(data, SIZE_MAX) == SMX_NONE, "queries");
+        free(workspace5);
+        free(workspace6);
+    }
     smx_subspace_result_init(&subspace, sizeof subspace);
     subspace.mean_atom = mean;
     subspace.eigenvalues = eigenvalues;
@@ -201,11 +237,27 @@ static void latent(const smx_data *data, const smx_whitening *whitening)
     free(workspace4);
 }
 
-/* K = 1, 2, 3, each growing from the one before; the criteria of a ridge-less fit of units. */
+/* K = 1, 2, 3, each growing from the one before; the criteria of a ridge-less fit of units. By smx_scan, and step by step. */
 static void scan(const smx_data *data)
 {
     double found[2][3], theta[2][3 * FEATURES], last_bic = INFINITY;
-    size_t k;
+    double all_weights[6], all_atoms[6 * FEATURES], values[3], bic[3], icl[3];
+    size_t k, parameters[3], bytes = smx_scan_workspace(data, 1, 3, NULL);
+    void *room = memory(bytes);
+    int32_t outcomes[3];
+    smx_scan_result all;
+    smx_scan_result_init(&all, sizeof all);
+    all.weights = all_weights;
+    all.atoms = all_atoms;
+    all.log_likelihoods = values;
+    all.bic = bic;
+    all.icl = icl;
+    all.parameters = parameters;
+    all.outcomes = outcomes;
+    require(smx_scan(data, 1, 3, NULL, &all, room, bytes, NULL) == SMX_OK && all.fits == 3 && all.rank == FEATURES, "smx_scan");
+    require(all.best_bic == 3 && all.best_aic == 3 && all.evaluations > 3, "the best of the scan");
+    require(smx_scan_workspace(NULL, 1, 3, NULL) == SMX_NONE && smx_scan_workspace(data, 3, 2, NULL) == SMX_NONE, "scan queries");
+    free(room);
     for (k = 1; k <= 3; k++) {
         smx_fit_options options;
         smx_fit_result result;
@@ -231,6 +283,10 @@ static void scan(const smx_data *data)
         free(workspace);
         require(criteria.parameters == k - 1 + k * FEATURES && criteria.observations == GROUPS, "parameters and observations");
         require(fabs(criteria.aic - (-2 * result.log_likelihood + 2 * (double)criteria.parameters)) < 1e-6, "aic");
+        require(values[k - 1] == result.log_likelihood && bic[k - 1] == criteria.bic && icl[k - 1] == criteria.icl
+                    && parameters[k - 1] == criteria.parameters && outcomes[k - 1] == result.outcome, "a scan is its fits");
+        require(memcmp(all_weights + k * (k - 1) / 2, result.weights, k * sizeof(double)) == 0
+                    && memcmp(all_atoms + k * (k - 1) / 2 * FEATURES, result.atoms, k * FEATURES * sizeof(double)) == 0, "bit for bit");
         require(criteria.bic < last_bic && criteria.icl >= criteria.bic, "bic falls, and icl is not below it");
         last_bic = criteria.bic;
     }
@@ -288,8 +344,39 @@ static void kernels(void)
             for (n = 0; n < N / 7; n++)
                 column[n] = values[7 * n + i];
             require(smx_logsumexp(column, N / 7, &value, isa) == SMX_OK && fabs(out[i] - value) < 1e-13 && fabs(outf[i] - value) < 1e-4, "a column");
+            require(smx_logsumexp_strided(values + i, N / 7, 7, &value, isa) == SMX_OK && fabs(out[i] - value) < 1e-13, "numbers apart");
+            require(smx_logsumexp_stridedf(single + i, N / 7, 7, &valuef, isa) == SMX_OK && fabs(outf[i] - valuef) < 1e-4, "floats apart");
         }
         require(smx_sum_of_float(single, N, &all, isa) == SMX_OK && fabs(smx_sum_log(all) - smx_sum_log(smx_sum_merge(a, b))) < 1e-5, "float sums");
+        {
+            /* Infinities and NaN, as each comment of the header says. */
+            const double special[3] = {-INFINITY, 0, INFINITY}, lowest[2] = {-INFINITY, -INFINITY}, broken[2] = {NAN, INFINITY};
+            const double half[3] = {-INFINITY, 1, 1}, negative[3] = {0, -1, INFINITY};
+            const float specialf[3] = {-INFINITY, 0, INFINITY}, halff[3] = {-INFINITY, 1, 1};
+            smx_exp(special, out, 3, isa);
+            smx_expf(specialf, outf, 3, isa);
+            require(out[0] == 0 && out[1] == 1 && out[2] == INFINITY && outf[0] == 0 && outf[1] == 1 && outf[2] == INFINITY, "exp");
+            smx_log(negative, out, 3, isa);
+            require(out[0] == -INFINITY && isnan(out[1]) && out[2] == INFINITY, "log");
+            smx_softmax(half, out, 3, isa);
+            smx_softmaxf(halff, outf, 3, isa);
+            require(out[0] == 0 && out[1] == 0.5 && outf[0] == 0 && outf[2] == 0.5f, "softmax of -infinity");
+            smx_softmax(lowest, out, 2, isa);
+            require(out[0] == 0 && out[1] == 0, "softmax of -infinity alone");
+            smx_softmax(special, out, 3, isa);
+            require(isnan(out[0]) && isnan(out[1]) && isnan(out[2]), "softmax of infinity");
+            smx_log_softmax(half, out, 3, isa);
+            require(out[0] == -INFINITY && fabs(out[1] + log(2)) < 1e-15, "log-softmax of -infinity");
+            smx_log_softmax(lowest, out, 2, isa);
+            require(out[0] == -INFINITY && out[1] == -INFINITY, "log-softmax of -infinity alone");
+            smx_log_softmax(broken, out, 2, isa);
+            require(isnan(out[0]) && isnan(out[1]), "log-softmax of NaN");
+            require(smx_logsumexp(special, 3, &value, isa) == SMX_OK && value == INFINITY, "logsumexp of infinity");
+            require(smx_logsumexp(broken, 2, &value, isa) == SMX_OK && isnan(value), "logsumexp of NaN and infinity");
+            require(smx_logsumexp(lowest, 2, &value, isa) == SMX_OK && value == -INFINITY, "logsumexp of -infinity alone");
+            require(smx_sum_of(NULL, 0, &all, isa) == SMX_OK && smx_sum_log(all) == -INFINITY, "the sum of nothing");
+            require(smx_sum_log(smx_sum_merge(all, a)) == smx_sum_log(a) && smx_sum_log(smx_sum_merge(a, all)) == smx_sum_log(a), "adds nothing");
+        }
         value = NAN;
         require(smx_exp(&value, &value, 1, isa) == SMX_OK && isnan(value), "NaN passes through");
     }
@@ -297,6 +384,8 @@ static void kernels(void)
     require(smx_exp(values, values + 1, 3, 0) == SMX_ALIAS && smx_logsumexp(values, 3, values + 2, 0) == SMX_ALIAS, "alias");
     require(smx_softmax(values, out, SIZE_MAX, 0) == SMX_OVERFLOW && smx_logsumexp(values, SIZE_MAX / 4, &value, 0) == SMX_OVERFLOW, "overflow");
     require(smx_logsumexp_columns(values, SIZE_MAX, 2, out, 0) == SMX_OVERFLOW && smx_logsumexp_columns(values, 0, 0, NULL, 0) == SMX_OK, "columns");
+    require(smx_logsumexp_strided(values, 3, 0, &value, 0) == SMX_SHAPE && smx_logsumexp_strided(values, 3, SIZE_MAX, &value, 0) == SMX_OVERFLOW, "stride");
+    require(smx_logsumexp_strided(NULL, 0, 5, &value, 0) == SMX_OK && value < 0 && isinf(value), "no numbers apart");
     require(smx_exp((double *)(void *)((char *)values + 1), out, 3, 0) == SMX_ALIGNMENT, "alignment");
     require(smx_exp(values, out, 3, 5) == SMX_INVALID_OPTION && smx_exp(values, out, 3, -1) == SMX_INVALID_OPTION, "isa");
     require(smx_logsumexp(values, 3, NULL, 0) == SMX_NULL, "nowhere to write");

@@ -7,12 +7,15 @@
  *
  *   How to call             the rules that hold for every function
  *   Versions, statuses and errors
+ *   Past one machine
  *   Data
  *   Mixtures and their evaluation
  *   Whitening, and steps of expectation maximisation
  *   Fitting
+ *   How many classes
  *   What a fitted mixture says
- *   Latent moments and estimators
+ *   Latent moments
+ *   Estimators from moments
  *   Kernels
  *
  * How to call
@@ -26,8 +29,8 @@
  *       smx_status status = smx_fit(&data, classes, NULL, &result, workspace, size, NULL);
  *
  *   Memory. The library allocates nothing in any function below, and keeps no pointer after it returned. What it needs to work with it
- *   asks for: every function `smx_f` that works has an `smx_f_workspace`, a pure function of sizes. A workspace may have any alignment and
- *   any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for is SMX_WORKSPACE. (With more than one
+ *   asks for: a function `smx_f` that takes a workspace has an `smx_f_workspace` (or its comment names another), a pure function of sizes.
+ *   A workspace may have any alignment and any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for is SMX_WORKSPACE. (With more than one
  *   thread, in libraries built with the feature "rayon", the thread pool has memory of its own.)
  *
  *   Pointers. All others must be aligned for their type; arrays hold as many elements as their comment says, sizes are size_t and count
@@ -44,14 +47,20 @@
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
  *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
- *   other than an offset of minus infinity, in anything that is read is an error with its place; NaN in results is only where their
- *   comment says so.
+ *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
+ *   alone pass it on. NaN in results is only where their comment says so.
  *
  *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
  *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
  *
+ *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no
+ *   clock, no locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to
+ *   nearest, exceptions masked (status flags may be raised). A thread that calls needs 64 KiB of stack. A child process after fork may
+ *   call everything with `threads` 1; the thread pool that more threads use does not live on in it.
+ *
  *   Not promised: equal bits on different instruction sets, machines or versions; the order in which arguments are checked; the size of
- *   a workspace from one version to the next (ask again); the number of calls of a progress function.
+ *   a workspace from one version to the next (ask again); the number of calls of a progress function; useful
+ *   numbers under another rounding mode, or where subnormal numbers are flushed to zero (but a status, and no harm).
  */
 
 #ifndef SOFTMIX_H
@@ -138,6 +147,10 @@ typedef struct smx_error {
 #define SMX_UNAVAILABLE (-130)
 /** Another rank of a distributed run reported an error. */
 #define SMX_REMOTE (-140)
+/** The reduction hook failed: it returned something else than 0. */
+#define SMX_REDUCTION (-150)
+/** The ranks of a distributed run call different functions, or the same with different arguments. */
+#define SMX_DISAGREEMENT (-160)
 /** A pointer that may not be NULL is. */
 #define SMX_NULL (-200)
 /** A pointer is not aligned for its type. (A workspace may have any alignment.) */
@@ -184,6 +197,108 @@ smx_status smx_error_init(struct smx_error *error, size_t struct_size);
 size_t smx_error_format(const struct smx_error *error,
                         char *buffer,
                         size_t size);
+
+/* ==============================================================================================================
+ * Past one machine
+ * ==============================================================================================================
+ *
+ * Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the data, and
+ * points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The functions of this header then
+ * work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same mixture, log-likelihood and
+ * errors. Arrays that run over rows or units are the rank's own.
+ *
+ * What a rank holds:
+ *
+ *   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and with the
+ *                   same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's rows from 0.
+ *   SMX_SPLIT_SETS  whole choice sets and the units that choose in them: a panel split by units, counts over many sets. Or one choice
+ *                   set that every rank has whole, and some of its units.
+ *
+ * A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is called
+ * twice, when the data are checked.
+ *
+ * Rules:
+ *
+ * - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison: where
+ *   they differ all ranks return SMX_DISAGREEMENT.
+ * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on every rank. What it
+ *   leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same kind of processor.
+ * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE.
+ *   A rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the way, such as
+ *   logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
+ * - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.
+ * - The progress function of smx_fit is called on every rank; the fit is cancelled on all when one of them asks for it.
+ * - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random partitions.
+ *
+ * What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
+ *
+ *   SMX_SPLIT_ROWS             1 + C maxima, and sums of C, 2 C + 1 (a start each while they race) and C L
+ *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L
+ *   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
+ *
+ * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
+ * sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of smx_fit K L L and about
+ * (K L)^2; every call of the progress function 1.
+ */
+
+/** What is done with the numbers of all ranks, entry by entry. */
+typedef int32_t smx_reduce_op;
+
+/**
+ * Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger than
+ * what fits an int. It must return: no longjmp, no C++ exception.
+ */
+typedef int32_t (*smx_reduce_fn)(void *state, smx_reduce_op op, double *buffer, size_t len);
+
+/** Along what the whole is split. */
+typedef int32_t smx_split;
+
+/** One rank of a distributed run. Fill it after smx_shard_init; smx_data points to it. */
+typedef struct smx_shard {
+  /** sizeof(smx_shard), set by smx_shard_init. */
+  size_t struct_size;
+  /** The reduction; must be there. */
+  smx_reduce_fn reduce;
+  /** Handed to `reduce`. */
+  void *state;
+  /** SMX_SPLIT_ROWS or SMX_SPLIT_SETS. */
+  smx_split split;
+  /** Zero. */
+  int32_t reserved;
+  /** A number that other ranks do not have: they draw random numbers for units of their own by it. */
+  uint64_t rank;
+  /** The sum of `rows` over all ranks. */
+  size_t total_rows;
+  /**
+   * The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units` itself where
+   * a choice set of SMX_UNITS is split by rows.
+   */
+  size_t total_units;
+} smx_shard;
+
+/** The largest. Never asked of a NaN; minus infinity occurs. */
+#define SMX_REDUCE_MAX 1
+/** The sum. NaN and infinities must go through. */
+#define SMX_REDUCE_SUM 2
+/** One choice set by its rows. */
+#define SMX_SPLIT_ROWS 1
+/** By choice sets, or by the units of one that every rank has whole. */
+#define SMX_SPLIT_SETS 2
+
+/** Fills a shard with zeros and its size. */
+smx_status smx_shard_init(struct smx_shard *shard, size_t struct_size);
+
+/**
+ * Agrees on the success of something that every rank did on its own, before it calls a function of this library together with the others.
+ *
+ * @param shard of which only `reduce` and `state` count
+ * @param status SMX_OK, or a negative status: what went wrong here
+ * @param error may be NULL
+ * @return SMX_OK when all ranks said so; else `status` on those that did not, and SMX_REMOTE on the others
+ */
+smx_status smx_shard_agree(const struct smx_shard *shard,
+                           smx_status status,
+                           smx_error *error);
 
 /* ==============================================================================================================
  * Data
@@ -244,13 +359,15 @@ typedef struct smx_data {
   const double *counts;
   /** SMX_UNITS: weights of the units, U numbers, not negative; NULL: ones. */
   const double *weights;
+  /** This description is one rank's part of a larger whole: see "Past one machine"; NULL: it is the whole. */
+  const smx_shard *shard;
 } smx_data;
 
 /** What data amount to. */
 typedef struct smx_summary {
   /** sizeof(smx_summary), set by smx_summary_init. */
   size_t struct_size;
-  /** Units U: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
+  /** Units U, of this rank: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
   size_t units;
   /** Units with a positive weight: there may not be more classes. */
   size_t observed_units;
@@ -552,15 +669,19 @@ typedef struct smx_progress {
   int32_t racing;
   /** Zero. */
   int32_t reserved;
+  /** Starts still racing; 0 while one is being finished. */
+  size_t running;
+  /** Classes K of the fit at hand. */
+  size_t classes;
 } smx_progress;
 
 /**
- * Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
- * must return: no longjmp, no C++ exception.
+ * Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not again.
+ * It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
  */
 typedef int32_t (*smx_progress_fn)(const struct smx_progress *progress, void *user);
 
-/** Options of smx_fit. NULL in place of them: the defaults. */
+/** Options of smx_fit and smx_scan. NULL in place of them: the defaults. */
 typedef struct smx_fit_options {
   /** sizeof(smx_fit_options), set by smx_fit_options_init. */
   size_t struct_size;
@@ -587,7 +708,7 @@ typedef struct smx_fit_options {
   const double *grow_weights;
   /** Its atoms, (K - 1) x L. */
   const double *grow_atoms;
-  /** Evaluations over all starts, at most; at least 1, default 1000000. */
+  /** Evaluations over all starts after which the fit ends, what is under way being finished first; at least 1, default 1000000. */
   uint64_t max_evaluations;
   /**
    * Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
@@ -598,6 +719,13 @@ typedef struct smx_fit_options {
   smx_progress_fn progress;
   /** Handed to `progress`; default NULL. */
   void *user;
+  /**
+   * 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
+   * last steps are taken on the features as they are given; default 0.
+   */
+  int32_t single_phase;
+  /** Zero. */
+  int32_t reserved_end;
 } smx_fit_options;
 
 /** How a start was made. Later versions may know more kinds. */
@@ -736,6 +864,100 @@ smx_status smx_fit(const smx_data *data,
                    void *workspace,
                    size_t workspace_size,
                    smx_error *error);
+
+/* ==============================================================================================================
+ * How many classes
+ * ==============================================================================================================
+ *
+ * smx_scan fits every number of classes from `first` to `last`, each growing from the one before, with the criteria that weigh likelihood
+ * against parameters. Entry j of an array belongs to K = first + j; mixtures stand side by side: the weights of K classes begin after
+ * those of fewer, at `(K (K - 1) - first (first - 1)) / 2`, and their atoms at L times that. All of them are
+ * `(last (last + 1) - first (first - 1)) / 2` classes.
+ */
+
+/** The most numbers of classes that one scan takes: `last - first + 1`. */
+#define SMX_SCAN_MAX 4096
+
+/** What smx_scan finds. The arrays are the program's; `weights` and `atoms` must be there, the others may be NULL. n = last - first + 1. */
+typedef struct smx_scan_result {
+  /** sizeof(smx_scan_result), set by smx_scan_result_init. */
+  size_t struct_size;
+  /** To be filled: mixing weights of all fits, those of each decreasing. */
+  double *weights;
+  /** To be filled: atoms of all fits, L numbers a class. */
+  double *atoms;
+  /** To be filled: flags of the classes of all fits: whether a class runs off. */
+  uint8_t *diverging;
+  /** To be filled: how each fit ended, n entries. */
+  smx_outcome *outcomes;
+  /** To be filled: log-likelihood of each fit, n numbers. */
+  double *log_likelihoods;
+  /** To be filled: the same less the penalty, n numbers. */
+  double *penalized_log_likelihoods;
+  /** To be filled: parameters d = K - 1 + K r of each fit, n numbers; r is `rank`. */
+  size_t *parameters;
+  /** To be filled: -2 log-likelihood + 2 d, n numbers. */
+  double *aic;
+  /** To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers. */
+  double *bic;
+  /** To be filled: bic plus twice the entropy of the posterior class probabilities, n numbers. */
+  double *icl;
+  /** To be filled: starts drawn by each fit, n numbers. */
+  size_t *starts;
+  /** To be filled: starts that reached the best of their fit, n numbers. */
+  size_t *at_best;
+  /** Fits found: n, or fewer after a cancellation, of which the last is then SMX_CANCELLED. As many entries are written. */
+  size_t fits;
+  /** Number of classes where aic is smallest, the first of equals. */
+  size_t best_aic;
+  /** Number of classes where bic is smallest, the first of equals. */
+  size_t best_bic;
+  /** Number of classes where icl is smallest, the first of equals. */
+  size_t best_icl;
+  /** Rank r of the features inside choice sets. */
+  size_t rank;
+  /** Evaluations of value and gradient, over all fits. */
+  uint64_t evaluations;
+} smx_scan_result;
+
+/** Fills a result with zeros and its size. */
+smx_status smx_scan_result_init(struct smx_scan_result *result, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_scan needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param first smallest K, at least 1
+ * @param last largest K
+ * @param options may be NULL
+ * @return the bytes; SIZE_MAX where a description is unusable, there are more than SMX_SCAN_MAX fits, or sizes overflow
+ */
+size_t smx_scan_workspace(const smx_data *data,
+                          size_t first,
+                          size_t last,
+                          const smx_fit_options *options);
+
+/**
+ * Fits every number of classes from `first` to `last`.
+ *
+ * @param data the data
+ * @param first smallest K, at least 1
+ * @param last largest K, at most the number of units with a positive weight
+ * @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for each
+ * fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of classes
+ * @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
+ * @param workspace smx_scan_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_scan(const smx_data *data,
+                    size_t first,
+                    size_t last,
+                    const smx_fit_options *options,
+                    struct smx_scan_result *result,
+                    void *workspace,
+                    size_t workspace_size,
+                    smx_error *error);
 
 /* ==============================================================================================================
  * What a fitted mixture says
@@ -992,12 +1214,253 @@ smx_status smx_hessian_vector(const smx_data *data,
                               smx_error *error);
 
 /* ==============================================================================================================
- * Latent moments and estimators
+ * Latent moments
  * ==============================================================================================================
  *
- * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows, and
- * mixtures from the moments. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
+ * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
  * d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
+ */
+
+/** What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's. */
+typedef struct smx_subspace_result {
+  /** sizeof(smx_subspace_result), set by smx_subspace_result_init. */
+  size_t struct_size;
+  /** To be filled: the mean atom, L numbers. */
+  double *mean_atom;
+  /** To be filled: r eigenvalues, decreasing. */
+  double *eigenvalues;
+  /** To be filled: r x L: atoms are about `mean_atom + sum_j c_j directions[j]`, c_j of variance `eigenvalues[j]`, j below K - 1. */
+  double *directions;
+  /** 1 + the eigenvalues above the noise. */
+  size_t suggested_classes;
+  /** The noise. */
+  double noise;
+  /** Effective number of draws. */
+  double draws;
+} smx_subspace_result;
+
+/**
+ * Latent tensors; the arrays are the program's, NULL for what is not wanted. Third moments are packed: entry (a, b, c), a >= b >= c, is
+ * `third[a (a + 1) (a + 2) / 6 + b (b + 1) / 2 + c]`, of r (r + 1) (r + 2) / 6.
+ */
+typedef struct smx_tensors {
+  /** sizeof(smx_tensors), set by smx_tensors_init. */
+  size_t struct_size;
+  /** To be filled: sum_k weight_k d_k, r numbers. */
+  double *first;
+  /** To be filled: sum_k weight_k d_k d_k', r x r. */
+  double *second;
+  /** To be filled: the same of order 3, packed. */
+  double *third;
+  /** To be filled: standard errors of `first`, which must be there too; so with the others. */
+  double *first_errors;
+  /** To be filled: standard errors of `second`. */
+  double *second_errors;
+  /** To be filled: standard errors of `third`. */
+  double *third_errors;
+} smx_tensors;
+
+/** Fills a result with zeros and its size. */
+smx_status smx_subspace_result_init(struct smx_subspace_result *result, size_t struct_size);
+
+/** Fills tensors with zeros and their size: none wanted. */
+smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
+
+/**
+ * Bytes of workspace that smx_subspace needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_subspace_workspace(const smx_data *data);
+
+/**
+ * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param tilt 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
+ * @param result made by smx_subspace_result_init, its three arrays set
+ * @param options may be NULL
+ * @param workspace smx_subspace_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_subspace(const smx_data *data,
+                        const smx_whitening *whitening,
+                        double tilt,
+                        struct smx_subspace_result *result,
+                        const smx_run_options *options,
+                        void *workspace,
+                        size_t workspace_size,
+                        smx_error *error);
+
+/**
+ * Bytes of workspace that smx_latent_moments needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param directions V
+ * @param order R
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, size_t order);
+
+/**
+ * Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
+ * the chosen rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param number V
+ * @param directions V x r numbers, each direction of norm 1 in whitened features
+ * @param order R
+ * @param moments to be filled: V x (R + 1)
+ * @param errors to be filled: standard errors of `moments`; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_latent_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_latent_moments(const smx_data *data,
+                              const smx_whitening *whitening,
+                              size_t number,
+                              const double *directions,
+                              size_t order,
+                              double *moments,
+                              double *errors,
+                              const smx_run_options *options,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/**
+ * Bytes of workspace that smx_latent_tensors needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param errors 1 where any standard errors are wanted, else 0
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_latent_tensors_workspace(const smx_data *data, int32_t errors);
+
+/**
+ * Latent tensors of order 1 to 3 and their standard errors. Finite offsets do not enter. One read of the chosen rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data
+ * @param tensors made by smx_tensors_init, the arrays that are wanted set
+ * @param options may be NULL
+ * @param workspace smx_latent_tensors_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_latent_tensors(const smx_data *data,
+                              const smx_whitening *whitening,
+                              const struct smx_tensors *tensors,
+                              const smx_run_options *options,
+                              void *workspace,
+                              size_t workspace_size,
+                              smx_error *error);
+
+/**
+ * Bytes of workspace that smx_cross_moments needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param order R
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_cross_moments_workspace(const smx_data *data, size_t order);
+
+/**
+ * Cross moments sum_k weight_k (v . d_k)^r d_k, r = 0 to R, along one direction v. Finite offsets do not enter. One read of the chosen
+ * rows.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param direction v: r numbers, of norm 1 in whitened features
+ * @param order R
+ * @param moments to be filled: (R + 1) x r, order after order
+ * @param errors to be filled: standard errors of `moments`; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_cross_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_cross_moments(const smx_data *data,
+                             const smx_whitening *whitening,
+                             const double *direction,
+                             size_t order,
+                             double *moments,
+                             double *errors,
+                             const smx_run_options *options,
+                             void *workspace,
+                             size_t workspace_size,
+                             smx_error *error);
+
+/**
+ * Bytes of workspace that smx_third_projected and smx_third_slices need.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param vectors C
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_third_moments_workspace(const smx_data *data, size_t vectors);
+
+/**
+ * Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without
+ * the r x r x r tensor. One read of the chosen rows, L C + C^3 / 6 operations a row.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param number C
+ * @param vectors C x r numbers v, in whitened features
+ * @param constants C numbers w; NULL: zeros
+ * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors
+ * @param options may be NULL
+ * @param workspace smx_third_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_third_projected(const smx_data *data,
+                               const smx_whitening *whitening,
+                               size_t number,
+                               const double *vectors,
+                               const double *constants,
+                               double *third,
+                               const smx_run_options *options,
+                               void *workspace,
+                               size_t workspace_size,
+                               smx_error *error);
+
+/**
+ * Third moments contracted with C vectors v: slice i is sum_k weight_k (v_i . d_k) d_k d_k'. One read of the chosen rows, L r + C r^2 / 2
+ * operations a row.
+ *
+ * @param data counts over one choice set
+ * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param number C
+ * @param vectors C x r numbers, in whitened features
+ * @param slices to be filled: C x r x r
+ * @param options may be NULL
+ * @param workspace smx_third_moments_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_third_slices(const smx_data *data,
+                            const smx_whitening *whitening,
+                            size_t number,
+                            const double *vectors,
+                            double *slices,
+                            const smx_run_options *options,
+                            void *workspace,
+                            size_t workspace_size,
+                            smx_error *error);
+
+/* ==============================================================================================================
+ * Estimators from moments
+ * ==============================================================================================================
+ *
+ * Mixtures from latent moments alone, for counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): no search
+ * over many starts. smx_fit uses them among its own starts.
  */
 
 /** Estimators. */
@@ -1048,45 +1511,6 @@ typedef struct smx_estimate_report {
   uint64_t passes;
 } smx_estimate_report;
 
-/** What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's. */
-typedef struct smx_subspace_result {
-  /** sizeof(smx_subspace_result), set by smx_subspace_result_init. */
-  size_t struct_size;
-  /** To be filled: the mean atom, L numbers. */
-  double *mean_atom;
-  /** To be filled: r eigenvalues, decreasing. */
-  double *eigenvalues;
-  /** To be filled: r x L: atoms are about `mean_atom + sum_j c_j directions[j]`, c_j of variance `eigenvalues[j]`, j below K - 1. */
-  double *directions;
-  /** 1 + the eigenvalues above the noise. */
-  size_t suggested_classes;
-  /** The noise. */
-  double noise;
-  /** Effective number of draws. */
-  double draws;
-} smx_subspace_result;
-
-/**
- * Latent tensors; the arrays are the program's, NULL for what is not wanted. Third moments are packed: entry (a, b, c), a >= b >= c, is
- * `third[a (a + 1) (a + 2) / 6 + b (b + 1) / 2 + c]`, of r (r + 1) (r + 2) / 6.
- */
-typedef struct smx_tensors {
-  /** sizeof(smx_tensors), set by smx_tensors_init. */
-  size_t struct_size;
-  /** To be filled: sum_k weight_k d_k, r numbers. */
-  double *first;
-  /** To be filled: sum_k weight_k d_k d_k', r x r. */
-  double *second;
-  /** To be filled: the same of order 3, packed. */
-  double *third;
-  /** To be filled: standard errors of `first`, which must be there too; so with the others. */
-  double *first_errors;
-  /** To be filled: standard errors of `second`. */
-  double *second_errors;
-  /** To be filled: standard errors of `third`. */
-  double *third_errors;
-} smx_tensors;
-
 /** Moments corrected by the design: a mixture whose moments over the actual rows are the observed ones as nearly as can be. */
 #define SMX_METHOD_CORRECTED 0
 /** Moments of order 3, diagonalised jointly; at most r + 1 classes. Biased where features are not normal or atoms far. */
@@ -1099,12 +1523,6 @@ smx_status smx_estimate_options_init(struct smx_estimate_options *options, size_
 
 /** Fills a report with its size and nothing found. */
 smx_status smx_estimate_report_init(struct smx_estimate_report *report, size_t struct_size);
-
-/** Fills a result with zeros and its size. */
-smx_status smx_subspace_result_init(struct smx_subspace_result *result, size_t struct_size);
-
-/** Fills tensors with zeros and their size: none wanted. */
-smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
 
 /**
  * Bytes of workspace that smx_estimate needs.
@@ -1142,101 +1560,6 @@ smx_status smx_estimate(const smx_data *data,
                         void *workspace,
                         size_t workspace_size,
                         smx_error *error);
-
-/**
- * Bytes of workspace that smx_subspace needs.
- *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
- */
-size_t smx_subspace_workspace(const smx_data *data);
-
-/**
- * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
- *
- * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
- * @param tilt 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
- * @param result made by smx_subspace_result_init, its three arrays set
- * @param options may be NULL
- * @param workspace smx_subspace_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
- */
-smx_status smx_subspace(const smx_data *data,
-                        const smx_whitening *whitening,
-                        double tilt,
-                        struct smx_subspace_result *result,
-                        const smx_run_options *options,
-                        void *workspace,
-                        size_t workspace_size,
-                        smx_error *error);
-
-/**
- * Bytes of workspace that smx_latent_moments needs.
- *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @param directions V
- * @param order R
- * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
- */
-size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, size_t order);
-
-/**
- * Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
- * the chosen rows.
- *
- * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
- * @param number V
- * @param directions V x r numbers, each direction of norm 1 in whitened features
- * @param order R
- * @param moments to be filled: V x (R + 1)
- * @param errors to be filled: standard errors of `moments`; may be NULL
- * @param options may be NULL
- * @param workspace smx_latent_moments_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
- */
-smx_status smx_latent_moments(const smx_data *data,
-                              const smx_whitening *whitening,
-                              size_t number,
-                              const double *directions,
-                              size_t order,
-                              double *moments,
-                              double *errors,
-                              const smx_run_options *options,
-                              void *workspace,
-                              size_t workspace_size,
-                              smx_error *error);
-
-/**
- * Bytes of workspace that smx_latent_tensors needs.
- *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @param errors 1 where any standard errors are wanted, else 0
- * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
- */
-size_t smx_latent_tensors_workspace(const smx_data *data, int32_t errors);
-
-/**
- * Latent tensors of order 1 to 3 and their standard errors. Finite offsets do not enter. One read of the chosen rows.
- *
- * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
- * @param tensors made by smx_tensors_init, the arrays that are wanted set
- * @param options may be NULL
- * @param workspace smx_latent_tensors_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
- */
-smx_status smx_latent_tensors(const smx_data *data,
-                              const smx_whitening *whitening,
-                              const struct smx_tensors *tensors,
-                              const smx_run_options *options,
-                              void *workspace,
-                              size_t workspace_size,
-                              smx_error *error);
 
 /* ==============================================================================================================
  * Kernels
@@ -1308,6 +1631,12 @@ smx_status smx_logsumexp(const double *x,
 
 /** smx_logsumexp in float; its sums are in double. */
 smx_status smx_logsumexpf(const float *x, size_t n, float *out, smx_isa isa);
+
+/** smx_logsumexp of `x[0]`, `x[stride]`, ..., `x[(n - 1) * stride]`; `stride` is at least 1. */
+smx_status smx_logsumexp_strided(const double *x, size_t n, size_t stride, double *out, smx_isa isa);
+
+/** smx_logsumexp_strided in float. */
+smx_status smx_logsumexp_stridedf(const float *x, size_t n, size_t stride, float *out, smx_isa isa);
 
 /** smx_logsumexp of every column of a matrix of `rows` x `columns`, row after row: `out` has `columns` numbers. `x` is read once. */
 smx_status smx_logsumexp_columns(const double *x,

@@ -341,24 +341,34 @@ struct fitted : mixture {
     bool converged() const noexcept { return outcome == SMX_CONVERGED; }
 };
 
-/// Fits a mixture of `classes` classes.
-inline fitted fit(const data &d, std::size_t classes, const fit_options &options = {})
-{
-    struct watcher {
-        const std::function<bool(const smx_progress &)> &progress;
-        std::exception_ptr thrown;
-        static std::int32_t call(const smx_progress *now, void *user) noexcept
-        {
-            auto &self = *static_cast<watcher *>(user);
-            try {
-                return self.progress(*now) ? 0 : 1;
-            } catch (...) {
-                self.thrown = std::current_exception();
-                return 1;
-            }
-        }
-    } watcher{options.progress, nullptr};
+namespace detail {
 
+/// The C progress function over one that may throw: the exception waits until C has returned.
+struct watcher {
+    const std::function<bool(const smx_progress &)> &progress;
+    std::exception_ptr thrown;
+
+    static std::int32_t call(const smx_progress *now, void *user) noexcept
+    {
+        auto &self = *static_cast<watcher *>(user);
+        try {
+            return self.progress(*now) ? 0 : 1;
+        } catch (...) {
+            self.thrown = std::current_exception();
+            return 1;
+        }
+    }
+
+    void rethrow() const
+    {
+        if (thrown)
+            std::rethrow_exception(thrown);
+    }
+};
+
+/// The options but for the mixtures in them.
+inline smx_fit_options raw(const fit_options &options, watcher &watch)
+{
     smx_fit_options o;
     smx_fit_options_init(&o, sizeof o);
     o.threads = options.run.threads;
@@ -368,15 +378,25 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     o.starts = options.starts;
     o.max_evaluations = options.max_evaluations;
     o.gradient_tolerance = options.gradient_tolerance;
+    if (options.progress) {
+        o.progress = watcher::call;
+        o.user = &watch;
+    }
+    return o;
+}
+
+} // namespace detail
+
+/// Fits a mixture of `classes` classes.
+inline fitted fit(const data &d, std::size_t classes, const fit_options &options = {})
+{
+    detail::watcher watch{options.progress, nullptr};
+    smx_fit_options o = detail::raw(options, watch);
     if (options.start) {
         detail::same_size("start", classes, options.start->classes());
         detail::check(d, *options.start);
         o.start_weights = options.start->weights.data();
         o.start_atoms = options.start->atoms.data();
-    }
-    if (options.progress) {
-        o.progress = watcher::call;
-        o.user = &watcher;
     }
     fitted f;
     f.weights.resize(detail::product(classes, 1));
@@ -398,8 +418,7 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     r.starts_capacity = f.start_values.size();
     const detail::workspace ws(smx_fit_workspace(d.raw(), classes, &o));
     detail::check([&](smx_error *e) { return smx_fit(d.raw(), classes, &o, &r, ws.data(), ws.size(), e); });
-    if (watcher.thrown)
-        std::rethrow_exception(watcher.thrown);
+    watch.rethrow();
     f.start_values.resize(r.starts);
     f.start_kinds.resize(r.starts);
     f.log_likelihood = r.log_likelihood;
@@ -413,6 +432,73 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     f.best_start = r.best_start;
     f.rank = r.rank;
     return f;
+}
+
+/// What a scan found: entry j belongs to `first + j` classes.
+struct scanned {
+    std::size_t first = 0;
+    std::vector<mixture> mixtures;
+    std::vector<smx_outcome> outcomes;
+    std::vector<double> log_likelihoods, penalized_log_likelihoods, aic, bic, icl;
+    std::vector<std::size_t> parameters, starts, at_best;
+    /// Numbers of classes where the criteria are smallest.
+    std::size_t best_aic = 0, best_bic = 0, best_icl = 0;
+    std::size_t rank = 0;
+    std::uint64_t evaluations = 0;
+
+    /// The mixture of `classes` classes.
+    const mixture &of(std::size_t classes) const { return mixtures.at(classes - first); }
+};
+
+/// Fits every number of classes from `first` to `last`, each growing from the one before. `options.start` must be empty.
+inline scanned scan(const data &d, std::size_t first, std::size_t last, const fit_options &options = {})
+{
+    if (options.start)
+        throw std::invalid_argument("softmix: a scan takes no start");
+    detail::watcher watch{options.progress, nullptr};
+    const smx_fit_options o = detail::raw(options, watch);
+    const std::size_t l = d.columns();
+    // Sizes that are not sane are left to the call, which says what is wrong.
+    const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX;
+    const std::size_t n = sane ? last - first + 1 : 0, all = sane ? detail::product(n, first + last) / 2 : 0;
+    std::vector<double> weights(all), atoms(detail::product(all, l));
+    scanned s;
+    s.first = first;
+    s.outcomes.resize(n);
+    for (auto *v : {&s.log_likelihoods, &s.penalized_log_likelihoods, &s.aic, &s.bic, &s.icl})
+        v->resize(n);
+    for (auto *v : {&s.parameters, &s.starts, &s.at_best})
+        v->resize(n);
+    smx_scan_result r;
+    smx_scan_result_init(&r, sizeof r);
+    r.weights = weights.data();
+    r.atoms = atoms.data();
+    r.outcomes = s.outcomes.data();
+    r.log_likelihoods = s.log_likelihoods.data();
+    r.penalized_log_likelihoods = s.penalized_log_likelihoods.data();
+    r.aic = s.aic.data();
+    r.bic = s.bic.data();
+    r.icl = s.icl.data();
+    r.parameters = s.parameters.data();
+    r.starts = s.starts.data();
+    r.at_best = s.at_best.data();
+    const detail::workspace ws(smx_scan_workspace(d.raw(), first, last, &o));
+    detail::check([&](smx_error *e) { return smx_scan(d.raw(), first, last, &o, &r, ws.data(), ws.size(), e); });
+    watch.rethrow();
+    s.outcomes.resize(r.fits);
+    for (auto *v : {&s.log_likelihoods, &s.penalized_log_likelihoods, &s.aic, &s.bic, &s.icl})
+        v->resize(r.fits);
+    for (auto *v : {&s.parameters, &s.starts, &s.at_best})
+        v->resize(r.fits);
+    const double *w = weights.data(), *a = atoms.data();
+    for (std::size_t k = first; k < first + r.fits; w += k, a += k * l, ++k)
+        s.mixtures.emplace_back(std::vector<double>(w, w + k), std::vector<double>(a, a + k * l));
+    s.best_aic = r.best_aic;
+    s.best_bic = r.best_bic;
+    s.best_icl = r.best_icl;
+    s.rank = r.rank;
+    s.evaluations = r.evaluations;
+    return s;
 }
 
 /// What an evaluation found.

@@ -1,8 +1,9 @@
 //! The data of a fit: validated, borrowed views of the caller's memory. Features in choice sets, and who chose what.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::reduce::{Part, Split};
 use crate::scalar::Scalar;
-use crate::simd::{self, Isa, Rows};
+use crate::simd::{self, Columns, Element, Isa, Rows};
 use core::ops::Range;
 
 /// The numbers of a feature matrix, in f32 or f64.
@@ -96,6 +97,14 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// Where the numbers begin.
+    pub(crate) fn address(&self) -> usize {
+        match self.values {
+            Values::F32(v) => v.as_ptr() as usize,
+            Values::F64(v) => v.as_ptr() as usize,
+        }
+    }
+
     /// Bytes of the p × L numbers.
     pub fn bytes(&self) -> usize {
         let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
@@ -113,8 +122,8 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Rows as a block for the kernels: the caller's memory where its columns lie side by side, else copied to `scratch`
-    /// (rows × L numbers).
+    /// Rows as a block for the kernels: the caller's memory where the numbers of a row or of a feature lie side by side, else copied to
+    /// `scratch` (rows × L numbers).
     pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>
     where
         'a: 'b,
@@ -126,6 +135,17 @@ impl<'a> Features<'a> {
             return match self.values {
                 Values::F32(v) => Block::F32(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
                 Values::F64(v) => Block::F64(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+            };
+        }
+        if self.row_stride == 1 && self.column_stride >= n {
+            let window = rows.start..rows.start + (self.columns - 1) * self.column_stride + n;
+            return match self.values {
+                Values::F32(v) => {
+                    Block::F32Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
+                Values::F64(v) => {
+                    Block::F64Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
             };
         }
         self.copy(rows, scratch);
@@ -152,6 +172,71 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// `largest ← max(largest, |x_row|)`, feature by feature.
+    pub(crate) fn raise_to_magnitudes(&self, row: usize, largest: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, row: usize, largest: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = &v[row * f.row_stride..][..f.columns];
+                largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
+                return;
+            }
+            let row = v[row * f.row_stride..].iter().step_by(f.column_stride.max(1));
+            largest.iter_mut().zip(row).for_each(|(m, x)| *m = f64::max(*m, x.to_f64().abs()));
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, row, largest),
+            Values::F64(v) => run(v, self, row, largest),
+        }
+    }
+
+    /// `out = x_i − x_origin`, rows × L in f64.
+    pub(crate) fn differences(&self, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                    for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *d = x.to_f64() - o.to_f64();
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = x(i, l) - x(origin, l));
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, out),
+            Values::F64(v) => run(v, self, rows, origin, out),
+        }
+    }
+
+    /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
+    pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (a, i) in a.iter().zip(rows) {
+                    for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *s += a * (x.to_f64() - o.to_f64());
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (a, i) in a.iter().zip(rows) {
+                for (l, s) in sum.iter_mut().enumerate() {
+                    *s += a * (x(i, l) - x(origin, l));
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, a, sum),
+            Values::F64(v) => run(v, self, rows, origin, a, sum),
+        }
+    }
+
     /// The rows of `indices`, gathered to `out`, row-major in f64.
     pub(crate) fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f64]) {
         for (row, i) in out.chunks_exact_mut(self.columns).zip(indices) {
@@ -160,26 +245,20 @@ impl<'a> Features<'a> {
     }
 
     fn first_not_finite(&self) -> Option<(usize, usize)> {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
-            for i in 0..f.rows {
-                // A sum of x·0 over a row is 0 exactly when every x is finite.
-                let mut sum = 0.0;
-                if f.column_stride == 1 {
-                    let row = &v[i * f.row_stride..][..f.columns];
-                    for four in row.chunks(64) {
-                        sum += four.iter().map(|x| x.to_f64() * 0.0).sum::<f64>();
-                    }
-                } else {
-                    for l in 0..f.columns {
-                        sum += v[i * f.row_stride + l * f.column_stride].to_f64() * 0.0;
-                    }
-                }
-                if sum != 0.0 {
-                    let l = (0..f.columns).find(|&l| !f.get(i, l).is_finite());
-                    return l.map(|l| (i, l));
-                }
+        fn run<T: Element>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
+            // Runs of numbers side by side: rows, or features.
+            let (runs, length, stride) = match (f.row_stride, f.column_stride) {
+                (r, 1) if r == f.columns => (1, f.rows * f.columns, 0),
+                (r, 1) => (f.rows, f.columns, r),
+                (1, c) => (f.columns, f.rows, c),
+                _ => (0, 0, 0),
+            };
+            let isa = Isa::detect();
+            if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
+                return None;
             }
-            None
+            let places = (0..f.rows).flat_map(|i| (0..f.columns).map(move |l| (i, l)));
+            places.into_iter().find(|(i, l)| !v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())
         }
         match self.values {
             Values::F32(v) => run(v, self),
@@ -193,6 +272,8 @@ impl<'a> Features<'a> {
 pub(crate) enum Block<'b> {
     F32(Rows<'b, f32>),
     F64(Rows<'b, f64>),
+    F32Columns(Columns<'b, f32>),
+    F64Columns(Columns<'b, f64>),
 }
 
 impl Block<'_> {
@@ -201,6 +282,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::logits(isa, x, theta, offset, out, ld),
             Block::F64(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F32Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
+            Block::F64Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
         }
     }
 
@@ -209,6 +292,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::weighted_sum(isa, x, w, ld, g),
             Block::F64(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F32Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
+            Block::F64Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
         }
     }
 }
@@ -247,12 +332,27 @@ pub struct Shape {
     pub columns: usize,
     /// Choice sets.
     pub sets: usize,
+    /// Alternatives of the largest choice set; 0 where only the other sizes are known. Workspaces do not depend on it.
+    pub largest_set: usize,
     /// Units U; for counts the alternatives (or the entries of sparse counts), each the unit of its draws.
     pub units: usize,
     /// Whether choices are counts of all alternatives, so that units are rows.
     pub units_are_rows: bool,
     /// Whether choices are counts, dense or sparse, so that every unit is the draws of one alternative.
     pub units_are_draws: bool,
+    /// Alternatives over all ranks of a distributed run; p where there is one: see [`crate::reduce`].
+    pub total_rows: usize,
+    /// Units over all ranks.
+    pub total_units: usize,
+    /// Whether the choices of a unit are on several ranks.
+    pub units_are_split: bool,
+}
+
+impl Shape {
+    /// Whether other ranks hold more.
+    pub fn is_part(&self) -> bool {
+        self.total_rows > self.rows
+    }
 }
 
 /// Features, offsets, choice sets and choices, checked against one another once.
@@ -262,9 +362,13 @@ pub struct Data<'a> {
     offset: Option<&'a [f64]>,
     sets: Option<&'a [usize]>,
     choices: Choices<'a>,
+    largest_set: usize,
     total_weight: f64,
     total_choices: f64,
     observed_units: usize,
+    part: Option<Part<'a>>,
+    /// Whether the features are known to be finite.
+    finite: bool,
 }
 
 impl<'a> Data<'a> {
@@ -277,10 +381,67 @@ impl<'a> Data<'a> {
     /// Names the argument and the place of the first NaN, infinity, negative count, empty choice set, unit without a
     /// choice, index out of range, wrong length, or chosen alternative that is not available.
     pub fn new(features: Features<'a>, offset: Option<&'a [f64]>, sets: Option<&'a [usize]>, choices: Choices<'a>) -> Result<Self> {
-        let p = features.rows;
-        if let Some((i, l)) = features.first_not_finite() {
-            return Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l));
+        let data = Self::checked(features, offset, sets, choices, None)?;
+        data.check_alone()?;
+        Ok(data)
+    }
+
+    /// Checks everything but that the features of one choice set are finite, which an operation does by [`Data::look`] at its end: a read of the features
+    /// less.
+    pub(crate) fn unseen(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+    ) -> Result<Self> {
+        let mut data = Self::of(features, offset, sets, choices, None)?;
+        data.check_alone()?;
+        if data.set_count() > 1 {
+            // The layout of many small sets does not look at alternatives that are not available.
+            data.check_features()?;
+            data.finite = true;
         }
+        Ok(data)
+    }
+
+    fn check_features(&self) -> Result<()> {
+        match self.features.first_not_finite() {
+            Some((i, l)) => Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them contributed, tells
+    /// that something is not.
+    pub(crate) fn look<T>(&self, result: Result<T>, sums: impl FnOnce(&T) -> bool) -> Result<T> {
+        if !self.finite && !result.as_ref().is_ok_and(sums) {
+            self.check_features()?;
+        }
+        result
+    }
+
+    /// Data that may be a part of a whole: what only the whole must be is not checked. A part may be without choices; of one choice set split by
+    /// rows, it may be without available rows, and units without choices.
+    pub(crate) fn checked(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+        split: Option<Split>,
+    ) -> Result<Self> {
+        let data = Self::of(features, offset, sets, choices, split)?;
+        data.check_features()?;
+        Ok(Data { finite: true, ..data })
+    }
+
+    fn of(
+        features: Features<'a>,
+        offset: Option<&'a [f64]>,
+        sets: Option<&'a [usize]>,
+        choices: Choices<'a>,
+        split: Option<Split>,
+    ) -> Result<Self> {
+        let p = features.rows;
         let sets = sets.filter(|s| *s != [0, p]);
         if let Some(s) = sets {
             check_offsets("sets", s, p)?;
@@ -296,18 +457,33 @@ impl<'a> Data<'a> {
                 return Err(Error::new(ErrorKind::NotFinite, "offset").at(i));
             }
         }
-        let mut data = Data { features, offset, sets, choices, total_weight: 0.0, total_choices: 0.0, observed_units: 0 };
-        if let Some(b) = offset {
+        let largest_set = sets.map_or(p, |s| s.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(p));
+        let mut data = Data {
+            features,
+            offset,
+            sets,
+            choices,
+            largest_set,
+            total_weight: 0.0,
+            total_choices: 0.0,
+            observed_units: 0,
+            part: None,
+            finite: false,
+        };
+        if split == Some(Split::Rows) && sets.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "sets"));
+        }
+        if let Some(b) = offset.filter(|_| split != Some(Split::Rows)) {
             let dead = (0..data.set_count()).find(|&s| b[data.set(s)].iter().all(|b| *b == f64::NEG_INFINITY));
             if let Some(s) = dead {
                 return Err(Error::new(ErrorKind::Unavailable, "sets").at(s));
             }
         }
-        data.check_choices()?;
+        data.check_choices(split)?;
         Ok(data)
     }
 
-    fn check_choices(&mut self) -> Result<()> {
+    fn check_choices(&mut self, split: Option<Split>) -> Result<()> {
         let p = self.features.rows;
         match self.choices {
             Choices::Counts(n) => {
@@ -324,7 +500,10 @@ impl<'a> Data<'a> {
                 check_indices(indices, p)?;
             }
             Choices::Units { indptr, indices, counts, weights } => {
-                check_offsets("indptr", indptr, indices.len())?;
+                // A part may be without units.
+                if split.is_none() || *indptr != [0] {
+                    check_offsets("indptr", indptr, indices.len())?;
+                }
                 check_indices(indices, p)?;
                 if let Some(c) = counts {
                     if c.len() != indices.len() {
@@ -340,13 +519,18 @@ impl<'a> Data<'a> {
                 }
                 for u in 0..indptr.len() - 1 {
                     let mut entries = indptr[u]..indptr[u + 1];
-                    if entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
+                    if split != Some(Split::Rows) && entries.all(|e| counts.is_some_and(|c| c[e] == 0.0)) {
                         return Err(Error::new(ErrorKind::Empty, "units").at(u));
                     }
                 }
             }
         }
         let b = self.offset;
+        if let (Choices::Counts(n), None) = (self.choices, b) {
+            (self.total_weight, self.observed_units) = totals(n);
+            self.total_choices = self.total_weight;
+            return Ok(());
+        }
         let (mut weight, mut choices, mut observed) = (0.0, 0.0, 0);
         for u in 0..self.shape().units {
             let w = self.unit_weight(u);
@@ -365,14 +549,39 @@ impl<'a> Data<'a> {
             weight += w;
             choices += w * n;
         }
-        if !(weight > 0.0 && choices > 0.0) {
-            return Err(Error::new(ErrorKind::Empty, "choices"));
-        }
-        if !(weight.is_finite() && choices.is_finite()) {
-            return Err(Error::new(ErrorKind::NotFinite, "choices"));
-        }
         (self.total_weight, self.total_choices, self.observed_units) = (weight, choices, observed);
         Ok(())
+    }
+
+    /// What data that are no part must be.
+    fn check_alone(&self) -> Result<()> {
+        if !(self.total_weight > 0.0 && self.total_choices > 0.0) {
+            return Err(Error::new(ErrorKind::Empty, "choices"));
+        }
+        match self.total_weight.is_finite() && self.total_choices.is_finite() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFinite, "choices")),
+        }
+    }
+
+    /// The same data, no part of anything.
+    pub(crate) fn alone(self) -> Result<Self> {
+        Self::new(self.features, self.offset, self.sets, self.choices)
+    }
+
+    /// The same data with the sums of the whole that they are a part of.
+    pub(crate) fn of_whole(self, total_weight: f64, total_choices: f64, observed_units: usize, part: Part<'a>) -> Self {
+        Data { total_weight, total_choices, observed_units, part: Some(part), ..self }
+    }
+
+    pub(crate) fn part(&self) -> Option<&Part<'a>> {
+        self.part.as_ref()
+    }
+
+    /// The same choices among rows with other features, which must be finite and as many.
+    pub(crate) fn with_features(&self, features: Features<'a>) -> Self {
+        debug_assert_eq!((features.rows, features.columns), (self.features.rows, self.features.columns));
+        Data { features, ..*self }
     }
 
     /// The sizes on which workspaces depend.
@@ -383,7 +592,18 @@ impl<'a> Data<'a> {
             Choices::Units { indptr, .. } => (indptr.len() - 1, false),
         };
         let units_are_draws = !matches!(self.choices, Choices::Units { .. });
-        Shape { rows: self.features.rows, columns: self.features.columns, sets: self.set_count(), units, units_are_rows, units_are_draws }
+        Shape {
+            rows: self.features.rows,
+            columns: self.features.columns,
+            sets: self.set_count(),
+            largest_set: self.largest_set,
+            units,
+            units_are_rows,
+            units_are_draws,
+            total_rows: self.part.map_or(self.features.rows, |p| p.rows),
+            total_units: self.part.map_or(units, |p| p.units),
+            units_are_split: self.splits_units(),
+        }
     }
 
     /// The features.
@@ -490,7 +710,24 @@ fn check_offsets(name: &'static str, offsets: &[usize], end: usize) -> Result<()
     }
 }
 
+/// The sum of counts and how many are positive, in lanes.
+fn totals(counts: &[f64]) -> (f64, usize) {
+    const LANES: usize = 8;
+    let (mut sum, mut positive) = ([0.0; LANES], [0u64; LANES]);
+    for counts in counts.chunks(LANES) {
+        for (j, n) in counts.iter().enumerate() {
+            sum[j] += n;
+            positive[j] += u64::from(*n > 0.0);
+        }
+    }
+    (sum.iter().sum(), positive.iter().sum::<u64>() as usize)
+}
+
 fn check_counts(name: &'static str, counts: &[f64]) -> Result<()> {
+    // Without branches first.
+    if counts.iter().fold(true, |good, c| good & (*c >= 0.0) & (*c <= f64::MAX)) {
+        return Ok(());
+    }
     match counts.iter().position(|c| !(*c >= 0.0 && c.is_finite())) {
         Some(i) if counts[i] < 0.0 && counts[i].is_finite() => Err(Error::new(ErrorKind::Negative, name).at(i)),
         Some(i) => Err(Error::new(ErrorKind::NotFinite, name).at(i)),

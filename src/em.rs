@@ -11,6 +11,7 @@ use crate::evaluate::{Evaluation, Value, check_mixture};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::reduce::Operation;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -45,6 +46,8 @@ pub(crate) struct Em<'w> {
     gain: &'w mut [f64],
     step: &'w mut [f64],
     noise: &'w mut [f64],
+    /// `Σ_s t_sc log Z_sc`, and the sizes of its terms: 2 C.
+    partition: &'w mut [f64],
     /// L each.
     beta: &'w mut [f64],
     gradient: &'w mut [f64],
@@ -61,7 +64,8 @@ impl<'w> Em<'w> {
         let (l, c) = (shape.columns, classes.saturating_mul(starts));
         let (cl, ll) = (c.saturating_mul(l), l.saturating_mul(l));
         let mut size = Evaluation::workspace(shape, classes, starts);
-        size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(of(c)).and(of(c)).and(of(c)).and(of(c)).and(of(l)).and(of(l)).and(of(l));
+        let columns = of(c).and(of(c)).and(of(c)).and(of(c)).and(of(c.saturating_mul(2)));
+        size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(columns).and(of(l)).and(of(l)).and(of(l));
         if newton {
             size = size.and(of(cl.saturating_mul(l)));
         }
@@ -83,6 +87,7 @@ impl<'w> Em<'w> {
             gain: ws.f64s(c)?,
             step: ws.f64s(c)?,
             noise: ws.f64s(c)?,
+            partition: ws.f64s(2 * c)?,
             beta: ws.f64s(l)?,
             gradient: ws.f64s(l)?,
             vector: ws.f64s(l)?,
@@ -113,7 +118,7 @@ impl<'w> Em<'w> {
             self.ev.normalizers(data, atoms, true, ctx)?;
         }
         self.ev.choices(data, Some(weights), ctx)?;
-        self.ev.means(data, ctx);
+        self.ev.means(data, ctx)?;
         self.update_weights(data, weights);
         self.update_atoms(data, wh, ridge, form, atoms, ctx)
     }
@@ -143,6 +148,7 @@ impl<'w> Em<'w> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
         self.fresh = false;
         for iteration in 0..200 {
+            self.ev.partition_products(data, self.partition)?;
             for k in 0..c {
                 let range = k * l..(k + 1) * l;
                 (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
@@ -161,25 +167,23 @@ impl<'w> Em<'w> {
             if form != MStep::Converged || converged {
                 break;
             }
-            self.ev.means(data, ctx);
+            self.ev.means(data, ctx)?;
         }
         self.fresh = true;
         Ok(())
     }
 
-    /// `q_k`, and the size of the numbers it is the difference of, times the rounding unit.
+    /// `q_k`, and the size of the numbers it is the difference of, times the rounding unit; after `partition_products`.
     fn objective(&mut self, k: usize, atom: &[f64], wh: &Whitening<'_>, ridge: f64) -> (f64, f64) {
-        let (l, sets) = (self.ev.shape.columns, self.ev.shape.sets);
+        let (l, c) = (self.ev.shape.columns, self.ev.columns());
         let chosen = &self.ev.chosen[k * l..(k + 1) * l];
         let (mut value, mut size) = (0.0, 0.0);
         for (g, a) in chosen.iter().zip(atom) {
             value += g * a;
             size += (g * a).abs();
         }
-        for (t, z) in self.ev.t[k * sets..(k + 1) * sets].iter().zip(&self.ev.log_z[k * sets..(k + 1) * sets]) {
-            value -= t * z;
-            size += (t * z).abs();
-        }
+        value -= self.partition[k];
+        size += self.partition[c + k];
         if ridge > 0.0 {
             let beta = &mut self.beta[..wh.rank];
             wh.whiten_atom(atom, beta);
@@ -249,6 +253,8 @@ impl<'w> Em<'w> {
             }
             // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
             let finite = self.ev.normalizers(data, &self.trial[..c * l], true, ctx).is_ok();
+            data.reduced()?;
+            self.ev.partition_products(data, self.partition)?;
             let mut again = false;
             for k in 0..c {
                 if self.step[k] == 0.0 {
@@ -296,20 +302,25 @@ pub fn em_step(
     mut ws: Workspace<'_>,
 ) -> Result<Value> {
     let (shape, k) = (data.shape(), weights.len());
-    check_mixture(data, MixtureRef { weights, atoms })?;
-    if !(ridge >= 0.0 && ridge.is_finite()) {
-        return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
-    }
-    if whitening.columns != shape.columns {
-        return Err(Error::shape("whitening", shape.columns, whitening.columns));
-    }
-    ws.require(em_step_workspace(&shape, k, form))?;
+    let check = || {
+        check_mixture(data, MixtureRef { weights, atoms })?;
+        if !(ridge >= 0.0 && ridge.is_finite()) {
+            return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
+        }
+        if whitening.columns != shape.columns {
+            return Err(Error::shape("whitening", shape.columns, whitening.columns));
+        }
+        ws.require(em_step_workspace(&shape, k, form))
+    };
+    let arguments = [ridge, form as u8 as f64].into_iter().chain(weights.iter().chain(&*atoms).copied());
+    data.open(check(), Operation::Em, arguments)?;
     let mut em = Em::new(shape, k, 1, form != MStep::Gradient, &mut ws)?;
     let (next_weights, next_atoms) = ws.f64s(k + atoms.len())?.split_at_mut(k);
     let beta = &mut ws.f64s(shape.columns)?[..whitening.rank];
     next_weights.copy_from_slice(weights);
     next_atoms.copy_from_slice(atoms);
     em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
+    data.reduced()?;
     let log_likelihood = em.ev.value[0];
     let mut penalized_log_likelihood = log_likelihood;
     for atom in atoms.chunks_exact(shape.columns) {

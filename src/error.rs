@@ -34,6 +34,10 @@ pub enum ErrorKind {
     Unavailable,
     /// Another rank of a distributed run reported an error.
     Remote,
+    /// The reduction hook failed.
+    Reduction,
+    /// The ranks of a distributed run call different operations, or the same with different arguments.
+    Disagreement,
 }
 
 /// An error: its kind, the name of the argument at fault, and the place in it as far as one is known.
@@ -116,6 +120,8 @@ impl ErrorKind {
             ErrorKind::IllPosed => "the estimating equations have no usable solution",
             ErrorKind::Unavailable => "alternative not available",
             ErrorKind::Remote => "another rank reported an error",
+            ErrorKind::Reduction => "the reduction hook failed",
+            ErrorKind::Disagreement => "ranks differ in what they call or in its arguments",
         }
     }
 }

@@ -9,14 +9,18 @@ use crate::em::{EMPTY, Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::dot;
 use crate::mixture::{MixtureRef, canonical_order};
-use crate::optimize::divergence::{diverging, diverging_workspace};
+use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
 use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
 use crate::optimize::newton::{newton, newton_workspace};
+use crate::optimize::single::{single_copy, single_copy_workspace};
 use crate::optimize::{Objective, Stop};
 use crate::parallel::Context;
 use crate::race::{Problem, Race};
+use crate::reduce::Operation;
 use crate::starts::StartKind;
 use crate::whiten::Whitening;
+#[cfg(feature = "alloc")]
+use crate::workspace::owned;
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Which starts a fit tries.
@@ -44,10 +48,15 @@ pub struct FitOptions<'a> {
     pub starts: Starts<'a>,
     /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; see [`crate::scan`].
     pub grow: Option<MixtureRef<'a>>,
-    /// Value-and-gradient evaluations over all starts, at most.
+    /// Value-and-gradient evaluations over all starts after which the fit ends. What is under way then is finished first: a step of all starts that
+    /// race in one product, one evaluation that a start must have, the check whether classes run off.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
     pub gradient_tolerance: f64,
+    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
+    /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
+    /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
+    pub single_phase: bool,
     /// Instruction set and threads.
     pub context: Context,
     /// Whether an owned [`Fit`] keeps the path of the start that won.
@@ -65,9 +74,22 @@ impl FitOptions<'_> {
             grow: None,
             max_evaluations: 1_000_000,
             gradient_tolerance: 1e-8,
+            single_phase: false,
             context: Context::default(),
             keep_path: false,
         }
+    }
+
+    /// What all ranks of a distributed run must have in common.
+    fn numbers(&self) -> impl Iterator<Item = f64> {
+        let (rule, count, given) = match self.starts {
+            Starts::Auto => (0.0, 0, None),
+            Starts::Count(n) => (1.0, n, None),
+            Starts::Given(m) => (2.0, 0, Some(m)),
+        };
+        let seed = [(self.seed >> 32) as f64, (self.seed & 0xffff_ffff) as f64];
+        let numbers = [self.classes as f64, self.ridge, rule, count as f64, self.max_evaluations as f64, self.gradient_tolerance];
+        numbers.into_iter().chain(seed).chain(given.into_iter().chain(self.grow).flat_map(MixtureRef::numbers))
     }
 
     fn check(&self, data: &Data<'_>) -> Result<()> {
@@ -156,12 +178,14 @@ pub enum StopRule {
 /// Where a fit stands, for the callback.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Starts finished, and starts drawn so far.
+    /// Starts finished.
     pub finished: usize,
     /// Starts drawn so far.
     pub drawn: usize,
     /// Whether starts are still racing; else `start` is being finished.
     pub racing: bool,
+    /// Starts still racing: 0 while one is being finished.
+    pub running: usize,
     /// The start being finished, in the order drawn.
     pub start: usize,
     /// Evaluations so far, over all starts.
@@ -252,8 +276,11 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
         return 1;
     }
     let l = shape.columns;
-    let step =
-        shape.rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton { l / 2 + 6 } else { 6 });
+    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
+        l / 2 + 6
+    } else {
+        6
+    });
     let (least, most) = if shape.units_are_draws { (6, 64) } else { (24, 120) };
     (100_000_000 / step.max(1)).clamp(least, most)
 }
@@ -281,9 +308,10 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
 
 /// Whether the dense information is cheap beside an evaluation.
 fn newton_pays(shape: &Shape, classes: usize) -> bool {
-    let (p, l, k) = (shape.rows as f64, shape.columns as f64, classes as f64);
-    let ratio = l / 6.0 + shape.units as f64 * k * l / (6.0 * p);
-    ratio <= 30.0 && k * (l + 1.0) <= 400.0
+    let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
+    let ratio = l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p);
+    // Scores of units whose choices are on several ranks would have to be put together one by one.
+    !shape.units_are_split && ratio <= 30.0 && k * (l + 1.0) <= 400.0
 }
 
 /// Workspace of [`fit`].
@@ -293,10 +321,16 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
     let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
     let race = Race::workspace(shape, k, batch_size(shape, options));
-    let finish = if newton_pays(shape, k) { newton_workspace(shape, k) } else { lbfgs_workspace(d) };
+    let finish = match newton_pays(shape, k) {
+        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
+        true => newton_workspace(shape, k),
+        false => lbfgs_workspace(shape, k),
+    };
+    let single = if options.single_phase && shape.sets == 1 { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
-    let draw = Race::draw_workspace(shape, k, batch_size(shape, options));
-    Whitening::workspace(shape).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
+    let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
+    let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
+    Whitening::workspace(shape).and(single).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
@@ -311,14 +345,22 @@ pub fn fit(
     out: FitOutput<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
-    options.check(data)?;
     let shape = data.shape();
-    out.check(&shape, options)?;
-    ws.require(fit_workspace(&shape, options))?;
+    let check = || {
+        options.check(data)?;
+        out.check(&shape, options)?;
+        ws.require(fit_workspace(&shape, options))
+    };
+    data.open(check(), Operation::Fit, options.numbers())?;
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
-    let wh = Whitening::new(data, ctx.isa, &mut ws)?;
+    // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
+    let wh = match options.starts {
+        Starts::Given(_) if options.ridge == 0.0 => Whitening::sampled(data, ctx.isa, &mut ws)?,
+        _ => Whitening::new(data, ctx.isa, &mut ws)?,
+    };
     let batch = batch_size(&shape, options);
-    let problem = Problem { data, wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
+    let single = if options.single_phase && shape.sets == 1 { single_copy(data, &mut ws)? } else { None };
+    let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
     let classes = ws.fill(k, 0usize)?;
@@ -326,12 +368,20 @@ pub fn fit(
     let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
 
     let total = max_starts(&shape, options);
-    let mut state =
-        Progress { finished: 0, drawn: 0, racing: true, start: 0, evaluations: 0, best: f64::NEG_INFINITY, current: f64::NEG_INFINITY };
-    let mut steps = Steps { progress, cancelled: false, limit: options.max_evaluations };
+    let mut state = Progress {
+        finished: 0,
+        drawn: 0,
+        racing: true,
+        running: 0,
+        start: 0,
+        evaluations: 0,
+        best: f64::NEG_INFINITY,
+        current: f64::NEG_INFINITY,
+    };
+    let mut steps = Steps { data, progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
-    let (mut idle, mut agree, mut unanimous) = (0, 0, false);
-    let large = shape.units_are_draws && shape.rows.saturating_mul(shape.columns) > LARGE;
+    let (mut idle, mut agree, mut unanimous, mut suspect) = (0, 0, false, false);
+    let large = shape.units_are_draws && shape.total_rows.saturating_mul(shape.columns) > LARGE;
     // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
     let later = if shape.units_are_draws { batch.div_ceil(2) } else { batch };
     if let Some(m) = options.grow {
@@ -352,7 +402,7 @@ pub fn fit(
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
-        state.racing = false;
+        (state.racing, state.running) = (false, 0);
         let before = state.best;
         // Those that are on their way to the best need not be seen to arrive there.
         let (mut finished, mut alike) = (back, back);
@@ -369,24 +419,29 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            let warm = if n > 1 || k == 1 {
-                0
-            } else if race_form(&shape) == MStep::Newton {
-                4
-            } else {
-                2
+            // A start that has not raced is led to a basin by EM, and on counts, which have few, by L-BFGS.
+            let raced = n > 1 || k == 1;
+            let warm = match race_form(&shape) {
+                MStep::Newton if !raced => {
+                    if shape.units_are_draws {
+                        2
+                    } else {
+                        4
+                    }
+                }
+                _ => 0,
             };
             race.em.restart(1);
             for _ in 0..warm {
                 if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
                     break;
                 }
-                race.em.step(data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
+                race.em.step(problem.data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
                 state.evaluations += 1;
                 state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
                 steps.tell(&state);
             }
-            let mut found = finish(&problem, options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+            let mut found = finish(data, &problem, options, raced, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
             let f = found.penalized_log_likelihood;
             state.finished += 1;
             found.best_start = state.start;
@@ -396,6 +451,11 @@ pub fn fit(
                 best_weights.copy_from_slice(w);
                 best_atoms.copy_from_slice(a);
                 (alike, agree) = if near(state.best, f) { (alike, agree) } else { (0, 0) };
+                suspect = (0..k).any(|j| {
+                    let beta = &mut race.beta[..wh.rank];
+                    wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
+                    candidate(data, &race.em.ev, ctx.isa, j, w[j], dot(beta, beta))
+                });
                 state.best = f;
                 report = Some(found);
             }
@@ -423,6 +483,7 @@ pub fn fit(
             break;
         }
     }
+    data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
     if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !steps.spent(&state) {
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
@@ -430,7 +491,7 @@ pub fn fit(
         let limit = options.max_evaluations.min(state.evaluations + POLISH);
         let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
         let (w, a) = (&mut *best_weights, &mut *best_atoms);
-        let polished = finish(&problem, &options, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+        let polished = finish(data, &problem, &options, true, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
         report.log_likelihood = polished.log_likelihood;
         report.penalized_log_likelihood = polished.penalized_log_likelihood;
         out.start_values[report.best_start] = polished.penalized_log_likelihood;
@@ -440,9 +501,10 @@ pub fn fit(
         out.weights[j] = best_weights[c];
         out.atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
     }
-    race.em.restart(1);
-    {
+    out.diverging.fill(false);
+    if suspect {
         // Divergence, at the mixture as it is returned: the largest class is the last of the packed parameters.
+        race.em.restart(1);
         let mut ws = ws.scope();
         let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
         best_weights.copy_from_slice(out.weights);
@@ -450,7 +512,6 @@ pub fn fit(
         reverse(best_weights, best_atoms, l);
         o.pack(best_weights, best_atoms, v);
         if let Some(f) = o.evaluate(v, g) {
-            report.gradient_norm = o.norm(g);
             diverging(&mut o, v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
             out.diverging.reverse();
         }
@@ -461,6 +522,7 @@ pub fn fit(
     } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
+    data.reduced()?;
     out.unidentified.copy_from_slice(wh.unidentified);
     report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
     report.starts = state.drawn;
@@ -477,6 +539,7 @@ fn near(f: f64, best: f64) -> bool {
 
 /// The budget and the callback.
 pub(crate) struct Steps<'a> {
+    data: &'a Data<'a>,
     progress: &'a mut dyn FnMut(&Progress) -> bool,
     cancelled: bool,
     limit: u64,
@@ -487,6 +550,8 @@ impl Steps<'_> {
     pub fn tell(&mut self, state: &Progress) {
         if !self.cancelled {
             self.cancelled = !(self.progress)(state);
+            // One rank speaks for all.
+            self.cancelled = self.data.any(self.cancelled);
         }
     }
 
@@ -496,11 +561,16 @@ impl Steps<'_> {
     }
 }
 
-/// Carries one start to its end, and reports but for what only the whole fit knows.
+/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays.
+const NEWTON_FROM: f64 = 1e-3;
+
+/// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
 #[allow(clippy::too_many_arguments)]
 fn finish(
+    data: &Data<'_>,
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
+    raced: bool,
     em: &mut Em<'_>,
     weights: &mut [f64],
     atoms: &mut [f64],
@@ -511,7 +581,8 @@ fn finish(
     steps: &mut Steps<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
-    let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
+    let (wh, ctx, shape) = (problem.wh, problem.ctx, data.shape());
+    let pays = newton_pays(&shape, options.classes);
     let (k, l) = (options.classes, shape.columns);
     let spent = state.evaluations;
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
@@ -530,17 +601,34 @@ fn finish(
             atoms.copy_from_slice(o.atoms);
             o.pack(weights, atoms, v);
             o.evaluations = state.evaluations - spent;
-            let Some(mut f) = o.evaluate(v, g) else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+            if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
+                (o.data, o.exact) = (problem.data, Some(data));
+            }
+            let Some(mut f) = o.evaluate(v, g) else {
+                data.reduced()?;
+                return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
+            };
             let before = *state;
             let mut report = |f: f64, evaluations: u64| {
                 let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
                 steps.tell(&now);
                 !steps.cancelled
             };
-            let stop = match newton_pays(&shape, k) {
-                _ if !report(f, o.evaluations) => Stop::Cancelled,
-                true => newton(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
-                false => lbfgs(&mut o, v, &mut f, g, options.gradient_tolerance, &mut report, inner.scope())?,
+            let tolerance = options.gradient_tolerance;
+            let lead = pays && !raced && shape.units_are_draws;
+            let stop = match report(f, o.evaluations) {
+                false => Stop::Cancelled,
+                true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,
+                true => match lead {
+                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(NEWTON_FROM), &mut report, inner.scope())?,
+                    false => Stop::Gradient,
+                },
+            };
+            let stop = match stop {
+                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays => {
+                    newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
+                }
+                stop => stop,
             };
             o.unpack(v);
             weights.copy_from_slice(o.weights);
@@ -624,19 +712,19 @@ impl Fit {
 
     /// Fits with memory of its own; `progress` may cancel.
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
-        use alloc::{vec, vec::Vec};
-        options.check(data)?;
+        use alloc::vec::Vec;
+        options.check(data).map_err(|e| data.report(e))?;
         let shape = data.shape();
         let (k, l, n) = (options.classes, shape.columns, max_starts(&shape, options));
-        let mut buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options))?;
-        let (mut weights, mut atoms) = (vec![0.0; k], vec![0.0; k * l]);
-        let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
-        let (mut start_values, mut start_kinds) = (Vec::new(), Vec::new());
-        let none = |_| Error::new(ErrorKind::Workspace, "starts").sizes(n.saturating_mul(size_of::<f64>() + size_of::<StartKind>()), 0);
-        start_values.try_reserve_exact(n).map_err(none)?;
-        start_kinds.try_reserve_exact(n).map_err(none)?;
-        start_values.resize(n, f64::NEG_INFINITY);
-        start_kinds.resize(n, StartKind::Random);
+        let buffer = crate::workspace::WorkspaceBuffer::new(fit_workspace(&shape, options));
+        let mut buffer = buffer.map_err(|e| data.report(e))?;
+        let outputs = || -> Result<_> {
+            let mixture = (owned("weights", k, 0.0)?, owned("atoms", k.saturating_mul(l), 0.0)?);
+            let flags = (owned("diverging", k, false)?, owned("unidentified", l, false)?);
+            Ok((mixture, flags, owned("starts", n, f64::NEG_INFINITY)?, owned("starts", n, StartKind::Random)?))
+        };
+        let ((mut weights, mut atoms), (mut diverging, mut unidentified), mut start_values, mut start_kinds) =
+            outputs().map_err(|e| data.report(e))?;
         let out = FitOutput {
             weights: &mut weights,
             atoms: &mut atoms,

@@ -32,3 +32,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: the program defines the function as documented; the name lives for ever.
     unsafe { smx_panic(file.as_ptr(), file.len(), line) }
 }
+
+/// The personality that unwinders ask for frames. Nothing unwinds here: a call of the program's function that must not be left by unwinding names it in its
+/// tables, and nobody reads them.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}

@@ -12,6 +12,7 @@ use crate::linalg::{self, dot};
 use crate::mixture::MixtureRef;
 use crate::optimize::newton::whiten_packed;
 use crate::parallel::Context;
+use crate::reduce::Operation;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -54,20 +55,23 @@ pub fn standard_errors(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let (shape, k, l, r) = (data.shape(), mixture.classes(), data.features().columns(), whitening.rank);
-    check_mixture(data, mixture)?;
-    if weights.len() != k {
-        return Err(Error::shape("weights", k, weights.len()));
-    }
-    if atoms.len() != k * l {
-        return Err(Error::shape("atoms", k * l, atoms.len()));
-    }
-    if !(ridge >= 0.0 && ridge.is_finite()) {
-        return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
-    }
-    if whitening.columns != l {
-        return Err(Error::shape("whitening", l, whitening.columns));
-    }
-    ws.require(standard_errors_workspace(&shape, k))?;
+    let check = || {
+        check_mixture(data, mixture)?;
+        if weights.len() != k {
+            return Err(Error::shape("weights", k, weights.len()));
+        }
+        if atoms.len() != k * l {
+            return Err(Error::shape("atoms", k * l, atoms.len()));
+        }
+        if !(ridge >= 0.0 && ridge.is_finite()) {
+            return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
+        }
+        if whitening.columns != l {
+            return Err(Error::shape("whitening", l, whitening.columns));
+        }
+        ws.require(standard_errors_workspace(&shape, k))
+    };
+    data.open(check(), Operation::StandardErrors, mixture.numbers().chain([ridge, f64::from(variance as u8)]))?;
     // Empty classes carry no information: the others alone make the mixture here.
     let live = || (0..k).filter(|&j| !is_empty_class(mixture.weights[j]));
     let m = live().count();
@@ -93,7 +97,7 @@ pub fn standard_errors(
     weights.fill(f64::NAN);
     atoms.fill(f64::NAN);
     if variance != Variance::Information {
-        ev.score_products(data, alpha, variance == Variance::RobustSampling, packed, ws.scope())?;
+        ev.score_products(data, alpha, variance == Variance::RobustSampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, m, packed, middle, block, row);
     }
     if !linalg::cholesky(info, d, ws.scope())? {

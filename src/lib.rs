@@ -52,6 +52,7 @@ mod optimize;
 pub mod parallel;
 pub mod predict;
 mod race;
+pub mod reduce;
 pub mod scalar;
 pub mod scan;
 pub mod simd;

@@ -4,6 +4,7 @@
 //! not allocate; the pivoted one, which must find the rank without an allocator, is ours.
 
 use crate::error::Result;
+use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use faer::dyn_stack::MemStack;
 use faer::linalg::cholesky::llt::factor::{LltParams, cholesky_in_place, cholesky_in_place_scratch};
@@ -40,6 +41,40 @@ pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<boo
     Ok(cholesky_in_place(matrix, Default::default(), Par::Seq, stack, cholesky_params(n)).is_ok())
 }
 
+/// Columns that [`large_cholesky`] takes at once.
+const PANEL: usize = 32;
+
+/// Numbers of scratch of [`large_cholesky`].
+pub(crate) fn large_cholesky_scratch(n: usize) -> usize {
+    n.saturating_add(1).saturating_mul(PANEL)
+}
+
+/// As [`cholesky`], by panels whose products are those of the kernels: for large n.
+pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f64]) -> bool {
+    let (panel, weights) = scratch.split_at_mut(n * PANEL);
+    weights.fill(-1.0);
+    for start in (0..n).step_by(PANEL) {
+        let end = (start + PANEL).min(n);
+        panel.fill(0.0);
+        for i in start..n {
+            for j in start..end.min(i + 1) {
+                let rest = a[i * n + j] - dot(&a[i * n + start..i * n + j], &a[j * n + start..j * n + j]);
+                a[i * n + j] = match i == j {
+                    true if rest > 0.0 && rest.is_finite() => libm::sqrt(rest),
+                    true => return false,
+                    false => rest / a[j * n + j],
+                };
+                if i >= end {
+                    panel[(j - start) * n + i] = a[i * n + j];
+                }
+            }
+        }
+        // Columns before the end of the panel are zero in it, and so stay as they are.
+        simd::gram(isa, Rows { values: &*panel, rows: end - start, columns: n, stride: n }, weights, a);
+    }
+    true
+}
+
 /// Solves `L L^T x = b` in place, L lower triangular.
 pub(crate) fn solve_cholesky(l: &[f64], n: usize, b: &mut [f64]) {
     solve_lower(l, n, b);
@@ -65,9 +100,19 @@ pub(crate) fn solve_lower_transposed(l: &[f64], n: usize, b: &mut [f64]) {
     }
 }
 
-/// `Σ_i a_i b_i`.
+/// `Σ_i a_i b_i`, in eight sums that go into vectors.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
+    const N: usize = 8;
+    let n = a.len().min(b.len());
+    let whole = n - n % N;
+    let mut sums = [0.0; N];
+    for (a, b) in a[..whole].chunks_exact(N).zip(b[..whole].chunks_exact(N)) {
+        for j in 0..N {
+            sums[j] += a[j] * b[j];
+        }
+    }
+    let rest: f64 = a[whole..n].iter().zip(&b[whole..n]).map(|(x, y)| x * y).sum();
+    ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7])) + rest
 }
 
 /// `y += a x`.
@@ -88,7 +133,8 @@ pub(crate) fn symmetrize(a: &mut [f64], n: usize) {
 
 /// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows
 /// of the pivots `order[..rank]` are lower triangular. A column is left out whose residual variance is at most `tolerance` and `noise`, the variance
-/// that rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys `r` and `noise`.
+/// that rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys the diagonal of `r`, which holds
+/// the residual variances, and `noise`. Cost: n² rank / 2.
 pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: f64, noise: &mut [f64], m: &mut [f64], order: &mut [usize]) -> usize {
     m[..n * n].fill(0.0);
     for (i, o) in order.iter_mut().enumerate() {
@@ -102,18 +148,14 @@ pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: f64, noise: &
         order.swap(j, best);
         let p = order[j];
         let pivot = libm::sqrt(r[p * n + p]);
-        m[p * n + j] = pivot;
         for &i in &order[j + 1..n] {
-            m[i * n + j] = r[i * n + p] / pivot;
-            let share = m[i * n + j] / pivot;
+            let x = (r[i * n + p] - dot(&m[i * n..i * n + j], &m[p * n..p * n + j])) / pivot;
+            m[i * n + j] = x;
+            r[i * n + i] -= x * x;
+            let share = x / pivot;
             noise[i] += share * share * noise[p];
         }
-        for a in j + 1..n {
-            let i = order[a];
-            for &k in &order[j + 1..n] {
-                r[i * n + k] -= m[i * n + j] * m[k * n + j];
-            }
-        }
+        m[p * n + j] = pivot;
     }
     n
 }

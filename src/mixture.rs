@@ -44,6 +44,11 @@ impl<'a> MixtureRef<'a> {
     pub fn classes(&self) -> usize {
         self.weights.len()
     }
+
+    /// Weights and atoms, one after the other.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = f64> + 'a {
+        self.weights.iter().chain(self.atoms).copied()
+    }
 }
 
 /// Writes to `order` the classes by decreasing weight, ties by the atoms: entry j is the class that comes j-th.

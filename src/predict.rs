@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{Evaluation, check_mixture};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::reduce::Operation;
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Workspace of [`choice_probabilities`] for K classes.
@@ -26,26 +27,28 @@ pub fn choice_probabilities(
 ) -> Result<()> {
     let (shape, k) = (data.shape(), mixture.classes());
     let p = shape.rows;
-    check_mixture(data, mixture)?;
-    let pk = p.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "by_class"))?;
-    if let Some(b) = by_class.as_ref().filter(|b| b.len() != pk) {
-        return Err(Error::shape("by_class", pk, b.len()));
-    }
-    if let Some(m) = mixed.as_ref().filter(|m| m.len() != p) {
-        return Err(Error::shape("mixed", p, m.len()));
-    }
-    ws.require(choice_probabilities_workspace(&shape, k))?;
+    let check = || {
+        check_mixture(data, mixture)?;
+        let pk = p.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "by_class"))?;
+        if let Some(b) = by_class.as_ref().filter(|b| b.len() != pk) {
+            return Err(Error::shape("by_class", pk, b.len()));
+        }
+        if let Some(m) = mixed.as_ref().filter(|m| m.len() != p) {
+            return Err(Error::shape("mixed", p, m.len()));
+        }
+        ws.require(choice_probabilities_workspace(&shape, k))
+    };
+    data.open(check(), Operation::Probabilities, mixture.numbers())?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     ev.normalizers(data, mixture.atoms, false, ctx)?;
-    let probability = |i: usize, c: usize| libm::exp(ev.s[c * ev.ld + i] - if shape.sets == 1 { ev.log_z[c] } else { 0.0 });
     if let Some(out) = by_class {
         for (i, row) in out.chunks_exact_mut(k).enumerate() {
-            row.iter_mut().enumerate().for_each(|(c, a)| *a = probability(i, c));
+            row.iter_mut().enumerate().for_each(|(c, a)| *a = ev.probability(i, c));
         }
     }
     if let Some(out) = mixed {
         for (i, pi) in out.iter_mut().enumerate() {
-            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * probability(i, c)).sum();
+            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * ev.probability(i, c)).sum();
         }
     }
     Ok(())

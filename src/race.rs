@@ -72,7 +72,7 @@ fn groups(from: usize, to: usize, width: usize) -> impl Iterator<Item = (usize, 
 
 /// Starts that run in one product: up to 64 columns, and less where p is large.
 fn width(shape: &Shape, classes: usize, starts: usize) -> usize {
-    let columns = ((1usize << 24) / shape.rows.max(1)).clamp(1, 64);
+    let columns = ((1usize << 24) / shape.total_rows.max(1)).clamp(1, 64);
     (columns / classes.max(1)).max(1).min(starts)
 }
 
@@ -84,7 +84,7 @@ impl<'w> Race<'w> {
         let em = Em::workspace(shape, classes, width(shape, classes, starts), newton);
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
         let units = match shape.units_are_draws {
-            _ if starts <= 1 => WorkspaceSize::EMPTY,
+            _ if starts <= 1 || shape.is_part() => WorkspaceSize::EMPTY,
             true if RowStarts::apply(shape) => RowStarts::workspace(shape, classes, width(shape, classes, starts).saturating_mul(classes)),
             true => WorkspaceSize::EMPTY,
             false => UnitStarts::workspace(shape, classes),
@@ -96,7 +96,7 @@ impl<'w> Race<'w> {
     pub fn draw_workspace(shape: &Shape, classes: usize, starts: usize) -> WorkspaceSize {
         match shape.units_are_draws {
             true => draws::moment_starts_workspace(shape, classes),
-            false if starts > 1 => UnitStarts::prepare_workspace(shape, classes),
+            false if starts > 1 && !shape.is_part() => UnitStarts::prepare_workspace(shape, classes),
             false => WorkspaceSize::EMPTY,
         }
     }
@@ -105,6 +105,8 @@ impl<'w> Race<'w> {
         let shape = problem.data.shape();
         let newton = race_form(&shape) == crate::em::MStep::Newton;
         let width = width(&shape, classes, starts);
+        // What reads single rows or units is off where others hold the rest of them.
+        let by_units = starts > 1 && !shape.units_are_draws && !shape.is_part();
         let by_rows = starts > 1 && RowStarts::apply(&shape);
         Ok(Race {
             em: Em::new(shape, classes, width, newton, ws)?,
@@ -115,7 +117,7 @@ impl<'w> Race<'w> {
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(2 * shape.columns)?,
             matching: ws.fill(classes, 0)?,
-            units: if starts > 1 && !shape.units_are_draws { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
+            units: if by_units { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
             rows: if by_rows { Some(RowStarts::new(problem, classes, width * classes, ws)?) } else { None },
             width,
         })
@@ -148,6 +150,9 @@ impl<'w> Race<'w> {
             self.weights.fill(1.0);
             self.atoms.fill(0.0);
             return Ok(());
+        }
+        if problem.data.is_part() {
+            return self.draw_on_shards(problem, first, n, best, state);
         }
         if let Some(units) = &mut self.units {
             units.prepare(problem, &mut self.em, best, ws)?;
@@ -213,6 +218,40 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
+    /// Draws starts that every rank of a distributed run makes alike: random atoms and relocations; where units make several choices random partitions
+    /// too, each rank's of its own units.
+    fn draw_on_shards(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        first: usize,
+        n: usize,
+        best: Option<MixtureRef<'_>>,
+        state: &mut Progress,
+    ) -> Result<()> {
+        let (k, l) = (self.em.ev.classes, problem.wh.columns);
+        if !problem.data.shape().units_are_draws {
+            for from in (0..n).step_by(self.width) {
+                let to = (from + self.width).min(n);
+                self.em.restart(to - from);
+                for j in from..to {
+                    self.kinds[j] = units::partition(problem, &mut self.em.ev, first + j, j - from);
+                }
+                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
+                atoms.fill(0.0);
+                units::fit_responsibilities(problem, &mut self.em, 1, weights, atoms)?;
+                state.evaluations += (to - from) as u64;
+            }
+        }
+        for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n) {
+            match (problem.data.shape().units_are_draws, (first + j) % 4, best) {
+                (_, 0 | 2, Some(best)) => self.kinds[j] = draws::relocate(problem, first + j, best, w, a, self.beta),
+                (true, _, _) | (false, 1, _) => self.kinds[j] = draws::random(problem, first + j, w, a, self.beta),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Runs the race over the first `n` starts. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
     /// came to `best` that did not begin there.
     pub fn run(
@@ -230,6 +269,7 @@ impl<'w> Race<'w> {
             if running <= LEAST {
                 break;
             }
+            state.running = running;
             for from in (0..running).step_by(self.width) {
                 let to = (from + self.width).min(running);
                 self.em.restart(to - from);

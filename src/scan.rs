@@ -1,20 +1,22 @@
 //! How many classes: a fit for every K, each growing from the one before, with the criteria that weigh likelihood against parameters.
 
 use crate::data::{Data, Shape};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
+use crate::fit::{FitOptions, FitOutput, FitReport, Outcome, Progress, Starts, fit, fit_workspace, max_starts};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::reduce::Operation;
+use crate::starts::StartKind;
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::RangeInclusive;
 #[cfg(feature = "alloc")]
 use {
-    crate::error::{Error, ErrorKind},
-    crate::fit::{Fit, FitOptions, Progress, Starts},
+    crate::fit::Fit,
     crate::moments::{SubspaceReport, subspace, subspace_workspace},
     crate::whiten::Whitening,
     crate::workspace::WorkspaceBuffer,
     alloc::vec::Vec,
-    core::ops::RangeInclusive,
 };
 
 /// What weighs likelihood against parameters; smaller is better.
@@ -40,18 +42,21 @@ pub fn criteria_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
 pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context, mut ws: Workspace<'_>) -> Result<Criteria> {
     let (shape, k) = (data.shape(), mixture.classes());
-    ws.require(criteria_workspace(&shape, k))?;
+    data.open(ws.require(criteria_workspace(&shape, k)), Operation::Criteria, mixture.numbers())?;
     let responsibilities = ws.f64s(shape.units * k)?;
     let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
     let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
-    Ok(Criteria::from_responsibilities(data, log_likelihood, responsibilities, k, rank))
+    let criteria = Criteria::from_responsibilities(data, log_likelihood, responsibilities, k, rank);
+    data.reduced()?;
+    Ok(criteria)
 }
 
 impl Criteria {
-    /// The criteria where ℓ and the responsibilities (U × K) are at hand.
+    /// The criteria where ℓ and the responsibilities (U × K) are at hand. On a shard a failure of the hook goes unnoticed here.
     pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
         let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
-        let overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let mut overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
+        let _ = data.sum_over_units(core::slice::from_mut(&mut overlap));
         let (parameters, n) = (classes - 1 + classes * rank, data.total_weight());
         let d = parameters as f64;
         let bic = -2.0 * log_likelihood + d * libm::log(n);
@@ -63,7 +68,8 @@ impl Criteria {
 impl Criteria {
     /// [`criteria`] with memory of its own.
     pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context) -> Result<Self> {
-        let mut memory = WorkspaceBuffer::new(criteria_workspace(&data.shape(), mixture.classes()))?;
+        let memory = WorkspaceBuffer::new(criteria_workspace(&data.shape(), mixture.classes()));
+        let mut memory = memory.map_err(|e| data.report(e))?;
         criteria(data, mixture, rank, ctx, memory.lend())
     }
 }
@@ -96,6 +102,106 @@ impl Profile {
     }
 }
 
+/// One fit of a [`scan`], while `found` looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned<'a> {
+    /// The mixture, classes in canonical order.
+    pub mixture: MixtureRef<'a>,
+    /// Classes that run off.
+    pub diverging: &'a [bool],
+    /// Features that are not identified.
+    pub unidentified: &'a [bool],
+    /// How it went.
+    pub report: FitReport,
+    /// Its criteria.
+    pub criteria: Criteria,
+}
+
+/// What is wrong with a scan as a whole.
+fn check(data: &Data<'_>, options: &FitOptions<'_>, classes: &RangeInclusive<usize>) -> Result<()> {
+    let (last, most) = (*classes.end(), data.observed_units());
+    if classes.is_empty() || *classes.start() == 0 {
+        return Err(Error::new(ErrorKind::Empty, "classes"));
+    }
+    if last > most {
+        return Err(Error::new(ErrorKind::TooManyClasses, "classes").sizes(most, last));
+    }
+    match options.starts {
+        Starts::Given(_) => Err(Error::new(ErrorKind::InvalidOption, "starts")),
+        _ => Ok(()),
+    }
+}
+
+/// Workspace of [`scan`]: that of the largest fit, and two mixtures. Every number of classes is looked at.
+pub fn scan_workspace(shape: &Shape, options: &FitOptions<'_>, classes: RangeInclusive<usize>) -> WorkspaceSize {
+    let (of, flags) = (WorkspaceSize::of::<f64>, WorkspaceSize::of::<bool>);
+    let (l, last) = (shape.columns, *classes.end());
+    let mixture = of(last).and(of(last.saturating_mul(l)));
+    let (mut starts, mut largest) = (0, WorkspaceSize::EMPTY);
+    for k in classes {
+        let options = FitOptions { classes: k, ..*options };
+        starts = starts.max(max_starts(shape, &options));
+        largest = largest.or(fit_workspace(shape, &options)).or(criteria_workspace(shape, k));
+    }
+    let starts = of(starts).and(WorkspaceSize::of::<StartKind>(starts));
+    mixture.and(mixture).and(flags(last)).and(flags(l)).and(starts).and(largest)
+}
+
+/// Fits every number of classes of `classes`, each growing from the one before, and hands each to `found`; `options.classes` is not looked at, and
+/// `options.grow` is where the first one grows from. `progress` is told the number of classes, and ends the scan by answering false: the fit at
+/// hand is the last that is found. Nothing is allocated. See [`Scan::new`].
+///
+/// # Errors
+/// `Empty` for an empty range or K = 0, `TooManyClasses`, `InvalidOption` for a given start, and those of [`fit()`].
+pub fn scan(
+    data: &Data<'_>,
+    options: &FitOptions<'_>,
+    classes: RangeInclusive<usize>,
+    progress: &mut dyn FnMut(usize, &Progress) -> bool,
+    found: &mut dyn FnMut(&Scanned<'_>),
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    check(data, options, &classes)?;
+    let shape = data.shape();
+    ws.require(scan_workspace(&shape, options, classes.clone()))?;
+    let ((first, last), l) = (classes.into_inner(), shape.columns);
+    let most = (first..=last).map(|k| max_starts(&shape, &FitOptions { classes: k, ..*options })).max().unwrap_or(0);
+    let (mut weights, mut atoms) = (ws.f64s(last)?, ws.f64s(last * l)?);
+    let (mut before_weights, mut before_atoms) = (ws.f64s(last)?, ws.f64s(last * l)?);
+    let (diverging, unidentified) = (ws.fill(last, false)?, ws.fill(l, false)?);
+    let (start_values, start_kinds) = (ws.f64s(most)?, ws.fill(most, StartKind::Random)?);
+    let mut cancelled = false;
+    for k in first..=last {
+        let before = MixtureRef { weights: &before_weights[..k - 1], atoms: &before_atoms[..(k - 1) * l] };
+        let options = FitOptions { classes: k, grow: if k == first { options.grow } else { Some(before) }, ..*options };
+        let n = max_starts(&shape, &options);
+        let out = FitOutput {
+            weights: &mut weights[..k],
+            atoms: &mut atoms[..k * l],
+            diverging: &mut diverging[..k],
+            unidentified: &mut *unidentified,
+            start_values: &mut start_values[..n],
+            start_kinds: &mut start_kinds[..n],
+        };
+        let mut tell = |p: &Progress| {
+            cancelled |= !progress(k, p);
+            !cancelled
+        };
+        let report = fit(data, &options, &mut tell, out, ws.scope())?;
+        // Of data that are a part of a whole, another rank's word counts as well.
+        cancelled |= report.outcome == Outcome::Cancelled;
+        let mixture = MixtureRef { weights: &weights[..k], atoms: &atoms[..k * l] };
+        let criteria = criteria(data, mixture, report.rank, options.context, ws.scope())?;
+        found(&Scanned { mixture, diverging: &diverging[..k], unidentified, report, criteria });
+        if cancelled {
+            break;
+        }
+        core::mem::swap(&mut weights, &mut before_weights);
+        core::mem::swap(&mut atoms, &mut before_atoms);
+    }
+    Ok(())
+}
+
 /// Fits for consecutive numbers of classes.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
@@ -109,25 +215,21 @@ pub struct Scan {
 #[cfg(feature = "alloc")]
 impl Scan {
     /// Fits every number of classes of `classes`; `options.classes` is not looked at. Some of the first starts of each fit grow from the fit of one class
-    /// less: it takes what that fit found, and adds a class where the units or the alternatives that it explains worst are.
+    /// less (the first from `options.grow`, if there is one): it takes what that fit found, and adds a class where the units or the alternatives that
+    /// it explains worst are.
     ///
     /// # Errors
-    /// `Empty` for an empty range or K = 0, `InvalidOption` for a given start, and those of [`Fit::with_progress`].
+    /// `Empty` for an empty range or K = 0, `TooManyClasses`, `InvalidOption` for a given start, and those of [`Fit::with_progress`].
     pub fn new(
         data: &Data<'_>,
         options: &FitOptions<'_>,
         classes: RangeInclusive<usize>,
         progress: &mut dyn FnMut(usize, &Progress) -> bool,
     ) -> Result<Self> {
-        if classes.is_empty() {
-            return Err(Error::new(ErrorKind::Empty, "classes"));
-        }
-        if matches!(options.starts, Starts::Given(_)) {
-            return Err(Error::new(ErrorKind::InvalidOption, "starts"));
-        }
+        check(data, options, &classes)?;
         let mut fits: Vec<(Fit, Criteria)> = Vec::new();
         for k in classes {
-            let grow = fits.last().map(|(fit, _)| fit.mixture.view());
+            let grow = fits.last().map(|(fit, _)| fit.mixture.view()).or(options.grow);
             let mut cancelled = false;
             let mut progress = |p: &Progress| {
                 cancelled |= !progress(k, p);
@@ -135,7 +237,9 @@ impl Scan {
             };
             let fit = Fit::with_progress(data, &FitOptions { classes: k, grow, ..*options }, &mut progress)?;
             let criteria = Criteria::new(data, fit.mixture.view(), fit.report.rank, options.context)?;
+            cancelled |= fit.report.outcome == Outcome::Cancelled;
             fits.push((fit, criteria));
+            // On a shard another rank may have asked for it.
             if cancelled {
                 break;
             }

@@ -8,95 +8,162 @@
 use crate::data::{Data, Shape};
 use crate::error::{Error, Result};
 use crate::evaluate::{block_rows, blocks, set_groups};
-use crate::linalg::{self, dot};
+use crate::linalg::{self, axpy, dot};
+use crate::reduce::Operation;
 use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
-/// Runs `body(sets, rows, z)` over blocks of rows: `z` holds the features of the rows (rows × L, f64) less the mean of
+/// What features are taken relative to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The first available row of the choice set: a common shift of the features costs no digits.
+    First,
+    /// The mean of the choice set.
+    Mean,
+}
+
+/// Rows of a block: where rows are long the second moments, and not the rows, fill the cache.
+pub(crate) fn moment_rows(columns: usize) -> usize {
+    if columns > 64 { 128 } else { block_rows(columns) }
+}
+
+/// Runs `body(sets, rows, z)` over blocks of rows: `z` holds the features of the rows (rows × L, f64) less the origin of
 /// their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers.
-pub(crate) fn for_each_centered_block(data: &Data<'_>, scratch: &mut [f64], mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64])) {
+pub(crate) fn for_each_centered_block(
+    data: &Data<'_>,
+    origin: Origin,
+    scratch: &mut [f64],
+    mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64]),
+) -> Result<()> {
     let l = data.features().columns();
-    let block = block_rows(l);
-    let (rows, rest) = scratch.split_at_mut(block * l);
-    let (center, reference) = rest.split_at_mut(l);
-    let available = |i: usize| data.available(i);
-    // Means are taken about the first available row of the set, so that a common shift of the features costs no digits.
-    let sum = |range: Range<usize>, rows: &[f64], reference: &[f64], center: &mut [f64]| {
-        let mut n = 0.0;
-        for (_, row) in range.zip(rows.chunks_exact(l)).filter(|(i, _)| available(*i)) {
-            n += 1.0;
-            for ((c, x), r) in center.iter_mut().zip(row).zip(reference) {
-                *c += x - r;
-            }
+    let block = moment_rows(l);
+    let (rows, center) = scratch.split_at_mut(block * l);
+    let hide = |range: Range<usize>, rows: &mut [f64]| {
+        if data.offset().is_some() {
+            let hidden = range.zip(rows.chunks_exact_mut(l)).filter(|(i, _)| !data.available(*i));
+            hidden.for_each(|(_, row)| row.fill(0.0));
         }
-        n
     };
-    let subtract = |range: Range<usize>, rows: &mut [f64], reference: &[f64], center: &[f64]| {
-        for (i, row) in range.zip(rows.chunks_exact_mut(l)) {
-            match available(i) {
-                true => row.iter_mut().zip(reference).zip(center).for_each(|((x, r), c)| *x = (*x - r) - c),
-                false => row.fill(0.0),
-            }
+    let sum = |range: Range<usize>, rows: &[f64], center: &mut [f64]| {
+        for row in rows.chunks_exact(l) {
+            axpy(1.0, row, center);
+        }
+        range.filter(|&i| data.available(i)).count() as f64
+    };
+    let subtract = |rows: &mut [f64], center: &[f64]| {
+        for row in rows.chunks_exact_mut(l) {
+            axpy(-1.0, center, row);
         }
     };
     for group in set_groups(data, 0..data.set_count(), block) {
         let all = data.set(group.start).start..data.set(group.end - 1).end;
-        if all.len() <= block {
+        if all.len() <= block && !data.splits_rows() {
             let rows = &mut rows[..all.len() * l];
-            data.features().copy(all.clone(), rows);
-            for (first, set) in group.clone().map(|s| (data.first_available(s), data.set(s))) {
+            for set in group.clone() {
+                let (first, set) = (data.first_available(set), data.set(set));
                 let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
-                reference.copy_from_slice(&part[(first - set.start) * l..][..l]);
-                center.fill(0.0);
-                let n = sum(set.clone(), part, reference, center);
-                center.iter_mut().for_each(|c| *c /= n);
-                subtract(set, part, reference, center);
+                data.features().differences(set.clone(), first, part);
+                hide(set.clone(), part);
+                if origin == Origin::Mean {
+                    center.fill(0.0);
+                    let n = sum(set.clone(), part, center);
+                    center.iter_mut().for_each(|c| *c /= n);
+                    subtract(part, center);
+                    hide(set, part);
+                }
             }
             body(group, all, rows);
-        } else {
-            let first = data.first_available(group.start);
-            data.features().copy(first..first + 1, reference);
-            center.fill(0.0);
+            continue;
+        }
+        let first = data.first_available(group.start);
+        center.fill(0.0);
+        if origin == Origin::Mean {
             let mut n = 0.0;
             for range in blocks(all.clone(), block) {
                 let rows = &mut rows[..range.len() * l];
-                data.features().copy(range.clone(), rows);
-                n += sum(range, rows, reference, center);
+                data.features().differences(range.clone(), first, rows);
+                hide(range.clone(), rows);
+                n += sum(range, rows, center);
             }
-            center.iter_mut().for_each(|c| *c /= n);
-            for range in blocks(all, block) {
-                let rows = &mut rows[..range.len() * l];
-                data.features().copy(range.clone(), rows);
-                subtract(range.clone(), rows, reference, center);
-                body(group.clone(), range, rows);
+            if !data.splits_rows() {
+                center.iter_mut().for_each(|c| *c /= n);
             }
         }
+        if let Some(part) = data.part().filter(|_| data.splits_rows()) {
+            // What is common to all ranks: the mean of their first rows, or of all their rows. `center` is how far that is from the first row here.
+            let (reference, first_row) = rows[..2 * l].split_at_mut(l);
+            data.features().copy(first..first + 1, reference);
+            first_row.copy_from_slice(reference);
+            data.mean(reference)?;
+            axpy(-1.0, reference, first_row);
+            if origin == Origin::Mean {
+                let n = all.clone().filter(|&i| data.available(i)).count() as f64;
+                axpy(n, first_row, center);
+                data.sum(center)?;
+                center.iter_mut().for_each(|c| *c /= part.available);
+            }
+            axpy(-1.0, first_row, center);
+        }
+        for range in blocks(all, block) {
+            let rows = &mut rows[..range.len() * l];
+            data.features().differences(range.clone(), first, rows);
+            if origin == Origin::Mean || data.splits_rows() {
+                subtract(rows, center);
+            }
+            hide(range.clone(), rows);
+            body(group.clone(), range, rows);
+        }
     }
+    Ok(())
 }
 
 /// Numbers of scratch of [`for_each_centered_block`].
 pub(crate) fn centered_scratch(columns: usize) -> usize {
-    (block_rows(columns).saturating_add(2)).saturating_mul(columns)
+    (moment_rows(columns).saturating_add(1)).saturating_mul(columns)
 }
 
 /// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
 pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let l = data.features().columns();
-    if covariance.len() != l * l {
-        return Err(Error::shape("covariance", l * l, covariance.len()));
-    }
-    ws.require(within_covariance_workspace(&data.shape()))?;
-    let scratch = ws.f64s(centered_scratch(l))?;
-    let weights = ws.fill(block_rows(l), 1.0)?;
-    covariance.fill(0.0);
-    for_each_centered_block(data, scratch, |_, range, rows| {
-        simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
-    });
-    let n = match data.offset() {
-        Some(b) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count(),
-        None => data.features().rows(),
+    let check = match covariance.len() == l * l {
+        true => ws.require(within_covariance_workspace(&data.shape())),
+        false => Err(Error::shape("covariance", l * l, covariance.len())),
     };
+    data.open(check, Operation::Covariance, [])?;
+    let scratch = ws.f64s(centered_scratch(l))?;
+    let weights = ws.fill(moment_rows(l), 1.0)?;
+    covariance.fill(0.0);
+    for_each_centered_block(data, Origin::Mean, scratch, |_, range, rows| {
+        simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
+    })?;
+    data.sum(covariance)?;
+    let n = match (data.part(), data.offset()) {
+        (Some(part), _) => part.available,
+        (None, Some(b)) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count() as f64,
+        (None, None) => data.features().rows() as f64,
+    };
+    covariance.iter_mut().for_each(|c| *c /= n);
+    linalg::symmetrize(covariance, l);
+    Ok(())
+}
+
+/// The covariance of every `step`-th row, of one choice set of which all rows are available.
+fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+    let (p, l) = (data.features().rows(), data.features().columns());
+    let block = moment_rows(l);
+    let (rows, sum) = ws.f64s(centered_scratch(l))?.split_at_mut(block * l);
+    let weights = ws.fill(block, 1.0)?;
+    let n = p.div_ceil(step);
+    covariance.fill(0.0);
+    for range in blocks(0..n, block) {
+        for (row, i) in rows.chunks_exact_mut(l).zip(range.clone()) {
+            data.features().differences(i * step..i * step + 1, 0, row);
+            axpy(1.0, row, sum);
+        }
+        simd::gram(isa, Rows { values: &*rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
+    }
+    simd::gram(isa, Rows { values: &*sum, rows: 1, columns: l, stride: l }, &[-1.0 / n as f64], covariance);
     covariance.iter_mut().for_each(|c| *c /= n as f64);
     linalg::symmetrize(covariance, l);
     Ok(())
@@ -104,7 +171,7 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
 
 /// Workspace of [`within_covariance`].
 pub fn within_covariance_workspace(shape: &Shape) -> WorkspaceSize {
-    WorkspaceSize::of::<f64>(centered_scratch(shape.columns)).and(WorkspaceSize::of::<f64>(block_rows(shape.columns)))
+    WorkspaceSize::of::<f64>(centered_scratch(shape.columns)).and(WorkspaceSize::of::<f64>(moment_rows(shape.columns)))
 }
 
 /// Features whitened inside choice sets: their rank, and the maps of atoms.
@@ -131,45 +198,66 @@ impl<'w> Whitening<'w> {
         let of = |n: usize| WorkspaceSize::of::<f64>(n);
         let square = of(l.saturating_mul(l));
         let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
-        let scratch =
-            square.and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(linalg::cholesky_workspace(l));
-        kept.and(scratch.or(within_covariance_workspace(shape)))
+        let inner = linalg::cholesky_workspace(l).or(within_covariance_workspace(shape));
+        kept.and(square).and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(inner)
     }
 
     /// Whitens the features of `data`. Cost: p L² / 2 and L³.
     pub fn new(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
-        ws.require(Self::workspace(&data.shape()))?;
+        Self::of_rows(data, isa, 1, ws)
+    }
+
+    /// Whitens by evenly spaced rows of one choice set, a few for every feature, where they tell that the features are of full rank: then so do all.
+    /// Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is that of the rows taken.
+    /// Cost: a few L³ where rows are many.
+    pub(crate) fn sampled(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
+        let (p, l) = (data.features().rows(), data.features().columns());
+        let step = if data.set_count() == 1 && data.offset().is_none() && !data.is_part() { p / l.saturating_mul(4).max(512) } else { 1 };
+        Self::of_rows(data, isa, step.max(1), ws)
+    }
+
+    /// Whitens by every `step`-th row, or by all when those are not of full rank; `step` above 1 for one choice set without offsets alone.
+    fn of_rows(data: &Data<'_>, isa: Isa, mut step: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
         let n = data.features().columns();
         let covariance = ws.f64s(n * n)?;
         let to_atoms = ws.f64s(n * n)?;
         let from_atoms = ws.f64s(n * n)?;
         let unidentified = ws.fill(n, false)?;
-        within_covariance(data, isa, covariance, ws.scope())?;
         let mut scratch = ws.scope();
         let (m, work) = (scratch.f64s(n * n)?, scratch.f64s(n * n)?);
         let (sd, tolerance) = (scratch.f64s(n)?, scratch.f64s(n)?);
         let order = scratch.fill(n, 0usize)?;
         // A feature is known to the rounding of its largest value: variance below that is noise.
         let largest = scratch.f64s(n)?;
-        for i in (0..data.features().rows()).filter(|&i| data.available(i)) {
-            data.features().copy(i..i + 1, tolerance);
-            largest.iter_mut().zip(&*tolerance).for_each(|(m, x)| *m = f64::max(*m, x.abs()));
-        }
-        for j in 0..n {
-            let largest = largest[j];
-            let variance = covariance[j * n + j];
-            let noise = data.features().epsilon() * largest;
-            sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
-            let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };
-            tolerance[j] = 64.0 * relative * relative;
-        }
-        for a in 0..n {
-            for b in 0..n {
-                let scale = sd[a] * sd[b];
-                work[a * n + b] = if scale > 0.0 { covariance[a * n + b] / scale } else { 0.0 };
+        let rank = loop {
+            match step {
+                1 => within_covariance(data, isa, covariance, scratch.scope())?,
+                _ => covariance_of_every(data, isa, step, covariance, scratch.scope())?,
             }
-        }
-        let rank = linalg::pivoted_cholesky(work, n, 1e-13 * n as f64, tolerance, m, order);
+            for i in (0..data.features().rows()).step_by(step).filter(|&i| data.available(i)) {
+                data.features().raise_to_magnitudes(i, largest);
+            }
+            data.max(largest)?;
+            for j in 0..n {
+                let variance = covariance[j * n + j];
+                let noise = data.features().epsilon() * largest[j];
+                sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
+                let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };
+                tolerance[j] = 64.0 * relative * relative;
+            }
+            for a in 0..n {
+                for b in 0..n {
+                    let scale = sd[a] * sd[b];
+                    work[a * n + b] = if scale > 0.0 { covariance[a * n + b] / scale } else { 0.0 };
+                }
+            }
+            let rank = linalg::pivoted_cholesky(work, n, 1e-13 * n as f64, tolerance, m, order);
+            if rank == n || step == 1 {
+                break rank;
+            }
+            step = 1;
+        };
         for j in 0..rank {
             for l in 0..n {
                 from_atoms[j * n + l] = m[l * n + j] * sd[l];
@@ -181,7 +269,7 @@ impl<'w> Whitening<'w> {
                 let x = &mut work[..n];
                 x.fill(0.0);
                 x[j] = 1.0;
-                for a in (0..n).rev() {
+                for a in (0..=j).rev() {
                     let row = &m[order[a] * n..];
                     x[a] /= row[a];
                     let xa = x[a];

@@ -64,8 +64,8 @@ impl<'w> Workspace<'w> {
         Workspace { bytes: self.bytes }
     }
 
-    /// `n` copies of `value`, taken off the stack.
-    pub fn fill<T: Copy>(&mut self, n: usize, value: T) -> Result<&'w mut [T]> {
+    /// Room for `n` values, taken off the stack, holding whatever it held.
+    pub fn room<T: Copy>(&mut self, n: usize) -> Result<&'w mut [MaybeUninit<T>]> {
         const { assert!(align_of::<T>() <= LINE) };
         let size = WorkspaceSize::of::<T>(n);
         self.require(size)?;
@@ -77,16 +77,14 @@ impl<'w> Workspace<'w> {
         }
         let (piece, rest) = bytes[slack..].split_at_mut(size.0);
         self.bytes = rest;
-        let first = piece.as_mut_ptr().cast::<T>();
-        // SAFETY: `piece` is aligned to a line, so to T; it holds n values of T by the computation of `size`, which did
-        // not saturate since `require` found that many bytes; every value is written before the slice is made; and
-        // the piece is handed out once, for the lifetime of the memory.
-        unsafe {
-            for i in 0..n {
-                first.add(i).write(value);
-            }
-            Ok(core::slice::from_raw_parts_mut(first, n))
-        }
+        // SAFETY: `piece` is aligned to a line, so to T; it has room for n values of T by the computation of `size`, which did not saturate since
+        // `require` found that many bytes; nothing is said of what it holds; and it is handed out once, for the lifetime of the memory.
+        unsafe { Ok(core::slice::from_raw_parts_mut(piece.as_mut_ptr().cast::<MaybeUninit<T>>(), n)) }
+    }
+
+    /// `n` copies of `value`, taken off the stack.
+    pub fn fill<T: Copy>(&mut self, n: usize, value: T) -> Result<&'w mut [T]> {
+        Ok(filled(self.room(n)?, value))
     }
 
     /// `n` zeros of f64, taken off the stack.
@@ -110,6 +108,68 @@ impl<'w> Workspace<'w> {
     }
 }
 
+/// Writes `value` everywhere.
+pub(crate) fn filled<T: Copy>(room: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
+    room.iter_mut().for_each(|r| {
+        r.write(value);
+    });
+    // SAFETY: every value was just written.
+    unsafe { &mut *(core::ptr::from_mut(room) as *mut [T]) }
+}
+
+/// Numbers that are written as far as they are asked for, and not before: pages of memory that no one needs stay untouched.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers<'w> {
+    room: &'w mut [MaybeUninit<f64>],
+    /// How many are written, from the first on.
+    written: usize,
+}
+
+impl<'w> Numbers<'w> {
+    pub fn new(room: &'w mut [MaybeUninit<f64>]) -> Self {
+        Numbers { room, written: 0 }
+    }
+
+    /// How many there may be.
+    pub fn capacity(&self) -> usize {
+        self.room.len()
+    }
+
+    /// Takes the first `n` away to be written, by way of [`filled`]; [`Numbers::give_back`] returns them.
+    pub fn take(&mut self) -> &'w mut [MaybeUninit<f64>] {
+        self.written = 0;
+        core::mem::take(&mut self.room)
+    }
+
+    /// # Safety
+    /// The first `written` must have been written.
+    pub unsafe fn give_back(&mut self, room: &'w mut [MaybeUninit<f64>], written: usize) {
+        assert!(written <= room.len());
+        (self.room, self.written) = (room, written);
+    }
+
+    /// Writes 0 to the first `n`.
+    pub fn zero(&mut self, n: usize) {
+        filled(&mut self.room[..n], 0.0);
+        self.written = n;
+    }
+}
+
+impl core::ops::Deref for Numbers<'_> {
+    type Target = [f64];
+    fn deref(&self) -> &[f64] {
+        // SAFETY: the first `written` are, by the only two functions that set it to more than 0.
+        unsafe { &*(core::ptr::from_ref(&self.room[..self.written]) as *const [f64]) }
+    }
+}
+
+impl core::ops::DerefMut for Numbers<'_> {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        // SAFETY: as above.
+        unsafe { &mut *(core::ptr::from_mut(&mut self.room[..self.written]) as *mut [f64]) }
+    }
+}
+
 /// A workspace of its own: allocated once, lent to any number of operations.
 #[cfg(feature = "alloc")]
 #[derive(Debug)]
@@ -130,6 +190,15 @@ impl WorkspaceBuffer {
     pub fn lend(&mut self) -> Workspace<'_> {
         Workspace::new(&mut self.0)
     }
+}
+
+/// `n` copies of `value`; an error when the allocator has not that much, where `vec!` would end the program.
+#[cfg(feature = "alloc")]
+pub(crate) fn owned<T: Clone>(name: &'static str, n: usize, value: T) -> Result<alloc::vec::Vec<T>> {
+    let mut values = alloc::vec::Vec::new();
+    values.try_reserve_exact(n).map_err(|_| Error::new(ErrorKind::Workspace, name).sizes(n.saturating_mul(size_of::<T>()), 0))?;
+    values.resize(n, value);
+    Ok(values)
 }
 
 #[cfg(test)]

@@ -123,6 +123,75 @@ unsafe extern "C-unwind" fn panics(_: *const smx_progress, _: *mut c_void) -> i3
     panic!("injected")
 }
 
+/// Features that are not finite are found by what comes out of an evaluation, in every layout and wherever they are.
+#[test]
+fn an_evaluation_finds_features_that_are_not_finite() {
+    struct Case {
+        rows: usize,
+        columns: usize,
+        set_rows: usize,
+        observed: usize,
+        by_columns: bool,
+        /// Every eleventh alternative is not available.
+        offset: bool,
+        places: usize,
+    }
+    let plain = Case { rows: 300, columns: 3, set_rows: 300, observed: 300, by_columns: false, offset: false, places: 40 };
+    let cases = [
+        Case { ..plain },
+        Case { observed: 20, ..plain },
+        Case { by_columns: true, offset: true, ..plain },
+        Case { offset: true, observed: 20, ..plain },
+        Case { set_rows: 5, ..plain },
+        Case { set_rows: 5, offset: true, ..plain },
+        Case { set_rows: 150, offset: true, ..plain },
+        Case { rows: 120, columns: 60, set_rows: 5, ..plain },
+        Case { rows: 1_100_000, columns: 1, set_rows: 1_100_000, places: 2, ..plain },
+    ];
+    for Case { rows, columns, set_rows, observed, by_columns, offset, places } in cases {
+        let mut x: Vec<f64> = (0..rows * columns).map(|i| ((i * 7919) % 101) as f64 / 50.0 - 1.0).collect();
+        let b: Vec<f64> = (0..rows).map(|i| if i % 11 == 7 { f64::NEG_INFINITY } else { 0.1 }).collect();
+        let counts: Vec<f64> = (0..rows).map(|i| f64::from(u8::from(i < observed.min(rows) && !(offset && i % 11 == 7)))).collect();
+        let sets: Vec<usize> = (0..=rows / set_rows).map(|s| s * set_rows).collect();
+        let (weights, mut atoms) = ([0.4, 0.6], vec![0.3; 2 * columns]);
+        atoms[columns..].fill(-0.2);
+        let data = smx_data {
+            rows,
+            columns,
+            row_stride: if by_columns { 1 } else { 0 },
+            column_stride: if by_columns { rows } else { 0 },
+            counts: counts.as_ptr(),
+            offset: if offset { b.as_ptr() } else { null() },
+            set_offsets: sets.as_ptr(),
+            sets: sets.len() - 1,
+            ..new!(smx_data, smx_data_init)
+        };
+        // SAFETY: every array has the size that the description gives.
+        let mut ws = memory(unsafe { smx_evaluate_workspace(&data, 2) });
+        let mut evaluate = |x: &[f64]| {
+            let mut out = new!(smx_evaluation, smx_evaluation_init);
+            let mut error = new!(smx_error, smx_error_init);
+            let data = smx_data { features: x.as_ptr().cast(), ..data };
+            // SAFETY: as above.
+            let status = unsafe {
+                smx_evaluate(&data, 2, weights.as_ptr(), atoms.as_ptr(), null(), &mut out, ws.as_mut_ptr().cast(), ws.len(), &mut error)
+            };
+            assert_eq!(status == SMX_OK, out.log_likelihood != 0.0, "numbers are written only when all is well");
+            (status, error.row, error.column)
+        };
+        assert_eq!(evaluate(&x).0, SMX_OK);
+        for place in 0..places {
+            let i = (place * 104_729 + place / 7) % x.len();
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let kept = std::mem::replace(&mut x[i], bad);
+                let (row, column) = if by_columns { (i % rows, i / rows) } else { (i / columns, i % columns) };
+                assert_eq!(evaluate(&x), (SMX_NOT_FINITE, row, column), "{bad} at {row}, {column}");
+                x[i] = kept;
+            }
+        }
+    }
+}
+
 #[test]
 #[cfg(feature = "std")]
 fn a_panic_deep_inside_a_fit_is_a_status() {

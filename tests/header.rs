@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The reading order of the sections.
-const SECTIONS: [&str; 8] = ["status", "data", "evaluate", "em", "fit", "infer", "moments", "kernels"];
+const SECTIONS: [&str; 11] = ["status", "shard", "data", "evaluate", "em", "fit", "scan", "infer", "moments", "estimate", "kernels"];
 
 /// The module documentation of a file: its title and the paragraph below.
 fn banner(source: &str) -> (String, Vec<String>) {

@@ -398,6 +398,47 @@ fn long_sums<T: simd::Element>() {
     }
 }
 
+/// Arrays around the sizes where a kernel takes another way: through chunks, past the caches; the maximum of every chunk beyond
+/// that of the one before, and neither array aligned.
+fn large_arrays<T: simd::Element>() {
+    let bytes = size_of::<T>();
+    for n in [(8 << 20) / bytes, (8 << 20) / bytes + 1, (13 << 20) / bytes + 7] {
+        let mut stream = Stream(n as u64);
+        let mut room = stream.take::<T>(n + 3);
+        for (i, x) in room.iter_mut().enumerate() {
+            *x = T::from_f64(3.0 * x.to_f64() + 20.0 * i as f64 / n as f64);
+        }
+        let x = &room[3..];
+        let mut out = vec![T::ZERO; n + 1];
+        for isa in Isa::available() {
+            let out = &mut out[1..];
+            let (mut part, mut same) = (vec![T::ZERO; 999], true);
+            for (function, input) in [(simd::exp as fn(Isa, &[T], &mut [T]), x), (simd::ln, x)] {
+                function(isa, input, out);
+                for (x, y) in input.chunks(part.len()).zip(out.chunks(part.len())) {
+                    let part = &mut part[..x.len()];
+                    function(isa, x, part);
+                    same &= part.iter().zip(y).all(|(a, b)| a == b || (a.to_f64().is_nan() && b.to_f64().is_nan()));
+                }
+                assert!(same, "{} n {n}: a large array is its parts", isa.name());
+            }
+            simd::softmax(isa, x, out);
+            let softmax = out.to_vec();
+            simd::log_softmax(isa, x, out);
+            check_softmax(isa, x, &softmax, Some(out));
+            out.copy_from_slice(x);
+            simd::softmax_in_place(isa, out);
+            check_softmax(isa, x, out, None);
+        }
+    }
+}
+
+#[test]
+fn large_arrays_keep_the_bounds_too() {
+    large_arrays::<f64>();
+    large_arrays::<f32>();
+}
+
 #[test]
 fn errors_do_not_grow_with_the_length() {
     long_sums::<f64>();

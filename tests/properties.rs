@@ -407,9 +407,19 @@ fn views_of_any_strides_are_the_same_features() {
                 }
             }
             let data = case.with_features(Features::strided(&values[..], p, l, rows, columns).unwrap());
-            assert_eq!(bits(&quantities(&data, &m, 1.0, Context::default()).numbers()), bits(&compact), "strides {rows}, {columns}");
-            assert_eq!(bits(&information(&data, &m, 1.0, Context::default())), bits(&info));
-            assert_eq!(fit_from(&data, &m, 5.0).mixture, fit.mixture);
+            // Features that stand feature after feature have a kernel of their own, which adds in another order.
+            let (numbers, found) =
+                (quantities(&data, &m, 1.0, Context::default()).numbers(), information(&data, &m, 1.0, Context::default()));
+            if rows == 1 && columns >= p {
+                let finite = |x: &[f64]| x.iter().map(|x| x.max(f64::MIN)).collect::<Vec<_>>();
+                assert_within(&format!("strides {rows}, {columns}"), &finite(&numbers), &finite(&compact), 1e-10 * total(&case));
+                assert_within("information", &found, &info, 1e-10 * total(&case));
+                assert_close("maximum", &[fit_from(&data, &m, 5.0).report.log_likelihood], &[fit.report.log_likelihood], 1e-10);
+            } else {
+                assert_eq!(bits(&numbers), bits(&compact), "strides {rows}, {columns}");
+                assert_eq!(bits(&found), bits(&info));
+                assert_eq!(fit_from(&data, &m, 5.0).mixture, fit.mixture);
+            }
             let single: Vec<f32> = values.iter().map(|x| *x as f32).collect();
             let data = case.with_features(Features::strided(&single[..], p, l, rows, columns).unwrap());
             let value = quantities(&data, &m, 1.0, Context::default()).value.log_likelihood;
@@ -455,7 +465,8 @@ fn an_unavailable_alternative_is_as_good_as_left_out() {
             assert_within("H v", &product(&case), &product(&without), 1e-11 * total(&case));
             let (fit, refit) = (fit_from(&case.data(), &m, 5.0), fit_from(&without.data(), &m, 5.0));
             assert_eq!((fit.report.outcome, refit.report.outcome), (Outcome::Converged, Outcome::Converged));
-            assert_close("maximum", &[fit.report.penalized_log_likelihood], &[refit.report.penalized_log_likelihood], 1e-10);
+            // A weight on its way to 0 is left where the tolerance of the gradient leaves it.
+            assert_close("maximum", &[fit.report.penalized_log_likelihood], &[refit.report.penalized_log_likelihood], 2e-9);
             assert_within("atoms", &fit.mixture.atoms, &refit.mixture.atoms, 1e-5);
             let se = |case: &Case, m: &Mixture| errors(&case.data(), m, 5.0, Variance::Information).1;
             assert_close("standard errors", &se(&case, &fit.mixture), &se(&without, &fit.mixture), 1e-8);

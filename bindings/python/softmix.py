@@ -4,6 +4,7 @@
     model = softmix.fit(X, counts, classes=3)      # X: alternatives x features; counts: how often each was chosen
     model.weights_, model.atoms_, model.log_likelihood_, model.outcome_
     model.predict_proba()                          # posterior class probabilities, a row for each unit
+    softmix.scan(X, counts, 1, 5)                  # a fit for 1 to 5 classes, with criteria to choose by
 
 Three layouts of choices:
 
@@ -29,7 +30,7 @@ from ctypes import POINTER, Structure, byref, c_char, c_double, c_int32, c_size_
 
 import numpy as np
 
-__all__ = ["fit", "SoftmaxMixture", "Units", "Error", "NotConverged", "version"]
+__all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "NotConverged", "version"]
 
 _NONE = ctypes.c_size_t(-1).value
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
@@ -48,7 +49,15 @@ class _Data(Structure):
     _fields_ = [("struct_size", c_size_t), ("features", c_void_p), ("dtype", c_int32), ("choices", c_int32), ("rows", c_size_t),
                 ("columns", c_size_t), ("row_stride", c_size_t), ("column_stride", c_size_t), ("offset", c_void_p),
                 ("set_offsets", c_void_p), ("sets", c_size_t), ("units", c_size_t), ("entries", c_size_t), ("indptr", c_void_p),
-                ("indices", c_void_p), ("counts", c_void_p), ("weights", c_void_p)]
+                ("indices", c_void_p), ("counts", c_void_p), ("weights", c_void_p), ("shard", c_void_p)]
+
+
+_REDUCE = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, POINTER(c_double), c_size_t)
+
+
+class _Shard(Structure):
+    _fields_ = [("struct_size", c_size_t), ("reduce", _REDUCE), ("state", c_void_p), ("split", c_int32), ("reserved", c_int32),
+                ("rank", c_uint64), ("total_rows", c_size_t), ("total_units", c_size_t)]
 
 
 class _RunOptions(Structure):
@@ -76,7 +85,7 @@ class _InferenceOptions(Structure):
 
 class _Progress(Structure):
     _fields_ = [("struct_size", c_size_t), ("finished", c_size_t), ("drawn", c_size_t), ("start", c_size_t), ("evaluations", c_uint64), ("best", c_double),
-                ("current", c_double), ("racing", c_int32), ("reserved", c_int32)]
+                ("current", c_double), ("racing", c_int32), ("reserved", c_int32), ("classes", c_size_t)]
 
 
 _PROGRESS = ctypes.CFUNCTYPE(c_int32, POINTER(_Progress), c_void_p)
@@ -95,6 +104,17 @@ class _FitResult(Structure):
                 ("at_best", c_size_t), ("best_start", c_size_t), ("rank", c_size_t), ("log_likelihood", c_double),
                 ("penalized_log_likelihood", c_double), ("gradient_norm", c_double), ("evaluations", c_uint64), ("passes", c_uint64),
                 ("outcome", c_int32), ("stop", c_int32)]
+
+
+_SCANNED = {**dict.fromkeys(("log_likelihoods", "penalized_log_likelihoods", "aic", "bic", "icl"), np.float64), "outcomes": np.int32,
+            **dict.fromkeys(("parameters", "starts", "at_best"), np.uintp)}
+
+
+class _ScanResult(Structure):
+    _fields_ = [("struct_size", c_size_t), ("weights", c_void_p), ("atoms", c_void_p), ("diverging", c_void_p), ("outcomes", c_void_p),
+                ("log_likelihoods", c_void_p), ("penalized_log_likelihoods", c_void_p), ("parameters", c_void_p), ("aic", c_void_p),
+                ("bic", c_void_p), ("icl", c_void_p), ("starts", c_void_p), ("at_best", c_void_p), ("fits", c_size_t),
+                ("best_aic", c_size_t), ("best_bic", c_size_t), ("best_icl", c_size_t), ("rank", c_size_t), ("evaluations", c_uint64)]
 
 
 def _load():
@@ -119,13 +139,15 @@ def _load():
         "smx_fit_workspace": (size, [p, size, p]),
         "smx_fit_max_starts": (size, [p, size, p]),
         "smx_fit": (c_int32, [p, size, p, p, p, size, p]),
+        "smx_scan_workspace": (size, [p, size, size, p]),
+        "smx_scan": (c_int32, [p, size, size, p, p, p, size, p]),
         "smx_choice_probabilities_workspace": (size, [p, size]),
         "smx_choice_probabilities": (c_int32, [p, size, p, p, p, p, p, p, size, p]),
         "smx_standard_errors_workspace": (size, [p, size]),
         "smx_standard_errors": (c_int32, [p, p, size, p, p, p, p, p, p, size, p]),
     }
-    for struct in ("error", "data", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
-                   "fit_result"):
+    for struct in ("error", "data", "shard", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
+                   "fit_result", "scan_result"):
         functions[f"smx_{struct}_init"] = (c_int32, [p, size])
     for function, (result, arguments) in functions.items():
         f = getattr(lib, function)
@@ -219,10 +241,48 @@ class Units:
         self.indptr, self.indices, self.counts, self.weights = indptr, indices, counts, weights
 
 
+class Shard:
+    """One rank of a fit whose data are spread over processes or machines: see "Past one machine" in softmix.h. All ranks call the same methods with
+    the same options; each gets the whole's mixture.
+
+    Parameters
+    ----------
+    reduce : called as reduce(op, array) with op "max" or "sum"; returns, or writes to `array`, the entrywise maximum or sum over all
+        ranks, the same bits on each. An exception in it ends the fit, and is raised here.
+    split : "rows" (of one choice set; of units every rank then names all, with their choices among its rows) or "sets" (whole choice sets and
+        the units that choose in them)
+    total_rows, total_units : over all ranks: of units whose choice set is split, just their number; of counts the rows
+    rank : a number that other ranks do not have
+    """
+
+    def __init__(self, reduce, split, total_rows, total_units, rank):
+        self.thrown = None
+
+        def call(_, op, buffer, length):
+            try:
+                array = np.ctypeslib.as_array(buffer, (length,))
+                result = reduce("max" if op == 1 else "sum", array)
+                if result is not None:
+                    array[:] = result
+                return 0
+            except BaseException as thrown:
+                self.thrown = thrown
+                return 1
+
+        s = self.raw = _new(_Shard, "shard")
+        s.reduce, s.split, s.rank = _REDUCE(call), {"rows": 1, "sets": 2}[split], rank
+        s.total_rows, s.total_units = total_rows, total_units
+
+    def raise_what_was_thrown(self):
+        thrown, self.thrown = self.thrown, None
+        if thrown is not None:
+            raise thrown
+
+
 class _Described:
     """An smx_data and the arrays it points to, which live as long."""
 
-    def __init__(self, X, choices, sets=None, offset=None):
+    def __init__(self, X, choices, sets=None, offset=None, shard=None):
         X = np.asarray(X)
         if X.ndim != 2:
             raise ValueError(f"X: expected two dimensions (alternatives, features), got shape {X.shape}")
@@ -242,6 +302,9 @@ class _Described:
             d.features, d.row_stride, d.column_stride = X.ctypes.data, X.shape[1], 1
         self.offset = None if offset is None else _numbers(offset, np.float64, "offset", len(X))
         d.offset = _pointer(self.offset)
+        self.shard = shard
+        if shard is not None:
+            d.shard = ctypes.addressof(shard.raw)
         self.sets = None if sets is None else _sizes(sets, "sets")
         if self.sets is not None:
             d.set_offsets, d.sets = self.sets.ctypes.data, max(len(self.sets) - 1, 0)
@@ -310,18 +373,14 @@ class SoftmaxMixture:
         self.max_evaluations, self.gradient_tolerance = max_evaluations, gradient_tolerance
         self.threads, self.isa, self.progress = threads, isa, progress
 
-    def fit(self, X, counts, *, sets=None, offset=None):
-        """Fits to features X (alternatives, features) and choices: see the head of this module. Returns self."""
-        data = _Described(X, counts, sets, offset)
+    def fit(self, X, counts, *, sets=None, offset=None, shard=None):
+        """Fits to features X (alternatives, features) and choices: see the head of this module. With a Shard these are one rank's part of
+        them. Returns self."""
+        data = _Described(X, counts, sets, offset, shard)
         k, l = int(self.classes), data.X.shape[1]
         if k < 1:
             raise ValueError("classes: at least 1")
-        o = _new(_FitOptions, "fit_options")
-        o.threads, o.isa, o.ridge, o.seed = self.threads, _ISAS[self.isa], self.ridge, self.seed
-        o.starts = 0 if self.starts is None else self.starts
-        o.max_evaluations, o.gradient_tolerance = self.max_evaluations, self.gradient_tolerance
-        if self.starts is not None and self.starts < 1:
-            raise ValueError("starts: at least 1")
+        o = self._fit_options()
         if self.init is not None:
             start_weights = _numbers(self.init[0], np.float64, "init weights", k)
             start_atoms = _numbers(np.asarray(self.init[1]).reshape(-1), np.float64, "init atoms", k * l)
@@ -337,7 +396,12 @@ class SoftmaxMixture:
         with _Watch(self.progress) as watch:
             o.progress = watch.function
             memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)))
-            _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
+            try:
+                _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
+            except Error:
+                if shard is not None:
+                    shard.raise_what_was_thrown()
+                raise
             watch.raise_what_was_thrown()
         self.weights_, self.atoms_ = weights, atoms
         self.log_likelihood_, self.penalized_log_likelihood_ = r.log_likelihood, r.penalized_log_likelihood
@@ -352,6 +416,32 @@ class SoftmaxMixture:
             runs_off = f" (classes {list(np.flatnonzero(diverging))} run off: try a ridge)" if diverging.any() else ""
             warnings.warn(f"the fit ended as {self.outcome_}{runs_off}", NotConverged, stacklevel=2)
         return self
+
+    def get_params(self, deep=True):
+        """The parameters of the constructor, by name: what sklearn.base.clone and model selection ask for."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+    def set_params(self, **parameters):
+        """Sets parameters of the constructor. Returns self."""
+        for name, value in parameters.items():
+            if name not in _PARAMETERS:
+                raise ValueError(f"{name} is no parameter: {', '.join(_PARAMETERS)}")
+            setattr(self, name, value)
+        return self
+
+    def _fit_options(self):
+        if self.isa not in _ISAS:
+            raise ValueError(f"isa: one of {', '.join(_ISAS)}")
+        if self.starts is not None and self.starts < 1:
+            raise ValueError("starts: at least 1")
+        for name in ("threads", "seed", "max_evaluations"):
+            if not 0 <= getattr(self, name) < 2**64:  # ctypes would wrap it
+                raise ValueError(f"{name}: not negative, and below 2^64")
+        o = _new(_FitOptions, "fit_options")
+        o.threads, o.isa, o.ridge, o.seed = self.threads, _ISAS[self.isa], self.ridge, self.seed
+        o.starts = 0 if self.starts is None else self.starts
+        o.max_evaluations, o.gradient_tolerance = self.max_evaluations, self.gradient_tolerance
+        return o
 
     def _described(self, X, counts, sets, offset):
         if not hasattr(self, "weights_"):
@@ -436,6 +526,25 @@ class SoftmaxMixture:
         return f"SoftmaxMixture(classes={self.classes}{fitted})"
 
 
+_PARAMETERS = ("classes", "ridge", "starts", "seed", "init", "max_evaluations", "gradient_tolerance", "threads", "isa", "progress")
+
+
+class Scan:
+    """What `scan` found: arrays with an entry for each number of classes in `classes`.
+
+    Attributes
+    ----------
+    classes, log_likelihoods, penalized_log_likelihoods, aic, bic, icl, parameters, starts, at_best, outcomes
+    weights, atoms : lists of arrays (K,) and (K, features)
+    best_aic, best_bic, best_icl : numbers of classes where the criteria are smallest
+    """
+
+    def __repr__(self):
+        rows = [f"{k:4d} {f:18.6f} {b:18.3f} {i:18.3f} {o}" for k, f, b, i, o in
+                zip(self.classes, self.log_likelihoods, self.bic, self.icl, self.outcomes)]
+        return "\n".join([f"{'K':>4} {'log-likelihood':>18} {'bic':>18} {'icl':>18}", *rows])
+
+
 class _Watch:
     """The progress function of one fit: hands on what happens, and notes Control-C and exceptions, which C must not see.
 
@@ -452,7 +561,7 @@ class _Watch:
             if self.progress is None:
                 return 0
             p = progress.contents
-            names = ("finished", "drawn", "start", "evaluations", "best", "current")
+            names = ("finished", "drawn", "start", "evaluations", "best", "current", "classes")
             answer = self.progress({**{name: getattr(p, name) for name in names}, "racing": bool(p.racing)})
             return int(answer is False)
         except BaseException as thrown:  # KeyboardInterrupt among them
@@ -484,6 +593,39 @@ class _Watch:
             raise self.thrown
 
 
-def fit(X, counts, classes, *, sets=None, offset=None, **options):
+def fit(X, counts, classes, *, sets=None, offset=None, shard=None, **options):
     """Fits a softmax mixture; options are those of SoftmaxMixture. Returns the fitted model."""
-    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset)
+    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset, shard=shard)
+
+
+def scan(X, counts, first, last, *, sets=None, offset=None, **options):
+    """Fits every number of classes from first to last, each growing from the one before; options are those of SoftmaxMixture, but for init.
+    Returns a Scan."""
+    if options.pop("init", None) is not None:
+        raise ValueError("init: a scan takes no start")
+    model = SoftmaxMixture(max(int(last), 1), **options)
+    data, o = _Described(X, counts, sets, offset), model._fit_options()
+    first, last, l = int(first), int(last), data.X.shape[1]
+    if not 1 <= first <= last:
+        raise ValueError(f"first, last: expected 1 <= first <= last, got {first} and {last}")
+    n, all_ = last - first + 1, (last * (last + 1) - first * (first - 1)) // 2
+    s, r = Scan(), _new(_ScanResult, "scan_result")
+    weights, atoms = np.empty(all_), np.empty((all_, l))
+    columns = {name: np.zeros(n, dtype) for name, dtype in _SCANNED.items()}
+    r.weights, r.atoms = weights.ctypes.data, atoms.ctypes.data
+    for name, column in columns.items():
+        setattr(r, name, column.ctypes.data)
+    with _Watch(model.progress) as watch:
+        o.progress = watch.function
+        memory, pointer, size = _workspace(_lib.smx_scan_workspace(byref(data.raw), first, last, byref(o)))
+        _call(_lib.smx_scan, byref(data.raw), first, last, byref(o), byref(r), pointer, size)
+        watch.raise_what_was_thrown()
+    for name, column in columns.items():
+        setattr(s, name, column[: r.fits].copy())
+    s.outcomes = [_OUTCOMES.get(outcome, f"outcome {outcome}") for outcome in s.outcomes]
+    s.classes = np.arange(first, first + r.fits)
+    begin = [(k * (k - 1) - first * (first - 1)) // 2 for k in s.classes]
+    s.weights = [weights[b : b + k].copy() for b, k in zip(begin, s.classes)]
+    s.atoms = [atoms[b : b + k].copy() for b, k in zip(begin, s.classes)]
+    s.best_aic, s.best_bic, s.best_icl, s.rank, s.evaluations = r.best_aic, r.best_bic, r.best_icl, r.rank, r.evaluations
+    return s

@@ -90,6 +90,32 @@ class Softmix(unittest.TestCase):
         self.assertEqual(again.start_kinds_, ["given"])
         self.assertAlmostEqual(again.log_likelihood_, dense.log_likelihood_, delta=1e-4)
 
+    def test_a_scan_is_its_fits(self):
+        seen = set()
+        scan = softmix.scan(self.X, self.matrix, 1, 3, progress=lambda p: seen.add(p["classes"]))
+        np.testing.assert_allclose(scan.log_likelihoods, [-1501802.268710, -1437052.191213, -1412158.938793], atol=1e-2)
+        self.assertEqual((scan.best_bic, list(scan.classes), seen, scan.outcomes), (3, [1, 2, 3], {1, 2, 3}, ["converged"] * 3))
+        self.assertEqual([a.shape for a in scan.atoms], [(1, 5), (2, 5), (3, 5)])
+        np.testing.assert_allclose(scan.bic, -2 * scan.log_likelihoods + scan.parameters * np.log(35))
+        again = softmix.fit(self.X, self.matrix, classes=3, init=(scan.weights[2], scan.atoms[2]))
+        np.testing.assert_allclose(again.log_likelihood_, scan.log_likelihoods[2], rtol=1e-12)
+        self.assertIn("1412158.93", repr(scan))
+        with self.assertRaises(ValueError):
+            softmix.scan(self.X, self.matrix, 3, 2)
+        with self.assertRaises(softmix.Error):
+            softmix.scan(self.X, self.matrix, 30, 36)
+        self.assertEqual(softmix.scan(self.X, self.matrix, 2, 3, progress=lambda p: False).outcomes, ["cancelled"])
+
+    def test_parameters_are_those_of_the_constructor(self):
+        model = softmix.SoftmaxMixture(3, ridge=2.0)
+        self.assertEqual(softmix.SoftmaxMixture(**model.get_params()).get_params(), model.get_params())
+        self.assertEqual(model.set_params(classes=4).classes, 4)
+        for wrong in ({"classes": 2, "isa": "none"}, {"classes": 2, "seed": -1}, {"classes": 2, "starts": 0}):
+            with self.assertRaises(ValueError):
+                softmix.SoftmaxMixture(**wrong).fit(self.X, self.matrix)
+        with self.assertRaises(ValueError):
+            model.set_params(clases=4)
+
     def test_a_panel_of_choice_sets(self):
         X, sets, indptr, chosen = electricity()
         model = softmix.fit(X, softmix.Units(indptr, chosen), classes=2, sets=sets)
@@ -177,6 +203,63 @@ class Softmix(unittest.TestCase):
         header = (DATA.parent / "include" / "softmix.h").read_text()
         named = dict(re.findall(r"#define SMX_START_(\w+) (\d+)", header))
         self.assertEqual({int(number): name.lower() for name, number in named.items()}, softmix._KINDS)
+
+    def on_ranks(self, ranks, rank_of):
+        """Runs rank_of(rank, reduce) on threads that reduce together; what each returned or threw."""
+        barrier, arrays, answers = threading.Barrier(ranks), [None] * ranks, [None] * ranks
+
+        def run(rank):
+            def reduce(op, array):
+                arrays[rank] = array.copy()
+                barrier.wait()
+                result = np.max(arrays, axis=0) if op == "max" else np.sum(arrays, axis=0)
+                barrier.wait()
+                return result
+
+            try:
+                answers[rank] = rank_of(rank, reduce)
+            except Exception as thrown:
+                answers[rank] = thrown
+
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(ranks)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        return answers
+
+    def test_ranks_with_their_rows_find_what_one_process_finds(self):
+        counts = self.matrix.sum(axis=0)
+        init = ([0.5, 0.5], np.array([[0.01, 0, 0, 0, 0], [-0.01, 0, 0, 0, 0]]))
+        alone = softmix.fit(self.X, counts, classes=2, ridge=5, init=init)
+        cuts = [0, 20, 50, len(self.X)]
+
+        def rank_of(rank, reduce):
+            rows = slice(cuts[rank], cuts[rank + 1])
+            shard = softmix.Shard(reduce, "rows", len(self.X), len(self.X), rank)
+            return softmix.fit(self.X[rows], counts[rows], classes=2, ridge=5, init=init, shard=shard)
+
+        fits = self.on_ranks(3, rank_of)
+        for fit in fits:
+            self.assertIsInstance(fit, softmix.SoftmaxMixture, fit)
+            self.assertTrue((fit.atoms_ == fits[0].atoms_).all())
+            self.assertAlmostEqual(fit.penalized_log_likelihood_ / alone.penalized_log_likelihood_, 1, delta=1e-12)
+
+    def test_an_error_of_one_rank_reaches_all(self):
+        def rank_of(rank, reduce):
+            rows = slice(rank * 50, 50 if rank == 0 else len(self.X))
+            X = self.X[rows].copy()
+            X[0, 0] = np.nan if rank == 1 else X[0, 0]
+            shard = softmix.Shard(reduce, "rows", len(self.X), len(self.X), rank)
+            return softmix.fit(X, self.matrix.sum(axis=0)[rows], classes=2, shard=shard)
+
+        first, second = self.on_ranks(2, rank_of)
+        self.assertEqual((first.status, second.status, second.argument), (-140, -10, "features"))
+
+    def test_an_exception_in_a_reduction_is_raised(self):
+        def reduce(op, array):
+            raise ZeroDivisionError
+
+        with self.assertRaises(ZeroDivisionError):
+            softmix.fit(self.X, self.matrix, classes=2, shard=softmix.Shard(reduce, "rows", 1000, len(self.matrix), 0))
 
     def test_fits_run_on_threads_of_their_own(self):
         likelihoods = []

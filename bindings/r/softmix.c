@@ -127,6 +127,10 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     smx_error_init(&error, sizeof error);
     smx_fit_options_init(&options, sizeof options);
     options.ridge = Rf_asReal(ridge);
+    if (!(Rf_asReal(seed) >= 0 && Rf_asReal(seed) < 9e15))
+        Rf_error("softmix: seed: a whole number from 0 on");
+    if (Rf_asInteger(starts) < 0) /* NA too */
+        Rf_error("softmix: starts: a whole number from 0 on");
     options.seed = (uint64_t)Rf_asReal(seed);
     options.starts = (size_t)Rf_asInteger(starts);
     if (progress != R_NilValue) {

@@ -25,4 +25,8 @@ stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcom
 stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
 warned <- tryCatch(softmix(x, colSums(counts), classes = 3), warning = conditionMessage)
 stopifnot(grepl("try a ridge", warned))
+for (wrong in list(list(seed = -1), list(seed = NaN), list(starts = NA), list(starts = -2), list(classes = 0), list(classes = NA))) {
+  arguments <- modifyList(list(x = x, counts = counts, classes = 2), wrong)
+  stopifnot(inherits(try(do.call(softmix, arguments), silent = TRUE), "try-error"))
+}
 cat("r: ok\n")

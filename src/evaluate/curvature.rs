@@ -1,5 +1,4 @@
-//! Second-order quantities of section 4: curvature of the classes, observed information (Louis), unit scores, and products
-//! of the Hessian with a vector.
+//! Second-order quantities of section 4: curvature of the classes, observed information (Louis), and products of the Hessian with a vector.
 //!
 //! | quantity | formula |
 //! |---|---|
@@ -10,51 +9,61 @@
 //!
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
-use super::passes::{Evaluation, block_rows, blocks, normalize};
+use super::block_rows;
+use super::layout::Kind;
+use super::passes::{Evaluation, blocks};
+use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::linalg::{axpy, dot, symmetrize};
+use crate::linalg::{dot, symmetrize};
 use crate::parallel::Context;
-use crate::simd::{self, Rows, exp_shifted_sum};
-use crate::whiten::{centered_scratch, for_each_centered_block};
+use crate::simd::{self, Isa, Rows};
+use crate::whiten::{Origin, centered_scratch, for_each_centered_block, moment_rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 impl Evaluation<'_> {
     /// Workspace of [`Evaluation::class_curvature`] for C columns.
     pub fn curvature_workspace(shape: &Shape, columns: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let block = of(block_rows(shape.columns));
-        let rows = of(block_rows(shape.columns).saturating_mul(shape.columns));
-        of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block)
+        let block = of(moment_rows(shape.columns));
+        let rows = of(moment_rows(shape.columns).saturating_mul(shape.columns));
+        let any = of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block);
+        if shape.sets > 1 { any.or(Self::panel_workspace(shape)) } else { any }
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
-        let (l, c, sets, ld) = (self.shape.columns, self.columns(), self.shape.sets, self.ld);
+        let (l, c) = (self.shape.columns, self.columns());
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            self.passes += 1;
+            self.curvature_of_groups(h, ctx, ws)?;
+            data.sum(&mut h[..c * l * l])?;
+            h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
+            return Ok(());
+        }
         let scratch = ws.f64s(centered_scratch(l))?;
-        let weights = ws.f64s(block_rows(l))?;
+        let weights = ws.f64s(moment_rows(l))?;
         let sums = ws.f64s(c * l)?;
-        let set_sums = ws.f64s(block_rows(l) * l)?;
-        let scales = ws.f64s(block_rows(l))?;
+        let set_sums = ws.f64s(moment_rows(l) * l)?;
+        let scales = ws.f64s(moment_rows(l))?;
         let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
         h[..c * l * l].fill(0.0);
         self.passes += 1;
-        let (s, t, log_z) = (&*self.s, &*self.t, &*self.log_z);
-        for_each_centered_block(data, scratch, |group, range, rows| {
+        let ev = &*self;
+        for_each_centered_block(data, Origin::First, scratch, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
-                w.copy_from_slice(&s[k * ld..][range.clone()]);
-                exp_shifted_sum(ctx.isa, w, if sets == 1 { log_z[k] } else { 0.0 });
+                ev.probabilities(k, range.start, w);
                 let h = &mut h[k * l * l..(k + 1) * l * l];
                 // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
                 if group.len() == 1 {
-                    let (t, set) = (t[k * sets + group.start], data.set(group.start));
+                    let (t, set) = (ev.t(group.start, k), data.set(group.start));
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
-                    if range.end == set.end {
+                    if range.end == set.end && !data.splits_rows() {
                         simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
                         v.fill(0.0);
                     }
@@ -62,7 +71,7 @@ impl Evaluation<'_> {
                     let v = &mut set_sums[..group.len() * l];
                     v.fill(0.0);
                     for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
-                        let (t, set) = (t[k * sets + set], data.set(set));
+                        let (t, set) = (ev.t(set, k), data.set(set));
                         let rows = set.start - range.start..set.end - range.start;
                         for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
                             *w *= t;
@@ -75,174 +84,146 @@ impl Evaluation<'_> {
                 }
                 simd::gram(ctx.isa, x, w, h);
             }
-        });
+        })?;
+        if data.splits_rows() {
+            data.sum(sums)?;
+        }
+        data.sum(&mut h[..c * l * l])?;
+        if data.splits_rows() {
+            for (k, (v, h)) in sums.chunks_exact(l).zip(h.chunks_exact_mut(l * l)).enumerate() {
+                let v = Rows { values: v, rows: 1, columns: l, stride: l };
+                simd::gram(ctx.isa, v, &[minus_inverse(self.t(0, k))], h);
+            }
+        }
         h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
         Ok(())
-    }
-
-    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
-    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64]) {
-        let (l, c) = (self.shape.columns, self.columns());
-        let shift = |k: usize| if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
-        for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
-            means.fill(0.0);
-            let (first, set) = (data.first_available(set), data.set(set));
-            // About the first row there is, so that a common shift of the features costs no digits.
-            for i in set.clone() {
-                for (k, mean) in means.chunks_exact_mut(l).enumerate() {
-                    let a = libm::exp(self.s[k * self.ld + i] - shift(k));
-                    for (j, m) in mean.iter_mut().enumerate() {
-                        *m += a * (data.features().get(i, j) - data.features().get(first, j));
-                    }
-                }
-            }
-            for mean in means.chunks_exact_mut(l) {
-                for (j, m) in mean.iter_mut().enumerate() {
-                    *m += data.features().get(first, j);
-                }
-            }
-        }
-    }
-
-    /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
-    pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
-        for (k, j) in out.iter_mut().enumerate() {
-            let shift = if self.shape.sets == 1 { self.log_z[k] } else { 0.0 };
-            let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-            *j = libm::log(weights[k]) + chosen.map(|(i, n)| n * (self.s[k * self.ld + i] - shift)).sum::<f64>();
-        }
-    }
-
-    /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
-    pub fn unit_responsibilities(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
-        self.unit_log_joint(data, weights, u, out);
-        normalize(out)
-    }
-
-    /// Runs `body(u, w, r, y)` over the units of positive weight: responsibilities r (K) and scores
-    /// `y_uk = Σ_i c_ui (x_i − μ_s(i)k)` (K × L) of one start, after `normalizers`; `means` from [`Self::set_means`].
-    pub fn for_each_unit(
-        &self,
-        data: &Data<'_>,
-        weights: &[f64],
-        means: &[f64],
-        scratch: &mut [f64],
-        mut body: impl FnMut(usize, f64, &[f64], &[f64]),
-    ) {
-        let (l, c) = (self.shape.columns, self.columns());
-        let (r, rest) = scratch.split_at_mut(c);
-        let (y, row) = rest.split_at_mut(c * l);
-        for u in 0..self.shape.units {
-            let w = data.unit_weight(u);
-            if w == 0.0 {
-                continue;
-            }
-            self.unit_responsibilities(data, weights, u, r);
-            y.fill(0.0);
-            for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
-                data.features().copy(i..i + 1, row);
-                let means = &means[if self.shape.sets == 1 { 0 } else { data.set_of(i) } * c * l..][..c * l];
-                for (y, mean) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)) {
-                    for ((y, x), m) in y.iter_mut().zip(&*row).zip(mean) {
-                        *y += n * (x - m);
-                    }
-                }
-            }
-            body(u, w, r, y);
-        }
     }
 
     /// Workspace of [`Evaluation::information`] and [`Evaluation::score_products`] for K classes.
     pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
-        let curvature = of(kl.saturating_mul(l)).and(Self::curvature_workspace(shape, classes));
-        let units = of(kl.saturating_mul(shape.sets)).and(of(kl.saturating_add(classes).saturating_add(l)));
-        curvature.or(units.and(of(classes.saturating_add(kl))))
+        let kept = of(kl.saturating_mul(l)).and(of(kl.saturating_mul(l))).and(of(kl)).and(of(classes)).and(of(score_block(shape, classes)));
+        let units = of(kl.saturating_mul(shape.sets)).and(of(unit_scratch(shape, classes)));
+        let kept = kept.and(Self::curvature_workspace(shape, classes).or(units));
+        if Self::has_draws_over_one_set(shape) {
+            let draws = Self::curvature_workspace(shape, classes).or(Self::information_of_draws_workspace(shape, classes));
+            return kept.or(of(kl.saturating_mul(l)).and(draws));
+        }
+        kept
     }
 
     /// Minus the Hessian of the unpenalised ℓ of one start in the packed parameters, D × D with D = K − 1 + K L, after
     /// `evaluate`: complete-data information less the covariance, under the responsibilities, of the scores.
+    ///
+    /// Blocks of two classes k ≠ m gain `Σ_u w_u r_uk r_um y_uk y_um^T`: the products of the unit scores `r_uk (1, y_uk)`, one product of a block of
+    /// units. Those of one class lose `Σ_u w_u r_uk (1 − r_uk) y_uk y_uk^T`, which is taken off by itself, so that certain classes cost no digits.
     /// Cost: p L² K / 2 + U (K L)² / 2.
     pub fn information(&mut self, data: &Data<'_>, weights: &[f64], out: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+        let complete = ws.f64s(self.columns() * self.shape.columns * self.shape.columns)?;
+        self.information_beside(data, weights, complete, out, ctx, ws)
+    }
+
+    /// [`Self::information`], and the complete-data part of it in the atoms, K × L × L.
+    pub fn information_beside(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        complete: &mut [f64],
+        out: &mut [f64],
+        ctx: Context,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (e, d) = (c - 1, c - 1 + c * l);
+        if Self::has_draws_over_one_set(&self.shape) {
+            self.class_curvature(data, complete, ctx, ws.scope())?;
+            self.information_of_draws(data, weights, complete, out, ctx.isa, ws)?;
+            symmetrize(out, d);
+            return Ok(());
+        }
+        let h = ws.f64s(c * l * l)?;
+        let (lost, spread) = (ws.f64s(c * l)?, ws.f64s(c)?);
+        let scores = ws.f64s(score_block(&self.shape, c))?;
+        self.class_curvature(data, complete, ctx, ws.scope())?;
+        h.copy_from_slice(complete);
+        let means = ws.f64s(self.shape.sets * c * l)?;
+        let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
+        self.set_means(data, ctx.isa, means)?;
         out.fill(0.0);
-        {
-            let mut ws = ws.scope();
-            let h = ws.f64s(c * l * l)?;
-            self.class_curvature(data, h, ctx, ws)?;
-            for (k, h) in h.chunks_exact(l * l).enumerate() {
-                for (a, row) in h.chunks_exact(l).enumerate() {
-                    out[(e + k * l + a) * d + e + k * l..][..l].copy_from_slice(row);
-                }
+        data.share_over_units(h);
+        self.for_each_unit_block(data, weights, ctx.isa, means, scratch, |units| {
+            if c > 1 {
+                unit_scores(&units, e, l, scores);
             }
+            let Units { n, w, r, y, ld, .. } = units;
+            if c > 1 {
+                simd::gram(ctx.isa, Rows { values: &*scores, rows: n, columns: d, stride: d }, w, out);
+            }
+            for k in 0..c {
+                let r = &mut r[k * ld..][..n];
+                for (r, w) in r.iter_mut().zip(&*w) {
+                    *r *= w * (*r - 1.0);
+                    spread[k] -= *r;
+                }
+                let y = Rows { values: &y[k * l..], rows: n, columns: l, stride: c * l };
+                simd::gram(ctx.isa, y, r, &mut h[k * l * l..(k + 1) * l * l]);
+                simd::weighted_sum(ctx.isa, y, r, n, &mut lost[k * l..(k + 1) * l]);
+            }
+        });
+        data.reduced()?;
+        for sums in [&mut *h, &mut *lost, &mut *spread, &mut *out] {
+            data.sum_over_units(sums)?;
         }
         let total = data.total_weight();
         for a in 0..e {
-            for b in 0..e {
-                out[a * d + b] = total * (if a == b { weights[a] } else { 0.0 } - weights[a] * weights[b]);
+            for b in 0..a {
+                out[a * d + b] -= total * weights[a] * weights[b];
+            }
+            out[a * d + a] = total * weights[a] * (1.0 - weights[a]) - spread[a];
+        }
+        for k in 0..c {
+            for a in 0..l {
+                let row = &mut out[(e + k * l + a) * d..][..d];
+                if k < e {
+                    row[k] = lost[k * l + a];
+                }
+                row[e + k * l..e + k * l + a + 1].copy_from_slice(&h[(k * l + a) * l..][..a + 1]);
             }
         }
-        let means = ws.f64s(self.shape.sets * c * l)?;
-        let scratch = ws.f64s(c + c * l + l)?;
-        self.set_means(data, means);
-        self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
-            for k in 0..c {
-                for m in 0..=k {
-                    let v = w * r[k] * (if k == m { 1.0 } else { 0.0 } - r[m]);
-                    if v == 0.0 {
-                        continue;
-                    }
-                    let ym = &y[m * l..(m + 1) * l];
-                    let yk = &y[k * l..(k + 1) * l];
-                    if k < e {
-                        out[k * d + m] -= v;
-                    }
-                    if m < e {
-                        // Log-odds of m against the atom of k, and of k against the atom of m.
-                        for a in 0..l {
-                            out[(e + k * l + a) * d + m] -= v * yk[a];
-                        }
-                    }
-                    if k < e && k != m {
-                        for a in 0..l {
-                            out[(e + m * l + a) * d + k] -= v * ym[a];
-                        }
-                    }
-                    for a in 0..l {
-                        let row = (e + k * l + a) * d + e + m * l;
-                        let end = if k == m { a + 1 } else { l };
-                        axpy(-v * yk[a], &ym[..end], &mut out[row..row + end]);
-                    }
-                }
-            }
-        });
         symmetrize(out, d);
         Ok(())
     }
 
     /// The middle of the sandwich `Σ_u w_u^q s_u s_u^T`, D × D, of one start, after `evaluate`; `sampling`: q = 2, else 1.
-    pub fn score_products(&self, data: &Data<'_>, weights: &[f64], sampling: bool, out: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+    pub fn score_products(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        sampling: bool,
+        isa: Isa,
+        out: &mut [f64],
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (e, d) = (c - 1, c - 1 + c * l);
+        let scores = ws.f64s(score_block(&self.shape, c))?;
         let means = ws.f64s(self.shape.sets * c * l)?;
-        let scratch = ws.f64s(c + c * l + l)?;
-        let score = ws.f64s(d)?;
+        let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
         out.fill(0.0);
-        self.set_means(data, means);
-        self.for_each_unit(data, weights, means, scratch, |_, w, r, y| {
-            for k in 0..e {
-                score[k] = r[k] - weights[k];
+        self.set_means(data, isa, means)?;
+        self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
+            unit_scores(&units, e, l, scores);
+            for score in scores[..units.n * d].chunks_exact_mut(d) {
+                score[..e].iter_mut().zip(weights).for_each(|(s, w)| *s -= w);
             }
-            for ((score, y), r) in score[e..].chunks_exact_mut(l).zip(y.chunks_exact(l)).zip(r) {
-                score.iter_mut().zip(y).for_each(|(s, y)| *s = r * y);
+            if sampling {
+                units.w.iter_mut().for_each(|w| *w *= *w);
             }
-            let q = if sampling { w * w } else { w };
-            for a in 0..d {
-                axpy(q * score[a], &score[..=a], &mut out[a * d..=a * d + a]);
-            }
+            simd::gram(isa, Rows { values: &*scores, rows: units.n, columns: d, stride: d }, units.w, out);
         });
+        data.reduced()?;
+        data.sum_over_units(out)?;
         symmetrize(out, d);
         Ok(())
     }
@@ -251,7 +232,14 @@ impl Evaluation<'_> {
     pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(classes));
         let block = WorkspaceSize::of::<f64>(block_rows(shape.columns).saturating_mul(shape.columns));
-        of(shape.rows).and(of(shape.rows)).and(of(shape.sets)).and(of(shape.sets)).and(of(block_rows(shape.columns))).and(of(2)).and(block)
+        of(shape.rows)
+            .and(of(shape.rows))
+            .and(of(shape.rows))
+            .and(of(shape.sets))
+            .and(of(shape.sets))
+            .and(of(block_rows(shape.columns)))
+            .and(of(2))
+            .and(block)
     }
 
     /// The Hessian of the unpenalised ℓ of one start times `v`, packed parameters, after `evaluate`. Two reads of X and no
@@ -266,7 +254,7 @@ impl Evaluation<'_> {
         ctx: Context,
         mut ws: Workspace<'_>,
     ) -> Result<()> {
-        let (l, c, p, sets, ld) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets, self.ld);
+        let (l, c, p, sets) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets);
         let (e, block) = (c - 1, block_rows(l));
         let (v_eta, v_theta) = v.split_at(e);
         let ds = ws.f64s(p * c)?;
@@ -274,9 +262,9 @@ impl Evaluation<'_> {
         let mean_ds = ws.f64s(sets * c)?;
         let dt = ws.f64s(sets * c)?;
         let columns = ws.f64s(block * c)?;
-        let (r, a) = ws.f64s(2 * c)?.split_at_mut(c);
+        let (r, da) = ws.f64s(2 * c)?.split_at_mut(c);
+        let a = ws.f64s(p * c)?;
         let rows = ws.f64s(block * l)?;
-        let shift = |log_z: &[f64], k: usize| if sets == 1 { log_z[k] } else { 0.0 };
         self.passes += 2;
         for range in blocks(0..p, block) {
             let x = data.features().block(range.clone(), rows);
@@ -286,55 +274,64 @@ impl Evaluation<'_> {
             }
         }
         for k in 0..c {
+            self.probabilities(k, 0, &mut a[k * p..(k + 1) * p]);
             for set in 0..sets {
-                let mut mean = 0.0;
-                for i in data.set(set) {
-                    mean += libm::exp(self.s[k * ld + i] - shift(self.log_z, k)) * ds[k * p + i];
-                }
-                mean_ds[k * sets + set] = mean;
+                let rows = k * p + data.set(set).start..k * p + data.set(set).end;
+                mean_ds[k * sets + set] = dot(&a[rows.clone()], &ds[rows]);
             }
+        }
+        if data.splits_rows() {
+            data.sum(mean_ds)?;
         }
         let weight_mean = dot(&weights[..e], v_eta);
         out.fill(0.0);
+        let mut cursor = SetCursor::default();
         for u in 0..self.shape.units {
             let w = data.unit_weight(u);
             if w == 0.0 {
                 continue;
             }
             self.unit_responsibilities(data, weights, u, r);
-            for (k, a) in a.iter_mut().enumerate() {
-                *a = if k < e { v_eta[k] } else { 0.0 } - weight_mean;
-            }
+            da.fill(0.0);
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
-                let set = if sets == 1 { 0 } else { data.set_of(i) };
-                for (k, a) in a.iter_mut().enumerate() {
+                let set = cursor.of(data, i);
+                for (k, a) in da.iter_mut().enumerate() {
                     *a += n * (ds[k * p + i] - mean_ds[k * sets + set]);
                 }
             }
-            let mean = dot(r, a);
+            if data.splits_units() {
+                data.sum(da)?;
+            }
+            for (k, a) in da.iter_mut().enumerate() {
+                *a += if k < e { v_eta[k] } else { 0.0 } - weight_mean;
+            }
+            let mean = dot(r, da);
             for (k, r) in r.iter_mut().enumerate() {
-                *r *= w * (a[k] - mean);
+                *r *= w * (da[k] - mean);
                 if k < e {
                     out[k] += *r;
                 }
             }
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
-                let set = if sets == 1 { 0 } else { data.set_of(i) };
+                let set = cursor.of(data, i);
                 for (k, dr) in r.iter().enumerate() {
                     d_omega[k * p + i] += n * dr;
                     dt[k * sets + set] += n * dr;
                 }
             }
         }
+        if data.splits_rows() {
+            data.sum(dt)?;
+        }
+        data.sum_over_units(&mut out[..e])?;
         for (k, out) in out[..e].iter_mut().enumerate() {
             *out -= data.total_weight() * weights[k] * (v_eta[k] - weight_mean);
         }
         for k in 0..c {
             for set in 0..sets {
-                let (t, dt, mean) = (self.t[k * sets + set], dt[k * sets + set], mean_ds[k * sets + set]);
-                for i in data.set(set) {
-                    let a = libm::exp(self.s[k * ld + i] - shift(self.log_z, k));
-                    d_omega[k * p + i] -= a * (dt + t * (ds[k * p + i] - mean));
+                let (t, dt, mean) = (self.t(set, k), dt[k * sets + set], mean_ds[k * sets + set]);
+                for i in k * p + data.set(set).start..k * p + data.set(set).end {
+                    d_omega[i] -= a[i] * (dt + t * (ds[i] - mean));
                 }
             }
         }
@@ -344,6 +341,6 @@ impl Evaluation<'_> {
             }
             data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..]);
         }
-        Ok(())
+        data.sum(&mut out[e..])
     }
 }

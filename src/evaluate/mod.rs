@@ -3,16 +3,25 @@
 //! Everything else in the crate (EM, the optimisers, standard errors, starts) goes through the state and the passes of this
 //! module; the functions here are its public face. They allocate nothing.
 
+mod choices;
 pub(crate) mod curvature;
+mod draws;
+mod layout;
+mod panel;
 pub(crate) mod passes;
+pub(crate) mod scores;
+mod split;
 
-pub(crate) use passes::{Evaluation, block_rows, blocks, set_groups};
+pub(crate) use layout::block_rows;
+pub(crate) use passes::{Evaluation, blocks, set_groups};
+pub(crate) use scores::unit_scratch;
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::reduce::Operation;
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// The ridge penalty `½ λ Σ_k θ_k^T Σ θ_k`, with Σ the mean covariance of the features inside choice sets.
@@ -60,6 +69,20 @@ pub struct EvaluateOutput<'a> {
     pub atom_gradient: Option<&'a mut [f64]>,
 }
 
+impl EvaluateOutput<'_> {
+    fn check(&self, shape: &Shape, classes: usize) -> Result<()> {
+        let check = |name, slice: &Option<&mut [f64]>, n: Option<usize>| match (slice, n) {
+            (Some(_), None) => Err(Error::new(ErrorKind::Overflow, name)),
+            (Some(s), Some(n)) if s.len() != n => Err(Error::shape(name, n, s.len())),
+            _ => Ok(()),
+        };
+        check("unit_log_likelihoods", &self.unit_log_likelihoods, Some(shape.units))?;
+        check("responsibilities", &self.responsibilities, shape.units.checked_mul(classes))?;
+        check("weight_gradient", &self.weight_gradient, Some(classes))?;
+        check("atom_gradient", &self.atom_gradient, classes.checked_mul(shape.columns))
+    }
+}
+
 /// The value of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Value {
@@ -91,23 +114,19 @@ pub fn evaluate(
 ) -> Result<Value> {
     let (shape, k) = (data.shape(), mixture.classes());
     let (l, u) = (shape.columns, shape.units);
-    check_mixture(data, mixture)?;
-    penalty.map_or(Ok(()), |p| p.check(l))?;
-    let check = |name, slice: &Option<&mut [f64]>, n: usize| match slice {
-        Some(s) if s.len() != n => Err(Error::shape(name, n, s.len())),
-        _ => Ok(()),
+    let check = || {
+        check_mixture(data, mixture)?;
+        penalty.map_or(Ok(()), |p| p.check(l))?;
+        out.check(&shape, k)?;
+        ws.require(evaluate_workspace(&shape, k))
     };
-    let uk = u.checked_mul(k).ok_or(Error::new(ErrorKind::Overflow, "responsibilities"))?;
-    check("unit_log_likelihoods", &out.unit_log_likelihoods, u)?;
-    check("responsibilities", &out.responsibilities, uk)?;
-    check("weight_gradient", &out.weight_gradient, k)?;
-    check("atom_gradient", &out.atom_gradient, k * l)?;
-    ws.require(evaluate_workspace(&shape, k))?;
+    data.open(check(), Operation::Evaluate, mixture.numbers())?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
-    ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
+    let evaluated = ev.evaluate(data, mixture.weights, mixture.atoms, ctx);
     ev.atom_gradient(gradient);
+    data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
     let penalty =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
     if let Some(g) = out.atom_gradient {
@@ -118,7 +137,12 @@ pub fn evaluate(
             *g = n - w * data.total_weight();
         }
     }
-    if out.unit_log_likelihoods.is_some() || out.responsibilities.is_some() {
+    let mut wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
+    if data.splits_units() {
+        // A unit is worked out by all ranks or none.
+        wanted = data.any(wanted);
+    }
+    if wanted {
         for u in 0..u {
             let value = ev.unit_responsibilities(data, mixture.weights, u, row);
             if let Some(out) = out.unit_log_likelihoods.as_deref_mut() {
@@ -129,6 +153,7 @@ pub fn evaluate(
             }
         }
     }
+    data.reduced()?;
     Ok(Value { log_likelihood: ev.value[0], penalized_log_likelihood: ev.value[0] - penalty })
 }
 
@@ -150,8 +175,9 @@ pub fn observed_information(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let (k, l) = (mixture.classes(), data.features().columns());
-    penalty.map_or(Ok(()), |p| p.check(l))?;
-    let mut ev = at_mixture(data, mixture, ctx, out.len(), information_workspace(&data.shape(), k), &mut ws)?;
+    let checked = penalty.map_or(Ok(()), |p| p.check(l));
+    let size = information_workspace(&data.shape(), k);
+    let mut ev = at_mixture(data, mixture, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
     ev.information(data, mixture.weights, out, ctx, ws)?;
     if let Some(p) = penalty {
         let (e, d) = (k - 1, k - 1 + k * l);
@@ -176,8 +202,8 @@ pub fn score_products(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
-    let ev = at_mixture(data, mixture, ctx, out.len(), size, &mut ws)?;
-    ev.score_products(data, mixture.weights, sampling, out, ws)
+    let ev = at_mixture(data, mixture, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
+    ev.score_products(data, mixture.weights, sampling, ctx.isa, out, ws)
 }
 
 /// Workspace of [`hessian_vector`] for K classes.
@@ -196,16 +222,14 @@ pub fn hessian_vector(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let d = mixture.classes() - 1 + mixture.atoms.len();
-    for (name, n) in [("v", v.len()), ("out", out.len())] {
-        if n != d {
-            return Err(Error::shape(name, d, n));
-        }
-    }
-    if let Some(i) = v.iter().position(|v| !v.is_finite()) {
-        return Err(Error::new(ErrorKind::NotFinite, "v").at(i));
-    }
+    let lengths = [("v", v.len()), ("out", out.len())];
+    let checked = match (lengths.iter().find(|(_, n)| *n != d), v.iter().position(|v| !v.is_finite())) {
+        (Some((name, n)), _) => Err(Error::shape(name, d, *n)),
+        (None, Some(i)) => Err(Error::new(ErrorKind::NotFinite, "v").at(i)),
+        (None, None) => Ok(()),
+    };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
-    let mut ev = at_mixture(data, mixture, ctx, d.saturating_mul(d), size, &mut ws)?;
+    let mut ev = at_mixture(data, mixture, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     ev.hessian_vector(data, mixture.weights, v, out, ctx, ws)
 }
 
@@ -213,18 +237,23 @@ fn at_mixture<'w>(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
     ctx: Context,
+    checked: Result<()>,
+    operation: Operation,
     len: usize,
     size: WorkspaceSize,
     ws: &mut Workspace<'w>,
 ) -> Result<Evaluation<'w>> {
-    check_mixture(data, mixture)?;
-    let d = mixture.classes() - 1 + mixture.atoms.len();
-    match d.checked_mul(d) {
-        Some(n) if n == len => {}
-        Some(n) => return Err(Error::shape("out", n, len)),
-        None => return Err(Error::new(ErrorKind::Overflow, "out")),
-    }
-    ws.require(size)?;
+    let check = || {
+        checked?;
+        check_mixture(data, mixture)?;
+        let d = mixture.classes() - 1 + mixture.atoms.len();
+        match d.checked_mul(d) {
+            Some(n) if n == len => ws.require(size),
+            Some(n) => Err(Error::shape("out", n, len)),
+            None => Err(Error::new(ErrorKind::Overflow, "out")),
+        }
+    };
+    data.open(check(), operation, mixture.numbers())?;
     let mut ev = Evaluation::new(data.shape(), mixture.classes(), 1, ws)?;
     ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
     Ok(ev)

@@ -1,46 +1,63 @@
 //! The passes of an evaluation: logits → log-normalizers → responsibilities → value, gradient.
 //!
 //! Columns are classes of one or many starts: `C = starts × classes`, so that a race of starts reads the features once.
-//! Matrices over rows, sets or units by columns are class-major (`S[c * ld + i]`); atoms and sums of features are C × L.
+//! Matrices over rows stand block after block (see `layout.rs`); atoms and sums of features are C × L.
 //!
 //! | quantity | here | formula |
 //! |---|---|---|
-//! | logits | `s` | `S = b + X Θ` |
+//! | choice probabilities | `a`, `scale` | `A_ic = exp(S_ic − log Z_s(i)c)`, `S = b + X Θ` |
 //! | log-normalizers | `log_z` | `log Z_sc = logsumexp_{i∈s} S_ic` |
-//! | responsibilities | `r` | `r_uc ∝ α_c exp Σ_i c_ui (S_ic − log Z_s(i)c)` |
+//! | responsibilities | `r` | `r_uc ∝ α_c exp Σ_i c_ui log A_ic` |
 //! | row weights | `omega`, `t` | `Ω_ic = Σ_u w_u r_uc c_ui`, `t_sc = Σ_{i∈s} Ω_ic` |
 //! | sums over the chosen rows | `chosen` | `X^T Ω` |
 //! | sums under the model | `mean` | `X^T (t ∘ A)` |
 //!
-//! One choice set: the mean part is accumulated online in the first read of X, and the second read is of observed rows
-//! alone. Many choice sets: `s` holds `log A` once a set's normalizer is known, and the second read serves both sums.
+//! Exponentials are taken once: responsibilities and sums follow from the stored `A`. Of one choice set, whose normalizer is known only at its end, `a`
+//! holds `e^{S − m}` with the maximum m of each block, and `scale` is `e^{m − log Z}`. A probability too small for that (below 1e-290) is worked out anew
+//! from its logit where its logarithm matters.
+//!
+//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once where Ω is stored (`evaluate`); else the part under the model is accumulated in the
+//! first read (online softmax), and the second read is of observed rows alone.
 
-use crate::data::{Block, Data, Shape};
-use crate::error::{Error, ErrorKind, Result};
-use crate::parallel::{Context, SharedColumns, for_each_piece};
-use crate::simd::{exp_shifted_sum, max, responsibilities, set_log_sum_exp};
-use crate::workspace::{Workspace, WorkspaceSize};
+use super::layout::{Kind, Layout, block_rows, zone};
+use crate::data::{Block, Choices, Data, Shape};
+use crate::error::Result;
+use crate::linalg::axpy;
+use crate::parallel::{Context, for_each};
+use crate::simd::panel::softmax_of_groups;
+use crate::simd::{self, Columns, exp_in_place, exp_shifted_sum, largest, set_softmax};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Tasks an evaluation is split into at most: fixed, so that sums do not depend on the number of threads.
-const TASKS: usize = 16;
+pub(super) const TASKS: usize = 16;
+/// Entries of units, and units, that go through the kernels together.
+pub(super) const ENTRIES: usize = 256;
+pub(super) const UNITS: usize = 64;
+/// Numbers of Ω up to which one choice set stores it: as many as stay in a cache.
+const STORED: usize = 1 << 21;
+/// Probabilities below are worked out anew.
+pub(super) const TRUSTED: f64 = 1e-290;
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
     pub shape: Shape,
     pub classes: usize,
     pub starts: usize,
-    /// Logits (one choice set) or log choice probabilities (many), `ld` × C.
-    pub s: &'w mut [f64],
-    pub ld: usize,
-    /// sets × C.
-    pub log_z: &'w mut [f64],
-    /// sets × C.
-    pub t: &'w mut [f64],
+    pub layout: Layout<'w>,
+    /// Choice probabilities, of one choice set to be multiplied by `scale`.
+    pub(super) a: Numbers<'w>,
+    /// Blocks × C: `log` of the factor of `a`, and the factor; empty for many choice sets.
+    pub(super) log_scale: &'w mut [f64],
+    pub(super) scale: &'w mut [f64],
+    /// Log-normalizers and t by [`zone`].
+    pub(super) log_z: &'w mut [f64],
+    pub(super) t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
-    /// `ld` × C; empty for counts over one choice set.
-    pub omega: &'w mut [f64],
+    /// Row weights; empty for counts over one large choice set.
+    pub(super) omega: Numbers<'w>,
     /// Σ_u w_u r_uc, C.
     pub class_weight: &'w mut [f64],
     /// Σ_s t_sc, C.
@@ -51,94 +68,117 @@ pub(crate) struct Evaluation<'w> {
     pub mean: &'w mut [f64],
     /// ℓ of each start.
     pub value: &'w mut [f64],
-    scratch: &'w mut [f64],
+    /// The atoms of the last `normalizers`, C × L.
+    pub(super) atoms: &'w mut [f64],
+    pub(super) scratch: &'w mut [f64],
     /// Reads of X so far.
     pub passes: u64,
 }
 
-/// Rows of a block at most.
-const MOST_ROWS: usize = 256;
-
-/// Rows of a block: fewer where a row is long, so that a block stays in cache.
-pub(crate) fn block_rows(columns: usize) -> usize {
-    (16384 / columns.max(1)).clamp(32, MOST_ROWS) & !7
+/// Scratch of one task.
+pub(super) struct Piece<'a> {
+    /// Two C × L sums.
+    pub sum: &'a mut [f64],
+    pub part: &'a mut [f64],
+    /// C each.
+    pub m: &'a mut [f64],
+    pub z: &'a mut [f64],
+    pub totals: &'a mut [f64],
+    pub value: &'a mut [f64],
+    /// C × `columns_length`.
+    pub columns: &'a mut [f64],
+    /// A block of rows, and one of counts or log-likelihoods.
+    pub rows: &'a mut [f64],
+    pub weight: &'a mut [f64],
 }
 
-/// Numbers between columns of a class-major matrix of `n` rows: off the powers of two, which share cache sets.
-fn leading_dimension(n: usize) -> usize {
-    if n < 256 { n } else { (n.saturating_add(7) & !7).saturating_add(8) }
+/// Numbers of a column of scratch: a block, or a batch of entries and one of units.
+fn columns_length(shape: &Shape) -> usize {
+    if shape.units_are_rows { block_rows(shape.columns) } else { ENTRIES + UNITS }
 }
 
-fn tasks(shape: &Shape) -> usize {
-    shape.rows.div_ceil(block_rows(shape.columns)).clamp(1, TASKS).min(if shape.sets > 1 { shape.sets } else { TASKS })
+fn piece(shape: &Shape, c: usize) -> usize {
+    let (l, b) = (shape.columns, block_rows(shape.columns));
+    let per_column = l.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
+    c.saturating_mul(per_column).saturating_add(b.saturating_mul(l)).saturating_add(ENTRIES)
 }
 
-/// Scratch of one task: two C × L sums, three C vectors, a block of columns, a block of rows, two vectors of a block.
-fn piece(shape: &Shape, columns: usize) -> usize {
-    let b = block_rows(shape.columns);
-    let per_column = shape.columns.saturating_add(4).saturating_add(b);
-    columns.saturating_mul(per_column).saturating_add(b.saturating_mul(shape.columns.saturating_add(2)))
-}
-
-struct Piece<'a> {
-    sum: &'a mut [f64],
-    a: &'a mut [f64],
-    b: &'a mut [f64],
-    value: &'a mut [f64],
-    columns: &'a mut [f64],
-    rows: &'a mut [f64],
-    log_likelihood: &'a mut [f64],
-    weight: &'a mut [f64],
-}
-
-fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
-    let (l, block) = (shape.columns, block_rows(shape.columns));
+pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
+    let l = shape.columns;
     let (sum, rest) = piece.split_at_mut(c * l);
-    let (a, rest) = rest.split_at_mut(c);
-    let (b, rest) = rest.split_at_mut(c);
-    let (value, rest) = rest.split_at_mut(2 * c);
-    let (columns, rest) = rest.split_at_mut(c * block);
-    let (rows, rest) = rest.split_at_mut(l * block);
-    let (log_likelihood, weight) = rest.split_at_mut(block);
-    Piece { sum, a, b, value, columns, rows, log_likelihood, weight }
+    let (part, rest) = rest.split_at_mut(c * l);
+    let (m, rest) = rest.split_at_mut(c);
+    let (z, rest) = rest.split_at_mut(c);
+    let (totals, rest) = rest.split_at_mut(c);
+    let (value, rest) = rest.split_at_mut(c);
+    let (columns, rest) = rest.split_at_mut(c * columns_length(shape));
+    let (rows, weight) = rest.split_at_mut(l * block_rows(l));
+    Piece { sum, part, m, z, totals, value, columns, rows, weight }
+}
+
+/// What one task works on: some blocks, and what belongs to them of the matrices it writes.
+pub(super) struct Task<'a, T> {
+    pub blocks: Range<usize>,
+    pub piece: &'a mut [f64],
+    /// A matrix over rows.
+    pub rows: &'a mut [T],
+    /// A matrix over choice sets.
+    pub sets: &'a mut [f64],
+    /// Blocks × C.
+    pub scales: &'a mut [f64],
+}
+
+/// Takes the first `n` numbers off, or all that are left.
+pub(super) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let n = n.min(values.len());
+    let (first, rest) = core::mem::take(values).split_at_mut(n);
+    *values = rest;
+    first
 }
 
 impl<'w> Evaluation<'w> {
     pub fn workspace(shape: &Shape, classes: usize, starts: usize) -> WorkspaceSize {
         let c = classes.saturating_mul(starts);
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(c));
-        let ld = leading_dimension(shape.rows);
-        let mut size = of(ld).and(of(shape.sets)).and(of(shape.sets)).and(of(1)).and(of(1));
-        size = size.and(of(shape.columns)).and(of(shape.columns)).and(WorkspaceSize::of::<f64>(starts));
+        let (rows, sets) = Layout::most_numbers(shape);
+        let mut size = Layout::workspace(shape).and(of(rows)).and(of(sets)).and(of(sets)).and(of(1)).and(of(1));
+        size = size.and(of(shape.columns)).and(of(shape.columns)).and(of(shape.columns)).and(WorkspaceSize::of::<f64>(starts));
+        if shape.sets == 1 {
+            size = size.and(of(Layout::most_blocks(shape))).and(of(Layout::most_blocks(shape)));
+        }
         if !shape.units_are_rows {
             size = size.and(of(shape.units));
         }
-        if !(shape.units_are_rows && shape.sets == 1) {
-            size = size.and(of(ld));
+        if stores_omega(shape, c) {
+            size = size.and(of(rows));
         }
-        size.and(WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(tasks(shape))))
+        size.and(WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(TASKS.min(Layout::most_blocks(shape)))))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         ws.require(Self::workspace(&shape, classes, starts))?;
         let c = classes * starts;
-        let ld = leading_dimension(shape.rows);
+        let (rows, sets) = Layout::most_numbers(&shape);
+        let scales = if shape.sets == 1 { Layout::most_blocks(&shape) * c } else { 0 };
         Ok(Evaluation {
             shape,
             classes,
             starts,
-            s: ws.f64s(ld * c)?,
-            ld,
-            log_z: ws.f64s(shape.sets * c)?,
-            t: ws.f64s(shape.sets * c)?,
+            layout: Layout::new(&shape, ws)?,
+            a: Numbers::new(ws.room(rows * c)?),
+            log_scale: ws.f64s(scales)?,
+            scale: ws.f64s(scales)?,
+            log_z: ws.f64s(sets * c)?,
+            t: ws.f64s(sets * c)?,
             r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
-            omega: ws.f64s(if shape.units_are_rows && shape.sets == 1 { 0 } else { ld * c })?,
+            omega: Numbers::new(ws.room(if stores_omega(&shape, c) { rows * c } else { 0 })?),
             class_weight: ws.f64s(c)?,
             class_choices: ws.f64s(c)?,
             chosen: ws.f64s(c * shape.columns)?,
             mean: ws.f64s(c * shape.columns)?,
             value: ws.f64s(starts)?,
-            scratch: ws.f64s(piece(&shape, c) * tasks(&shape))?,
+            atoms: ws.f64s(c * shape.columns)?,
+            scratch: ws.f64s(piece(&shape, c) * TASKS.min(Layout::most_blocks(&shape)))?,
             passes: 0,
         })
     }
@@ -153,344 +193,245 @@ impl<'w> Evaluation<'w> {
         self.classes * self.starts
     }
 
+    /// Numbers of scratch of a task.
+    pub(super) fn scratch_length(&self) -> usize {
+        piece(&self.shape, self.columns())
+    }
+
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
     pub fn evaluate(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.normalizers(data, atoms, true, ctx)?;
-        self.choices(data, Some(weights), ctx)?;
-        self.means(data, ctx);
-        Ok(())
+        let observed = match *data.choices() {
+            Choices::Counts(_) => data.observed_units(),
+            Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => indices.len(),
+        };
+        let at_once = self.shape.sets > 1 || self.omega.capacity() > 0 && 2 * observed >= self.shape.rows;
+        self.normalizers(data, atoms, !at_once, ctx)?;
+        match at_once {
+            true => {
+                self.row_weights(data, Some(weights), ctx)?;
+                self.gradient_at_once(data, ctx);
+            }
+            false => {
+                self.choices_here(data, Some(weights), ctx)?;
+                self.means_here(data, ctx);
+            }
+        }
+        self.sum_gradient(data)
     }
 
     /// The first read of X: logits, log-normalizers, and for one choice set the mean features `Σ_i A_ic x_i` if wanted.
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
+        data.reduced()?;
         self.passes += 1;
+        self.layout.prepare(data);
+        let c = self.columns();
+        self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         if self.shape.sets == 1 {
-            self.normalizers_of_one_set(data, atoms, mean, ctx);
+            self.normalizers_of_one_set(data, mean, ctx)?;
         } else {
-            self.normalizers_of_sets(data, atoms, ctx);
+            self.normalizers_of_sets(data, ctx);
         }
-        let sets = self.shape.sets;
-        match self.log_z[..sets * self.columns()].iter().position(|z| !z.is_finite()) {
-            Some(i) => Err(Error::new(ErrorKind::NotFinite, "logits").class(i / sets % self.classes)),
-            None => Ok(()),
-        }
+        let bad = (0..c).find(|&k| (0..self.shape.sets).any(|s| !self.log_z[zone(s, k, c)].is_finite()));
+        Self::agree_on_logits(data, bad.map(|k| k % self.classes))
     }
 
-    fn normalizers_of_one_set(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) {
-        let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
-        let (block, n) = (block_rows(l), tasks(&shape));
-        let s = SharedColumns::new(self.s, self.ld);
+    fn normalizers_of_one_set(&mut self, data: &Data<'_>, mean: bool, ctx: Context) -> Result<()> {
+        let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
+        let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
+        let atoms = &atoms[..c * l];
         let length = piece(&shape, c);
-        let span = shape.rows.div_ceil(block).div_ceil(n) * block;
-        for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
-            let Piece { sum: v, a: m, b: z, columns, rows, .. } = carve(piece, &shape, c);
-            v.fill(0.0);
+        let room = a.take();
+        let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
+            let Piece { sum, part, m, z, totals: shares, rows, .. } = carve(task.piece, &shape, c);
+            sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
             z.fill(0.0);
-            for range in blocks(task * span..((task + 1) * span).min(shape.rows), block) {
+            let (mut a, mut tops) = (&mut *task.rows, &mut *task.scales);
+            for b in task.blocks.clone() {
+                let (range, block) = (layout.rows(b), layout.block);
+                let (a, tops) = (filled(take(&mut a, block * c), 0.0), take(&mut tops, c));
                 let n = range.len();
                 let x = data.features().block(range.clone(), rows);
-                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range.clone()]), columns, block);
-                for k in 0..c {
-                    let column = &mut columns[k * block..][..n];
-                    // SAFETY: tasks have disjoint ranges of rows.
-                    unsafe { s.rows(k, range.start, n) }.copy_from_slice(column);
-                    let top = max(ctx.isa, column);
-                    if top > m[k] || top.is_nan() {
-                        let scale = libm::exp(m[k] - top);
-                        z[k] *= scale;
-                        v[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= scale);
-                        m[k] = top;
+                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
+                for (k, column) in a.chunks_exact_mut(block).enumerate() {
+                    let column = &mut column[..n];
+                    tops[k] = largest(ctx.isa, column);
+                    // NaN where a logit is.
+                    let total = exp_shifted_sum(ctx.isa, column, tops[k]);
+                    shares[k] = 0.0;
+                    if tops[k] == f64::NEG_INFINITY && total == 0.0 {
+                        continue;
                     }
-                    if m[k] == f64::NEG_INFINITY {
-                        column.fill(0.0);
-                    } else {
-                        z[k] += exp_shifted_sum(ctx.isa, column, m[k]);
+                    if tops[k] > m[k] {
+                        let fall = libm::exp(m[k] - tops[k]);
+                        z[k] *= fall;
+                        sum[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= fall);
+                        m[k] = tops[k];
                     }
+                    shares[k] = if tops[k] == m[k] { 1.0 } else { libm::exp(tops[k] - m[k]) };
+                    z[k] += shares[k] * total;
                 }
                 if mean {
-                    x.weighted_sum(ctx.isa, columns, block, v);
-                }
-            }
-        });
-        // The states (m, z, Σ e^{S − m} x) of the tasks, merged in their order.
-        self.mean[..c * l].fill(0.0);
-        for k in 0..c {
-            let state = |task: usize| &self.scratch[task * length..][..c * (l + 2)];
-            let m = (0..n).map(|t| state(t)[c * l + k]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
-            let mut z = 0.0;
-            for task in 0..n {
-                let piece = state(task);
-                if piece[c * l + k] == f64::NEG_INFINITY {
-                    continue;
-                }
-                let scale = libm::exp(piece[c * l + k] - m);
-                z += scale * piece[c * (l + 1) + k];
-                for (mean, v) in self.mean[k * l..(k + 1) * l].iter_mut().zip(&piece[k * l..(k + 1) * l]) {
-                    *mean += scale * v;
-                }
-            }
-            self.log_z[k] = m + libm::log(z);
-            self.mean[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
-        }
-    }
-
-    fn normalizers_of_sets(&mut self, data: &Data<'_>, atoms: &[f64], ctx: Context) {
-        let (shape, c, n) = (self.shape, self.columns(), tasks(&self.shape));
-        let block = block_rows(shape.columns);
-        let s = SharedColumns::new(self.s, self.ld);
-        let log_z = SharedColumns::new(self.log_z, shape.sets);
-        let length = piece(&shape, c);
-        for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
-            let Piece { columns, rows, a: m, b: z, .. } = carve(piece, &shape, c);
-            let mut offsets = [0; MOST_ROWS + 1];
-            for group in set_groups(data, task_sets(data, task, n), block) {
-                let all = rows_of(data, group.clone());
-                for (offset, set) in offsets[1..].iter_mut().zip(group.clone()) {
-                    *offset = data.set(set).end - all.start;
-                }
-                m.fill(f64::NEG_INFINITY);
-                z.fill(0.0);
-                for range in blocks(all.clone(), block) {
-                    let n = range.len();
-                    let x = data.features().block(range.clone(), rows);
-                    x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range.clone()]), columns, block);
+                    part.fill(0.0);
+                    x.weighted_sum(ctx.isa, a, block, part);
                     for k in 0..c {
-                        let column = &mut columns[k * block..][..n];
-                        // SAFETY: tasks have disjoint ranges of sets, and so of rows.
-                        let (s, log_z) = unsafe { (s.rows(k, range.start, n), log_z.rows(k, group.start, group.len())) };
-                        s.copy_from_slice(column);
-                        if group.len() > 1 || range == all {
-                            set_log_sum_exp(ctx.isa, s, &offsets[..=group.len()], log_z);
-                            continue;
-                        }
-                        // A set of several blocks: its state goes from block to block.
-                        let top = max(ctx.isa, column);
-                        if top == f64::NEG_INFINITY {
-                            continue;
-                        }
-                        let shift = if top > m[k] || top.is_nan() { top } else { m[k] };
-                        z[k] = z[k] * libm::exp(m[k] - shift) + exp_shifted_sum(ctx.isa, column, shift);
-                        m[k] = shift;
-                        log_z[0] = m[k] + libm::log(z[k]);
-                    }
-                }
-                for k in 0..c {
-                    // SAFETY: as above.
-                    let log_z = unsafe { log_z.rows(k, group.start, group.len()) };
-                    for (set, z) in group.clone().zip(log_z.iter()) {
-                        let set = data.set(set);
-                        // SAFETY: as above.
-                        unsafe { s.rows(k, set.start, set.len()) }.iter_mut().for_each(|s| *s -= z);
+                        // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
+                        axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
                     }
                 }
             }
         });
+        // SAFETY: the tasks have filled every block.
+        unsafe { a.give_back(room, layout.blocks * layout.block * c) };
+        // The states (m, z, Σ e^{S − m} x) of the tasks, merged in their order.
+        means[..c * l].fill(0.0);
+        for k in 0..c {
+            let state = |task: usize| &scratch[task * length..][..c * (2 * l + 2)];
+            let (m_of, z_of) = (2 * c * l + k, 2 * c * l + c + k);
+            let m = (0..tasks).map(|t| state(t)[m_of]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
+            let mut z = 0.0;
+            for task in (0..tasks).map(state).filter(|s| s[m_of] != f64::NEG_INFINITY) {
+                let share = libm::exp(task[m_of] - m);
+                z += share * task[z_of];
+                axpy(share, &task[k * l..(k + 1) * l], &mut means[k * l..(k + 1) * l]);
+            }
+            (log_z[zone(0, k, c)], scale[k]) = (m, z);
+        }
+        Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch)?;
+        for k in 0..c {
+            let (m, z) = (log_z[zone(0, k, c)], scale[k]);
+            let log = libm::log(z);
+            log_z[zone(0, k, c)] = m + log;
+            means[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
+            // Not by log Z, which large logits round: the probabilities must sum to 1.
+            for s in log_scale[k..layout.blocks * c].iter_mut().step_by(c) {
+                *s = (*s - m) - log;
+            }
+        }
+        scale[..layout.blocks * c].copy_from_slice(&log_scale[..layout.blocks * c]);
+        exp_in_place(ctx.isa, &mut scale[..layout.blocks * c]);
+        Ok(())
     }
 
-    /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
-    /// weights, of units in compressed rows, the responsibilities are taken as they stand and the value is 0.
-    pub fn choices(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
-        self.passes += 1;
-        if !self.shape.units_are_rows {
-            self.units(data, weights);
+    fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
+        let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
+        let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
+        let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
+        let room = a.take();
+        if matches!(layout.kind, Kind::Groups(_)) {
+            each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
+                let groups = layout.groups(c);
+                let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
+                for b in task.blocks.clone() {
+                    let a = filled(take(&mut a, layout.block * c), 0.0);
+                    let x = layout_block(layout, b, l);
+                    let offset = &layout.offset[b * layout.block..][..layout.block];
+                    simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
+                    softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.block / groups.height * c));
+                }
+            });
+            // SAFETY: the tasks have filled every block.
+            unsafe { a.give_back(room, layout.blocks * layout.block * c) };
+            return;
         }
-        let weights = weights.unwrap_or_default();
-        let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
-        let (block, n, length) = (block_rows(l), tasks(&self.shape), piece(&self.shape, self.columns()));
-        let one_set = shape.sets == 1;
-        let span = shape.rows.div_ceil(block).div_ceil(n) * block;
-        let omega = SharedColumns::new(self.omega, self.ld);
-        let (s, log_z, ld) = (&*self.s, &*self.log_z, self.ld);
-        for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
-            let Piece { sum, a: class_weight, value, columns, rows, log_likelihood, weight, .. } = carve(piece, &shape, c);
-            let mut observed = [0usize; MOST_ROWS];
-            sum.fill(0.0);
-            class_weight.fill(0.0);
-            value.fill(0.0);
-            let all = match one_set {
-                true => task * span..((task + 1) * span).min(shape.rows),
-                false => rows_of(data, task_sets(data, task, n)),
-            };
-            for range in blocks(all, block) {
-                // The observed rows. A block of which half is observed goes through whole, with weights of zero.
-                let mut found = 0;
-                for i in range.clone() {
-                    let chosen = match shape.units_are_rows {
-                        true => data.unit_weight(i) > 0.0,
-                        // SAFETY: tasks have disjoint ranges of rows.
-                        false => (0..c).any(|k| unsafe { omega.get(k, i) } != 0.0),
-                    };
-                    if chosen {
-                        observed[found] = i;
-                        found += 1;
+        // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
+        omega.zero(shape.rows * c);
+        each_task_with(layout, c, length, scratch, room, omega, ctx, |layout, task, waiting| {
+            let Piece { rows, .. } = carve(task.piece, &shape, c);
+            let (mut a, mut waiting) = (&mut *task.rows, waiting);
+            let mut offsets = [0; super::layout::MOST_ROWS + 1];
+            let mut found = [0.0; super::layout::MOST_ROWS];
+            for b in task.blocks.clone() {
+                let (range, n) = (layout.rows(b), layout.length(b));
+                let (a, waiting) = (filled(take(&mut a, n * c), 0.0), take(&mut waiting, n * c));
+                for part in blocks(range.clone(), block_rows(l)) {
+                    let x = data.features().block(part.clone(), rows);
+                    let offset = data.offset().map(|b| &b[part.clone()]);
+                    x.logits(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n);
+                }
+                let sets = layout.sets(data, b);
+                for (offset, set) in offsets[1..].iter_mut().zip(sets.clone()) {
+                    *offset = data.set(set).end - range.start;
+                }
+                for (column, waiting) in a.chunks_exact_mut(n).zip(waiting.chunks_exact_mut(n)) {
+                    set_softmax(ctx.isa, column, &offsets[..=sets.len()], &mut found[..sets.len()]);
+                    for (start, z) in offsets.iter().zip(&found[..sets.len()]) {
+                        waiting[*start] = *z;
                     }
                 }
-                if found == 0 && (one_set || !shape.units_are_rows) {
-                    continue;
-                }
-                let whole = 2 * found >= range.len() || shape.units_are_rows && !one_set;
-                let n = if whole { range.len() } else { found };
-                let row = |j: usize| if whole { range.start + j } else { observed[j] };
-                let x = match whole {
-                    true => data.features().block(range.clone(), rows),
-                    false => {
-                        let rows = &mut rows[..n * l];
-                        data.features().gather(observed[..n].iter().copied(), rows);
-                        Block::F64(crate::simd::Rows { values: rows, rows: n, columns: l, stride: l })
-                    }
-                };
-                if !shape.units_are_rows {
-                    for (k, column) in columns.chunks_exact_mut(block).enumerate() {
-                        for (j, w) in column[..n].iter_mut().enumerate() {
-                            // SAFETY: as above.
-                            *w = unsafe { omega.get(k, row(j)) };
-                        }
-                    }
-                    x.weighted_sum(ctx.isa, columns, block, sum);
-                    continue;
-                }
-                for (k, column) in columns.chunks_exact_mut(block).enumerate() {
-                    let shift = libm::log(weights[k]) - if one_set { log_z[k] } else { 0.0 };
-                    let s = &s[k * ld..(k + 1) * ld];
-                    match whole {
-                        true => column.iter_mut().zip(&s[range.clone()]).for_each(|(j, s)| *j = s + shift),
-                        false => column.iter_mut().zip(&observed[..n]).for_each(|(j, i)| *j = s[*i] + shift),
-                    }
-                }
-                for (j, w) in weight[..n].iter_mut().enumerate() {
-                    *w = data.unit_weight(row(j));
-                }
-                for (start, columns) in columns.chunks_exact_mut(kk * block).enumerate() {
-                    responsibilities(ctx.isa, columns, block, n, kk, &mut log_likelihood[..n]);
-                    for (l, w) in log_likelihood[..n].iter().zip(&*weight) {
-                        if *w > 0.0 {
-                            value[start] += w * l;
-                        }
-                    }
-                    for (k, column) in columns.chunks_exact_mut(block).enumerate() {
-                        let k = start * kk + k;
-                        let mut total = 0.0;
-                        for (r, w) in column[..n].iter_mut().zip(&*weight) {
-                            *r *= w;
-                            total += *r;
-                        }
-                        class_weight[k] += total;
-                        if !one_set {
-                            // SAFETY: as above.
-                            unsafe { omega.rows(k, range.start, n) }.copy_from_slice(&column[..n]);
-                        }
-                    }
-                }
-                x.weighted_sum(ctx.isa, columns, block, sum);
             }
         });
-        // Sums over the tasks, in their order.
-        self.chosen[..c * l].fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact(length) {
-            self.chosen.iter_mut().zip(&piece[..c * l]).for_each(|(g, v)| *g += v);
-        }
-        if shape.units_are_rows {
-            self.class_weight[..c].fill(0.0);
-            self.value.fill(0.0);
-            for piece in self.scratch[..length * n].chunks_exact(length) {
-                self.class_weight[..c].iter_mut().zip(&piece[c * l..]).for_each(|(g, v)| *g += v);
-                self.value[..c / kk].iter_mut().zip(&piece[c * (l + 2)..]).for_each(|(g, v)| *g += v);
-            }
-            self.class_choices[..c].copy_from_slice(&self.class_weight[..c]);
-        }
-        if one_set {
-            self.t[..c].copy_from_slice(&self.class_choices[..c]);
-        } else {
+        // SAFETY: the tasks have filled every block.
+        unsafe { a.give_back(room, shape.rows * c) };
+        for set in 0..shape.sets {
+            let (base, stride) = layout.at(data.set(set).start, c);
             for k in 0..c {
-                let omega = &self.omega[k * ld..(k + 1) * ld];
-                for set in 0..shape.sets {
-                    self.t[k * shape.sets + set] = omega[data.set(set)].iter().sum();
-                }
-            }
-        }
-        match self.value[..c / kk].iter().all(|v| v.is_finite()) {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::NotFinite, "log-likelihood")),
-        }
-    }
-
-    /// Units in compressed rows: responsibilities, value, and `Ω` of the chosen rows.
-    fn units(&mut self, data: &Data<'_>, weights: Option<&[f64]>) {
-        let (c, kk, sets, ld) = (self.columns(), self.classes, self.shape.sets, self.ld);
-        self.omega[..ld * c].fill(0.0);
-        self.class_weight[..c].fill(0.0);
-        self.class_choices[..c].fill(0.0);
-        self.value.fill(0.0);
-        for u in 0..self.shape.units {
-            let w = data.unit_weight(u);
-            let r = &mut self.r[u * c..(u + 1) * c];
-            let n: f64 = data.entries(u).map(|e| e.1).sum();
-            if let Some(weights) = weights {
-                r.fill(0.0);
-                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                    for (k, r) in r.iter_mut().enumerate() {
-                        *r += times * self.s[k * ld + i];
-                    }
-                }
-                for (start, value) in self.value[..c / kk].iter_mut().enumerate() {
-                    let r = &mut r[start * kk..(start + 1) * kk];
-                    for (k, r) in r.iter_mut().enumerate() {
-                        let k = start * kk + k;
-                        *r += libm::log(weights[k]) - if sets == 1 { n * self.log_z[k] } else { 0.0 };
-                    }
-                    let log_likelihood = normalize(r);
-                    if w > 0.0 {
-                        *value += w * log_likelihood;
-                    }
-                }
-            }
-            for (k, r) in r.iter().enumerate() {
-                self.class_weight[k] += w * r;
-                self.class_choices[k] += w * r * n;
-            }
-            for (i, times) in data.entries(u) {
-                for (k, r) in r.iter().enumerate() {
-                    self.omega[k * ld + i] += w * r * times;
-                }
+                log_z[zone(set, k, c)] = omega[base + k * stride];
             }
         }
     }
 
-    /// The sums under the model `Σ_i t_s(i)c A_ic x_i`, at the last `normalizers` and the `t` of the last `choices`.
-    pub fn means(&mut self, data: &Data<'_>, ctx: Context) {
-        let (shape, c, l, ld) = (self.shape, self.columns(), self.shape.columns, self.ld);
-        if shape.sets == 1 {
-            for (mean, t) in self.mean[..c * l].chunks_exact_mut(l).zip(&*self.t) {
-                mean.iter_mut().for_each(|v| *v *= t);
+    /// `A_ic`.
+    pub fn probability(&self, i: usize, c: usize) -> f64 {
+        let (base, stride) = self.layout.at(i, self.columns());
+        let a = self.a[base + c * stride];
+        if self.layout.kind == Kind::One { a * self.scale[self.layout.block_of(i) * self.columns() + c] } else { a }
+    }
+
+    /// `A_ic` of the rows from `from` on, as many as `out` is long.
+    pub fn probabilities(&self, c: usize, from: usize, out: &mut [f64]) {
+        let (mut i, end, columns) = (from, from + out.len(), self.columns());
+        if self.layout.kind == Kind::One {
+            // Block by block.
+            while i < end {
+                let b = i / self.layout.block;
+                let next = ((b + 1) * self.layout.block).min(end);
+                let (base, stride) = self.layout.at(i, columns);
+                let factor = self.scale[b * columns + c];
+                let a = &self.a[base + c * stride..][..next - i];
+                out[i - from..next - from].iter_mut().zip(a).for_each(|(out, a)| *out = factor * a);
+                i = next;
             }
             return;
         }
-        let (block, n, length) = (block_rows(l), tasks(&shape), piece(&shape, c));
-        let (s, t) = (&*self.s, &*self.t);
-        for_each_piece(ctx.threads, &mut self.scratch[..length * n], length, |task, piece| {
-            let Piece { sum, columns, rows, .. } = carve(piece, &shape, c);
-            sum.fill(0.0);
-            for group in set_groups(data, task_sets(data, task, n), block) {
-                for range in blocks(rows_of(data, group.clone()), block) {
-                    for k in 0..c {
-                        let column = &mut columns[k * block..][..range.len()];
-                        column.copy_from_slice(&s[k * ld..][range.clone()]);
-                        exp_shifted_sum(ctx.isa, column, 0.0);
-                        for set in group.clone() {
-                            let t = t[k * shape.sets + set];
-                            let rows = data.set(set);
-                            let (from, to) = (rows.start.max(range.start), rows.end.min(range.end));
-                            column[from - range.start..to - range.start].iter_mut().for_each(|a| *a *= t);
-                        }
-                    }
-                    data.features().block(range.clone(), rows).weighted_sum(ctx.isa, columns, block, sum);
-                }
-            }
-        });
-        self.mean[..c * l].fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact(length) {
-            self.mean.iter_mut().zip(&piece[..c * l]).for_each(|(g, v)| *g += v);
+        for (i, out) in (from..end).zip(out) {
+            *out = self.probability(i, c);
+        }
+    }
+
+    /// `log A_ic`, however small.
+    pub fn log_probability(&self, data: &Data<'_>, i: usize, c: usize) -> f64 {
+        let (base, stride) = self.layout.at(i, self.columns());
+        let a = self.a[base + c * stride];
+        if a >= TRUSTED {
+            let scale = if self.layout.kind == Kind::One { self.log_scale[self.layout.block_of(i) * self.columns() + c] } else { 0.0 };
+            return libm::log(a) + scale;
+        }
+        self.log_probability_anew(data, i, c)
+    }
+
+    /// The same from the logit.
+    #[cold]
+    pub(super) fn log_probability_anew(&self, data: &Data<'_>, i: usize, c: usize) -> f64 {
+        let l = self.shape.columns;
+        let s = self.layout.dot(data, i, &self.atoms[c * l..(c + 1) * l]) + data.offset().map_or(0.0, |b| b[i]);
+        s - self.log_z(if self.shape.sets == 1 { 0 } else { data.set_of(i) }, c)
+    }
+
+    /// `log Z_sc`.
+    pub fn log_z(&self, set: usize, c: usize) -> f64 {
+        self.log_z[zone(set, c, self.columns())]
+    }
+
+    /// `t_sc`.
+    pub fn t(&self, set: usize, c: usize) -> f64 {
+        self.t[zone(set, c, self.columns())]
+    }
+
+    /// Of one choice set, t as it is given, C numbers.
+    pub fn set_t(&mut self, t: impl Fn(&Self, usize) -> f64) {
+        for k in 0..self.columns() {
+            self.t[zone(0, k, self.columns())] = t(self, k);
         }
     }
 
@@ -500,6 +441,88 @@ impl<'w> Evaluation<'w> {
             *g = chosen - mean;
         }
     }
+}
+
+/// Whether Ω has a matrix of its own.
+fn stores_omega(shape: &Shape, columns: usize) -> bool {
+    !shape.units_are_rows || shape.sets > 1 || shape.rows.saturating_mul(columns) <= STORED
+}
+
+/// The features of a block of groups.
+pub(super) fn layout_block<'a>(layout: &'a Layout<'_>, b: usize, l: usize) -> Columns<'a, f64> {
+    let values = &layout.features[b * layout.block * l..(b + 1) * layout.block * l];
+    Columns { values, rows: layout.block, columns: l, stride: layout.block }
+}
+
+/// Blocks of task `t` of `n`.
+fn share(layout: &Layout<'_>, t: usize, n: usize) -> Range<usize> {
+    t * layout.blocks / n..(t + 1) * layout.blocks / n
+}
+
+/// Runs `body` over the tasks, whose number is returned, each with what is its own of a matrix over rows, one over choice sets (of `Groups`) and one of
+/// blocks × C; matrices that are empty stay so.
+pub(super) fn each_task<T: Send>(
+    layout: &Layout<'_>,
+    c: usize,
+    length: usize,
+    scratch: &mut [f64],
+    rows: &mut [T],
+    sets: &mut [f64],
+    scales: &mut [f64],
+    ctx: Context,
+    body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
+) -> usize {
+    let n = layout.blocks.clamp(1, TASKS);
+    let (mut pieces, mut rows, mut sets, mut scales) = (scratch, rows, sets, scales);
+    let sets_of_block = if let Kind::Groups(height) = layout.kind { layout.block / height * c } else { 0 };
+    let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
+    for (t, task) in tasks.iter_mut().enumerate().take(n) {
+        let blocks = share(layout, t, n);
+        *task = Some(Task {
+            piece: take(&mut pieces, length),
+            rows: take(&mut rows, (layout.start(blocks.end) - layout.start(blocks.start)) * c),
+            sets: take(&mut sets, blocks.len() * sets_of_block),
+            scales: take(&mut scales, blocks.len() * c),
+            blocks,
+        });
+    }
+    for_each(ctx.threads, &mut tasks[..n], |task| {
+        if let Some(task) = task {
+            body(layout, task);
+        }
+    });
+    n
+}
+
+/// A task and what is its own of a second matrix.
+type TwoTask<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [f64]);
+
+/// [`each_task`] with two matrices over rows.
+pub(super) fn each_task_with(
+    layout: &Layout<'_>,
+    c: usize,
+    length: usize,
+    scratch: &mut [f64],
+    rows: &mut [MaybeUninit<f64>],
+    others: &mut [f64],
+    ctx: Context,
+    body: impl Fn(&Layout<'_>, &mut Task<'_, MaybeUninit<f64>>, &mut [f64]) + Sync,
+) {
+    let n = layout.blocks.clamp(1, TASKS);
+    let (mut pieces, mut rows, mut others) = (scratch, rows, others);
+    let mut tasks: [Option<TwoTask<'_>>; TASKS] = [const { None }; TASKS];
+    for (t, task) in tasks.iter_mut().enumerate().take(n) {
+        let blocks = share(layout, t, n);
+        let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
+        let other = take(&mut others, numbers);
+        let own = Task { piece: take(&mut pieces, length), rows: take(&mut rows, numbers), sets: &mut [], scales: &mut [], blocks };
+        *task = Some((own, other));
+    }
+    for_each(ctx.threads, &mut tasks[..n], |task| {
+        if let Some((task, other)) = task {
+            body(layout, task, other);
+        }
+    });
 }
 
 /// Turns logarithms into probabilities in place; the log of their sum before.
@@ -524,15 +547,9 @@ pub(crate) fn blocks(range: Range<usize>, block: usize) -> impl Iterator<Item = 
     range.step_by(block).map(move |i| i..(i + block).min(end))
 }
 
-/// The choice sets of a task: those whose first row lies in its share of the rows.
-fn task_sets(data: &Data<'_>, task: usize, tasks: usize) -> Range<usize> {
-    let rows = data.features().rows();
-    let first = |t: usize| data.first_set_from((t as u128 * rows as u128 / tasks as u128) as usize);
-    first(task)..first(task + 1)
-}
-
-fn rows_of(data: &Data<'_>, sets: Range<usize>) -> Range<usize> {
-    if sets.is_empty() { 0..0 } else { data.set(sets.start).start..data.set(sets.end - 1).end }
+/// The features of rows, for a product.
+pub(super) fn rows_of<'b>(data: &'b Data<'_>, range: Range<usize>, rows: &'b mut [f64]) -> Block<'b> {
+    data.features().block(range, rows)
 }
 
 /// Consecutive sets that fit into a block together, or one set that may be larger.

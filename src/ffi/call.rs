@@ -2,9 +2,12 @@
 
 use super::status::*;
 use crate::error::{Error, ErrorKind};
+use crate::reduce::{Reduce, ReduceFailed, ReduceOp, Shard, Split};
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::cell::OnceCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// An error of the API: the status, and the place as the crate's own errors have it.
 pub(super) struct Fault {
@@ -56,8 +59,9 @@ pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> smx_status {
 /// `error` is null or points to a record whose first field is its size in bytes.
 pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -> Result<()>) -> smx_status {
     let mut size = 0;
+    let hook = OnceCell::new();
     let result = caught(|| {
-        let mut call = Call::new();
+        let mut call = Call::new(&hook);
         if !error.is_null() {
             // SAFETY: by the caller's promise.
             let record: smx_error = unsafe { Struct::read(error, "error") }?;
@@ -66,6 +70,9 @@ pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -
         }
         body(&mut call)
     });
+    if let (Err(fault), Some(hook)) = (&result, hook.get()) {
+        hook.report(fault);
+    }
     let (status, mut record) = match &result {
         Ok(()) => (SMX_OK, smx_error::blank()),
         Err(fault) => (fault.status, smx_error::record(fault)),
@@ -78,6 +85,44 @@ pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -
         unsafe { record.write(error) };
     }
     status
+}
+
+/// The reduction of a distributed run, as the program gives it.
+pub(super) struct Hook {
+    reduce: unsafe extern "C-unwind" fn(*mut c_void, i32, *mut f64, usize) -> i32,
+    state: *mut c_void,
+    calls: AtomicUsize,
+}
+
+// SAFETY: the library calls it on the thread of the call alone; `Reduce` is shared with threads that never do.
+unsafe impl Sync for Hook {}
+
+impl Reduce for Hook {
+    fn reduce(&self, op: ReduceOp, buffer: &mut [f64]) -> core::result::Result<(), ReduceFailed> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let op = if op == ReduceOp::Max { super::shard::SMX_REDUCE_MAX } else { super::shard::SMX_REDUCE_SUM };
+        // SAFETY: the caller's function with the caller's pointer, and an array of the length it is told.
+        match unsafe { (self.reduce)(self.state, op, buffer.as_mut_ptr(), buffer.len()) } {
+            0 => Ok(()),
+            _ => Err(ReduceFailed),
+        }
+    }
+}
+
+impl Hook {
+    pub fn new(reduce: unsafe extern "C-unwind" fn(*mut c_void, i32, *mut f64, usize) -> i32, state: *mut c_void) -> Self {
+        Hook { reduce, state, calls: AtomicUsize::new(0) }
+    }
+
+    /// Tells the other ranks of an error that they cannot know of: one before the data were agreed on, which is the first call, or after their sums,
+    /// which are the second, and before the operation itself began, which does so with the third.
+    fn report(&self, fault: &Fault) {
+        let known = matches!(fault.status, SMX_PANIC | SMX_REDUCTION | SMX_REMOTE | SMX_DISAGREEMENT);
+        if !known && matches!(self.calls.load(Ordering::Relaxed), 0 | 2) {
+            // The error of this rank stands, whatever the others answer.
+            let _ = Shard::new(self, Split::Sets, 0).agree(Err::<(), _>(fault.error));
+        }
+    }
 }
 
 /// A struct of the API: its first field is its size as the program knows it.
@@ -168,15 +213,16 @@ struct Range {
     written: bool,
 }
 
-/// The memory of a call.
-pub(super) struct Call {
+/// The memory of a call, and its hook if it has one.
+pub(super) struct Call<'h> {
+    pub hook: &'h OnceCell<Hook>,
     ranges: [Range; 32],
     len: usize,
 }
 
-impl Call {
-    fn new() -> Self {
-        Call { ranges: [Range { name: "", start: 0, end: 0, written: false }; 32], len: 0 }
+impl<'h> Call<'h> {
+    fn new(hook: &'h OnceCell<Hook>) -> Self {
+        Call { hook, ranges: [Range { name: "", start: 0, end: 0, written: false }; 32], len: 0 }
     }
 
     fn add(&mut self, name: &'static str, p: *const u8, bytes: usize, written: bool) -> Result<()> {

@@ -6,9 +6,12 @@
 //! One description serves three layouts: counts over one large choice set, units with counts over one choice set, and panels
 //! of many small sets. It points to the program's memory and nothing is copied.
 
-use super::call::{Call, Fault, Input, Result, Struct, guard};
+use super::call::{Call, Fault, Hook, Input, Result, Struct, guard};
+use super::shard::{SMX_SPLIT_ROWS, smx_shard};
 use super::status::*;
 use crate::data::{Choices, Data, Features, Shape, Values};
+use crate::reduce::Shard;
+use core::cell::OnceCell;
 use core::ffi::c_void;
 
 /// Type of the features; all else is double. Arithmetic on float features is in double too, where it matters.
@@ -67,9 +70,12 @@ pub struct smx_data {
     pub counts: *const f64,
     /// SMX_UNITS: weights of the units, U numbers, not negative; NULL: ones.
     pub weights: *const f64,
+    /// This description is one rank's part of a larger whole: see "Past one machine"; NULL: it is the whole.
+    pub shard: *const smx_shard,
 }
 
 impl Struct for smx_data {
+    const FIRST_SIZE: usize = core::mem::offset_of!(smx_data, shard);
     fn blank() -> Self {
         use core::ptr::null;
         smx_data {
@@ -90,6 +96,7 @@ impl Struct for smx_data {
             indices: null(),
             counts: null(),
             weights: null(),
+            shard: null(),
         }
     }
 }
@@ -100,7 +107,7 @@ impl Struct for smx_data {
 pub struct smx_summary {
     /// sizeof(smx_summary), set by smx_summary_init.
     pub struct_size: usize,
-    /// Units U: the length of `unit_log_likelihoods` and of the rows of `responsibilities`.
+    /// Units U, of this rank: the length of `unit_log_likelihoods` and of the rows of `responsibilities`.
     pub units: usize,
     /// Units with a positive weight: there may not be more classes.
     pub observed_units: usize,
@@ -119,8 +126,8 @@ impl Struct for smx_summary {
 }
 
 impl smx_data {
-    /// The sizes, whatever the pointers.
-    pub(super) fn shape(&self) -> Result<Shape> {
+    /// The sizes, whatever the other pointers.
+    fn shape(&self, shard: Option<&smx_shard>) -> Result<Shape> {
         let (units, units_are_rows) = match self.choices {
             SMX_COUNTS => (self.rows, true),
             SMX_SPARSE_COUNTS => (self.entries, false),
@@ -128,12 +135,32 @@ impl smx_data {
             _ => return Err(Fault::new(SMX_INVALID_OPTION, "choices")),
         };
         let units_are_draws = self.choices != SMX_UNITS;
-        Ok(Shape { rows: self.rows, columns: self.columns, sets: self.sets.max(1), units, units_are_rows, units_are_draws })
+        let (total_rows, total_units) = shard.map_or((self.rows, units), |s| (s.total_rows, s.total_units));
+        for (name, part, whole) in [("total_rows", self.rows, total_rows), ("total_units", units, total_units)] {
+            if part > whole {
+                return Err(Fault::sizes(SMX_SHAPE, name, part, whole));
+            }
+        }
+        Ok(Shape {
+            rows: self.rows,
+            columns: self.columns,
+            sets: self.sets.max(1),
+            largest_set: 0,
+            units,
+            units_are_rows,
+            units_are_draws,
+            total_rows,
+            total_units,
+            units_are_split: !units_are_draws && total_rows > self.rows && shard.is_some_and(|s| s.split == SMX_SPLIT_ROWS),
+        })
     }
 }
 
 /// The memory that a description points to, registered.
-pub(super) struct Memory {
+pub(super) struct Memory<'h> {
+    shard_description: Option<smx_shard>,
+    hook: &'h OnceCell<Hook>,
+    shard: OnceCell<Shard<'h>>,
     description: smx_data,
     strides: (usize, usize),
     features: AnyFeatures,
@@ -150,14 +177,29 @@ enum AnyFeatures {
     F64(Input<f64>),
 }
 
-impl Memory {
+/// [`Data::new`], or one that checks less.
+type Check<'a> =
+    fn(Features<'a>, Option<&'a [f64]>, Option<&'a [usize]>, Choices<'a>) -> core::result::Result<Data<'a>, crate::error::Error>;
+
+impl<'h> Memory<'h> {
     /// Copies the description and registers what it points to.
     ///
     /// # Safety
     /// As for [`Struct::read`].
-    pub unsafe fn new(call: &mut Call, data: *const smx_data) -> Result<Self> {
+    pub unsafe fn new(call: &mut Call<'h>, data: *const smx_data) -> Result<Self> {
         // SAFETY: by the caller's promise.
         let d: smx_data = unsafe { call.description("data", data) }?;
+        let mut shard_description = None;
+        if !d.shard.is_null() {
+            // SAFETY: by the caller's promise.
+            let shard: smx_shard = unsafe { call.description("shard", d.shard) }?;
+            // From here on an error is told to the other ranks.
+            let hook = shard.hook()?;
+            call.hook.get_or_init(|| hook);
+            shard.split()?;
+            d.shape(Some(&shard))?;
+            shard_description = Some(shard);
+        }
         let overflow = || Fault::new(SMX_OVERFLOW, "features");
         for (name, n) in [("rows", d.rows), ("columns", d.columns)] {
             if n == 0 {
@@ -181,8 +223,20 @@ impl Memory {
                 Some(call.input("set_offsets", d.set_offsets, n)?)
             }
         };
-        let mut memory =
-            Memory { description: d, strides, features, offset, sets, indptr: None, indices: None, counts: None, weights: None };
+        let mut memory = Memory {
+            shard_description,
+            hook: call.hook,
+            shard: OnceCell::new(),
+            description: d,
+            strides,
+            features,
+            offset,
+            sets,
+            indptr: None,
+            indices: None,
+            counts: None,
+            weights: None,
+        };
         match d.choices {
             SMX_COUNTS => memory.counts = Some(call.input("counts", d.counts, d.rows)?),
             SMX_SPARSE_COUNTS => {
@@ -210,14 +264,30 @@ impl Memory {
     }
 
     pub fn shape(&self) -> Result<Shape> {
-        self.description.shape()
+        self.description.shape(self.shard_description.as_ref())
     }
 
-    /// The data, checked.
+    /// The data, checked; of a shard, by all ranks together.
     ///
     /// # Safety
     /// As for [`Input::get`].
-    pub unsafe fn data<'a>(&self) -> Result<Data<'a>> {
+    pub unsafe fn data<'a>(&'a self) -> Result<Data<'a>> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.checked(Data::new) }
+    }
+
+    /// The data for an operation that finds by itself whether features are finite; of a shard they are looked at before.
+    ///
+    /// # Safety
+    /// As for [`Input::get`].
+    pub unsafe fn data_unseen<'a>(&'a self) -> Result<Data<'a>> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.checked(Data::unseen) }
+    }
+
+    /// # Safety
+    /// As for [`Input::get`].
+    unsafe fn checked<'a>(&'a self, check: Check<'a>) -> Result<Data<'a>> {
         // SAFETY: by the caller's promise, here and below.
         let values = unsafe {
             match &self.features {
@@ -238,7 +308,14 @@ impl Memory {
             SMX_SPARSE_COUNTS => Choices::SparseCounts { indices, counts: counts.unwrap_or(&[]) },
             _ => Choices::Units { indptr, indices, counts, weights: numbers(&self.weights) },
         };
-        Ok(Data::new(features, numbers(&self.offset), sizes(&self.sets), choices)?)
+        let (offset, sets) = (numbers(&self.offset), sizes(&self.sets));
+        let (Some(description), Some(hook)) = (&self.shard_description, self.hook.get()) else {
+            return Ok(check(features, offset, sets, choices)?);
+        };
+        let split = description.split()?;
+        let shard = self.shard.get_or_init(|| Shard::new(hook, split, description.rank));
+        let totals = (description.total_rows, description.total_units);
+        Ok(shard.data_of(Data::checked(features, offset, sets, choices, Some(split)), Some(totals))?)
     }
 }
 
@@ -249,7 +326,13 @@ impl Memory {
 /// As for [`Struct::read`].
 pub(super) unsafe fn shape_of(data: *const smx_data, classes: usize) -> Result<Shape> {
     // SAFETY: by the caller's promise.
-    let shape = unsafe { Struct::read(data, "data") }?.shape()?;
+    let d: smx_data = unsafe { Struct::read(data, "data") }?;
+    let shard = match d.shard.is_null() {
+        true => None,
+        // SAFETY: by the caller's promise.
+        false => Some(unsafe { Struct::read(d.shard, "shard") }?),
+    };
+    let shape = d.shape(shard.as_ref())?;
     let held = |a: usize, b: usize| a.checked_mul(b).is_some_and(|n| n <= isize::MAX as usize / size_of::<f64>());
     let l = shape.columns;
     let all = held(shape.rows, l) && held(l, l) && held(shape.rows, classes) && held(shape.units, classes) && held(shape.sets, classes);
@@ -274,7 +357,8 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
 }
 
 /// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
-/// does this first; one read of the features.
+/// does this first, but smx_evaluate, which finds features that are not finite by
+/// what comes out; one read of the features.
 ///
 /// @param data the data
 /// @param summary what they amount to; may be NULL

@@ -289,7 +289,7 @@ pub unsafe extern "C" fn smx_evaluate(
             let ga = call.optional_output("atom_gradient", result.atom_gradient, atoms_length(classes, l)?)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
-            let data = memory.data()?;
+            let data = memory.data_unseen()?;
             let mixture = mixture.get()?;
             let penalty = penalty(&o, covariance, l)?;
             let outputs = EvaluateOutput {

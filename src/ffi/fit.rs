@@ -11,6 +11,7 @@ use super::evaluate::{MixtureInput, atoms_length, context, query, reserved, smx_
 use super::status::*;
 use crate::data::Shape;
 use crate::fit::{FitOptions, FitOutput, Outcome, Progress, Starts, StopRule, fit, fit_workspace, max_starts};
+use crate::mixture::MixtureRef;
 use crate::parallel::Context;
 use crate::simd::Isa;
 use crate::starts::StartKind;
@@ -88,13 +89,17 @@ pub struct smx_progress {
     pub racing: i32,
     /// Zero.
     pub reserved: i32,
+    /// Starts still racing; 0 while one is being finished.
+    pub running: usize,
+    /// Classes K of the fit at hand.
+    pub classes: usize,
 }
 
-/// Called by smx_fit after every step, on the thread that called smx_fit: 0 to go on, anything else to cancel, and then not again. It
-/// must return: no longjmp, no C++ exception.
+/// Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not again.
+/// It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
 pub type smx_progress_fn = Option<unsafe extern "C-unwind" fn(progress: *const smx_progress, user: *mut c_void) -> i32>;
 
-/// Options of smx_fit. NULL in place of them: the defaults.
+/// Options of smx_fit and smx_scan. NULL in place of them: the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct smx_fit_options {
@@ -121,7 +126,7 @@ pub struct smx_fit_options {
     pub grow_weights: *const f64,
     /// Its atoms, (K - 1) x L.
     pub grow_atoms: *const f64,
-    /// Evaluations over all starts, at most; at least 1, default 1000000.
+    /// Evaluations over all starts after which the fit ends, what is under way being finished first; at least 1, default 1000000.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
     /// above 0, default 1e-8.
@@ -130,6 +135,11 @@ pub struct smx_fit_options {
     pub progress: smx_progress_fn,
     /// Handed to `progress`; default NULL.
     pub user: *mut c_void,
+    /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
+    /// last steps are taken on the features as they are given; default 0.
+    pub single_phase: i32,
+    /// Zero.
+    pub reserved_end: i32,
 }
 
 impl Struct for smx_fit_options {
@@ -151,6 +161,24 @@ impl Struct for smx_fit_options {
             gradient_tolerance: o.gradient_tolerance,
             progress: None,
             user: core::ptr::null_mut(),
+            single_phase: i32::from(o.single_phase),
+            reserved_end: 0,
+        }
+    }
+}
+
+impl smx_fit_options {
+    pub(super) fn rust<'a>(&self, classes: usize, starts: Starts<'a>, grow: Option<MixtureRef<'a>>, context: Context) -> FitOptions<'a> {
+        FitOptions {
+            ridge: self.ridge,
+            seed: self.seed,
+            starts,
+            grow,
+            max_evaluations: self.max_evaluations,
+            gradient_tolerance: self.gradient_tolerance,
+            context,
+            single_phase: self.single_phase != 0,
+            ..FitOptions::new(classes)
         }
     }
 }
@@ -226,7 +254,7 @@ impl Struct for smx_fit_result {
     }
 }
 
-const fn outcome(outcome: Outcome) -> smx_outcome {
+pub(super) const fn outcome(outcome: Outcome) -> smx_outcome {
     match outcome {
         Outcome::Converged => SMX_CONVERGED,
         Outcome::IterationLimit => SMX_ITERATION_LIMIT,
@@ -269,15 +297,54 @@ fn given_start(call: &mut Call, o: &smx_fit_options, classes: usize, columns: us
     }
 }
 
+/// The fit of one class less that the options may hold, registered.
+pub(super) fn grown(call: &mut Call, o: &smx_fit_options, classes: usize, columns: usize) -> Result<Option<MixtureInput>> {
+    match (o.grow_weights.is_null() && o.grow_atoms.is_null(), classes) {
+        (true, _) => Ok(None),
+        (false, 1) => Err(Fault::new(SMX_INVALID_OPTION, "grow_weights")),
+        (false, k) => MixtureInput::new(call, k - 1, columns, o.grow_weights, o.grow_atoms).map(Some),
+    }
+}
+
+/// The program's progress function. It is not called again after it asked for an end.
+///
+/// # Safety
+/// The function may be called with `o.user` as long as what is returned lives.
+pub(super) unsafe fn relay(o: &smx_fit_options) -> impl FnMut(usize, &Progress) -> bool + use<> {
+    let (progress, user, mut going) = (o.progress, o.user, true);
+    move |classes, p| {
+        let Some(progress) = progress else { return true };
+        if going {
+            let now = smx_progress {
+                struct_size: size_of::<smx_progress>(),
+                finished: p.finished,
+                drawn: p.drawn,
+                start: p.start,
+                evaluations: p.evaluations,
+                best: p.best,
+                current: p.current,
+                racing: i32::from(p.racing),
+                reserved: 0,
+                running: p.running,
+                classes,
+            };
+            // SAFETY: by the caller's promise.
+            going = unsafe { progress(&now, user) } == 0;
+        }
+        going
+    }
+}
+
 /// What sizes depend on: the mixture of a given start is not looked at.
-fn sizing<'a>(o: &smx_fit_options, classes: usize) -> FitOptions<'a> {
-    let none = crate::mixture::MixtureRef { weights: &[], atoms: &[] };
+pub(super) fn sizing<'a>(o: &smx_fit_options, classes: usize) -> FitOptions<'a> {
+    let none = MixtureRef { weights: &[], atoms: &[] };
     let starts = match (o.start_weights.is_null(), o.starts) {
         (false, _) => Starts::Given(none),
         (true, 0) => Starts::Auto,
         (true, n) => Starts::Count(n),
     };
-    FitOptions { starts, context: Context { isa: Isa::Scalar, threads: 1 }, ..FitOptions::new(classes) }
+    let context = Context { isa: Isa::Scalar, threads: 1 };
+    FitOptions { starts, context, single_phase: o.single_phase != 0, max_evaluations: o.max_evaluations, ..FitOptions::new(classes) }
 }
 
 /// Workspace of the fit and of the outputs that C has in another form.
@@ -371,13 +438,13 @@ pub unsafe extern "C" fn smx_fit(
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
             reserved(o.reserved)?;
+            reserved(o.reserved_end)?;
+            if !matches!(o.single_phase, 0 | 1) {
+                return Err(Fault::new(SMX_INVALID_OPTION, "single_phase"));
+            }
             let ctx = context(o.isa, o.threads)?;
             let start = given_start(call, &o, classes, l)?;
-            let grow = match (o.grow_weights.is_null() && o.grow_atoms.is_null(), classes) {
-                (true, _) => None,
-                (false, 1) => return Err(Fault::new(SMX_INVALID_OPTION, "grow_weights")),
-                (false, k) => Some(MixtureInput::new(call, k - 1, l, o.grow_weights, o.grow_atoms)?),
-            };
+            let grow = grown(call, &o, classes, l)?;
             let size = sizing(&o, classes);
             let most = max_starts(&shape, &size);
             let mut r = call.result("result", result)?;
@@ -398,16 +465,7 @@ pub unsafe extern "C" fn smx_fit(
                 Some(start) => Starts::Given(start.get()?),
                 None => size.starts,
             };
-            let rust = FitOptions {
-                ridge: o.ridge,
-                seed: o.seed,
-                starts,
-                grow: grow.map(|m| m.get()).transpose()?,
-                max_evaluations: o.max_evaluations,
-                gradient_tolerance: o.gradient_tolerance,
-                context: ctx,
-                ..FitOptions::new(classes)
-            };
+            let rust = o.rust(classes, starts, grow.map(|m| m.get()).transpose()?, ctx);
             let mut ws = ws.lend(workspace_of(&shape, &rust))?;
             let (run_off, free) = (ws.fill(classes, false)?, ws.fill(l, false)?);
             let (values, kinds) = (ws.f64s(most)?, ws.fill(most, StartKind::Random)?);
@@ -419,28 +477,8 @@ pub unsafe extern "C" fn smx_fit(
                 start_values: &mut *values,
                 start_kinds: &mut *kinds,
             };
-            let mut going = true;
-            let mut report = |p: &Progress| match o.progress {
-                None => true,
-                // It is not called again after it asked for an end.
-                Some(_) if !going => false,
-                Some(progress) => {
-                    let now = smx_progress {
-                        struct_size: size_of::<smx_progress>(),
-                        finished: p.finished,
-                        drawn: p.drawn,
-                        start: p.start,
-                        evaluations: p.evaluations,
-                        best: p.best,
-                        current: p.current,
-                        racing: i32::from(p.racing),
-                        reserved: 0,
-                    };
-                    // The caller's function, with the caller's pointer.
-                    going = progress(&now, o.user) == 0;
-                    going
-                }
-            };
+            let mut tell = relay(&o);
+            let mut report = |p: &Progress| tell(classes, p);
             let found = fit(&data, &rust, &mut report, out, ws)?;
             copy_flags(diverging, run_off);
             copy_flags(unidentified, free);

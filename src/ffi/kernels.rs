@@ -87,6 +87,15 @@ unsafe fn reduce<T: Element, R>(x: *const T, n: usize, out: *mut R, isa: smx_isa
     Ok(())
 }
 
+/// The values from the first of `n` to the last of them, `stride` apart.
+fn extent(n: usize, stride: usize) -> Result<usize> {
+    if stride == 0 {
+        return Err(Fault::new(SMX_SHAPE, "stride"));
+    }
+    let last = n.saturating_sub(1).checked_mul(stride).and_then(|last| last.checked_add(n.min(1)));
+    last.ok_or_else(|| Fault::new(SMX_OVERFLOW, "x"))
+}
+
 /// # Safety
 /// The caller vouches for `rows * columns` values at `x` and room for `columns` at `out`.
 unsafe fn columns<T: Element>(x: *const T, rows: usize, columns: usize, out: *mut T, isa: smx_isa) -> Result<()> {
@@ -180,6 +189,20 @@ pub unsafe extern "C" fn smx_logsumexp(x: *const f64, n: usize, out: *mut f64, i
 pub unsafe extern "C" fn smx_logsumexpf(x: *const f32, n: usize, out: *mut f32, isa: smx_isa) -> smx_status {
     // SAFETY: as for smx_exp.
     guard(|| unsafe { reduce(x, n, out, isa, simd::logsumexp) })
+}
+
+/// smx_logsumexp of `x[0]`, `x[stride]`, ..., `x[(n - 1) * stride]`; `stride` is at least 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_logsumexp_strided(x: *const f64, n: usize, stride: usize, out: *mut f64, isa: smx_isa) -> smx_status {
+    // SAFETY: as for smx_exp.
+    guard(|| unsafe { reduce(x, extent(n, stride)?, out, isa, |isa, x| simd::logsumexp_strided(isa, x, stride)) })
+}
+
+/// smx_logsumexp_strided in float.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_logsumexp_stridedf(x: *const f32, n: usize, stride: usize, out: *mut f32, isa: smx_isa) -> smx_status {
+    // SAFETY: as for smx_exp.
+    guard(|| unsafe { reduce(x, extent(n, stride)?, out, isa, |isa, x| simd::logsumexp_strided(isa, x, stride)) })
 }
 
 /// smx_logsumexp of every column of a matrix of `rows` x `columns`, row after row: `out` has `columns` numbers. `x` is read once.

@@ -8,18 +8,24 @@
 mod call;
 mod data;
 mod em;
+mod estimate;
 mod evaluate;
 mod fit;
 mod infer;
 mod kernels;
 mod moments;
+mod scan;
+mod shard;
 mod status;
 
 pub use data::*;
 pub use em::*;
+pub use estimate::*;
 pub use evaluate::*;
 pub use fit::*;
 pub use infer::*;
 pub use kernels::*;
 pub use moments::*;
+pub use scan::*;
+pub use shard::*;
 pub use status::*;

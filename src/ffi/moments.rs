@@ -1,109 +1,21 @@
-//! Latent moments and estimators
+//! Latent moments
 //!
-//! For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows, and
-//! mixtures from the moments. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
+//! For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
 //! d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
 
 use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::{WhiteningInput, smx_whitening};
-use super::evaluate::{MixtureInput, atoms_length, context, query, reserved, smx_isa, smx_run_options};
+use super::evaluate::{context, query, reserved, smx_run_options};
 use super::status::*;
 use crate::data::Shape;
+use crate::error::{Error, ErrorKind};
 use crate::moments::{
-    CorrectionOptions, CorrectionStart, Draws, Frame, IllPosed, TensorOutput, corrected, corrected_workspace, direction,
-    direction_workspace, packed_len, subspace, subspace_workspace, tensor, tensor_workspace, tensors_workspace, univariate,
-    univariate_workspace,
+    Draws, Frame, TensorOutput, cross, cross_workspace, packed_len, subspace, subspace_workspace, tensors_workspace, third_projected,
+    third_projected_workspace, third_slices, third_slices_workspace, univariate, univariate_workspace,
 };
 use crate::workspace::WorkspaceSize;
 use core::ffi::c_void;
-
-/// Estimators.
-pub type smx_method = i32;
-/// Moments corrected by the design: a mixture whose moments over the actual rows are the observed ones as nearly as can be.
-pub const SMX_METHOD_CORRECTED: smx_method = 0;
-/// Moments of order 3, diagonalised jointly; at most r + 1 classes. Biased where features are not normal or atoms far.
-pub const SMX_METHOD_TENSOR: smx_method = 1;
-/// Moments along one direction (Lindsay and Basak); any number of classes, of which it is good for few.
-pub const SMX_METHOD_DIRECTION: smx_method = 2;
-
-/// Options of smx_estimate. NULL in place of them: the defaults.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct smx_estimate_options {
-    /// sizeof(smx_estimate_options), set by smx_estimate_options_init.
-    pub struct_size: usize,
-    /// Threads, at least 1 (default).
-    pub threads: usize,
-    /// Instruction set; default SMX_ISA_AUTO.
-    pub isa: smx_isa,
-    /// The estimator; default SMX_METHOD_CORRECTED.
-    pub method: smx_method,
-    /// SMX_METHOD_TENSOR, SMX_METHOD_DIRECTION: where the moments are those of no mixture, 1 (default) answers with one nearby, 0 with
-    /// SMX_ILL_POSED.
-    pub project: i32,
-    /// SMX_METHOD_CORRECTED: order of the moments, 3 to 9; default 0: the library's own rule.
-    pub order: i32,
-    /// SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule.
-    pub tilt: f64,
-    /// SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72.
-    pub max_evaluations: usize,
-    /// SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own.
-    pub start_weights: *const f64,
-    /// Its atoms, K x L.
-    pub start_atoms: *const f64,
-    /// SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most.
-    pub direction: *const f64,
-}
-
-impl Struct for smx_estimate_options {
-    fn blank() -> Self {
-        smx_estimate_options {
-            struct_size: size_of::<Self>(),
-            threads: 1,
-            isa: 0,
-            method: SMX_METHOD_CORRECTED,
-            project: 1,
-            order: 0,
-            tilt: -1.0,
-            max_evaluations: CorrectionOptions::default().max_evaluations,
-            start_weights: core::ptr::null(),
-            start_atoms: core::ptr::null(),
-            direction: core::ptr::null(),
-        }
-    }
-}
-
-/// What smx_estimate finds beside the mixture.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct smx_estimate_report {
-    /// sizeof(smx_estimate_report), set by smx_estimate_report_init.
-    pub struct_size: usize,
-    /// SMX_METHOD_CORRECTED: log-likelihood of the mixture; else NaN.
-    pub log_likelihood: f64,
-    /// SMX_METHOD_CORRECTED: the tilt that it went on with; else 0.
-    pub tilt: f64,
-    /// SMX_METHOD_DIRECTION: share of the normal law mixed into the moments, 0 where they are those of K points; else 0.
-    pub shrinkage: f64,
-    /// SMX_METHOD_CORRECTED: evaluations of the moment equations; else 0.
-    pub evaluations: u64,
-    /// SMX_METHOD_CORRECTED: reads of the features; else 0.
-    pub passes: u64,
-}
-
-impl Struct for smx_estimate_report {
-    fn blank() -> Self {
-        smx_estimate_report {
-            struct_size: size_of::<Self>(),
-            log_likelihood: f64::NAN,
-            tilt: 0.0,
-            shrinkage: 0.0,
-            evaluations: 0,
-            passes: 0,
-        }
-    }
-}
 
 /// What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's.
 #[repr(C)]
@@ -176,19 +88,8 @@ impl Struct for smx_tensors {
     }
 }
 
-fn flags(shape: &Shape) -> WorkspaceSize {
+pub(super) fn flags(shape: &Shape) -> WorkspaceSize {
     WorkspaceSize::of::<bool>(shape.columns)
-}
-
-fn estimate_workspace(shape: &Shape, classes: usize, method: smx_method) -> Result<WorkspaceSize> {
-    let size = match method {
-        SMX_METHOD_CORRECTED => corrected_workspace(shape, classes),
-        SMX_METHOD_TENSOR => tensor_workspace(shape, classes),
-        SMX_METHOD_DIRECTION => direction_workspace(shape, classes),
-        _ => return Err(Fault::new(SMX_INVALID_OPTION, "method")),
-    };
-    let found = WorkspaceSize::of::<f64>(classes).and(WorkspaceSize::of::<f64>(classes.saturating_mul(shape.columns)));
-    Ok(size.and(found).and(flags(shape)))
 }
 
 fn subspace_in(shape: &Shape) -> WorkspaceSize {
@@ -204,20 +105,6 @@ fn latent_tensors_workspace(shape: &Shape, errors: bool) -> WorkspaceSize {
     Frame::workspace(shape).and(tensors_workspace(shape, errors.then_some(3))).and(flags(shape))
 }
 
-/// Fills options with the defaults.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_estimate_options_init(options: *mut smx_estimate_options, struct_size: usize) -> smx_status {
-    // SAFETY: the caller vouches for `struct_size` bytes at `options`.
-    guard(|| unsafe { Struct::init(options, struct_size, "options") })
-}
-
-/// Fills a report with its size and nothing found.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_estimate_report_init(report: *mut smx_estimate_report, struct_size: usize) -> smx_status {
-    // SAFETY: the caller vouches for `struct_size` bytes at `report`.
-    guard(|| unsafe { Struct::init(report, struct_size, "report") })
-}
-
 /// Fills a result with zeros and its size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_subspace_result_init(result: *mut smx_subspace_result, struct_size: usize) -> smx_status {
@@ -230,116 +117,6 @@ pub unsafe extern "C" fn smx_subspace_result_init(result: *mut smx_subspace_resu
 pub unsafe extern "C" fn smx_tensors_init(tensors: *mut smx_tensors, struct_size: usize) -> smx_status {
     // SAFETY: the caller vouches for `struct_size` bytes at `tensors`.
     guard(|| unsafe { Struct::init(tensors, struct_size, "tensors") })
-}
-
-/// Bytes of workspace that smx_estimate needs.
-///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
-/// @param classes K
-/// @param options may be NULL
-/// @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_estimate_workspace(data: *const smx_data, classes: usize, options: *const smx_estimate_options) -> usize {
-    query(|| {
-        // SAFETY: the caller vouches for the structs.
-        let shape = unsafe { shape_of(data, classes) }?;
-        // SAFETY: as above.
-        let o: smx_estimate_options = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
-        atoms_length(classes, shape.columns)?;
-        estimate_workspace(&shape, classes, o.method)
-    })
-}
-
-/// A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
-///
-/// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data
-/// @param classes K
-/// @param weights to be filled: K mixing weights
-/// @param atoms to be filled: K x L
-/// @param report may be NULL
-/// @param options may be NULL
-/// @param workspace smx_estimate_workspace bytes, of any alignment
-/// @param workspace_size bytes that there are
-/// @param error may be NULL
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_estimate(
-    data: *const smx_data,
-    whitening: *const smx_whitening,
-    classes: usize,
-    weights: *mut f64,
-    atoms: *mut f64,
-    report: *mut smx_estimate_report,
-    options: *const smx_estimate_options,
-    workspace: *mut c_void,
-    workspace_size: usize,
-    error: *mut smx_error,
-) -> smx_status {
-    // SAFETY: the header has the caller vouch for every struct and array, here and below.
-    unsafe {
-        enter(error, |call| {
-            let memory = Memory::new(call, data)?;
-            let l = memory.columns();
-            let wh = WhiteningInput::new(call, whitening, l)?;
-            let weights = call.output("weights", weights, classes)?;
-            let atoms = call.output("atoms", atoms, atoms_length(classes, l)?)?;
-            let mut found = if report.is_null() { None } else { Some(call.result("report", report)?) };
-            let o: smx_estimate_options = call.options("options", options)?;
-            let ctx = context(o.isa, o.threads)?;
-            let start = match (o.start_weights.is_null(), o.start_atoms.is_null()) {
-                (true, true) => None,
-                _ => Some(MixtureInput::new(call, classes, l, o.start_weights, o.start_atoms)?),
-            };
-            let along = call.optional_input("direction", o.direction, wh.rank())?;
-            let ill_posed = match o.project {
-                0 => IllPosed::Fail,
-                1 => IllPosed::Project,
-                _ => return Err(Fault::new(SMX_INVALID_OPTION, "project")),
-            };
-            let order = match o.order {
-                0 => None,
-                3..=9 => Some(o.order as usize),
-                _ => return Err(Fault::new(SMX_INVALID_OPTION, "order")),
-            };
-            let tilt = match o.tilt {
-                -1.0 => None,
-                tilt if tilt >= 0.0 && tilt.is_finite() => Some(tilt),
-                _ => return Err(Fault::new(SMX_INVALID_OPTION, "tilt")),
-            };
-            let ws = call.workspace(workspace, workspace_size)?;
-            call.disjoint()?;
-            let data = memory.data()?;
-            let mut ws = ws.lend(estimate_workspace(&data.shape(), classes, o.method)?)?;
-            let wh = wh.get(ws.fill(l, false)?)?;
-            // Copied to the program's arrays at the end.
-            let (alpha, theta) = (ws.f64s(classes)?, ws.f64s(classes * l)?);
-            let mut blank = smx_estimate_report::blank();
-            match o.method {
-                SMX_METHOD_TENSOR => tensor(&data, &wh, ill_posed, alpha, theta, ctx, ws)?,
-                SMX_METHOD_DIRECTION => {
-                    let along = along.map(|v| v.get());
-                    blank.shrinkage = direction(&data, &wh, along, ill_posed, alpha, theta, ctx, ws)?.shrinkage;
-                }
-                _ => {
-                    let start = match &start {
-                        Some(start) => CorrectionStart::Given(start.get()?),
-                        None => CorrectionStart::Auto,
-                    };
-                    let options = CorrectionOptions { start, tilt, order, max_evaluations: o.max_evaluations };
-                    let r = corrected(&data, &wh, &options, alpha, theta, ctx, ws)?;
-                    (blank.log_likelihood, blank.tilt) = (r.log_likelihood, r.tilt);
-                    (blank.evaluations, blank.passes) = (r.evaluations as u64, r.passes);
-                }
-            }
-            weights.get().copy_from_slice(alpha);
-            atoms.get().copy_from_slice(theta);
-            if let Some(found) = &mut found {
-                blank.struct_size = found.struct_size;
-                blank.write(report);
-            }
-            Ok(())
-        })
-    }
 }
 
 /// Bytes of workspace that smx_subspace needs.
@@ -423,7 +200,7 @@ pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, dir
 /// the chosen rows.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data
+/// @param whitening what smx_whiten found for these data, of rank r at least 1
 /// @param number V
 /// @param directions V x r numbers, each direction of norm 1 in whitened features
 /// @param order R
@@ -550,5 +327,202 @@ pub unsafe extern "C" fn smx_latent_tensors(
             crate::moments::tensors(&draws, &frame, out, ctx, ws)?;
             Ok(())
         })
+    }
+}
+
+fn cross_moments_workspace(shape: &Shape, order: usize) -> WorkspaceSize {
+    Frame::workspace(shape).and(cross_workspace(shape, order)).and(flags(shape))
+}
+
+/// Bytes of workspace that smx_cross_moments needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param order R
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_cross_moments_workspace(data: *const smx_data, order: usize) -> usize {
+    // SAFETY: the caller vouches for the struct.
+    query(|| Ok(cross_moments_workspace(&unsafe { shape_of(data, 1) }?, order)))
+}
+
+/// Cross moments sum_k weight_k (v . d_k)^r d_k, r = 0 to R, along one direction v. Finite offsets do not enter. One read of the chosen
+/// rows.
+///
+/// @param data counts over one choice set
+/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param direction v: r numbers, of norm 1 in whitened features
+/// @param order R
+/// @param moments to be filled: (R + 1) x r, order after order
+/// @param errors to be filled: standard errors of `moments`; may be NULL
+/// @param options may be NULL
+/// @param workspace smx_cross_moments_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_cross_moments(
+    data: *const smx_data,
+    whitening: *const smx_whitening,
+    direction: *const f64,
+    order: usize,
+    moments: *mut f64,
+    errors: *mut f64,
+    options: *const smx_run_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let wh = WhiteningInput::new(call, whitening, l)?;
+            let direction = call.input("direction", direction, wh.rank())?;
+            let length = order.checked_add(1).and_then(|n| n.checked_mul(wh.rank())).ok_or_else(|| Fault::new(SMX_OVERFLOW, "moments"))?;
+            let moments = call.output("moments", moments, length)?;
+            let errors = call.optional_output("errors", errors, length)?;
+            let o: smx_run_options = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let mut ws = ws.lend(cross_moments_workspace(&data.shape(), order))?;
+            let wh = wh.get(ws.fill(l, false)?)?;
+            let draws = Draws::new(&data)?;
+            let frame = Frame::new(&data, &wh, &mut ws)?;
+            cross(&draws, &frame, direction.get(), order, moments.get(), errors.map(|x| x.get()), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+fn third_moments_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
+    let one = third_projected_workspace(shape, vectors).or(third_slices_workspace(shape, vectors));
+    Frame::workspace(shape).and(one).and(flags(shape))
+}
+
+/// Bytes of workspace that smx_third_projected and smx_third_slices need.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param vectors C
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, vectors: usize) -> usize {
+    // SAFETY: the caller vouches for the struct.
+    query(|| Ok(third_moments_workspace(&unsafe { shape_of(data, vectors) }?, vectors)))
+}
+
+/// Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without
+/// the r x r x r tensor. One read of the chosen rows, L C + C^3 / 6 operations a row.
+///
+/// @param data counts over one choice set
+/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param number C
+/// @param vectors C x r numbers v, in whitened features
+/// @param constants C numbers w; NULL: zeros
+/// @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors
+/// @param options may be NULL
+/// @param workspace smx_third_moments_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_third_projected(
+    data: *const smx_data,
+    whitening: *const smx_whitening,
+    number: usize,
+    vectors: *const f64,
+    constants: *const f64,
+    third: *mut f64,
+    options: *const smx_run_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let wh = WhiteningInput::new(call, whitening, l)?;
+            let n = number.checked_mul(wh.rank()).ok_or_else(|| Fault::new(SMX_OVERFLOW, "vectors"))?;
+            let vectors = call.input("vectors", vectors, n)?;
+            let constants = call.optional_input("constants", constants, number)?;
+            let third = call.output("third", third, packed_len(number))?;
+            let o: smx_run_options = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let mut ws = ws.lend(third_moments_workspace(&data.shape(), number))?;
+            let wh = wh.get(ws.fill(l, false)?)?;
+            let (vectors, constants) = (finite("vectors", vectors.get())?, constants.map(|w| w.get()));
+            let constants = constants.map(|w| finite("constants", w)).transpose()?;
+            let draws = Draws::new(&data)?;
+            let frame = Frame::new(&data, &wh, &mut ws)?;
+            third_projected(&draws, &frame, vectors, constants, third.get(), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// Third moments contracted with C vectors v: slice i is sum_k weight_k (v_i . d_k) d_k d_k'. One read of the chosen rows, L r + C r^2 / 2
+/// operations a row.
+///
+/// @param data counts over one choice set
+/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param number C
+/// @param vectors C x r numbers, in whitened features
+/// @param slices to be filled: C x r x r
+/// @param options may be NULL
+/// @param workspace smx_third_moments_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_third_slices(
+    data: *const smx_data,
+    whitening: *const smx_whitening,
+    number: usize,
+    vectors: *const f64,
+    slices: *mut f64,
+    options: *const smx_run_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let wh = WhiteningInput::new(call, whitening, l)?;
+            let overflow = |name| Fault::new(SMX_OVERFLOW, name);
+            let n = number.checked_mul(wh.rank()).ok_or_else(|| overflow("vectors"))?;
+            let vectors = call.input("vectors", vectors, n)?;
+            let length = n.checked_mul(wh.rank()).ok_or_else(|| overflow("slices"))?;
+            let slices = call.output("slices", slices, length)?;
+            let o: smx_run_options = call.options("options", options)?;
+            reserved(o.reserved)?;
+            let ctx = context(o.isa, o.threads)?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let mut ws = ws.lend(third_moments_workspace(&data.shape(), number))?;
+            let wh = wh.get(ws.fill(l, false)?)?;
+            let vectors = finite("vectors", vectors.get())?;
+            let draws = Draws::new(&data)?;
+            let frame = Frame::new(&data, &wh, &mut ws)?;
+            third_slices(&draws, &frame, vectors, slices.get(), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// The values, unless one of them is a NaN or an infinity.
+fn finite<'a>(name: &'static str, values: &'a [f64]) -> Result<&'a [f64]> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(values),
+        Some(i) => Err(Error::new(ErrorKind::NotFinite, name).at(i).into()),
     }
 }

@@ -63,6 +63,10 @@ pub const SMX_ILL_POSED: smx_status = -120;
 pub const SMX_UNAVAILABLE: smx_status = -130;
 /// Another rank of a distributed run reported an error.
 pub const SMX_REMOTE: smx_status = -140;
+/// The reduction hook failed: it returned something else than 0.
+pub const SMX_REDUCTION: smx_status = -150;
+/// The ranks of a distributed run call different functions, or the same with different arguments.
+pub const SMX_DISAGREEMENT: smx_status = -160;
 /// A pointer that may not be NULL is.
 pub const SMX_NULL: smx_status = -200;
 /// A pointer is not aligned for its type. (A workspace may have any alignment.)
@@ -151,11 +155,13 @@ pub(super) fn status_of(kind: ErrorKind) -> smx_status {
         ErrorKind::IllPosed => SMX_ILL_POSED,
         ErrorKind::Unavailable => SMX_UNAVAILABLE,
         ErrorKind::Remote => SMX_REMOTE,
+        ErrorKind::Reduction => SMX_REDUCTION,
+        ErrorKind::Disagreement => SMX_DISAGREEMENT,
     }
 }
 
 /// The statuses in words, each ended by a zero.
-static MESSAGES: [(smx_status, &str); 20] = [
+static MESSAGES: [(smx_status, &str); 22] = [
     (SMX_OK, "all is well\0"),
     (SMX_NOT_FINITE, "not a finite number\0"),
     (SMX_NEGATIVE, "negative\0"),
@@ -171,6 +177,8 @@ static MESSAGES: [(smx_status, &str); 20] = [
     (SMX_ILL_POSED, "the estimating equations have no usable solution\0"),
     (SMX_UNAVAILABLE, "alternative not available\0"),
     (SMX_REMOTE, "another rank reported an error\0"),
+    (SMX_REDUCTION, "the reduction hook failed\0"),
+    (SMX_DISAGREEMENT, "ranks differ in what they call or in its arguments\0"),
     (SMX_NULL, "null pointer\0"),
     (SMX_ALIGNMENT, "pointer not aligned for its type\0"),
     (SMX_ALIAS, "overlaps other memory of the call\0"),

@@ -274,7 +274,7 @@ impl<'a> Draws<'a> {
     }
 
     fn of(data: &'a Data<'a>, log_weights: Option<&'a [f64]>) -> Result<Self> {
-        if data.set_count() != 1 || matches!(data.choices(), Choices::Units { .. }) {
+        if data.set_count() != 1 || matches!(data.choices(), Choices::Units { .. }) || data.is_part() {
             return Err(Error::new(ErrorKind::Unsupported, "choices"));
         }
         let mut draws = Draws { data, log_weights, total: 0.0, squares: 0.0 };

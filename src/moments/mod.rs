@@ -16,7 +16,8 @@
 //! | `equations` | the moments that a mixture has over the actual rows, against those observed |
 //! | `correction` | atoms that solve those equations: tilts, continuation, acceleration |
 //!
-//! Everything here is for choices given as counts over one choice set; anything else is `ErrorKind::Unsupported`.
+//! Everything here is for choices given as counts over one choice set; anything else is `ErrorKind::Unsupported`,
+//! and so are the parts of a distributed run.
 
 mod correction;
 mod direction;

@@ -89,6 +89,9 @@ pub fn tensors(draws: &Draws<'_>, frame: &Frame<'_>, mut out: TensorOutput<'_>, 
         _ => None,
     };
     ws.require(tensors_workspace(&draws.data().shape(), errors))?;
+    if r == 0 {
+        return Ok(());
+    }
     let block = block_rows(l);
     let scratch = ws.f64s(Draws::scratch(l))?;
     let (columns, y) = (ws.f64s(block * l)?, ws.f64s(block * l)?);

@@ -5,10 +5,11 @@
 //! covariance under the class and ε small. Either way on that does not lower f, for a class of positive weight, is divergence. No norm is bounded.
 
 use super::Objective;
-use crate::data::Shape;
+use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, blocks};
 use crate::linalg::{self, axpy, dot};
+use crate::simd::{Isa, ln_in_place};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not known.
@@ -36,23 +37,16 @@ pub(crate) fn diverging(
 ) -> Result<()> {
     let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
     let (trial, gradient) = (ws.f64s(v.len())?, ws.f64s(v.len())?);
-    let spread = ws.f64s(k)?;
-    logit_variances(o, spread);
-    out.fill(false);
-    // An atom whose logits vary under its class as they do under the features is no candidate.
-    let candidate = |j: usize, spread: &[f64]| {
-        let beta = &v[k - 1 + j * r..][..r];
-        o.weights[j] > crate::em::EMPTY && spread[j] < 0.1 * dot(beta, beta)
-    };
-    let mut candidates = 0;
+    let choices = ws.f64s(k)?;
+    let mut candidates = false;
     for (j, out) in out.iter_mut().enumerate() {
-        *out = candidate(j, spread);
-        candidates += usize::from(*out);
+        let beta = &v[k - 1 + j * r..][..r];
+        *out = candidate(o.data, o.ev, o.ctx.isa, j, o.weights[j], dot(beta, beta));
+        candidates |= *out;
     }
-    if candidates == 0 {
+    if !candidates {
         return Ok(());
     }
-    let choices = spread;
     choices.copy_from_slice(&o.ev.class_choices[..k]);
     let directions: &mut [f64] = match curvature {
         true => {
@@ -94,30 +88,60 @@ pub(crate) fn diverging(
     Ok(())
 }
 
-/// The mean variance of the logits `x·θ_k` under each class inside choice sets, weighted by t.
-fn logit_variances(o: &Objective<'_, '_, '_>, out: &mut [f64]) {
-    let sets = o.ev.shape.sets;
-    for (k, out) in out.iter_mut().enumerate() {
-        let shift = if sets == 1 { o.ev.log_z[k] } else { 0.0 };
-        let (mut sum, mut total) = (0.0, 0.0);
-        for set in 0..sets {
-            let t = o.ev.t[k * sets + set];
-            let (mut a, mut m, mut q) = (0.0, 0.0, 0.0);
-            // The mean and the squares are updated together (West 1979), so that large logits cost no digits.
-            for i in o.data.set(set) {
-                let s = o.ev.s[k * o.ev.ld + i];
-                let w = libm::exp(s - shift);
-                if w > 0.0 {
-                    let x = s - o.data.offset().map_or(0.0, |b| b[i]);
-                    a += w;
-                    let step = x - m;
-                    m += w / a * step;
-                    q += w * step * (x - m);
-                }
+/// Whether class k, of weight α_k and with `square` = |β_k|², may run off, at the point last evaluated: an atom whose logits vary under its class as they
+/// do under the features does not.
+pub(crate) fn candidate(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize, weight: f64, square: f64) -> bool {
+    weight > crate::em::EMPTY && logit_variance(data, ev, isa, k) < 0.1 * square
+}
+
+/// The mean variance of the logits `x·θ_k` under class k inside choice sets, weighted by t.
+fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f64 {
+    const BLOCK: usize = 256;
+    let sets = ev.shape.sets;
+    let (mut a, mut logits) = ([0.0; BLOCK], [0.0f64; BLOCK]);
+    let (mut sum, mut total) = (0.0, 0.0);
+    for set in 0..sets {
+        let t = ev.t(set, k);
+        // Mean and squares of the rows so far; those of a block are added to them (Chan, Golub and LeVeque 1983), so that large logits cost no digits.
+        let (mut n, mut m, mut q) = (0.0, 0.0, 0.0);
+        for rows in blocks(data.set(set), BLOCK) {
+            let a = &mut a[..rows.len()];
+            ev.probabilities(k, rows.start, a);
+            let logits = &mut logits[..rows.len()];
+            logits.copy_from_slice(a);
+            ln_in_place(isa, logits);
+            // Up to a constant of the set; where the probability is 0, so is the weight.
+            for (i, s) in rows.clone().zip(&mut *logits) {
+                *s = if s.is_finite() { *s - data.offset().map_or(0.0, |b| b[i]) } else { 0.0 };
             }
-            sum += t * q / a;
+            let weight: f64 = a.iter().sum();
+            if weight > 0.0 {
+                let mean = dot(a, logits) / weight;
+                let square: f64 = a.iter().zip(logits).map(|(a, s)| a * (*s - mean) * (*s - mean)).sum();
+                let step = mean - m;
+                q += square + n * weight / (n + weight) * step * step;
+                n += weight;
+                m += weight / n * step;
+            }
+        }
+        if data.splits_rows() {
+            // The ranks' rows of one set: the mean of all, and the squares about it. A failure is found by whoever began the operation.
+            let mut moments = [n, n * m];
+            let _ = data.sum(&mut moments);
+            let step = m - moments[1] / moments[0];
+            let mut squares = [q + n * step * step];
+            let _ = data.sum(&mut squares);
+            (n, q) = (moments[0], squares[0]);
+        }
+        if t > 0.0 {
+            sum += t * q / n;
             total += t;
         }
-        *out = if total > 0.0 { sum / total } else { f64::INFINITY };
     }
+    if data.is_part() && !data.splits_rows() {
+        let mut sums = [sum, total];
+        let _ = data.sum(&mut sums);
+        [sum, total] = sums;
+    }
+    if total > 0.0 { sum / total } else { f64::INFINITY }
 }

@@ -1,22 +1,106 @@
-//! L-BFGS on f, with the complete-data information of whitened features as its first metric and a line search to the strong Wolfe conditions.
+//! L-BFGS on f, with the complete-data information as its first metric and a line search to the strong Wolfe conditions.
 
+use super::metric::Metric;
 use super::{Objective, Stop};
-use crate::error::Result;
+use crate::data::Shape;
+use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
 use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Pairs kept.
 const MEMORY: usize = 20;
 
-/// Workspace of [`lbfgs`] for D parameters.
-pub(crate) fn lbfgs_workspace(dimension: usize) -> WorkspaceSize {
+/// Steps after which the metric is taken anew, once.
+const REFRESH: u32 = 4;
+
+/// Workspace of [`lbfgs`] for K classes.
+pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
+    let dimension = classes.saturating_mul(shape.columns.saturating_add(1));
     let pairs = of(dimension.saturating_mul(MEMORY));
     let one = of(dimension);
-    pairs.and(pairs).and(of(MEMORY)).and(of(MEMORY)).and(one).and(one).and(one).and(one)
+    pairs
+        .and(pairs)
+        .and(of(MEMORY))
+        .and(of(MEMORY))
+        .and(one)
+        .and(one)
+        .and(one)
+        .and(one)
+        .and(Metric::workspace(shape, classes))
+        .and(Metric::take_workspace(shape, classes))
+}
+
+/// How far log-odds may go in the first trial of a step.
+const LOG_ODDS: f64 = 1.0;
+
+/// The largest entry of the gradient, over all choices, down to which features in f32 lead.
+const SINGLE: f64 = 2e-6;
+
+/// What L-BFGS knows of the curvature: falls y of the gradient along steps s, about a metric.
+struct Memory<'w> {
+    s: &'w mut [f64],
+    y: &'w mut [f64],
+    rho: &'w mut [f64],
+    coefficient: &'w mut [f64],
+    metric: Metric<'w>,
+    metric_y: &'w mut [f64],
+    pairs: usize,
+    next: usize,
+    steps: u32,
+}
+
+impl<'w> Memory<'w> {
+    fn newest_first(&self, i: usize) -> usize {
+        (self.next + MEMORY - 1 - i) % MEMORY
+    }
+
+    /// The two loops, for maximisation: y are falls of the gradient along s.
+    fn direct(&mut self, o: &Objective<'_, '_, '_>, g: &[f64], direction: &mut [f64]) {
+        let d = g.len();
+        direction.copy_from_slice(g);
+        for i in 0..self.pairs {
+            let i = self.newest_first(i);
+            self.coefficient[i] = self.rho[i] * dot(&self.s[i * d..(i + 1) * d], direction);
+            axpy(-self.coefficient[i], &self.y[i * d..(i + 1) * d], direction);
+        }
+        self.metric.solve(o, direction);
+        if self.pairs > 0 {
+            let newest = self.newest_first(0);
+            let y = &self.y[newest * d..][..d];
+            self.metric_y.copy_from_slice(y);
+            self.metric.solve(o, self.metric_y);
+            let gamma = 1.0 / (self.rho[newest] * dot(y, self.metric_y));
+            direction.iter_mut().for_each(|d| *d *= gamma);
+        }
+        for i in (0..self.pairs).rev() {
+            let i = self.newest_first(i);
+            let b = self.rho[i] * dot(&self.y[i * d..(i + 1) * d], direction);
+            axpy(self.coefficient[i] - b, &self.s[i * d..(i + 1) * d], direction);
+        }
+    }
+
+    /// Takes in the step from `v` to `trial`, where the gradient went from `g` to `trial_g`.
+    fn learn(&mut self, v: &[f64], g: &[f64], trial: &[f64], trial_g: &[f64]) {
+        let range = self.next * v.len()..(self.next + 1) * v.len();
+        let (s, y) = (&mut self.s[range.clone()], &mut self.y[range]);
+        for j in 0..v.len() {
+            s[j] = trial[j] - v[j];
+            y[j] = g[j] - trial_g[j];
+        }
+        let sy = dot(s, y);
+        if sy > 1e-12 * libm::sqrt(dot(s, s) * dot(y, y)) {
+            self.rho[self.next] = 1.0 / sy;
+            self.next = (self.next + 1) % MEMORY;
+            self.pairs = (self.pairs + 1).min(MEMORY);
+        }
+    }
 }
 
 /// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
+///
+/// Where the objective has exact features beside those that it works on, it goes over to them once the gradient is as small as single precision lets it
+/// be, or when nothing ascends any more: what was learnt of the curvature is kept, and f ends as that of the exact features whatever stops it.
 pub(crate) fn lbfgs(
     o: &mut Objective<'_, '_, '_>,
     v: &mut [f64],
@@ -27,81 +111,100 @@ pub(crate) fn lbfgs(
     mut ws: Workspace<'_>,
 ) -> Result<Stop> {
     let d = o.dimension();
-    let (s, y) = (ws.f64s(d * MEMORY)?, ws.f64s(d * MEMORY)?);
-    let (rho, coefficient) = (ws.f64s(MEMORY)?, ws.f64s(MEMORY)?);
-    let (scale, direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
-    let (mut pairs, mut next) = (0, 0);
-    o.scale(scale);
+    let mut memory = Memory {
+        s: ws.f64s(d * MEMORY)?,
+        y: ws.f64s(d * MEMORY)?,
+        rho: ws.f64s(MEMORY)?,
+        coefficient: ws.f64s(MEMORY)?,
+        metric: Metric::new(&o.ev.shape, o.classes(), &mut ws)?,
+        metric_y: ws.f64s(d)?,
+        pairs: 0,
+        next: 0,
+        steps: 0,
+    };
+    let (direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
+    memory.metric.take(o, ws.scope())?;
+    if o.exact.is_some() {
+        // One evaluation is kept for the exact features.
+        o.limit = o.limit.saturating_sub(1).max(1);
+        let stop = ascend(o, &mut memory, v, f, g, tolerance.max(SINGLE), progress, direction, trial, trial_g, ws.scope())?;
+        o.limit += 1;
+        *f = o.refine(v, g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+        if matches!(stop, Stop::Limit | Stop::Cancelled) {
+            return Ok(stop);
+        }
+        if !progress(*f, o.evaluations) {
+            return Ok(Stop::Cancelled);
+        }
+    }
+    ascend(o, &mut memory, v, f, g, tolerance, progress, direction, trial, trial_g, ws)
+}
+
+/// Steps until one of the rules stops them; the last evaluation is that of `v`.
+#[allow(clippy::too_many_arguments)]
+fn ascend(
+    o: &mut Objective<'_, '_, '_>,
+    memory: &mut Memory<'_>,
+    v: &mut [f64],
+    f: &mut f64,
+    g: &mut [f64],
+    tolerance: f64,
+    progress: &mut dyn FnMut(f64, u64) -> bool,
+    direction: &mut [f64],
+    trial: &mut [f64],
+    trial_g: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<Stop> {
     loop {
         if o.norm(g) <= tolerance {
             return Ok(Stop::Gradient);
         }
-        // The two loops, for maximisation: y are falls of the gradient along s.
-        direction.copy_from_slice(g);
-        let newest_first = |i: usize| (next + MEMORY - 1 - i) % MEMORY;
-        for i in (0..pairs).map(newest_first) {
-            coefficient[i] = rho[i] * dot(&s[i * d..(i + 1) * d], direction);
-            axpy(-coefficient[i], &y[i * d..(i + 1) * d], direction);
+        if o.evaluations >= o.limit {
+            return Ok(Stop::Limit);
         }
-        let gamma = match pairs {
-            0 => 1.0,
-            _ => {
-                let y = &y[newest_first(0) * d..][..d];
-                1.0 / (rho[newest_first(0)] * y.iter().zip(&*scale).map(|(y, c)| y * y / c).sum::<f64>())
-            }
-        };
-        direction.iter_mut().zip(&*scale).for_each(|(d, c)| *d *= gamma / c);
-        for i in (0..pairs).rev().map(newest_first) {
-            let b = rho[i] * dot(&y[i * d..(i + 1) * d], direction);
-            axpy(coefficient[i] - b, &s[i * d..(i + 1) * d], direction);
+        memory.direct(o, g, direction);
+        // A weight that falls far at once may stay where it falls: its gradient goes with it.
+        let farthest = direction[..o.classes() - 1].iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+        if farthest > LOG_ODDS {
+            direction.iter_mut().for_each(|d| *d *= LOG_ODDS / farthest);
         }
         let slope = dot(g, direction);
         let rounding = 1e-15 * f.abs();
+        let fresh = memory.pairs == 0;
         if !(slope > 0.0 && slope.is_finite()) {
-            if pairs == 0 {
+            if fresh {
                 return Ok(Stop::Stalled);
             }
-            pairs = 0;
-            o.scale(scale);
+            memory.pairs = 0;
+            memory.metric.take(o, ws.scope())?;
             continue;
         }
         if slope <= rounding {
             return Ok(Stop::Rounding);
         }
-        let found = search(o, v, *f, slope, direction, trial, trial_g)?;
-        let Some(value) = found else {
-            if o.evaluations >= o.limit {
-                o.evaluate(v, g);
+        let Some(value) = search(o, v, *f, slope, direction, trial, trial_g)? else {
+            let spent = o.evaluations >= o.limit;
+            o.evaluate(v, g);
+            if spent {
                 return Ok(Stop::Limit);
             }
-            if pairs == 0 {
-                o.evaluate(v, g);
+            if fresh {
                 return Ok(if slope <= 100.0 * rounding { Stop::Rounding } else { Stop::Stalled });
             }
-            pairs = 0;
-            o.evaluate(v, g);
-            o.scale(scale);
+            memory.pairs = 0;
+            memory.metric.take(o, ws.scope())?;
             continue;
         };
-        let (sn, yn) = (&mut s[next * d..(next + 1) * d], &mut y[next * d..(next + 1) * d]);
-        for j in 0..d {
-            sn[j] = trial[j] - v[j];
-            yn[j] = g[j] - trial_g[j];
-        }
-        let sy = dot(sn, yn);
+        memory.learn(v, g, trial, trial_g);
         v.copy_from_slice(trial);
         g.copy_from_slice(trial_g);
         *f = value;
-        if sy > 1e-12 * libm::sqrt(dot(sn, sn) * dot(yn, yn)) {
-            rho[next] = 1.0 / sy;
-            next = (next + 1) % MEMORY;
-            pairs = (pairs + 1).min(MEMORY);
-        }
         if !progress(*f, o.evaluations) {
             return Ok(Stop::Cancelled);
         }
-        if o.evaluations >= o.limit {
-            return Ok(if o.norm(g) <= tolerance { Stop::Gradient } else { Stop::Limit });
+        memory.steps += 1;
+        if memory.steps == REFRESH {
+            memory.metric.take(o, ws.scope())?;
         }
     }
 }

@@ -5,7 +5,9 @@
 
 pub(crate) mod divergence;
 pub(crate) mod lbfgs;
+mod metric;
 pub(crate) mod newton;
+pub(crate) mod single;
 
 use crate::data::Data;
 use crate::error::Result;
@@ -32,7 +34,10 @@ pub(crate) enum Stop {
 
 /// The objective of one start, with the maps between parameters.
 pub(crate) struct Objective<'a, 'd, 'w> {
+    /// The data worked on.
     pub data: &'a Data<'d>,
+    /// The data that the fit is about, while `data` has their features in single precision.
+    pub exact: Option<&'a Data<'d>>,
     pub wh: &'a Whitening<'a>,
     pub ridge: f64,
     pub ctx: Context,
@@ -68,7 +73,20 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         let (k, l) = (ev.classes, ev.shape.columns);
         ev.set_starts(1);
         let (weights, atoms, gradient) = (ws.f64s(k)?, ws.f64s(k * l)?, ws.f64s(k * l)?);
-        Ok(Objective { data, wh, ridge, ctx, ev, weights, atoms, evaluations: 0, limit, log_likelihood: f64::NEG_INFINITY, gradient })
+        Ok(Objective {
+            data,
+            exact: None,
+            wh,
+            ridge,
+            ctx,
+            ev,
+            weights,
+            atoms,
+            evaluations: 0,
+            limit,
+            log_likelihood: f64::NEG_INFINITY,
+            gradient,
+        })
     }
 
     pub fn classes(&self) -> usize {
@@ -118,6 +136,12 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         self.gather(v, g)
     }
 
+    /// Goes over to the exact features: f and its gradient at `v`.
+    pub fn refine(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
+        self.data = self.exact.take().unwrap_or(self.data);
+        self.evaluate(v, g)
+    }
+
     /// f and its gradient from the evaluation last made at `v`.
     pub fn gather(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
         let (k, r, l) = (self.classes(), self.wh.rank, self.wh.columns);
@@ -150,7 +174,8 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         for (s, w) in eta.iter_mut().zip(&*self.weights) {
             *s = (self.data.total_weight() * w * (1.0 - w)).max(floor);
         }
-        for (j, s) in beta.chunks_exact_mut(r.max(1)).enumerate() {
+        // `out` may be longer than D, where fewer features are left than there are.
+        for (j, s) in beta.chunks_exact_mut(r.max(1)).enumerate().take(k) {
             s.fill((self.ev.class_choices[j] + self.ridge).max(1e-8 * self.data.total_choices()));
         }
     }

@@ -1,15 +1,22 @@
 //! Newton's method on f with the dense observed information, damped in the manner of Levenberg and Marquardt.
 //!
-//! The step solves `(I + μ S) s = g`, I the observed information in (η, β), S the diagonal of [`Objective::scale`]. μ rises until the matrix is
-//! positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
+//! The step solves `(I + μ C) s = g`, I the observed information in (η, β) and C the complete-data part of it, EM's own metric: a large μ gives a
+//! short step of EM. μ rises until the matrix is positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
 
 use super::{Objective, Stop};
 use crate::data::Shape;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
-use crate::linalg::{self, dot};
+use crate::linalg::{self, axpy, dot};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
+
+/// The smallest μ but 0, and by what it grows and shrinks.
+const LEAST: f64 = 1e-2;
+const GROWTH: f64 = 4.0;
+const SHRINK: f64 = 4.0;
+/// Steps past the tolerance at most.
+const POLISH: u32 = 8;
 
 /// Workspace of [`newton`] for K classes.
 pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
@@ -18,8 +25,9 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let dd = of(d.saturating_mul(d));
     let vectors = of(d).and(of(d)).and(of(d)).and(of(d));
     let l = shape.columns;
-    let information = dd.and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes));
-    dd.and(dd).and(vectors).and(information.or(linalg::cholesky_workspace(d)))
+    let squares = of(classes.saturating_mul(l.saturating_mul(l)));
+    let information = dd.and(squares).and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes));
+    dd.and(dd).and(squares).and(vectors).and(information.or(linalg::cholesky_workspace(d)))
 }
 
 /// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
@@ -34,18 +42,22 @@ pub(crate) fn newton(
     mut ws: Workspace<'_>,
 ) -> Result<Stop> {
     let d = o.dimension();
-    let (info, factor) = (ws.f64s(d * d)?, ws.f64s(d * d)?);
+    let (k, r) = (o.classes(), o.wh.rank);
+    let (info, factor, complete) = (ws.f64s(d * d)?, ws.f64s(d * d)?, ws.f64s(k * r * r)?);
     let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
     let mut mu = 0.0;
-    let mut last = f64::INFINITY;
+    let (mut last, mut polished) = (f64::INFINITY, 0);
     loop {
         let norm = o.norm(g);
-        // Past the tolerance Newton goes on while each step still divides the gradient by ten: it is nearly free.
-        if norm <= tolerance && (norm <= 1e-3 * tolerance || norm > 0.1 * last) {
-            return Ok(Stop::Gradient);
+        // Past the tolerance Newton goes on while each step still divides the gradient by ten, or is damped: it is nearly free.
+        if norm <= tolerance {
+            if norm <= 1e-3 * tolerance || norm > 0.1 * last && mu == 0.0 || polished >= POLISH {
+                return Ok(Stop::Gradient);
+            }
+            polished += 1;
         }
         last = norm;
-        information(o, info, ws.scope())?;
+        information(o, info, complete, ws.scope())?;
         o.scale(scale);
         let mut failures = 0;
         loop {
@@ -56,11 +68,11 @@ pub(crate) fn newton(
                 return Ok(if norm <= tolerance { Stop::Gradient } else { Stop::Limit });
             }
             factor.copy_from_slice(info);
-            for j in 0..d {
-                factor[j * d + j] += mu * scale[j];
+            if mu > 0.0 {
+                damp(factor, d, mu, &scale[..k - 1], complete, r);
             }
             if !linalg::cholesky(factor, d, ws.scope())? {
-                mu = (4.0 * mu).max(1e-6);
+                mu = (GROWTH * mu).max(LEAST);
                 if mu > 1e20 {
                     if failures > 0 {
                         o.evaluate(v, g);
@@ -85,9 +97,10 @@ pub(crate) fn newton(
                 let y = value.unwrap_or(*f);
                 let ratio = (y - *f) / predicted;
                 if ratio < 0.25 {
-                    mu = (4.0 * mu).max(1e-4);
+                    mu = (GROWTH * mu).max(LEAST);
                 } else if ratio > 0.75 {
-                    mu = if mu < 1e-6 { 0.0 } else { 0.1 * mu };
+                    mu /= if ratio > 0.95 { SHRINK * SHRINK } else { SHRINK };
+                    mu = if mu < LEAST { 0.0 } else { mu };
                 }
                 v.copy_from_slice(trial);
                 g.copy_from_slice(trial_g);
@@ -107,7 +120,7 @@ pub(crate) fn newton(
                 o.evaluate(v, g);
                 return Ok(Stop::Stalled);
             }
-            mu = (8.0 * mu).max(1e-4);
+            mu = (GROWTH * mu).max(LEAST);
         }
         if !progress(*f, o.evaluations) {
             return Ok(Stop::Cancelled);
@@ -119,14 +132,35 @@ fn quadratic(a: &[f64], n: usize, x: &[f64]) -> f64 {
     (0..n).map(|i| x[i] * dot(&a[i * n..(i + 1) * n], x)).sum()
 }
 
-/// The observed information of f in (η, β) at the evaluation last made.
-pub(crate) fn information(o: &mut Objective<'_, '_, '_>, out: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+/// Adds `μ C`: `eta` the diagonal of C in the log-odds, `complete` its blocks in the whitened atoms of the classes, r × r.
+fn damp(matrix: &mut [f64], d: usize, mu: f64, eta: &[f64], complete: &[f64], r: usize) {
+    for (j, c) in eta.iter().enumerate() {
+        matrix[j * d + j] += mu * c;
+    }
+    for (k, block) in complete.chunks_exact((r * r).max(1)).enumerate() {
+        let at = eta.len() + k * r;
+        for (a, row) in block.chunks_exact(r).enumerate() {
+            axpy(mu, row, &mut matrix[(at + a) * d + at..][..r]);
+        }
+    }
+}
+
+/// The observed information of f in (η, β) at the evaluation last made, and its complete-data part in every class, r × r.
+fn information(o: &mut Objective<'_, '_, '_>, out: &mut [f64], complete: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
     let (e, n, d) = (k - 1, k - 1 + k * l, k - 1 + k * r);
     let theta = ws.f64s(n * n)?;
     let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
-    o.ev.information(o.data, o.weights, theta, o.ctx, ws)?;
+    let blocks = ws.f64s(k * l * l)?;
+    o.ev.information_beside(o.data, o.weights, blocks, theta, o.ctx, ws)?;
     whiten_packed(o.wh, k, theta, out, block, row);
+    for (j, complete) in complete.chunks_exact_mut((r * r).max(1)).enumerate() {
+        o.wh.whiten_curvature(&blocks[j * l * l..(j + 1) * l * l], complete, r, row);
+        // A class that holds to few alternatives curves no more: ε of the features' own curvature bounds its steps.
+        for a in 0..r {
+            complete[a * r + a] += o.ridge + 1e-2 * o.ev.class_choices[j] + 1e-8 * o.data.total_choices();
+        }
+    }
     for j in e..d {
         out[j * d + j] += o.ridge;
     }

@@ -1,7 +1,7 @@
 //! AVX2 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 
 use super::elementary::Elementary;
-use super::vector::{Features, Lanes, Powers};
+use super::vector::{AHEAD, Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -15,6 +15,17 @@ static FIRST_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 
 
 /// `2^(j/8)`
 const ROOTS_8: [f32; 8] = [1.0, 1.0905077, 1.1892071, 1.2968396, core::f32::consts::SQRT_2, 1.5422108, 1.6817929, 1.8340081];
+
+/// The bits of `2^(j/8)` less those that j adds, shifted to where k's go.
+const POWERS_8: [u32; 8] = {
+    let mut bits = [0; 8];
+    let mut j = 0;
+    while j < 8 {
+        bits[j] = ROOTS_8[j].to_bits().wrapping_sub((j as u32) << 20);
+        j += 1;
+    }
+    bits
+};
 
 /// The bits of √½, and how far those of 1 are above them.
 const SQRT_HALF_F64: u64 = 0x3fe6_a09e_667f_3bcd;
@@ -58,6 +69,19 @@ impl Lanes<f64> for V3 {
     unsafe fn store_first(self, first: __m256i, p: *mut f64, v: __m256d) {
         // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
         unsafe { self.avx._mm256_maskstore_pd(p, first, v) }
+    }
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f64, v: __m256d) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.avx._mm256_stream_pd(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    }
+    #[inline(always)]
+    fn fence(self) {
+        self.sse._mm_sfence();
     }
     #[inline(always)]
     fn select_first(self, first: __m256i, a: __m256d, b: __m256d) -> __m256d {
@@ -150,6 +174,19 @@ impl Lanes<f32> for V3 {
         unsafe { self.avx._mm256_maskstore_ps(p, first, v) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: __m256) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.avx._mm256_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    }
+    #[inline(always)]
+    fn fence(self) {
+        self.sse._mm_sfence();
+    }
+    #[inline(always)]
     fn select_first(self, first: __m256i, a: __m256, b: __m256) -> __m256 {
         self.avx._mm256_blendv_ps(b, a, cast!(first))
     }
@@ -214,6 +251,10 @@ impl Powers<f64> for V3 {
         self.avx._mm256_set1_pd(1.0)
     }
     #[inline(always)]
+    fn power(self, sum: __m256d) -> __m256d {
+        Powers::<f64>::scale::<true>(self, self.avx._mm256_set1_pd(1.0), sum, sum)
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m256d, sum: __m256d, t: __m256d) -> __m256d {
         let (avx, avx2) = (self.avx, self.avx2);
         if NORMAL {
@@ -237,8 +278,13 @@ impl Powers<f64> for V3 {
         avx._mm256_movemask_pd(beyond) != 0
     }
     #[inline(always)]
-    fn raise(self, x: __m256d, lowest: __m256d) -> __m256d {
-        self.avx._mm256_max_pd(lowest, x)
+    fn any_below<const U: usize>(self, x: [__m256d; U], lowest: f64) -> bool {
+        let avx = self.avx;
+        let mut below = avx._mm256_setzero_pd();
+        for x in x {
+            below = avx._mm256_or_pd(below, avx._mm256_cmp_pd::<_CMP_LT_OQ>(x, avx._mm256_set1_pd(lowest)));
+        }
+        avx._mm256_movemask_pd(below) != 0
     }
     #[inline(always)]
     fn parts(self, x: __m256d) -> (__m256d, __m256d) {
@@ -267,6 +313,11 @@ impl Powers<f32> for V3 {
         self.avx2._mm256_permutevar8x32_ps(cast!(ROOTS_8), cast!(sum))
     }
     #[inline(always)]
+    fn power(self, sum: __m256) -> __m256 {
+        let root = self.avx2._mm256_permutevar8x32_epi32(cast!(POWERS_8), cast!(sum));
+        cast!(self.avx2._mm256_add_epi32(root, self.avx2._mm256_slli_epi32::<20>(cast!(sum))))
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m256, sum: __m256, t: __m256) -> __m256 {
         let (avx, avx2) = (self.avx, self.avx2);
         if NORMAL {
@@ -292,8 +343,13 @@ impl Powers<f32> for V3 {
         avx._mm256_movemask_ps(beyond) != 0
     }
     #[inline(always)]
-    fn raise(self, x: __m256, lowest: __m256) -> __m256 {
-        self.avx._mm256_max_ps(lowest, x)
+    fn any_below<const U: usize>(self, x: [__m256; U], lowest: f32) -> bool {
+        let avx = self.avx;
+        let mut below = avx._mm256_setzero_ps();
+        for x in x {
+            below = avx._mm256_or_ps(below, avx._mm256_cmp_ps::<_CMP_LT_OQ>(x, avx._mm256_set1_ps(lowest)));
+        }
+        avx._mm256_movemask_ps(below) != 0
     }
     #[inline(always)]
     fn parts(self, x: __m256) -> (__m256, __m256) {
@@ -361,9 +417,5 @@ impl Features for V3 {
         let (ab, cd) = (avx._mm256_hadd_pd(v[0], v[1]), avx._mm256_hadd_pd(v[2], v[3]));
         let (low, high) = (avx._mm256_permute2f128_pd::<0x20>(ab, cd), avx._mm256_permute2f128_pd::<0x31>(ab, cd));
         cast!(avx._mm256_add_pd(low, high))
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
 }

@@ -1,7 +1,7 @@
 //! AVX-512 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 #![allow(clippy::incompatible_msrv, reason = "the feature avx512 asks for Rust 1.89; without it this module is not compiled")]
 
-use super::vector::{Features, Lanes, Powers};
+use super::vector::{AHEAD, Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -39,6 +39,28 @@ const ROOTS_8_F64: [f64; 8] = [
     1.8340080864093424,
 ];
 
+/// The bits of `2^(j/16)` less those that j adds, shifted to where k's go.
+const POWERS_16: [u32; 16] = {
+    let mut bits = [0; 16];
+    let mut j = 0;
+    while j < 16 {
+        bits[j] = ROOTS_16[j].to_bits().wrapping_sub((j as u32) << 19);
+        j += 1;
+    }
+    bits
+};
+
+/// The same in f64, of `2^(j/8)`.
+const POWERS_8_F64: [u64; 8] = {
+    let mut bits = [0; 8];
+    let mut j = 0;
+    while j < 8 {
+        bits[j] = ROOTS_8_F64[j].to_bits().wrapping_sub((j as u64) << 49);
+        j += 1;
+    }
+    bits
+};
+
 impl Lanes<f64> for V4 {
     type V = __m512d;
     type First = __mmask8;
@@ -71,6 +93,19 @@ impl Lanes<f64> for V4 {
     unsafe fn store_first(self, first: __mmask8, p: *mut f64, v: __m512d) {
         // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
         unsafe { self.avx512f._mm512_mask_storeu_pd(p, first, v) }
+    }
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f64, v: __m512d) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.avx512f._mm512_stream_pd(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    }
+    #[inline(always)]
+    fn fence(self) {
+        self.sse._mm_sfence();
     }
     #[inline(always)]
     fn select_first(self, first: __mmask8, a: __m512d, b: __m512d) -> __m512d {
@@ -162,6 +197,19 @@ impl Lanes<f32> for V4 {
         unsafe { self.avx512f._mm512_mask_storeu_ps(p, first, v) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: __m512) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.avx512f._mm512_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    }
+    #[inline(always)]
+    fn fence(self) {
+        self.sse._mm_sfence();
+    }
+    #[inline(always)]
     fn select_first(self, first: __mmask16, a: __m512, b: __m512) -> __m512 {
         self.avx512f._mm512_mask_blend_ps(first, b, a)
     }
@@ -220,14 +268,39 @@ impl Lanes<f32> for V4 {
 
 impl Powers<f64> for V4 {
     const TABLE: u32 = 3;
+    const SCALES: bool = true;
 
     #[inline(always)]
     fn root(self, sum: __m512d) -> __m512d {
         self.avx512f._mm512_permutexvar_pd(cast!(sum), cast!(ROOTS_8_F64))
     }
     #[inline(always)]
+    fn power(self, sum: __m512d) -> __m512d {
+        let f = self.avx512f;
+        let root = f._mm512_permutexvar_epi64(cast!(sum), cast!(POWERS_8_F64));
+        cast!(f._mm512_add_epi64(root, f._mm512_slli_epi64::<49>(cast!(sum))))
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m512d, _: __m512d, t: __m512d) -> __m512d {
         self.avx512f._mm512_scalef_pd(y, t)
+    }
+    #[inline(always)]
+    fn any_beyond<const U: usize>(self, x: [__m512d; U], limit: f64) -> bool {
+        let f = self.avx512f;
+        let mut most = f._mm512_setzero_si512();
+        for x in x {
+            most = f._mm512_max_epu32(most, f._mm512_and_si512(cast!(x), cast!([0x7fff_ffff_0000_0000u64; 8])));
+        }
+        f._mm512_cmpgt_epu64_mask(most, cast!([limit.to_bits(); 8])) != 0
+    }
+    #[inline(always)]
+    fn any_below<const U: usize>(self, x: [__m512d; U], lowest: f64) -> bool {
+        let f = self.avx512f;
+        let mut below = 0;
+        for x in x {
+            below |= f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(x, f._mm512_set1_pd(lowest));
+        }
+        below != 0
     }
     #[inline(always)]
     fn parts(self, x: __m512d) -> (__m512d, __m512d) {
@@ -247,8 +320,32 @@ impl Powers<f32> for V4 {
         self.avx512f._mm512_permutexvar_ps(cast!(sum), cast!(ROOTS_16))
     }
     #[inline(always)]
+    fn power(self, sum: __m512) -> __m512 {
+        let f = self.avx512f;
+        let root = f._mm512_permutexvar_ps(cast!(sum), cast!(POWERS_16));
+        cast!(f._mm512_add_epi32(cast!(root), f._mm512_slli_epi32::<19>(cast!(sum))))
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m512, _: __m512, t: __m512) -> __m512 {
         self.avx512f._mm512_scalef_ps(y, t)
+    }
+    #[inline(always)]
+    fn any_beyond<const U: usize>(self, x: [__m512; U], limit: f32) -> bool {
+        let f = self.avx512f;
+        let mut most = f._mm512_setzero_si512();
+        for x in x {
+            most = f._mm512_max_epu32(most, f._mm512_and_si512(cast!(x), cast!([i32::MAX; 16])));
+        }
+        f._mm512_cmpgt_epu32_mask(most, cast!([limit.to_bits(); 16])) != 0
+    }
+    #[inline(always)]
+    fn any_below<const U: usize>(self, x: [__m512; U], lowest: f32) -> bool {
+        let f = self.avx512f;
+        let mut below = 0;
+        for x in x {
+            below |= f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, f._mm512_set1_ps(lowest));
+        }
+        below != 0
     }
     #[inline(always)]
     fn parts(self, x: __m512) -> (__m512, __m512) {
@@ -307,9 +404,5 @@ impl Features for V4 {
             self.avx._mm256_add_pd(low, high)
         };
         (*self).sum_each([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        (*self).prefetch(p);
     }
 }

@@ -43,6 +43,60 @@ pub fn responsibilities(isa: Isa, j: &mut [f64], ld: usize, rows: usize, classes
     isa.run(Responsibilities { j, ld, classes, log_likelihood });
 }
 
+/// What [`row_weights`] finds beside the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowTotals {
+    /// `Σ_i n_i ln π_i`, over the rows of positive n.
+    pub value: f64,
+    /// The smallest `π_i` of a row of positive n; +∞ if there is none.
+    pub smallest: f64,
+}
+
+/// Row weights of counts: `π_i = Σ_k f_k a_ik`, `Ω_ik = n_i f_k a_ik / π_i`, and `totals_k = Σ_i Ω_ik`.
+///
+/// Column k of `a` and of `omega` is `[k * ld..][..rows]`, rows the length of `counts`, K that of `factors`. Where `π_i` is below the smallest normal
+/// number, weights and value are too small to trust: see `smallest`.
+///
+/// # Panics
+/// Unless `ld ≥ rows`, `totals` has K numbers, and `a` and `omega` have `(K − 1) · ld + rows`.
+pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], omega: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    let (rows, classes) = (counts.len(), factors.len());
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(omega.len())), "room");
+    assert_eq!(totals.len(), classes, "a total for every class");
+    isa.run(RowWeights { a, ld, factors, counts, omega, totals })
+}
+
+/// `w_i ← w_i − f a_i`.
+///
+/// # Panics
+/// Unless `w` and `a` have the same length.
+pub fn subtract_scaled(isa: Isa, f: f64, a: &[f64], w: &mut [f64]) {
+    assert_eq!(a.len(), w.len(), "a and w must have the same length");
+    isa.run(SubtractScaled { f, a, w });
+}
+
+/// The same where there is no NaN; else any number.
+pub(crate) fn largest(isa: Isa, s: &[f64]) -> f64 {
+    isa.run(Largest(s))
+}
+
+struct Largest<'a>(&'a [f64]);
+
+impl Kernel for Largest<'_> {
+    type Output = f64;
+
+    fn plain(self) -> f64 {
+        self.0.iter().fold(f64::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> f64 {
+        // SAFETY: the numbers of a slice are readable.
+        unsafe { largest_of(simd, self.0.as_ptr(), self.0.len()) }
+    }
+}
+
 struct Max<'a>(&'a [f64]);
 
 impl Kernel for Max<'_> {
@@ -105,7 +159,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift), -f64::INFINITY) }
+        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
     }
 }
 
@@ -204,5 +258,146 @@ unsafe fn some_responsibilities<S: Powers<f64>, const PART: bool>(
         }
         let [log] = ln_of::<f64, S, 1>(simd, [sum]);
         store(log_likelihood, simd.add(max, log));
+    }
+}
+
+struct RowWeights<'a> {
+    a: &'a [f64],
+    ld: usize,
+    factors: &'a [f64],
+    counts: &'a [f64],
+    omega: &'a mut [f64],
+    totals: &'a mut [f64],
+}
+
+impl Kernel for RowWeights<'_> {
+    type Output = RowTotals;
+
+    fn plain(self) -> RowTotals {
+        let Self { a, ld, factors, counts, omega, totals } = self;
+        let (mut value, mut smallest) = (0.0, f64::INFINITY);
+        totals.fill(0.0);
+        for (i, &n) in counts.iter().enumerate() {
+            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
+            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
+            let share = n / known;
+            for (k, f) in factors.iter().enumerate() {
+                omega[k * ld + i] = f * a[k * ld + i] * share;
+                totals[k] += omega[k * ld + i];
+            }
+            value += n * libm::log(known);
+            if n > 0.0 && pi < smallest {
+                smallest = pi;
+            }
+        }
+        RowTotals { value, smallest }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> RowTotals {
+        self.over_vectors(simd)
+    }
+}
+
+impl RowWeights<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+        let Self { a, ld, factors, counts, omega, totals } = self;
+        let n = <S as Lanes<f64>>::N;
+        let rows = counts.len();
+        let zero: F64<S> = simd.splat(0.0);
+        let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
+        let (mut value, mut smallest) = (zero, infinity);
+        let mut i = 0;
+        while i < rows {
+            let first = simd.first(rows - i);
+            let whole = i + n <= rows;
+            // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
+            unsafe {
+                let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
+                let mut pi = zero;
+                for (k, f) in factors.iter().enumerate() {
+                    let from = a.as_ptr().add(k * ld + i);
+                    simd.fetch_ahead(from);
+                    pi = simd.mul_add(load(from), simd.splat(*f), pi);
+                }
+                simd.fetch_ahead(counts.as_ptr().add(i));
+                let count = load(counts.as_ptr().add(i));
+                let known = simd.max(tiny, pi);
+                let share = simd.div(count, known);
+                for (k, f) in factors.iter().enumerate() {
+                    let weight = simd.mul(simd.mul(load(a.as_ptr().add(k * ld + i)), simd.splat(*f)), share);
+                    let to = omega.as_mut_ptr().add(k * ld + i);
+                    if whole {
+                        simd.store(to, weight);
+                    } else {
+                        simd.store_first(first, to, weight);
+                    }
+                }
+                let [log] = ln_of::<f64, S, 1>(simd, [known]);
+                value = simd.mul_add(count, log, value);
+                smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
+            }
+            i += n;
+        }
+        for (k, total) in totals.iter_mut().enumerate() {
+            let mut sum = [zero; 2];
+            let column = omega[k * ld..][..rows].as_ptr();
+            let mut i = 0;
+            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+            unsafe {
+                while i + 2 * n <= rows {
+                    sum = [simd.add(sum[0], simd.load(column.add(i))), simd.add(sum[1], simd.load(column.add(i + n)))];
+                    i += 2 * n;
+                }
+                while i < rows {
+                    sum[0] = simd.add(sum[0], simd.load_first(simd.first(rows - i), column.add(i)));
+                    i += n;
+                }
+            }
+            *total = simd.sum(simd.add(sum[0], sum[1]));
+        }
+        let negative = simd.sub(zero, smallest);
+        RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+    }
+}
+
+struct SubtractScaled<'a> {
+    f: f64,
+    a: &'a [f64],
+    w: &'a mut [f64],
+}
+
+impl Kernel for SubtractScaled<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        self.w.iter_mut().zip(self.a).for_each(|(w, a)| *w -= self.f * a);
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl SubtractScaled<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let (n, rows) = (<S as Lanes<f64>>::N, self.w.len());
+        let minus = simd.splat(-self.f);
+        let (a, w) = (self.a.as_ptr(), self.w.as_mut_ptr());
+        let mut i = 0;
+        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+        unsafe {
+            while i + n <= rows {
+                simd.store(w.add(i), simd.mul_add(minus, simd.load(a.add(i)), simd.load(w.add(i))));
+                i += n;
+            }
+            if i < rows {
+                let first = simd.first(rows - i);
+                simd.store_first(first, w.add(i), simd.mul_add(minus, simd.load_first(first, a.add(i)), simd.load_first(first, w.add(i))));
+            }
+        }
     }
 }

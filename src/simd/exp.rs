@@ -8,11 +8,15 @@
 //! 5. `e^x = 2^⌊t⌋ (T + T p)`, where `T = 2^(t − ⌊t⌋)` comes from a table of `2^B` numbers that fits in a register. Results
 //!    below the smallest normal number are rounded once.
 //!
+//! Where all results are normal numbers by far, as a rule, the table holds the bits of `T` less those that the lowest bits of k add when k is
+//! moved to the exponent: one sum of integers is `P = 2^t`, and `e^x = P + P p`.
+//!
 //! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON.
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
+use super::map::{Function, STREAMED, map, map_streamed};
 use super::vector::{Lanes, Powers};
 
 /// `out_i = e^(x_i)`, within 1.05 units in the last place, subnormal results included.
@@ -53,28 +57,25 @@ impl<T: Element> ElementKernel<T> for Exp<T> {
     #[inline(always)]
     fn vector<S: Powers<T>>(self, simd: S) {
         let Self { x, out, n } = self;
-        let mut i = 0;
-        // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before
-        // any of it is written.
+        // SAFETY: as the struct says.
         unsafe {
-            while i + U * S::N <= n {
-                let mut v = [simd.splat(T::ONE); U];
-                for u in 0..U {
-                    v[u] = simd.load(x.add(i + u * S::N));
-                }
-                let v = exp_of::<T, S, U>(simd, v);
-                for u in 0..U {
-                    simd.store(out.add(i + u * S::N), v[u]);
-                }
-                i += U * S::N;
-            }
-            while i < n {
-                let first = simd.first(n - i);
-                let [v] = exp_of::<T, S, 1>(simd, [simd.load_first(first, x.add(i))]);
-                simd.store_first(first, out.add(i), v);
-                i += S::N;
+            if n * size_of::<T>() >= STREAMED && x != out {
+                map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
+            } else {
+                map::<T, S, _, U>(simd, OfEach, x, out, n);
             }
         }
+    }
+}
+
+/// The function itself.
+#[derive(Clone, Copy)]
+struct OfEach;
+
+impl<T: Elementary> Function<T> for OfEach {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U] {
+        exp_of::<T, S, U>(simd, x)
     }
 }
 
@@ -84,30 +85,54 @@ pub(super) const U: usize = 4;
 /// `e^x` of every lane.
 #[inline(always)]
 pub(super) fn exp_of<T: Elementary, S: Powers<T>, const U: usize>(simd: S, x: [S::V; U]) -> [S::V; U] {
-    reduced_exp::<T, S, true, U>(simd, x)
+    if S::SCALES || simd.any_beyond(x, T::NORMAL_EXP) {
+        steps::<T, S, true, ANY, U>(simd, x)
+    } else {
+        steps::<T, S, true, SMALL, U>(simd, x)
+    }
 }
 
 /// `e^d` of every lane with a relative error of at most `ε (1 + ¼ |d|)`: ln 2 is a single number in step 3. For differences
-/// to a maximum, whose own rounding is worse.
+/// `d ≤ 0` to a maximum, whose own rounding is worse. NaN gives NaN, and +∞ gives +∞ or NaN.
 #[inline(always)]
 pub(super) fn exp_of_difference<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {
-    reduced_exp::<T, S, false, U>(simd, d)
+    if S::SCALES || simd.any_below(d, -T::NORMAL_EXP) {
+        steps::<T, S, false, NOT_LARGE, U>(simd, d)
+    } else {
+        exp_of_small::<T, S, U>(simd, d)
+    }
 }
 
+/// [`exp_of_difference`] where no lane is below `−NORMAL_EXP`.
 #[inline(always)]
-fn reduced_exp<T: Elementary, S: Powers<T>, const EXACT: bool, const U: usize>(simd: S, x: [S::V; U]) -> [S::V; U] {
-    if simd.any_beyond(x, T::NORMAL_EXP) { steps::<T, S, EXACT, false, U>(simd, x) } else { steps::<T, S, EXACT, true, U>(simd, x) }
+pub(super) fn exp_of_small<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {
+    steps::<T, S, false, SMALL, U>(simd, d)
 }
 
-/// Steps 1 to 5. `NORMAL` promises that all results are normal numbers, far enough from the ends.
+/// [`exp_of_difference`] without a word on `d`: +∞ gives +∞.
 #[inline(always)]
-fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const NORMAL: bool, const U: usize>(simd: S, mut x: [S::V; U]) -> [S::V; U] {
+pub(super) fn exp_of_any<T: Elementary, S: Powers<T>>(simd: S, d: S::V) -> S::V {
+    let [e] = steps::<T, S, false, ANY, 1>(simd, [d]);
+    e
+}
+
+/// What is known of x: nothing; that it is far from the largest that is not +∞; that it is at most `NORMAL_EXP` in size.
+const ANY: u8 = 0;
+const NOT_LARGE: u8 = 1;
+const SMALL: u8 = 2;
+
+/// Steps 1 to 5, in the range `RANGE`.
+#[inline(always)]
+fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const RANGE: u8, const U: usize>(simd: S, mut x: [S::V; U]) -> [S::V; U] {
     let [lowest, highest] = T::EXP_RANGE;
     let (one, round) = (simd.splat(T::ONE), simd.splat(T::rounding(S::TABLE)));
     let (mut sum, mut t, mut y) = (x, x, x);
     for u in 0..U {
-        if !NORMAL {
-            x[u] = simd.min(simd.splat(highest), simd.max(simd.splat(lowest), x[u]));
+        if RANGE != SMALL {
+            x[u] = simd.max(simd.splat(lowest), x[u]);
+        }
+        if RANGE == ANY {
+            x[u] = simd.min(simd.splat(highest), x[u]);
         }
         sum[u] = simd.mul_add(x[u], simd.splat(T::LOG2_E), round);
         t[u] = simd.sub(sum[u], round);
@@ -123,6 +148,11 @@ fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const NORMAL: bool, con
     let q = polynomial::<T, S, U>(simd, T::polynomial(S::TABLE), r);
     for u in 0..U {
         let square = simd.mul(r[u], r[u]);
+        if RANGE == SMALL && (S::TABLE > 0 || !EXACT) {
+            let power = simd.power(sum[u]);
+            y[u] = simd.mul_add(power, simd.mul_add(square, q[u], r[u]), power);
+            continue;
+        }
         y[u] = if S::TABLE > 0 {
             let root = simd.root(sum[u]);
             simd.mul_add(root, simd.mul_add(square, q[u], r[u]), root)
@@ -134,7 +164,7 @@ fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const NORMAL: bool, con
         } else {
             simd.add(one, simd.mul_add(square, q[u], r[u]))
         };
-        y[u] = simd.scale::<NORMAL>(y[u], sum[u], t[u]);
+        y[u] = if RANGE == SMALL { simd.scale::<true>(y[u], sum[u], t[u]) } else { simd.scale::<false>(y[u], sum[u], t[u]) };
     }
     y
 }

@@ -7,6 +7,7 @@ use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::polynomial;
+use super::map::{Function, STREAMED, map, map_streamed};
 use super::vector::Powers;
 
 /// `out_i = ln x_i`, within 1 unit in the last place.
@@ -46,28 +47,25 @@ impl<T: Element> ElementKernel<T> for Ln<T> {
     #[inline(always)]
     fn vector<S: Powers<T>>(self, simd: S) {
         let Self { x, out, n } = self;
-        let mut i = 0;
-        // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before
-        // any of it is written.
+        // SAFETY: as the struct says.
         unsafe {
-            while i + U * S::N <= n {
-                let mut v = [simd.splat(T::ONE); U];
-                for u in 0..U {
-                    v[u] = simd.load(x.add(i + u * S::N));
-                }
-                let v = ln_of::<T, S, U>(simd, v);
-                for u in 0..U {
-                    simd.store(out.add(i + u * S::N), v[u]);
-                }
-                i += U * S::N;
-            }
-            while i < n {
-                let first = simd.first(n - i);
-                let [v] = ln_of::<T, S, 1>(simd, [simd.load_first(first, x.add(i))]);
-                simd.store_first(first, out.add(i), v);
-                i += S::N;
+            if n * size_of::<T>() >= STREAMED && x != out {
+                map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
+            } else {
+                map::<T, S, _, U>(simd, OfEach, x, out, n);
             }
         }
+    }
+}
+
+/// The function itself.
+#[derive(Clone, Copy)]
+struct OfEach;
+
+impl<T: Elementary> Function<T> for OfEach {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U] {
+        ln_of::<T, S, U>(simd, x)
     }
 }
 

@@ -11,7 +11,7 @@
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
-use super::exp::{U, exp_of_difference};
+use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small};
 use super::vector::{Lanes, Powers};
 
 /// A sum of exponentials `e^max · sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand
@@ -98,6 +98,11 @@ impl Running {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn max(&self) -> f64 {
+        self.max
+    }
+
     /// Adds `more ≥ 0`.
     #[inline(always)]
     pub(super) fn add(&mut self, more: f64) {
@@ -158,48 +163,37 @@ pub(super) unsafe fn largest_of<T: Elementary, S: Powers<T>>(simd: S, p: *const 
     simd.largest(max[0])
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out` if `STORE`; if not, terms below `e^lowest` may
-/// count as that.
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, none of them above `shift`, which is finite. Terms below the normal numbers may
+/// count as the smallest of those.
 ///
 /// # Safety
-/// `n` numbers at `x` must be readable, and at `out` writable if `STORE`; `out` is `x` or does not overlap it.
+/// `n` numbers at `x` must be readable.
 #[inline(always)]
-pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const STORE: bool>(
-    simd: S,
-    x: *const T,
-    out: *mut T,
-    n: usize,
-    shift: T,
-    lowest: T,
-) -> f64 {
+unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize, shift: T) -> f64 {
     let zero = simd.splat(T::ZERO);
-    let (shift, lowest) = (simd.splat(shift), simd.splat(lowest));
+    let (shift, lowest) = (simd.splat(shift), simd.splat(-T::NORMAL_EXP));
     let mut sum = [zero; U];
     let mut i = 0;
-    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
-    // of it is written.
+    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n.
     unsafe {
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
-                d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
-                if !STORE {
-                    d[u] = simd.raise(d[u], lowest);
-                }
+                simd.fetch_ahead(x.add(i + u * S::N));
+                d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
-            let e = exp_of_difference::<T, S, U>(simd, d);
+            let e = exp_of_small::<T, S, U>(simd, d);
             for u in 0..U {
                 sum[u] = simd.add(sum[u], e[u]);
-                if STORE {
-                    simd.store(out.add(i + u * S::N), e[u]);
-                }
             }
             i += U * S::N;
         }
-        if n - i > S::N {
-            rest_of_sum::<T, S, STORE, U>(simd, x.add(i), out.wrapping_add(i), n - i, shift, lowest, &mut sum);
-        } else if i < n {
-            rest_of_sum::<T, S, STORE, 1>(simd, x.add(i), out.wrapping_add(i), n - i, shift, lowest, &mut sum);
+        while i < n {
+            let first = simd.first(n - i);
+            let d = simd.max(lowest, simd.sub(simd.load_first(first, x.add(i)), shift));
+            let [e] = exp_of_small::<T, S, 1>(simd, [simd.select_first(first, d, zero)]);
+            sum[0] = simd.add(sum[0], simd.select_first(first, e, zero));
+            i += S::N;
         }
     }
     for u in 1..U {
@@ -208,38 +202,81 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const STORE: bool>(
     simd.sum_f64(sum[0])
 }
 
-/// The last `n ≤ G N` numbers of [`sum_of_exp`].
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. FAR: they are part of an array
+/// larger than the first caches, of which more will be wanted.
 ///
 /// # Safety
-/// As for [`sum_of_exp`].
+/// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-unsafe fn rest_of_sum<T: Elementary, S: Powers<T>, const STORE: bool, const G: usize>(
+pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
     simd: S,
     x: *const T,
     out: *mut T,
     n: usize,
-    shift: S::V,
-    lowest: S::V,
-    sum: &mut [S::V; U],
-) {
+    shift: T,
+) -> f64 {
     let zero = simd.splat(T::ZERO);
-    let mut d = [zero; G];
-    // SAFETY: `first` chooses numbers before n, none in a vector that begins behind. All is read before any is written.
+    let shift = simd.splat(shift);
+    let mut sum = [zero; U];
+    let mut i = 0;
+    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
+    // of it is written.
     unsafe {
-        for g in 0..G {
-            let first = simd.first(n.saturating_sub(g * S::N));
-            d[g] = simd.sub(simd.load_first(first, x.wrapping_add(g * S::N)), shift);
-            // The other lanes must not be beyond what exp does fast.
-            d[g] = simd.select_first(first, if STORE { d[g] } else { simd.raise(d[g], lowest) }, zero);
-        }
-        let e = exp_of_difference::<T, S, G>(simd, d);
-        for g in 0..G {
-            let first = simd.first(n.saturating_sub(g * S::N));
-            sum[g] = simd.add(sum[g], simd.select_first(first, e[g], zero));
-            if STORE {
-                simd.store_first(first, out.wrapping_add(g * S::N), e[g]);
+        while i + U * S::N <= n {
+            let mut d = [zero; U];
+            for u in 0..U {
+                if FAR {
+                    simd.fetch_ahead(x.add(i + u * S::N));
+                    if x != out {
+                        simd.fetch_ahead(out.add(i + u * S::N));
+                    }
+                }
+                d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
             }
+            let e = exp_of_difference::<T, S, U>(simd, d);
+            for u in 0..U {
+                sum[u] = simd.add(sum[u], e[u]);
+                simd.store(out.add(i + u * S::N), e[u]);
+            }
+            i += U * S::N;
         }
+        while i < n {
+            let first = simd.first(n - i);
+            let d = simd.sub(simd.load_first(first, x.add(i)), shift);
+            // The other lanes must not be beyond what exp does fast.
+            let [e] = exp_of_difference::<T, S, 1>(simd, [simd.select_first(first, d, zero)]);
+            sum[0] = simd.add(sum[0], simd.select_first(first, e, zero));
+            simd.store_first(first, out.add(i), e);
+            i += S::N;
+        }
+    }
+    for u in 1..U {
+        sum[0] = simd.add(sum[0], sum[u]);
+    }
+    simd.sum_f64(sum[0])
+}
+
+/// 0 for `n` numbers of which the largest is −∞, and +∞ where it is that; NaN if any is.
+///
+/// # Safety
+/// `n` numbers at `p` must be readable.
+#[inline(always)]
+unsafe fn sum_of_infinite<T: Elementary, S: Powers<T>>(simd: S, p: *const T, n: usize, max: T) -> f64 {
+    let mut nan = false;
+    let mut i = 0;
+    // SAFETY: `first` chooses numbers before n.
+    unsafe {
+        while i < n {
+            nan |= simd.any_nan(simd.load_first(simd.first(n - i), p.add(i)));
+            i += S::N;
+        }
+    }
+    if nan {
+        f64::NAN
+    } else if max < T::ZERO {
+        0.0
+    } else {
+        f64::INFINITY
     }
 }
 
@@ -268,10 +305,11 @@ pub(super) unsafe fn add_exponentials<T: Elementary, S: Powers<T>>(simd: S, runn
         unsafe {
             let max = largest_of(simd, p.add(i), count);
             running.rescale(finite(max).to_f64());
-            let shift = finite(T::from_f64(running.max));
-            // Terms of −∞ alone must not count as anything but 0.
-            let lowest = if max == -T::INFINITY { max } else { -T::NORMAL_EXP };
-            running.add(sum_of_exp::<T, S, false>(simd, p.add(i), core::ptr::null_mut(), count, shift, lowest));
+            running.add(if max == -T::INFINITY || max == T::INFINITY {
+                sum_of_infinite(simd, p.add(i), count, max)
+            } else {
+                sum_of_exp_below(simd, p.add(i), count, finite(T::from_f64(running.max)))
+            });
         }
         i += count;
     }
@@ -416,7 +454,7 @@ impl<V: Copy> Lane<V> {
         if count == 0 {
             return;
         }
-        let (lowest, zero) = (simd.splat(-T::INFINITY), simd.splat(T::ZERO));
+        let (nothing, zero) = (simd.splat(-T::INFINITY), simd.splat(T::ZERO));
         // Rows whose vector is whole can be loaded whole, even where some lanes belong to the next row.
         let last = x.len() - at - (count - 1) * stride;
         let whole = if last >= n { count } else { count - 1 };
@@ -430,20 +468,21 @@ impl<V: Copy> Lane<V> {
             }
             let end = p.add((count - 1) * stride);
             if whole < count {
-                max = simd.max(simd.select_first(first, simd.load_first(first, end), lowest), max);
+                max = simd.max(simd.select_first(first, simd.load_first(first, end), nothing), max);
             }
             let max = simd.min(simd.splat(T::LARGEST), max);
             let [factor] = exp_of_difference::<T, S, 1>(simd, [simd.sub(self.max, max)]);
-            // Terms of −∞ alone must not count as anything but 0.
-            let least = simd.select_less(simd.splat(-T::LARGEST), max, simd.splat(-T::NORMAL_EXP), lowest);
             let mut sum = [zero; U];
             let mut r = 0;
-            while r + U <= whole {
+            // Where every lane has seen a finite number and none +∞, terms below the normal numbers may count as those.
+            let special = simd.any_beyond([max], T::from_f64(0.5 * T::LARGEST.to_f64()));
+            let lowest = simd.splat(-T::NORMAL_EXP);
+            while r + U <= whole && !special {
                 let mut d = [zero; U];
                 for u in 0..U {
-                    d[u] = simd.raise(simd.sub(simd.load(p.add((r + u) * stride)), max), least);
+                    d[u] = simd.max(lowest, simd.sub(simd.load(p.add((r + u) * stride)), max));
                 }
-                let e = exp_of_difference::<T, S, U>(simd, d);
+                let e = exp_of_small::<T, S, U>(simd, d);
                 for u in 0..U {
                     sum[u] = simd.add(sum[u], e[u]);
                 }
@@ -451,9 +490,8 @@ impl<V: Copy> Lane<V> {
             }
             while r < count {
                 let v =
-                    if r < whole { simd.load(p.add(r * stride)) } else { simd.select_first(first, simd.load_first(first, end), lowest) };
-                let [e] = exp_of_difference::<T, S, 1>(simd, [simd.sub(v, max)]);
-                sum[0] = simd.add(sum[0], e);
+                    if r < whole { simd.load(p.add(r * stride)) } else { simd.select_first(first, simd.load_first(first, end), nothing) };
+                sum[0] = simd.add(sum[0], exp_of_any::<T, S>(simd, simd.sub(v, max)));
                 r += 1;
             }
             for u in 1..U {

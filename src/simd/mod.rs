@@ -9,23 +9,30 @@ mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 mod avx512;
 mod blocks;
+mod columns;
 mod dispatch;
 mod elementary;
 mod exp;
+mod finite;
 mod isa;
 mod log;
 mod logsumexp;
+mod map;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+pub(crate) mod panel;
 mod products;
 mod rows;
 mod sets;
 mod softmax;
 mod vector;
 
-pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities};
+pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_weights, subtract_scaled};
+pub(crate) use blocks::largest;
+pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
+pub use finite::all_finite;
 pub use isa::{Isa, Proof};
 pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};

@@ -49,6 +49,15 @@ impl Lanes<f64> for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f64, v: float64x2_t) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.store(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, _: *const f64) {}
+    #[inline(always)]
+    fn fence(self) {}
+    #[inline(always)]
     fn select_first(self, first: usize, a: float64x2_t, b: float64x2_t) -> float64x2_t {
         let (a, mut v): ([f64; 2], [f64; 2]) = (cast!(a), cast!(b));
         for (v, a) in v.iter_mut().zip(a).take(first) {
@@ -149,6 +158,15 @@ impl Lanes<f32> for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: float32x4_t) {
+        // SAFETY: by the contract of `stream`.
+        unsafe { self.store(p, v) }
+    }
+    #[inline(always)]
+    fn fetch_ahead(self, _: *const f32) {}
+    #[inline(always)]
+    fn fence(self) {}
+    #[inline(always)]
     fn select_first(self, first: usize, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         let (a, mut v): ([f32; 4], [f32; 4]) = (cast!(a), cast!(b));
         for (v, a) in v.iter_mut().zip(a).take(first) {
@@ -216,6 +234,10 @@ impl Powers<f64> for Neon {
         self.neon.vdupq_n_f64(1.0)
     }
     #[inline(always)]
+    fn power(self, sum: float64x2_t) -> float64x2_t {
+        Powers::<f64>::scale::<true>(self, self.neon.vdupq_n_f64(1.0), sum, sum)
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: float64x2_t, sum: float64x2_t, t: float64x2_t) -> float64x2_t {
         let neon = self.neon;
         // The integer in the lowest bits of a number, moved to the exponent.
@@ -240,8 +262,13 @@ impl Powers<f64> for Neon {
         neon.vminvq_u32(cast!(within)) == 0
     }
     #[inline(always)]
-    fn raise(self, x: float64x2_t, lowest: float64x2_t) -> float64x2_t {
-        self.neon.vmaxq_f64(lowest, x)
+    fn any_below<const U: usize>(self, x: [float64x2_t; U], lowest: f64) -> bool {
+        let neon = self.neon;
+        let mut below = neon.vdupq_n_u64(0);
+        for x in x {
+            below = neon.vorrq_u64(below, neon.vcltq_f64(x, neon.vdupq_n_f64(lowest)));
+        }
+        neon.vmaxvq_u32(cast!(below)) != 0
     }
     #[inline(always)]
     fn parts(self, x: float64x2_t) -> (float64x2_t, float64x2_t) {
@@ -268,6 +295,10 @@ impl Powers<f32> for Neon {
         self.neon.vdupq_n_f32(1.0)
     }
     #[inline(always)]
+    fn power(self, sum: float32x4_t) -> float32x4_t {
+        Powers::<f32>::scale::<true>(self, self.neon.vdupq_n_f32(1.0), sum, sum)
+    }
+    #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: float32x4_t, sum: float32x4_t, t: float32x4_t) -> float32x4_t {
         let neon = self.neon;
         // The integer in the lowest bits of a number, moved to the exponent.
@@ -292,8 +323,13 @@ impl Powers<f32> for Neon {
         neon.vminvq_u32(cast!(within)) == 0
     }
     #[inline(always)]
-    fn raise(self, x: float32x4_t, lowest: float32x4_t) -> float32x4_t {
-        self.neon.vmaxq_f32(lowest, x)
+    fn any_below<const U: usize>(self, x: [float32x4_t; U], lowest: f32) -> bool {
+        let neon = self.neon;
+        let mut below = neon.vdupq_n_u32(0);
+        for x in x {
+            below = neon.vorrq_u32(below, neon.vcltq_f32(x, neon.vdupq_n_f32(lowest)));
+        }
+        neon.vmaxvq_u32(cast!(below)) != 0
     }
     #[inline(always)]
     fn parts(self, x: float32x4_t) -> (float32x4_t, float32x4_t) {
@@ -342,6 +378,4 @@ impl Features for Neon {
     fn sum_each(self, v: [float64x2_t; 4]) -> [f64; 4] {
         cast!([self.neon.vpaddq_f64(v[0], v[1]), self.neon.vpaddq_f64(v[2], v[3])])
     }
-    #[inline(always)]
-    fn prefetch<T>(self, _: *const T) {}
 }

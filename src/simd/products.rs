@@ -67,15 +67,19 @@ macro_rules! with_constant {
         }
     };
 }
+pub(super) use with_constant;
 
 /// Cuts `n` into the fewest parts of at most `most`, and returns the size of the first: the parts are as equal as can be.
 #[inline(always)]
-fn part(n: usize, most: usize) -> usize {
+pub(super) fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
-/// How far ahead of the features the logits ask for memory, in bytes: theirs is the pass that reads the rows from memory.
-const AHEAD: usize = 1 << 14;
+/// Vectors of features from which logits go along them, and sums.
+const ALONG: usize = 4;
+const SUM_ALONG: usize = 8;
+/// Numbers of features that stay in the first cache beside the rest.
+const CACHED: usize = 1024;
 
 struct Logits<'a, T> {
     x: Rows<'a, T>,
@@ -109,13 +113,12 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         }
         // Along the features each tile ends in sums over lanes, across the rows each begins with a transposition: the
         // first is for many features, the second for few or for many columns.
-        let along = self.x.columns >= 4 * <S as Lanes<f64>>::N && columns <= 8;
-        let most = if !along {
-            8
-        } else if S::REGISTERS >= 32 {
-            5
-        } else {
-            2
+        let wide = S::REGISTERS >= 32;
+        let along = self.x.columns >= ALONG * <S as Lanes<f64>>::N && columns <= 8;
+        let most = match (along, wide) {
+            (false, _) => 8,
+            (true, true) => 5,
+            (true, false) => 2,
         };
         let mut c = 0;
         while c < columns {
@@ -128,7 +131,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
                 if along {
                     with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
                 } else {
-                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
                 }
             }
             c += count;
@@ -168,7 +171,7 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    simd.prefetch(rows[r].add(k).wrapping_byte_add(AHEAD));
+                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
                     }
@@ -202,12 +205,12 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
     }
 }
 
-/// C columns of logits, vectors across the rows: squares of N rows by N features are transposed in registers.
+/// C columns of logits, vectors across the rows: V squares of N rows by N features at a time are transposed in registers, and share what is read of Θ.
 ///
 /// # Safety
 /// As for [`logits_along`].
 #[inline(always)]
-unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
+unsafe fn logits_across<T: Scalar, S: Features, const C: usize, const V: usize>(
     simd: S,
     x: &Rows<'_, T>,
     theta: *const f64,
@@ -215,58 +218,96 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize>(
     out: *mut f64,
     ld: usize,
 ) {
+    let n = <S as Lanes<f64>>::N;
+    let mut i = 0;
+    // SAFETY: whole squares lie before `x.rows`; the last ones choose the rows that are left.
+    unsafe {
+        while i + V * n <= x.rows {
+            squares_across::<T, S, C, V>(simd, x, theta, offset, out, ld, i, n);
+            i += V * n;
+        }
+        while i < x.rows {
+            squares_across::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i);
+            i += n;
+        }
+    }
+}
+
+/// V squares of rows from row i on, of the last one the first `left` rows.
+///
+/// # Safety
+/// As for [`logits_along`]; the rows lie before `x.rows`, and V is 1 unless all are there.
+#[inline(always)]
+unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+    i: usize,
+    left: usize,
+) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let whole = l - l % n;
     let first = simd.first(l % n);
-    let mut i = 0;
-    while i < x.rows {
-        let count = n.min(x.rows - i);
-        let some = simd.first(count);
-        // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
-        // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
-        unsafe {
-            let start = x.values.as_ptr().add(i * x.stride);
-            let mut sums = [offset.map_or(simd.splat(0.0), |b| simd.load_first(some, b.as_ptr().add(i))); C];
-            let mut square = simd.square(simd.splat(0.0));
-            let mut k = 0;
-            while k < whole {
-                for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    let from = start.add(r.min(count - 1) * x.stride + k);
-                    *v = simd.load_as_f64(from);
-                    simd.prefetch(from.wrapping_byte_add(AHEAD));
+    let count = n.min(left);
+    let some = simd.first(count);
+    // SAFETY: past the last row its own pointer is taken again, so that every row is one of the block; features below
+    // `whole` are whole vectors, and from there on `first` chooses those below L. `some` chooses rows of the block.
+    unsafe {
+        let start = x.values.as_ptr().add(i * x.stride);
+        let mut sums = [[simd.splat(0.0); V]; C];
+        if let Some(b) = offset {
+            sums = [core::array::from_fn(|v| simd.load_first(some, b.as_ptr().add(i + v * n))); C];
+        }
+        let mut squares = [simd.square(simd.splat(0.0)); V];
+        let mut k = 0;
+        while k < whole {
+            for v in 0..V {
+                for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
+                    let from = start.add((v * n + r.min(count - 1)) * x.stride + k);
+                    *to = simd.load_as_f64(from);
+                    <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
                 }
-                let columns = simd.transpose(square);
-                for (j, &v) in columns.as_ref().iter().enumerate() {
-                    for c in 0..C {
-                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
-                    }
-                }
-                k += n;
+                squares[v] = simd.transpose(squares[v]);
             }
-            if k < l {
-                for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    *v = simd.load_first_as_f64(first, start.add(r.min(count - 1) * x.stride + k));
-                }
-                let columns = simd.transpose(square);
-                for (j, &v) in columns.as_ref().iter().enumerate() {
-                    if k + j >= l {
-                        break;
-                    }
-                    for c in 0..C {
-                        sums[c] = simd.mul_add(v, simd.splat(*theta.add(c * l + k + j)), sums[c]);
+            for j in 0..n {
+                for c in 0..C {
+                    let t = simd.splat(*theta.add(c * l + k + j));
+                    for v in 0..V {
+                        sums[c][v] = simd.mul_add(squares[v].as_ref()[j], t, sums[c][v]);
                     }
                 }
             }
-            for c in 0..C {
-                let to = out.add(c * ld + i);
-                if count == n {
-                    simd.store(to, sums[c]);
-                } else {
-                    simd.store_first(some, to, sums[c]);
+            k += n;
+        }
+        if k < l {
+            for v in 0..V {
+                for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
+                    *to = simd.load_first_as_f64(first, start.add((v * n + r.min(count - 1)) * x.stride + k));
+                }
+                squares[v] = simd.transpose(squares[v]);
+            }
+            for j in 0..l - k {
+                for c in 0..C {
+                    let t = simd.splat(*theta.add(c * l + k + j));
+                    for v in 0..V {
+                        sums[c][v] = simd.mul_add(squares[v].as_ref()[j], t, sums[c][v]);
+                    }
                 }
             }
         }
-        i += n;
+        for c in 0..C {
+            for v in 0..V {
+                let to = out.add(c * ld + i + v * n);
+                if count == n {
+                    simd.store(to, sums[c][v]);
+                } else {
+                    simd.store_first(some, to, sums[c][v]);
+                }
+            }
+        }
     }
 }
 
@@ -296,25 +337,106 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
         let columns = self.g.len() / l;
-        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
-        let (most_vectors, most_columns) = if S::REGISTERS >= 32 { (4, 6) } else { (2, 4) };
-        let mut k = 0;
-        while k < l {
-            let vectors = part((l - k).div_ceil(n), most_vectors);
+        let wide = S::REGISTERS >= 32;
+        if l >= SUM_ALONG * n && wide {
             let mut c = 0;
             while c < columns {
-                let count = part(columns - c, most_columns);
-                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
-                // tile's vectors begins below L, and c + count ≤ columns.
+                let count = part(columns - c, 4);
+                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; c + count ≤ columns.
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4 5 6; sum_columns::<T, S, C>(simd, vectors, &self.x, k, w, self.ld, g));
+                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C>(simd, &self.x, w, self.ld, g));
                 }
                 c += count;
             }
-            k += vectors * n;
+            return;
         }
+        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
+        let most_vectors = if wide { 4 } else { 2 };
+        let most_columns = match part(l.div_ceil(n), most_vectors) {
+            1 => 8,
+            2 if wide => 8,
+            _ if wide => 6,
+            _ => 4,
+        };
+        // Where several tiles read a row, a few rows at a time, which stay in the first cache.
+        let tiles = columns.div_ceil(most_columns).max(1);
+        let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) } else { self.x.rows.max(1) };
+        for start in (0..self.x.rows).step_by(some) {
+            let rows = some.min(self.x.rows - start);
+            let x = Rows { values: &self.x.values[start * self.x.stride..], rows, ..self.x };
+            let mut k = 0;
+            while k < l {
+                let vectors = part((l - k).div_ceil(n), most_vectors);
+                let mut c = 0;
+                while c < columns {
+                    let count = part(columns - c, most_columns);
+                    // What is ahead is asked for by the tiles that read the same features in turn, each a part of it.
+                    let ask = (0..vectors).filter(|v| v % tiles == c / count % tiles).fold(0, |ask, v| ask | 1u32 << v);
+                    // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
+                    // tile's vectors begins below L, and c + count ≤ columns.
+                    unsafe {
+                        let w = self.w.as_ptr().add(c * self.ld + start);
+                        let g = self.g.as_mut_ptr().add(c * l);
+                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask));
+                    }
+                    c += count;
+                }
+                k += vectors * n;
+            }
+        }
+    }
+}
+
+/// Sums of many features, row after row: four rows at a time go through all features, whose sums stay in cache.
+///
+/// # Safety
+/// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
+#[inline(always)]
+unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_, T>, w: *const f64, ld: usize, g: *mut f64) {
+    const R: usize = 4;
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let whole = l - l % n;
+    let first = simd.first(l % n);
+    let mut i = 0;
+    while i < x.rows {
+        let count = R.min(x.rows - i);
+        // SAFETY: past the last row it is taken again, with weight 0, so that every row is one of the block; features below `whole` are whole
+        // vectors, and from there on `first` chooses those below L.
+        unsafe {
+            let rows: [*const T; R] = core::array::from_fn(|r| x.values.as_ptr().add((i + r.min(count - 1)) * x.stride));
+            let weights: [[F64<S>; C]; R] =
+                core::array::from_fn(|r| core::array::from_fn(|c| simd.splat(if r < count { *w.add(c * ld + i + r) } else { 0.0 })));
+            let mut k = 0;
+            while k < whole {
+                let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_as_f64(rows[r].add(k));
+                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
+                    }
+                }
+                for c in 0..C {
+                    simd.store(g.add(c * l + k), sums[c]);
+                }
+                k += n;
+            }
+            if k < l {
+                let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
+                for r in 0..R {
+                    let v = simd.load_first_as_f64(first, rows[r].add(k));
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
+                    }
+                }
+                for c in 0..C {
+                    simd.store_first(first, g.add(c * l + k), sums[c]);
+                }
+            }
+        }
+        i += R;
     }
 }
 
@@ -332,23 +454,25 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     w: *const f64,
     ld: usize,
     g: *mut f64,
+    ask: u32,
 ) {
     // SAFETY: by the contract.
     unsafe {
         match vectors {
-            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g),
-            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g),
-            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g),
-            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g),
-            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g),
-            3 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g),
-            4 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g),
+            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ask),
+            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ask),
+            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask),
+            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask),
+            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask),
+            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask),
+            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask),
             _ => unreachable!(),
         }
     }
 }
 
-/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. The vectors of `ask`, by bits, are
+/// those of which the rows ahead are asked for.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
@@ -361,6 +485,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     w: *const f64,
     ld: usize,
     g: *mut f64,
+    ask: u32,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(l - k - (V - 1) * n);
@@ -376,6 +501,9 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
+                        if ask >> v & 1 == 1 {
+                            <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
+                        }
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }
                     for c in 0..C {

@@ -6,10 +6,11 @@
 use super::Isa;
 use super::dispatch::Kernel;
 use super::elementary::Elementary;
-use super::exp::exp_of_difference;
+use super::exp::{U, exp_of_difference, exp_of_small};
 use super::log::ln_of;
 use super::logsumexp::{LogSumExp, Running, add_exponentials, plain_sum};
-use super::softmax::{EXP, inverse, last_pass};
+use super::map::map;
+use super::softmax::{ScaledExp, inverse};
 use super::vector::{F64, Features, Lanes, Powers, Simd};
 
 /// `out[s] = log Σ e^(s_i)` over `offsets[s] ≤ i < offsets[s + 1]`, for every set s.
@@ -101,15 +102,18 @@ impl<const SOFTMAX: bool> Kernel for Sets<'_, SOFTMAX> {
                 // SAFETY: the entry check has shown that all sets lie inside `s`; `set + count ≤ BATCH`, a multiple of N.
                 unsafe {
                     let state = (max.as_mut_ptr().add(set), sum.as_mut_ptr().add(set));
-                    if largest <= n && sizes.smallest == sizes.largest && count == n {
-                        small_sets::<S, 1, true, SOFTMAX>(simd, s, ends, largest, state);
+                    let done = if largest <= n && sizes.smallest == sizes.largest && count == n {
+                        small_sets::<S, 1, true, SOFTMAX>(simd, s, ends, largest, state)
                     } else if largest <= n {
-                        small_sets::<S, 1, false, SOFTMAX>(simd, s, ends, largest, state);
+                        small_sets::<S, 1, false, SOFTMAX>(simd, s, ends, largest, state)
                     } else if largest <= 2 * n {
-                        small_sets::<S, 2, false, SOFTMAX>(simd, s, ends, largest, state);
+                        small_sets::<S, 2, false, SOFTMAX>(simd, s, ends, largest, state)
                     } else if largest <= 4 * n {
-                        small_sets::<S, 4, false, SOFTMAX>(simd, s, ends, largest, state);
+                        small_sets::<S, 4, false, SOFTMAX>(simd, s, ends, largest, state)
                     } else {
+                        false
+                    };
+                    if !done {
                         for (i, w) in ends.windows(2).enumerate() {
                             large_set::<S, SOFTMAX>(simd, s.add(w[0]), w[1] - w[0], &mut max[set + i], &mut sum[set + i]);
                         }
@@ -167,13 +171,13 @@ unsafe fn large_set<S: Simd, const SOFTMAX: bool>(simd: S, s: *mut f64, n: usize
         let state = running.state();
         (*max, *sum) = (state.max, state.sum);
         if SOFTMAX {
-            let (shift, factor): (F64<S>, F64<S>) = (simd.splat(state.max), simd.splat(inverse(state.sum)));
-            last_pass::<f64, S, EXP>(simd, s, s, n, shift, factor);
+            map::<f64, S, _, U>(simd, ScaledExp { a: state.max, factor: inverse(state.sum) }, s, s, n);
         }
     }
 }
 
-/// `ends.len() − 1 ≤ N` sets of at most `largest ≤ Q N` numbers; if `UNIFORM`, N sets of just as many.
+/// `ends.len() − 1 ≤ N` sets of at most `largest ≤ Q N` numbers; if `UNIFORM`, N sets of just as many. False, and nothing done, where
+/// there is +∞.
 ///
 /// # Safety
 /// The sets lie inside what `s` points to, which is writable if `SOFTMAX`; N numbers are writable at both of `state`.
@@ -184,7 +188,7 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize, const UNIFORM: b
     ends: &[usize],
     largest: usize,
     state: (*mut f64, *mut f64),
-) {
+) -> bool {
     let n = <S as Lanes<f64>>::N;
     let count = if UNIFORM { n } else { ends.len() - 1 };
     let lowest: F64<S> = simd.splat(f64::NEG_INFINITY);
@@ -218,20 +222,24 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize, const UNIFORM: b
                 }
             }
         }
-        // Terms of −∞ alone must not count as anything but 0.
-        let least = simd.select_less(lowest, max, simd.splat(-f64::NORMAL_EXP), lowest);
-        max = simd.min(simd.splat(f64::MAX), simd.max(simd.splat(f64::MIN), max));
+        if simd.any_below([simd.sub(simd.splat(0.0), max)], f64::MIN) {
+            return false;
+        }
+        // Terms below the normal numbers may count as those, except where there is nothing else.
+        let (least, count_them) = (simd.splat(-f64::NORMAL_EXP), simd.select_less(lowest, max, simd.splat(1.0), simd.splat(0.0)));
+        max = simd.max(simd.splat(f64::MIN), max);
         let mut sum: F64<S> = simd.splat(0.0);
         for q in 0..Q {
             for (j, v) in squares[q].as_mut().chunks_exact_mut(2).enumerate() {
                 if q * n + 2 * j >= largest {
                     continue;
                 }
-                let mut d = [simd.sub(v[0], max), simd.sub(v[1], max)];
-                if !SOFTMAX {
-                    d = [simd.raise(d[0], least), simd.raise(d[1], least)];
-                }
-                let e = exp_of_difference::<f64, S, 2>(simd, d);
+                let d = [simd.sub(v[0], max), simd.sub(v[1], max)];
+                let e = if SOFTMAX {
+                    exp_of_difference::<f64, S, 2>(simd, d)
+                } else {
+                    exp_of_small::<f64, S, 2>(simd, [simd.max(least, d[0]), simd.max(least, d[1])])
+                };
                 sum = simd.add(sum, e[0]);
                 if !UNIFORM || 2 * j + 1 < largest {
                     sum = simd.add(sum, e[1]);
@@ -239,12 +247,14 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize, const UNIFORM: b
                 (v[0], v[1]) = (e[0], e[1]);
             }
         }
+        if !SOFTMAX {
+            sum = simd.mul(sum, count_them);
+        }
         simd.store(state.0, max);
         simd.store(state.1, sum);
         if SOFTMAX {
-            // Where all are −∞ the sum is 0, and 0 / 0 must be 0; after +∞, +∞ / +∞ and 0 ⋅ NaN are NaN.
-            let sum = simd.max(simd.splat(f64::MIN_POSITIVE), sum);
-            let factor = simd.select_less(sum, simd.splat(f64::INFINITY), simd.div(simd.splat(1.0), sum), simd.splat(f64::NAN));
+            // Where all are −∞ the sum is 0, and 0 / 0 must be 0.
+            let factor = simd.div(simd.splat(1.0), simd.max(simd.splat(f64::MIN_POSITIVE), sum));
             for q in 0..Q {
                 for v in squares[q].as_mut() {
                     *v = simd.mul(*v, factor);
@@ -259,4 +269,5 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize, const UNIFORM: b
             }
         }
     }
+    true
 }

@@ -1,15 +1,19 @@
 //! `e^(x_i) / Σ_j e^(x_j)`, and its logarithm.
 //!
 //! With m the maximum and `Z = Σ_j e^(x_j − m)`, softmax is `e^(x_i − m) / Z` and log-softmax `(x_i − m) − log Z`. While the
-//! data fit in a cache, softmax writes the exponentials on its way and scales them in the end; beyond, it is cheaper to
-//! compute them twice than to write them twice (Dukhan and Ablavatski 2020).
+//! data fit in a cache, softmax goes through them in chunks that stay in the first one: it writes the exponentials below the
+//! largest number so far, and scales them in the end, those of earlier chunks by `e^(m' − m) / Z`. Beyond, it is cheaper to compute
+//! them twice than to write them twice (Dukhan and Ablavatski 2020): a pass for m and Z, and one back from the end that reads x
+//! once more and writes past the caches.
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference};
 use super::logsumexp::{LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of_exp};
+use super::map::{Function, STREAMED, map, map_streamed};
 use super::vector::Powers;
+use core::mem::MaybeUninit;
 
 /// `out_i = e^(x_i) / Σ_j e^(x_j)`.
 ///
@@ -55,9 +59,13 @@ struct Softmax<T, const LOG: bool> {
 }
 
 /// Up to how many bytes the exponentials are stored and scaled.
-const CACHED: usize = 1 << 23;
-/// Numbers whose exponentials are summed at a time, in vectors, as in `logsumexp.rs`.
-const CHUNK: usize = 128;
+const STORED: usize = 8 << 20;
+/// Bytes of numbers whose exponentials are stored in one go.
+const CHUNK: usize = 8 << 10;
+/// How many chunks are scaled in one go, at most: enough for the machine to read ahead.
+const TOGETHER: usize = 32;
+/// Bytes that the last pass over larger arrays takes in one go: long enough for the machine to read ahead.
+const BLOCK: usize = 1 << 20;
 
 /// `1 / Z`; 0 where all are −∞, and NaN after +∞ or NaN.
 #[inline(always)]
@@ -100,84 +108,152 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
     #[inline(always)]
     fn vector<S: Powers<T>>(self, simd: S) {
         let Self { x, out, n } = self;
-        // SAFETY: all ranges end at n at the latest, and each number is read for the last time before it is written.
+        // SAFETY: as the struct says.
         unsafe {
-            if !LOG && n * size_of::<T>() <= CACHED {
-                let max = finite(largest_of(simd, x, n));
-                let mut running = Running::new();
-                running.rescale(max.to_f64());
-                let mut i = 0;
-                while i < n {
-                    let count = (n - i).min(CHUNK * S::N);
-                    running.add(sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, max, -T::INFINITY));
-                    i += count;
-                }
-                let factor = simd.splat(T::from_f64(inverse(running.state().sum)));
-                last_pass::<T, S, SCALE>(simd, out, out, n, factor, factor);
-                return;
-            }
-            let mut running = Running::new();
-            add_exponentials(simd, &mut running, x, n);
-            let LogSumExp { max, sum } = running.state();
-            let max = simd.splat(finite(T::from_f64(max)));
             if LOG {
-                let log = simd.splat(T::from_f64(log(sum)));
-                last_pass::<T, S, SUBTRACT>(simd, x, out, n, max, log);
+                let LogSumExp { max, sum } = sum_of(simd, x, n);
+                let (a, b) = (finite(T::from_f64(max)), T::from_f64(log(sum)));
+                backwards(simd, Subtract { a, b }, x, out, n);
+            } else if n * size_of::<T>() <= STORED {
+                stored(simd, x, out, n);
             } else {
-                let factor = simd.splat(T::from_f64(inverse(sum)));
-                last_pass::<T, S, EXP>(simd, x, out, n, max, factor);
+                let LogSumExp { max, sum } = sum_of(simd, x, n);
+                let (a, factor) = (finite(T::from_f64(max)), T::from_f64(inverse(sum)));
+                backwards(simd, ScaledExp { a, factor }, x, out, n);
             }
         }
     }
 }
 
-/// What the last pass writes: `b x`, `x − a − b`, or `b e^(x − a)`.
-const SCALE: u8 = 0;
-const SUBTRACT: u8 = 1;
-pub(super) const EXP: u8 = 2;
-
-/// Writes `WHAT` of the `n` numbers at `x` to `out`.
+/// The sum over `n` numbers at `x`.
 ///
 /// # Safety
-/// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
+/// They must be readable.
 #[inline(always)]
-pub(super) unsafe fn last_pass<T: Elementary, S: Powers<T>, const WHAT: u8>(simd: S, x: *const T, out: *mut T, n: usize, a: S::V, b: S::V) {
-    let mut i = 0;
-    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
-    // of it is written.
+unsafe fn sum_of<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize) -> LogSumExp {
+    let mut running = Running::new();
+    // SAFETY: by the contract.
+    unsafe { add_exponentials(simd, &mut running, x, n) };
+    running.state()
+}
+
+/// softmax of at most `STORED` bytes: of every chunk the exponentials below the largest number so far, and in the end their
+/// scaling, which makes up for numbers that were larger still.
+///
+/// # Safety
+/// As [`Softmax`] says.
+#[inline(always)]
+unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T, n: usize) {
+    let chunk = CHUNK / size_of::<T>();
+    let mut shifts = [const { MaybeUninit::<T>::uninit() }; STORED / CHUNK];
+    let mut running = Running::new();
+    // SAFETY: chunks end at n at the latest, there are no more than `shifts`, and the first loop has written those that the second
+    // reads. Each number is read for the last time before it is written.
     unsafe {
-        while i + U * S::N <= n {
-            let mut v = [a; U];
-            for u in 0..U {
-                v[u] = simd.load(x.add(i + u * S::N));
-            }
-            let v = last_step::<T, S, WHAT, U>(simd, v, a, b);
-            for u in 0..U {
-                simd.store(out.add(i + u * S::N), v[u]);
-            }
-            i += U * S::N;
+        for (c, shift) in shifts[..n.div_ceil(chunk)].iter_mut().enumerate() {
+            let (i, count) = (c * chunk, chunk.min(n - c * chunk));
+            let max = finite(largest_of(simd, x.add(i), count));
+            running.rescale(max.to_f64());
+            let max = shift.write(finite(T::from_f64(running.max())));
+            running.add(if n > chunk {
+                sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, *max)
+            } else {
+                sum_of_exp::<T, S, false>(simd, x.add(i), out.add(i), count, *max)
+            });
         }
-        while i < n {
-            let first = simd.first(n - i);
-            let [v] = last_step::<T, S, WHAT, 1>(simd, [simd.load_first(first, x.add(i))], a, b);
-            simd.store_first(first, out.add(i), v);
-            i += S::N;
+        let (max, inverse) = (running.max(), inverse(running.state().sum));
+        let mut factor = Scale(T::from_f64(inverse));
+        let mut last = max;
+        let mut end = n.div_ceil(chunk);
+        while end > 0 {
+            let shift = shifts[end - 1].assume_init();
+            if shift.to_f64() != last {
+                last = shift.to_f64();
+                factor = Scale(T::from_f64(libm::exp(last - max) * inverse));
+            }
+            // Chunks with the same factor, from the last, which may still be in a cache.
+            let mut start = end - 1;
+            while start > 0 && end - start < TOGETHER && shifts[start - 1].assume_init() == shift {
+                start -= 1;
+            }
+            let p = out.add(start * chunk);
+            map::<T, S, _, U>(simd, factor, p, p, n.min(end * chunk) - start * chunk);
+            end = start;
         }
     }
 }
 
+/// The last pass, after one over all of `x`: from the end, which may still be in a cache, to the beginning, and past the caches
+/// where there is more than they hold.
+///
+/// # Safety
+/// As [`Softmax`] says.
 #[inline(always)]
-fn last_step<T: Elementary, S: Powers<T>, const WHAT: u8, const U: usize>(simd: S, mut v: [S::V; U], a: S::V, b: S::V) -> [S::V; U] {
-    if WHAT != SCALE {
-        for v in &mut v {
-            *v = simd.sub(*v, a);
+unsafe fn backwards<T: Elementary, S: Powers<T>, F: Function<T>>(simd: S, f: F, x: *const T, out: *mut T, n: usize) {
+    let block = BLOCK / size_of::<T>();
+    let mut end = n;
+    // SAFETY: blocks are parts of the `n` numbers.
+    unsafe {
+        while end > 0 {
+            let count = end.min(block);
+            end -= count;
+            if n * size_of::<T>() >= STREAMED && x != out {
+                map_streamed::<T, S, F, U>(simd, f, x.add(end), out.add(end), count);
+            } else {
+                map::<T, S, F, U>(simd, f, x.add(end), out.add(end), count);
+            }
         }
     }
-    if WHAT == EXP {
-        v = exp_of_difference::<T, S, U>(simd, v);
+}
+
+/// `b x`
+#[derive(Clone, Copy)]
+struct Scale<T>(T);
+
+impl<T: Elementary> Function<T> for Scale<T> {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        for x in &mut x {
+            *x = simd.mul(*x, simd.splat(self.0));
+        }
+        x
     }
-    for v in &mut v {
-        *v = if WHAT == SUBTRACT { simd.sub(*v, b) } else { simd.mul(*v, b) };
+}
+
+/// `x − a − b`
+#[derive(Clone, Copy)]
+struct Subtract<T> {
+    a: T,
+    b: T,
+}
+
+impl<T: Elementary> Function<T> for Subtract<T> {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        for x in &mut x {
+            *x = simd.sub(simd.sub(*x, simd.splat(self.a)), simd.splat(self.b));
+        }
+        x
     }
-    v
+}
+
+/// `factor · e^(x − a)`
+#[derive(Clone, Copy)]
+pub(super) struct ScaledExp<T> {
+    pub(super) a: T,
+    pub(super) factor: T,
+}
+
+impl<T: Elementary> Function<T> for ScaledExp<T> {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        for x in &mut x {
+            *x = simd.sub(*x, simd.splat(self.a));
+        }
+        let mut e = exp_of_difference::<T, S, U>(simd, x);
+        for e in &mut e {
+            *e = simd.mul(*e, simd.splat(self.factor));
+        }
+        e
+    }
 }

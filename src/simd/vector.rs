@@ -3,6 +3,10 @@
 
 use crate::scalar::Scalar;
 
+/// How far ahead of what they read kernels ask for memory, in bytes, so that it is read while they compute. To the second cache: the first has too
+/// few places for lines on their way.
+pub const AHEAD: usize = 1 << 16;
+
 /// Vectors of `N` numbers of type `T`.
 pub trait Lanes<T>: Copy {
     /// A vector.
@@ -36,6 +40,16 @@ pub trait Lanes<T>: Copy {
     /// # Safety
     /// The first numbers must be writable; the others are not touched.
     unsafe fn store_first(self, first: Self::First, p: *mut T, v: Self::V);
+    /// Writes the `N` numbers to `p` past the caches, where the machine can. A [`Self::fence`] must come before any other use
+    /// of that memory.
+    ///
+    /// # Safety
+    /// They must be writable, and `p` a multiple of the size of a vector.
+    unsafe fn stream(self, p: *mut T, v: Self::V);
+    /// Asks for the cache line [`AHEAD`] of `p`, which need not be readable, to come to the second cache.
+    fn fetch_ahead(self, p: *const T);
+    /// Ends streaming: what was streamed comes before all that is written after it.
+    fn fence(self);
     /// `a` in the first lanes, `b` in the others.
     fn select_first(self, first: Self::First, a: Self::V, b: Self::V) -> Self::V;
 
@@ -72,22 +86,20 @@ pub trait Powers<T>: Lanes<T> {
     /// exp reduces its argument to `|r| ≤ ½ ln 2 / 2^TABLE`, with a table of `2^TABLE` powers of two in registers.
     const TABLE: u32;
 
+    /// Whether `scale` is faster than a look at the range and then `power`.
+    const SCALES: bool = false;
+
     /// `2^(k / 2^TABLE mod 1)`, where k is the integer in the lowest bits of `sum`: the table.
     fn root(self, sum: Self::V) -> Self::V;
+    /// `2^(k / 2^TABLE)`, k as for `root`, if that is a normal number.
+    fn power(self, sum: Self::V) -> Self::V;
     /// `y 2^⌊t⌋` with one rounding, where `t = k / 2^TABLE` and `sum` holds k in its lowest bits. `NORMAL` promises
     /// `½ ≤ y ≤ 2` and a normal result.
     fn scale<const NORMAL: bool>(self, y: Self::V, sum: Self::V, t: Self::V) -> Self::V;
-    /// Whether a lane is NaN, or larger than `limit` in size; or true at once, if `scale` gains nothing from `NORMAL`.
-    #[inline(always)]
-    fn any_beyond<const U: usize>(self, _: [Self::V; U], _: T) -> bool {
-        true
-    }
-    /// `max(lowest, x)`, where that lets [`Self::any_beyond`] say no more often; otherwise `x`. For terms of a sum that are too
-    /// small to count.
-    #[inline(always)]
-    fn raise(self, x: Self::V, _lowest: Self::V) -> Self::V {
-        x
-    }
+    /// Whether a lane is NaN, or larger than `limit` in size.
+    fn any_beyond<const U: usize>(self, x: [Self::V; U], limit: T) -> bool;
+    /// Whether a lane is less than `lowest`; NaN is not.
+    fn any_below<const U: usize>(self, x: [Self::V; U], lowest: T) -> bool;
     /// `(k, m)` with `x = 2^k m`, k an integer and `√½ ≤ m < √2`, for positive finite x; anything for others.
     fn parts(self, x: Self::V) -> (Self::V, Self::V);
 }
@@ -115,8 +127,6 @@ pub trait Features: Lanes<f64> {
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
-    /// Asks for the cache line at `p`, which need not be readable.
-    fn prefetch<T>(self, p: *const T);
 }
 
 /// Everything a kernel may use.

@@ -29,7 +29,7 @@ pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> Workspac
 
 /// Whether latent moments are defined for data of this shape, and cheap.
 fn moments_apply(shape: &Shape) -> bool {
-    shape.units_are_draws && shape.sets == 1 && shape.columns <= MOST_FEATURES
+    shape.units_are_draws && shape.sets == 1 && shape.columns <= MOST_FEATURES && !shape.is_part()
 }
 
 /// What moment starts took.

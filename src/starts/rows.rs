@@ -61,7 +61,7 @@ pub(crate) struct RowStarts<'w> {
 impl<'w> RowStarts<'w> {
     /// Whether such starts can be drawn from data of this shape.
     pub fn apply(shape: &Shape) -> bool {
-        shape.units_are_draws && shape.sets == 1
+        shape.units_are_draws && shape.sets == 1 && !shape.is_part()
     }
 
     pub fn workspace(shape: &Shape, classes: usize, columns: usize) -> WorkspaceSize {
@@ -305,10 +305,10 @@ impl<'w> RowStarts<'w> {
 pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize, atoms: &mut [f64]) -> Result<()> {
     let c = em.ev.columns();
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
-    em.ev.t[..c].copy_from_slice(&em.ev.class_weight[..c]);
+    em.ev.set_t(|ev, k| ev.class_weight[k]);
     em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
     for _ in 0..rounds {
-        em.ev.means(problem.data, problem.ctx);
+        em.ev.means(problem.data, problem.ctx)?;
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::{StartKind, square_distance, stream};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::Result;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, unit_scratch};
 use crate::fit::race_form;
 use crate::linalg;
 use crate::mixture::MixtureRef;
@@ -29,10 +29,21 @@ pub(crate) fn fit_responsibilities(
     em.ev.choices(problem.data, None, problem.ctx)?;
     em.update_weights(problem.data, weights);
     for _ in 0..rounds {
-        em.ev.means(problem.data, problem.ctx);
+        em.ev.means(problem.data, problem.ctx)?;
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
     }
     Ok(())
+}
+
+/// Writes a random partition of this rank's units to the columns of start `column`, for start number `start`: ranks with units of their own draw differently.
+pub(crate) fn partition(problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
+    let (c, k) = (ev.columns(), ev.classes);
+    let mut random = stream(problem.seed ^ problem.data.rank_of_units().wrapping_mul(0x9e37_79b9_7f4a_7c15), start);
+    for r in ev.r.chunks_exact_mut(c).take(ev.shape.units) {
+        let class = random.random_range(0..k);
+        r[column * k..(column + 1) * k].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == class));
+    }
+    StartKind::Partition
 }
 
 /// What starts of units in compressed rows are drawn from.
@@ -65,11 +76,8 @@ impl<'w> UnitStarts<'w> {
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
         let kept = kept.and(of(classes.saturating_mul(l))).and(of(classes));
-        let one = Em::workspace(shape, 1, 1, true)
-            .and(of(l))
-            .and(of(1))
-            .and(of(shape.sets.saturating_mul(l)))
-            .and(of(l.saturating_mul(2).saturating_add(1)));
+        let one =
+            Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(shape, 1)));
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
         kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(curvature))
@@ -81,7 +89,7 @@ impl<'w> UnitStarts<'w> {
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
         let squares = of(kl.saturating_mul(l));
         let curvature = Evaluation::curvature_workspace(shape, classes).or(linalg::cholesky_workspace(l));
-        let scratch = of(kl.saturating_add(classes).saturating_add(l)).and(of(classes));
+        let scratch = of(unit_scratch(shape, classes)).and(of(classes));
         squares.and(squares).and(of(l)).and(of(kl.saturating_mul(shape.sets))).and(scratch).and(curvature)
     }
 
@@ -119,11 +127,11 @@ impl<'w> UnitStarts<'w> {
         }
         let known = linalg::cholesky(factor, r, ws.scope())?;
         let means = ws.f64s(shape.sets * l)?;
-        let scratch = ws.f64s(2 * l + 1)?;
-        em.ev.set_means(data, means);
+        let scratch = ws.f64s(unit_scratch(&shape, 1))?;
+        em.ev.set_means(data, ctx.isa, means)?;
         let typical = 0.5 * data.total_choices() / data.total_weight();
         let estimates = &mut *starts.estimates;
-        em.ev.for_each_unit(data, weight, means, scratch, |u, _, _, y| {
+        em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
             let e = &mut estimates[u * r..(u + 1) * r];
             wh.whiten_gradient(y, e);
             if known {
@@ -167,11 +175,11 @@ impl<'w> UnitStarts<'w> {
             }
         }
         let means = ws.f64s(em.ev.shape.sets * k * l)?;
-        let (scratch, joint) = (ws.f64s(k + k * l + l)?, ws.f64s(k)?);
-        em.ev.set_means(data, means);
+        let (scratch, joint) = (ws.f64s(unit_scratch(&em.ev.shape, k))?, ws.f64s(k)?);
+        em.ev.set_means(data, ctx.isa, means)?;
         self.gains.fill(f64::NEG_INFINITY);
         let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
-        em.ev.for_each_unit(data, best.weights, means, scratch, |u, _, resp, y| {
+        em.ev.for_each_unit(data, best.weights, ctx.isa, means, scratch, |u, _, resp, y| {
             responsibilities[u * k..(u + 1) * k].copy_from_slice(resp);
             em.ev.unit_log_joint(data, best.weights, u, joint);
             let from = (1..k).fold(0, |a, j| if joint[j] > joint[a] { j } else { a });

@@ -95,4 +95,16 @@ fn projects_find_the_installed_library() {
         let output = run(Command::new(consumer.join(program)).arg(&data));
         assert!((units(&output) - best).abs() < 1e-2, "{output}");
     }
+
+    // Uninstalling takes away what was installed, and nothing else.
+    std::fs::write(only.join("lib/mine"), "").unwrap();
+    run(Command::new("cmake").arg("--build").arg(scratch.join("build-static")).args(["--target", "softmix_uninstall"]));
+    let left: Vec<_> = files(&only);
+    assert_eq!(left, [only.join("lib/mine")], "{left:?}");
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

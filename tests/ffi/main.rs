@@ -7,3 +7,4 @@ mod flights;
 mod install;
 mod library;
 mod misuse;
+mod ranks;

@@ -1,0 +1,160 @@
+//! Whole fits, from given starts and by default options; before each is timed, one line says how many evaluations it takes.
+//!
+//! Jobs A and B are those of the tests. A2 (10 000 alternatives, 50 features, 5 classes) and A3 (30 000, 384, 4) are read from
+//! `a2_*.npy` and `a3_*.npy` (features, counts, theta_warm) in the directory that `SOFTMIX_JOBS` names, and drawn alike where it names none.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{Panel, electricity, flights, job, job_b, npy};
+use criterion::{Criterion, criterion_group, criterion_main};
+use rand::Rng;
+use rand_distr::{Binomial, Distribution, StandardNormal};
+use rand_pcg::Pcg64;
+use softmix::data::{Choices, Data, Features};
+use softmix::fit::{Fit, FitOptions, Starts};
+use softmix::mixture::MixtureRef;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// What is chosen from, by whom, and where a fit starts.
+struct Job {
+    name: &'static str,
+    classes: usize,
+    panel: Option<Panel>,
+    features: Vec<f64>,
+    counts: Vec<f64>,
+    start: Option<Vec<f64>>,
+    /// Whether default options are timed too.
+    search: bool,
+}
+
+impl Job {
+    fn data(&self) -> Data<'_> {
+        match &self.panel {
+            Some(panel) => panel.data(),
+            None => {
+                let (p, l) = (self.counts.len(), self.features.len() / self.counts.len());
+                Data::new(Features::row_major(&self.features[..], p, l).unwrap(), None, None, Choices::Counts(&self.counts)).unwrap()
+            }
+        }
+    }
+
+    fn counts(name: &'static str, classes: usize, features: Vec<f64>, counts: Vec<f64>, start: Vec<f64>, search: bool) -> Self {
+        Job { name, classes, panel: None, features, counts, start: Some(start), search }
+    }
+
+    fn panel(name: &'static str, classes: usize, panel: Panel, start: Option<Vec<f64>>) -> Self {
+        Job { name, classes, panel: Some(panel), features: vec![], counts: vec![], start, search: true }
+    }
+}
+
+/// Features, counts and a start near the truth: atoms of norm 2, weights in the ratio 2 : 3 : …, a million draws.
+fn draw(rows: usize, columns: usize, classes: usize) -> [Vec<f64>; 3] {
+    let mut random = Pcg64::new(20240914, classes as u128);
+    let mut normal = |n: usize| -> Vec<f64> { (0..n).map(|_| random.sample(StandardNormal)).collect() };
+    let features = normal(rows * columns);
+    let mut scaled = |norm: f64| -> Vec<f64> {
+        let mut x = normal(classes * columns);
+        for x in x.chunks_exact_mut(columns) {
+            let scale = norm / x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            x.iter_mut().for_each(|x| *x *= scale);
+        }
+        x
+    };
+    let (atoms, moves) = (scaled(2.0), scaled(0.6));
+    let mut probability = vec![0.0; rows];
+    for (k, atom) in atoms.chunks_exact(columns).enumerate() {
+        let e: Vec<f64> = features.chunks_exact(columns).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
+        let scale = (k + 2) as f64 / (classes * (classes + 3) / 2) as f64 / e.iter().sum::<f64>();
+        probability.iter_mut().zip(&e).for_each(|(p, e)| *p += scale * e);
+    }
+    let (mut left, mut rest) = (1_000_000u64, 1.0);
+    let mut counts = vec![];
+    for p in probability {
+        let n = Binomial::new(left, (p / rest).clamp(0.0, 1.0)).unwrap().sample(&mut random);
+        counts.push(n as f64);
+        (left, rest) = (left - n, rest - p);
+    }
+    [features, counts, atoms.iter().zip(&moves).map(|(a, d)| a + d).collect()]
+}
+
+fn large(name: &'static str, rows: usize, columns: usize, classes: usize, search: bool) -> Job {
+    let [features, counts, start] = match std::env::var("SOFTMIX_JOBS") {
+        Ok(directory) => ["features", "counts", "theta_warm"]
+            .map(|part| npy(&std::fs::read(format!("{directory}/{}_{part}.npy", name.to_lowercase())).unwrap())),
+        Err(_) => draw(rows, columns, classes),
+    };
+    Job::counts(name, classes, features, counts, start, search)
+}
+
+fn jobs() -> Vec<Job> {
+    let a = |name, k| {
+        let file = |part| job(&format!("a_k{k}_{part}"));
+        Job::counts(name, k, file("features"), file("counts"), file("theta0"), true)
+    };
+    let b = |name, k| Job::panel(name, k, job_b(k), Some(job(&format!("b_k{k}_theta0"))));
+    vec![
+        a("A 2", 2),
+        a("A 3", 3),
+        b("B 2", 2),
+        b("B 3", 3),
+        Job::panel("electricity 3", 3, electricity(usize::MAX), None),
+        Job::panel("flights 3", 3, flights(), None),
+        large("A2", 10_000, 50, 5, true),
+        large("A3", 30_000, 384, 4, false),
+    ]
+}
+
+/// The evaluations of a fit: all of them, and how many until ℓ was within 1e-9 of where it ended.
+fn describe(name: &str, data: &Data<'_>, options: &FitOptions<'_>) {
+    let mut steps = vec![];
+    let started = Instant::now();
+    let fit = Fit::with_progress(data, options, &mut |p| {
+        steps.push((p.evaluations, p.current, started.elapsed()));
+        true
+    })
+    .unwrap();
+    let end = fit.report.penalized_log_likelihood;
+    let near = steps.iter().find(|s| s.1 >= end - 1e-9 * end.abs()).unwrap();
+    let all = started.elapsed();
+    println!(
+        "{name}: {:.6}, {} of {} evaluations and {:.3} of {:.3} ms until within 1e-9, {} reads, {:?} by {:?}, {} of {} starts at the best",
+        fit.report.log_likelihood,
+        near.0,
+        fit.report.evaluations,
+        1e3 * near.2.as_secs_f64(),
+        1e3 * all.as_secs_f64(),
+        fit.report.passes,
+        fit.report.outcome,
+        fit.report.stop,
+        fit.report.at_best,
+        fit.report.starts
+    );
+}
+
+fn benchmark(c: &mut Criterion) {
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    for job in jobs() {
+        let data = job.data();
+        let weights = vec![1.0 / job.classes as f64; job.classes];
+        let base = FitOptions::new(job.classes);
+        let given = job.start.as_ref().map(|atoms| FitOptions { starts: Starts::Given(MixtureRef { weights: &weights, atoms }), ..base });
+        for (kind, options) in [("given", given), ("default", job.search.then_some(base))] {
+            let Some(options) = options else { continue };
+            let name = format!("{} {kind}", job.name);
+            if wanted.as_ref().is_some_and(|w| !name.contains(w.as_str())) {
+                continue;
+            }
+            describe(&name, &data, &options);
+            c.bench_function(&name, |b| b.iter(|| black_box(Fit::new(&data, &options).unwrap())));
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
+    targets = benchmark
+}
+criterion_main!(benches);

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Machines and compilers other than the one at hand: the oldest Rust, AArch64 under an emulator, bare metal, WebAssembly, Windows and macOS. Debian 12, for
+# its compiler of Rust 1.85 and what belongs to it, which is unpacked below target/portability; nothing is installed. Needs cargo, gcc-aarch64-linux-gnu
+# and qemu-user. Usage: portability.sh [part...], of: oldest aarch64 freestanding bare systems; all of them by default.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+here="$PWD/target/portability"
+version="1.85.0+dfsg3-1~deb12u3"
+mkdir -p "$here/lists/partial" "$here/cache/archives/partial" "$here/debs"
+
+fetch() {
+    local apt=(apt-get -qq -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o "Dir::State::Lists=$here/lists" -o "Dir::Cache=$here/cache")
+    "${apt[@]}" update || return 1
+    (cd "$here/debs" && "${apt[@]}" download "rustc-web=$version" "rust-web-src=$version" libllvm19 \
+        "libstd-rust-web-1.85=$version" "libstd-rust-web-dev=$version" "libstd-rust-web-dev:arm64=$version") || return 1
+    for deb in "$here"/debs/*.deb; do
+        dpkg -x "$deb" "$here" || return 1
+    done
+}
+
+[ -x "$here/usr/bin/rustc" ] || fetch || { echo "the compiler of Rust 1.85 is not to be had"; exit 1; }
+export RUSTC="$here/usr/bin/rustc" LD_LIBRARY_PATH="$here/usr/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$here/target" CARGO_INCREMENTAL=0
+"$RUSTC" --version
+
+failed=0
+part() {
+    local name="$1" start=$SECONDS
+    shift
+    if "$@" > "$here/log" 2>&1; then
+        echo "$name: well ($((SECONDS - start)) s)$(awk '/^test result/ { n += $4 } END { if (n) printf ", %d tests", n }' "$here/log")"
+    else
+        echo "$name: FAILED"
+        tail -30 "$here/log"
+        failed=1
+    fi
+}
+
+tests=(--lib --test kernels --test golden --test allocation --test properties --test moments --test inference --test bad_input --test ffi_calls --test corpus)
+# Properties over fewer random cases: an emulator is slow.
+emulated=(env PROPTEST_CASES=16 SOFTMIX_CASES=500)
+
+oldest() {
+    part "Rust 1.85, x86-64 without avx512" cargo test --no-default-features --features std,capi "${tests[@]}"
+}
+
+aarch64() {
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    part "AArch64 (NEON) under qemu" "${emulated[@]}" cargo test --target aarch64-unknown-linux-gnu --no-default-features --features std,capi "${tests[@]}"
+}
+
+freestanding() {
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+        part "freestanding on AArch64" ffi-tests/freestanding.sh aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc qemu-aarch64
+}
+
+bare() {
+    for target in thumbv7em-none-eabihf wasm32-unknown-unknown; do
+        part "$target" cargo check -Zbuild-std=core,alloc --target "$target" --no-default-features --features capi
+        part "$target, alloc" cargo check -Zbuild-std=core,alloc --target "$target" --no-default-features --features capi,alloc
+    done
+}
+
+systems() {
+    for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin x86_64-apple-darwin; do
+        part "$target" cargo check -Zbuild-std --target "$target" --no-default-features --features std,capi
+    done
+}
+
+for name in ${*:-oldest aarch64 freestanding bare systems}; do
+    "$name"
+done
+exit $failed

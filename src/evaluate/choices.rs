@@ -1,0 +1,486 @@
+//! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
+
+use super::layout::{Kind, MOST_ROWS, block_rows, zone};
+use super::passes::{ENTRIES, Evaluation, Piece, TASKS, TRUSTED, UNITS, blocks, carve, each_task, layout_block, rows_of, take};
+use crate::data::{Block, Choices, Data};
+use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::axpy;
+use crate::parallel::{Context, for_each};
+use crate::simd::panel::{products_of_groups, sums_of_groups};
+use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
+use crate::workspace::filled;
+
+/// Which sums are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// `X^T Ω`
+    Chosen,
+    /// `X^T (t ∘ A)`, of many choice sets. Overwrites Ω.
+    Mean,
+    /// `X^T (Ω − t ∘ A)`. Overwrites Ω.
+    Difference,
+}
+
+/// The first unit of a task, its responsibilities and its scratch.
+type UnitTask<'a> = (usize, &'a mut [f64], &'a mut [f64]);
+
+impl Evaluation<'_> {
+    /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
+    /// weights, of units in compressed rows, the responsibilities are taken as they stand and the value is 0.
+    pub fn choices(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
+        self.choices_here(data, weights, ctx)?;
+        let n = self.columns() * self.shape.columns;
+        data.sum(&mut self.chosen[..n])
+    }
+
+    /// The same, with the sums over the chosen rows of this rank alone.
+    pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
+        self.row_weights(data, weights, ctx)?;
+        if self.omega.capacity() > 0 {
+            self.passes += 1;
+            self.sums(data, Sums::Chosen, ctx);
+        }
+        Ok(())
+    }
+
+    /// The sums under the model `Σ_i t_s(i)c A_ic x_i`, at the last `normalizers` and the t of the last choices.
+    pub fn means(&mut self, data: &Data<'_>, ctx: Context) -> Result<()> {
+        self.means_here(data, ctx);
+        let n = self.columns() * self.shape.columns;
+        data.sum(&mut self.mean[..n])
+    }
+
+    /// The same of this rank alone.
+    pub(super) fn means_here(&mut self, data: &Data<'_>, ctx: Context) {
+        if self.shape.sets > 1 {
+            return self.sums(data, Sums::Mean, ctx);
+        }
+        let (c, l) = (self.columns(), self.shape.columns);
+        for (k, mean) in self.mean[..c * l].chunks_exact_mut(l).enumerate() {
+            mean.iter_mut().for_each(|v| *v *= self.t[zone(0, k, c)]);
+        }
+    }
+
+    /// The whole gradient `X^T (Ω − t ∘ A)` in one read, left in `chosen`; `mean` is 0.
+    pub(super) fn gradient_at_once(&mut self, data: &Data<'_>, ctx: Context) {
+        self.passes += 1;
+        self.sums(data, Sums::Difference, ctx);
+        let n = self.columns() * self.shape.columns;
+        self.mean[..n].fill(0.0);
+    }
+
+    /// Responsibilities, value, Ω and t. Where Ω is not stored, the sums over the chosen rows too.
+    pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
+        let (shape, c, kk) = (self.shape, self.columns(), self.classes);
+        match (shape.units_are_rows, weights) {
+            (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
+            (false, Some(weights)) if data.splits_units() => self.split_units(data, weights, ctx)?,
+            (false, weights) => self.units(data, weights, ctx),
+        }
+        // t is of a choice set as far as it is here, or of all of it where its rows are on several ranks.
+        match shape.sets == 1 {
+            true => self.set_t(|ev, k| ev.class_choices[k]),
+            false => self.sums_of_sets(data, ctx),
+        }
+        self.sum_choices(data)?;
+        if data.splits_rows() {
+            self.set_t(|ev, k| ev.class_choices[k]);
+        }
+        match self.value[..c / kk].iter().all(|v| v.is_finite()) {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFinite, "log-likelihood")),
+        }
+    }
+
+    /// Units that are rows: `π_i = Σ_k α_k A_ik`, `Ω_ik = n_i α_k A_ik / π_i`.
+    fn counts(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) {
+        let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
+        let stored = self.omega.capacity() > 0;
+        self.passes += u64::from(!stored);
+        let length = self.scratch_length();
+        let room = self.omega.take();
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        let n = each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, m: factors, z: class_weight, totals, value, columns, rows, .. } = carve(task.piece, &shape, c);
+            sum.fill(0.0);
+            class_weight.fill(0.0);
+            value.fill(0.0);
+            let mut omega = &mut *task.rows;
+            for b in task.blocks.clone() {
+                let (at, ld) = (layout.start(b), layout.length(b));
+                let a = &ev.a[at * c..(at + ld) * c];
+                let counts: &[f64] = match (layout.kind, data.choices()) {
+                    (Kind::Groups(_), _) => &layout.counts[at..at + ld],
+                    (_, Choices::Counts(n)) => &n[layout.rows(b)],
+                    _ => &[],
+                };
+                let omega = if stored { filled(take(&mut omega, ld * c), 0.0) } else { &mut columns[..ld * c] };
+                for (k, f) in factors.iter_mut().enumerate() {
+                    *f = weights[k] * ev.scale.get(b * c + k).copied().unwrap_or(1.0);
+                }
+                for start in 0..c / kk {
+                    let of = start * kk..(start + 1) * kk;
+                    let (a, omega) = (&a[of.start * ld..of.end * ld], &mut omega[of.start * ld..of.end * ld]);
+                    let found = simd::row_weights(ctx.isa, a, ld, &factors[of.clone()], counts, omega, &mut totals[of.clone()]);
+                    match found.smallest >= TRUSTED {
+                        true => value[start] += found.value,
+                        false => value[start] += ev.counts_anew(data, b, start, weights, counts, omega, &mut totals[of.clone()]),
+                    }
+                    for (sum, total) in class_weight[of.clone()].iter_mut().zip(&totals[of]) {
+                        *sum += total;
+                    }
+                }
+                if !stored {
+                    let mut list = [0; MOST_ROWS];
+                    let observed = which(counts.len(), &mut list, |i| counts[i] > 0.0);
+                    ev.add_observed(data, b, observed, omega, rows, sum, ctx);
+                }
+            }
+        });
+        self.scratch = scratch;
+        let written = if stored { self.layout.start(self.layout.blocks) * c } else { 0 };
+        // SAFETY: where Ω is stored, the tasks have filled every block.
+        unsafe { self.omega.give_back(room, written) };
+        // Sums over the tasks, in their order.
+        self.class_weight[..c].fill(0.0);
+        self.value.fill(0.0);
+        if !stored {
+            self.chosen[..c * l].fill(0.0);
+        }
+        for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+            let Piece { sum, z, value, .. } = carve(piece, &shape, c);
+            axpy(1.0, z, &mut self.class_weight[..c]);
+            axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
+            if !stored {
+                axpy(1.0, sum, &mut self.chosen[..c * l]);
+            }
+        }
+        self.class_choices[..c].copy_from_slice(&self.class_weight[..c]);
+    }
+
+    /// The weights of a block with a row whose probability is too small for the fast way: by logarithms. Their value.
+    #[cold]
+    fn counts_anew(
+        &self,
+        data: &Data<'_>,
+        b: usize,
+        start: usize,
+        weights: &[f64],
+        counts: &[f64],
+        omega: &mut [f64],
+        totals: &mut [f64],
+    ) -> f64 {
+        let (kk, ld) = (self.classes, self.layout.length(b));
+        let mut value = 0.0;
+        totals.fill(0.0);
+        let rows = match self.layout.kind {
+            Kind::Groups(_) => {
+                let sets = self.layout.sets(data, b);
+                let last = sets.end.min(self.shape.sets);
+                data.set(sets.start).start..data.set(last - 1).end
+            }
+            _ => self.layout.rows(b),
+        };
+        omega.fill(0.0);
+        for i in rows {
+            let (base, _) = self.layout.at(i, 1);
+            let at = base - self.layout.start(b);
+            if counts[at] == 0.0 {
+                continue;
+            }
+            for k in 0..kk {
+                let c = start * kk + k;
+                omega[k * ld + at] = libm::log(weights[c]) + self.log_probability(data, i, c);
+            }
+            let m = (0..kk).fold(f64::NEG_INFINITY, |m, k| m.max(omega[k * ld + at]));
+            let sum: f64 = (0..kk).map(|k| libm::exp(omega[k * ld + at] - m)).sum();
+            value += counts[at] * (m + libm::log(sum));
+            for k in 0..kk {
+                omega[k * ld + at] = counts[at] * libm::exp(omega[k * ld + at] - m) / sum;
+                totals[k] += omega[k * ld + at];
+            }
+        }
+        value
+    }
+
+    /// Units in compressed rows: responsibilities, value, and `Ω` of the chosen rows.
+    pub(super) fn units(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) {
+        let (shape, c, kk) = (self.shape, self.columns(), self.classes);
+        self.value.fill(0.0);
+        if let Some(weights) = weights {
+            let length = self.scratch_length();
+            let n = TASKS.min(self.layout.blocks.max(1)).min(shape.units);
+            let r = core::mem::take(&mut self.r);
+            let scratch = core::mem::take(&mut self.scratch);
+            let ev = &*self;
+            {
+                let (mut left, mut pieces) = (&mut *r, &mut *scratch);
+                let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
+                for (t, task) in tasks.iter_mut().enumerate().take(n) {
+                    let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
+                    *task = Some((from, take(&mut left, (to - from) * c), take(&mut pieces, length)));
+                }
+                for_each(ctx.threads, &mut tasks[..n], |task| {
+                    if let Some((first, r, piece)) = task {
+                        let Piece { value, columns, weight, .. } = carve(piece, &shape, c);
+                        value.fill(0.0);
+                        ev.units_of(data, weights, *first, r, value, columns, weight, ctx);
+                    }
+                });
+            }
+            (self.r, self.scratch) = (r, scratch);
+            for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+                axpy(1.0, &carve(piece, &shape, c).value[..c / kk], &mut self.value[..c / kk]);
+            }
+        }
+        // Ω, serially: units may have chosen the same row.
+        let rows = self.layout.start(self.layout.blocks) * c;
+        self.omega.zero(rows);
+        self.class_weight[..c].fill(0.0);
+        self.class_choices[..c].fill(0.0);
+        for u in 0..shape.units {
+            let w = data.unit_weight(u);
+            if w == 0.0 {
+                continue;
+            }
+            let r = &self.r[u * c..(u + 1) * c];
+            let mut n = 0.0;
+            for (i, times) in data.entries(u) {
+                n += times;
+                let (base, stride) = self.layout.at(i, c);
+                for (k, r) in r.iter().enumerate() {
+                    self.omega[base + k * stride] += w * r * times;
+                }
+            }
+            axpy(w, r, &mut self.class_weight[..c]);
+            axpy(w * n, r, &mut self.class_choices[..c]);
+        }
+    }
+
+    /// The units from `first` on, as many as `r` holds: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`: UNITS.
+    fn units_of(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        first: usize,
+        r: &mut [f64],
+        value: &mut [f64],
+        columns: &mut [f64],
+        log_likelihood: &mut [f64],
+        ctx: Context,
+    ) {
+        let (c, kk) = (self.columns(), self.classes);
+        let (logs, joint) = columns.split_at_mut(c * ENTRIES);
+        let last = first + r.len() / c.max(1);
+        // The units of a batch, and their entries so far.
+        let (mut from, mut held) = (first, 0);
+        let mut u = first;
+        let mut places = [(0, 0.0, 0); ENTRIES];
+        for (k, w) in weights.iter().enumerate() {
+            joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
+        }
+        while from < last {
+            let end_of_batch = u == last || u - from == UNITS;
+            if !end_of_batch {
+                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                    if held == ENTRIES {
+                        self.add_entries(data, &places, logs, joint, ctx);
+                        held = 0;
+                    }
+                    places[held] = (i, times, u - from);
+                    held += 1;
+                }
+                u += 1;
+                continue;
+            }
+            self.add_entries(data, &places[..held], logs, joint, ctx);
+            held = 0;
+            let n = u - from;
+            for (start, joint) in joint.chunks_exact_mut(kk * UNITS).enumerate() {
+                let log_likelihood = &mut log_likelihood[..n];
+                responsibilities(ctx.isa, joint, UNITS, n, kk, log_likelihood);
+                for (j, l) in log_likelihood.iter().enumerate() {
+                    let w = data.unit_weight(from + j);
+                    if w > 0.0 {
+                        value[start] += w * l;
+                    }
+                    for k in 0..kk {
+                        r[(from - first + j) * c + start * kk + k] = joint[k * UNITS + j];
+                    }
+                }
+                for k in 0..kk {
+                    joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(weights[start * kk + k]));
+                }
+            }
+            from = u;
+        }
+    }
+
+    /// Adds `c_ui log A_ic` of the entries `(i, c_ui, unit of the batch)` to the units' `joint`.
+    fn add_entries(&self, data: &Data<'_>, entries: &[(usize, f64, usize)], logs: &mut [f64], joint: &mut [f64], ctx: Context) {
+        let c = self.columns();
+        for (e, (i, _, _)) in entries.iter().enumerate() {
+            let (base, stride) = self.layout.at(*i, c);
+            for k in 0..c {
+                logs[k * ENTRIES + e] = self.a[base + k * stride];
+            }
+        }
+        for (k, logs) in logs.chunks_exact_mut(ENTRIES).enumerate() {
+            let logs = &mut logs[..entries.len()];
+            let small = logs.iter().any(|a| *a < TRUSTED);
+            ln_in_place(ctx.isa, logs);
+            if self.shape.sets == 1 {
+                for (log, (i, _, _)) in logs.iter_mut().zip(entries) {
+                    *log += self.log_scale[self.layout.block_of(*i) * c + k];
+                }
+            }
+            if small {
+                for (log, (i, _, _)) in logs.iter_mut().zip(entries) {
+                    *log = self.log_probability(data, *i, k);
+                }
+            }
+            let joint = &mut joint[k * UNITS..(k + 1) * UNITS];
+            for (log, (_, times, unit)) in logs.iter().zip(entries) {
+                joint[*unit] += times * log;
+            }
+        }
+    }
+
+    /// `t_sc = Σ_{i∈s} Ω_ic` of many choice sets.
+    fn sums_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
+        let (shape, c, length) = (self.shape, self.columns(), self.scratch_length());
+        let Evaluation { layout, omega, t, scratch, .. } = self;
+        if matches!(layout.kind, Kind::Groups(_)) {
+            let omega = &**omega;
+            each_task(layout, c, length, scratch, &mut [] as &mut [f64], t, &mut [], ctx, |layout, task| {
+                let groups = layout.groups(c);
+                let mut t = &mut *task.sets;
+                for b in task.blocks.clone() {
+                    let omega = &omega[layout.start(b) * c..layout.start(b + 1) * c];
+                    sums_of_groups(ctx.isa, groups, omega, take(&mut t, layout.block / groups.height * c));
+                }
+            });
+        } else {
+            for set in 0..shape.sets {
+                let rows = data.set(set);
+                let (base, stride) = layout.at(rows.start, c);
+                for k in 0..c {
+                    t[zone(set, k, c)] = omega[base + k * stride..][..rows.len()].iter().sum();
+                }
+            }
+        }
+    }
+
+    /// Adds `X^T Ω` of block `b` of one choice set, where the rows `observed` have weights. A block of which half is observed goes through whole; of others
+    /// rows are gathered, and `omega` with them.
+    fn add_observed(
+        &self,
+        data: &Data<'_>,
+        b: usize,
+        observed: &[usize],
+        omega: &mut [f64],
+        rows: &mut [f64],
+        sum: &mut [f64],
+        ctx: Context,
+    ) {
+        let (range, ld, n, l) = (self.layout.rows(b), self.layout.block, observed.len(), self.shape.columns);
+        if n == 0 {
+            return;
+        }
+        if 2 * n >= range.len() {
+            return rows_of(data, range, rows).weighted_sum(ctx.isa, omega, ld, sum);
+        }
+        let rows = &mut rows[..n * l];
+        data.features().gather(observed.iter().map(|i| range.start + i), rows);
+        for column in omega.chunks_exact_mut(ld) {
+            for (j, i) in observed.iter().enumerate() {
+                column[j] = column[*i];
+            }
+        }
+        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum(ctx.isa, omega, ld, sum);
+    }
+
+    /// One of the sums over all blocks, in a fixed order.
+    fn sums(&mut self, data: &Data<'_>, what: Sums, ctx: Context) {
+        let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
+        let mut omega = core::mem::take(&mut self.omega);
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        let n = each_task(&ev.layout, c, length, scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
+            sum.fill(0.0);
+            let base = layout.start(task.blocks.start);
+            for b in task.blocks.clone() {
+                let (at, ld) = (layout.start(b), layout.length(b));
+                let omega = &mut task.rows[(at - base) * c..(at - base + ld) * c];
+                let a = &ev.a[at * c..(at + ld) * c];
+                match layout.kind {
+                    Kind::Groups(_) => {
+                        let groups = layout.groups(c);
+                        let sets = ld / groups.height * c;
+                        let t = &ev.t[b * sets..(b + 1) * sets];
+                        match what {
+                            Sums::Chosen => {}
+                            Sums::Mean => products_of_groups::<true>(ctx.isa, groups, t, a, omega),
+                            Sums::Difference => products_of_groups::<false>(ctx.isa, groups, t, a, omega),
+                        }
+                        simd::weighted_sum_of_columns(ctx.isa, layout_block(layout, b, l), omega, ld, sum);
+                    }
+                    Kind::Whole => {
+                        let range = layout.rows(b);
+                        for set in layout.sets(data, b).filter(|_| what != Sums::Chosen) {
+                            let set_rows = data.set(set).start - range.start..data.set(set).end - range.start;
+                            for k in 0..c {
+                                let t = ev.t[zone(set, k, c)];
+                                let of = k * ld + set_rows.start..k * ld + set_rows.end;
+                                if what == Sums::Mean {
+                                    omega[of.clone()].fill(0.0);
+                                }
+                                subtract_scaled(ctx.isa, if what == Sums::Mean { -t } else { t }, &a[of.clone()], &mut omega[of]);
+                            }
+                        }
+                        for part in blocks(range.clone(), block_rows(l)) {
+                            let x = rows_of(data, part.clone(), rows);
+                            x.weighted_sum(ctx.isa, &omega[part.start - range.start..], ld, sum);
+                        }
+                    }
+                    Kind::One if what == Sums::Difference => {
+                        let range = layout.rows(b);
+                        for k in 0..c {
+                            let of = k * ld..k * ld + range.len();
+                            subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
+                        }
+                        rows_of(data, range, rows).weighted_sum(ctx.isa, omega, ld, sum);
+                    }
+                    Kind::One => {
+                        let range = layout.rows(b);
+                        let observed = |i: usize| match data.choices() {
+                            Choices::Counts(n) => n[range.start + i] > 0.0,
+                            _ => (0..c).any(|k| omega[k * ld + i] != 0.0),
+                        };
+                        let mut list = [0; MOST_ROWS];
+                        let observed = which(range.len(), &mut list, observed);
+                        ev.add_observed(data, b, observed, omega, rows, sum, ctx);
+                    }
+                }
+            }
+        });
+        (self.omega, self.scratch) = (omega, scratch);
+        let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
+        out.fill(0.0);
+        for piece in self.scratch[..length * n].chunks_exact(length) {
+            axpy(1.0, &piece[..c * l], out);
+        }
+    }
+}
+
+/// The numbers below `n` that `wanted` wants.
+fn which(n: usize, list: &mut [usize; MOST_ROWS], wanted: impl Fn(usize) -> bool) -> &[usize] {
+    let mut found = 0;
+    for i in 0..n {
+        list[found] = i;
+        found += usize::from(wanted(i));
+    }
+    &list[..found]
+}

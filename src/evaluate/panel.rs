@@ -1,0 +1,77 @@
+//! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
+
+use super::layout::Kind;
+use super::passes::{Evaluation, layout_block};
+use crate::data::{Data, Shape};
+use crate::error::Result;
+use crate::parallel::Context;
+use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
+use crate::simd::{Columns, Isa, gram_of_columns};
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// Choice sets of a block at most, features of which are summed together.
+const MOST_SETS: usize = 256;
+
+impl Evaluation<'_> {
+    /// Workspace of the functions below.
+    pub(super) fn panel_workspace(shape: &Shape) -> WorkspaceSize {
+        WorkspaceSize::of::<f64>(MOST_SETS.saturating_mul(shape.columns)).and(WorkspaceSize::of::<f64>(MOST_SETS))
+    }
+
+    /// The lower triangles of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A x`. Overwrites Ω.
+    pub(super) fn curvature_of_groups(&mut self, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (v, minus_inverse) = (ws.f64s(MOST_SETS * l)?, ws.f64s(MOST_SETS)?);
+        let groups = self.layout.groups(c);
+        let (block, sets) = (self.layout.block, self.layout.block / groups.height);
+        h[..c * l * l].fill(0.0);
+        for b in 0..self.layout.blocks {
+            let of = b * block * c..(b + 1) * block * c;
+            let t = &self.t[b * sets * c..(b + 1) * sets * c];
+            let omega = &mut self.omega[of.clone()];
+            products_of_groups::<true>(ctx.isa, groups, t, &self.a[of], omega);
+            let x = layout_block(&self.layout, b, l);
+            for (k, (h, w)) in h.chunks_exact_mut(l * l).zip(omega.chunks_exact(block)).enumerate() {
+                gram_of_columns(ctx.isa, x, w, h);
+                let v = &mut v[..l * sets];
+                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, w, x.values, v);
+                for (set, m) in minus_inverse[..sets].iter_mut().enumerate() {
+                    let t = t[(set / SETS * c + k) * SETS + set % SETS];
+                    *m = if t > 0.0 { -1.0 / t } else { 0.0 };
+                }
+                gram_of_columns(ctx.isa, Columns { values: v, rows: sets, columns: l, stride: sets }, &minus_inverse[..sets], h);
+            }
+        }
+        Ok(())
+    }
+
+    /// `μ_sk` of every set and class, sets × C × L, in the features as they are.
+    pub(super) fn set_means_of_groups(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let Kind::Groups(height) = self.layout.kind else { return };
+        let (block, sets) = (self.layout.block, self.layout.block / height);
+        // A few features at a time, so that the sums fit on the stack.
+        let mut v = [0.0; MOST_SETS * 4];
+        for b in 0..self.layout.blocks {
+            for k in 0..c {
+                let a = &self.a[(b * c + k) * block..][..block];
+                for from in (0..l).step_by(4) {
+                    let to = (from + 4).min(l);
+                    let x = &self.layout.features[(b * l + from) * block..(b * l + to) * block];
+                    weighted_sums_of_groups(isa, Groups { rows: block, height, columns: to - from }, a, x, &mut v);
+                    for set in b * sets..((b + 1) * sets).min(self.shape.sets) {
+                        let mean = &mut means[(set * c + k) * l..][from..to];
+                        mean.iter_mut().enumerate().for_each(|(j, m)| *m = v[j * sets + set - b * sets]);
+                    }
+                }
+            }
+        }
+        for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
+            let first = data.first_available(set);
+            for j in 0..l {
+                let shift = data.features().get(first, j) - self.layout.centered(first, j, l);
+                means[j..].iter_mut().step_by(l).for_each(|m| *m += shift);
+            }
+        }
+    }
+}

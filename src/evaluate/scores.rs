@@ -1,0 +1,220 @@
+//! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
+
+use super::block_rows;
+use super::layout::Kind;
+use super::passes::{Evaluation, blocks, normalize, set_groups};
+use crate::data::{Data, Shape};
+use crate::error::Result;
+use crate::simd::{Isa, responsibilities};
+
+/// Rows of a block at most, and units of one.
+const MOST: usize = 256;
+
+/// Units of a block: as many as keep their scores in cache.
+fn block_units(columns: usize, classes: usize) -> usize {
+    block_rows(columns.saturating_mul(classes))
+}
+
+/// Numbers of scratch of [`Evaluation::for_each_unit_block`] and [`Evaluation::for_each_unit`].
+pub(crate) fn unit_scratch(shape: &Shape, classes: usize) -> usize {
+    let kl = classes.saturating_mul(shape.columns);
+    let unit = kl.saturating_add(classes).saturating_add(2);
+    unit.saturating_mul(block_units(shape.columns, classes)).saturating_add(shape.columns).saturating_add(classes.saturating_mul(2))
+}
+
+/// Numbers of the scores of a block, D for every unit.
+pub(crate) fn score_block(shape: &Shape, classes: usize) -> usize {
+    classes.saturating_mul(shape.columns.saturating_add(1)).saturating_mul(block_units(shape.columns, classes))
+}
+
+/// A block of units of positive weight.
+pub(crate) struct Units<'b> {
+    /// How many.
+    pub n: usize,
+    /// Which.
+    pub index: &'b [usize],
+    /// Their weights; may be overwritten.
+    pub w: &'b mut [f64],
+    /// Responsibilities, class-major: `r[k * ld + j]`; may be overwritten.
+    pub r: &'b mut [f64],
+    pub ld: usize,
+    /// Scores in the atoms: n × K × L.
+    pub y: &'b [f64],
+}
+
+/// The scores `(r_u1 … r_ue, r_u1 y_u1, …, r_uK y_uK)` of a block, n × D: those of the units, but for −α in the log-odds.
+pub(crate) fn unit_scores(units: &Units<'_>, e: usize, columns: usize, out: &mut [f64]) {
+    let (c, d) = (e + 1, e + (e + 1) * columns);
+    for ((j, score), y) in out.chunks_exact_mut(d).enumerate().take(units.n).zip(units.y.chunks_exact(c * columns)) {
+        let (eta, theta) = score.split_at_mut(e);
+        for (k, eta) in eta.iter_mut().enumerate() {
+            *eta = units.r[k * units.ld + j];
+        }
+        for (k, (theta, y)) in theta.chunks_exact_mut(columns).zip(y.chunks_exact(columns)).enumerate() {
+            let r = units.r[k * units.ld + j];
+            theta.iter_mut().zip(y).for_each(|(s, y)| *s = r * y);
+        }
+    }
+}
+
+/// Finds choice sets of rows that mostly follow one another.
+#[derive(Default)]
+pub(crate) struct SetCursor(usize);
+
+impl SetCursor {
+    /// The choice set of row `i`.
+    #[inline]
+    pub fn of(&mut self, data: &Data<'_>, i: usize) -> usize {
+        for set in self.0..(self.0 + 2).min(data.set_count()) {
+            if data.set(set).contains(&i) {
+                self.0 = set;
+                return set;
+            }
+        }
+        self.0 = data.set_of(i);
+        self.0
+    }
+}
+
+impl Evaluation<'_> {
+    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
+    pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) -> Result<()> {
+        if matches!(self.layout.kind, Kind::Groups(_)) {
+            self.set_means_of_groups(data, isa, means);
+            return Ok(());
+        }
+        if data.splits_rows() {
+            return self.split_set_means(data, means);
+        }
+        let (l, c, sets) = (self.shape.columns, self.columns(), self.shape.sets);
+        let features = data.features();
+        let mut a = [0.0; MOST];
+        means.fill(0.0);
+        // About the first row there is, so that a common shift of the features costs no digits.
+        for k in 0..c {
+            for group in set_groups(data, 0..sets, MOST) {
+                let rows = data.set(group.start).start..data.set(group.end - 1).end;
+                for block in blocks(rows, MOST) {
+                    self.probabilities(k, block.start, &mut a[..block.len()]);
+                    for set in group.clone() {
+                        let first = data.first_available(set);
+                        let (from, to) = (data.set(set).start.max(block.start), data.set(set).end.min(block.end));
+                        let mean = &mut means[(set * c + k) * l..][..l];
+                        features.add_differences(from..to, first, &a[from - block.start..to - block.start], mean);
+                    }
+                }
+            }
+        }
+        for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
+            let first = data.first_available(set);
+            for mean in means.chunks_exact_mut(l) {
+                for (j, m) in mean.iter_mut().enumerate() {
+                    *m += features.get(first, j);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `log α_k + log P(u | k)` of unit `u`, K numbers of one start, after `normalizers`.
+    pub fn unit_log_joint(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) {
+        for (k, j) in out.iter_mut().enumerate() {
+            let chosen = data.entries(u).filter(|e| e.1 != 0.0);
+            *j = chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
+        }
+        if data.splits_units() {
+            // A failure is found by whoever began the operation.
+            let _ = data.sum(out);
+        }
+        out.iter_mut().zip(weights).for_each(|(j, w)| *j += libm::log(*w));
+    }
+
+    /// Responsibilities of unit `u`, K numbers of one start, after `normalizers`; its log-likelihood.
+    pub fn unit_responsibilities(&self, data: &Data<'_>, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
+        self.unit_log_joint(data, weights, u, out);
+        normalize(out)
+    }
+
+    /// Runs `body` over blocks of the units of positive weight of one start, after `evaluate`; `means` from [`Self::set_means`], `scratch` of
+    /// [`unit_scratch`] numbers.
+    pub fn for_each_unit_block(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        isa: Isa,
+        means: &[f64],
+        scratch: &mut [f64],
+        mut body: impl FnMut(Units<'_>),
+    ) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let block = block_units(l, c);
+        // Those of units in compressed rows are held since `evaluate`.
+        let known = !self.shape.units_are_rows;
+        let (row, rest) = scratch.split_at_mut(l);
+        let (log_weights, rest) = rest.split_at_mut(c);
+        let (w, rest) = rest.split_at_mut(block);
+        let (value, rest) = rest.split_at_mut(block);
+        let (r, y) = rest.split_at_mut(c * block);
+        log_weights.iter_mut().zip(weights).for_each(|(log, w)| *log = libm::log(*w));
+        let mut index = [0; MOST];
+        let mut cursor = SetCursor::default();
+        let mut units = (0..self.shape.units).filter(|&u| data.unit_weight(u) != 0.0);
+        loop {
+            let mut n = 0;
+            for u in units.by_ref().take(block) {
+                index[n] = u;
+                w[n] = data.unit_weight(u);
+                for (k, r) in r[n..].iter_mut().step_by(block).enumerate() {
+                    *r = if known { self.r[u * c + k] } else { log_weights[k] };
+                }
+                let y = &mut y[n * c * l..(n + 1) * c * l];
+                y.fill(0.0);
+                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                    data.features().copy(i..i + 1, row);
+                    let means = &means[cursor.of(data, i) * c * l..][..c * l];
+                    for (k, (y, mean)) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)).enumerate() {
+                        if !known {
+                            r[k * block + n] += times * self.log_probability(data, i, k);
+                        }
+                        for ((y, x), m) in y.iter_mut().zip(&*row).zip(mean) {
+                            *y += times * (x - m);
+                        }
+                    }
+                }
+                n += 1;
+            }
+            if n == 0 {
+                return;
+            }
+            if data.splits_units() {
+                // As above.
+                let _ = data.sum(&mut y[..n * c * l]);
+            }
+            if !known {
+                responsibilities(isa, r, block, n, c, &mut value[..n]);
+            }
+            body(Units { n, index: &index[..n], w: &mut w[..n], r, ld: block, y });
+        }
+    }
+
+    /// Runs `body(u, w, r, y)` over the units of positive weight, as [`Self::for_each_unit_block`] does over blocks: responsibilities r (K) and
+    /// scores y (K × L).
+    pub fn for_each_unit(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        isa: Isa,
+        means: &[f64],
+        scratch: &mut [f64],
+        mut body: impl FnMut(usize, f64, &[f64], &[f64]),
+    ) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (one, scratch) = scratch.split_at_mut(c);
+        self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
+            for (j, (&u, y)) in units.index.iter().zip(units.y.chunks_exact(c * l)).enumerate() {
+                one.iter_mut().zip(units.r[j..].iter().step_by(units.ld)).for_each(|(one, r)| *one = *r);
+                body(u, units.w[j], one, y);
+            }
+        });
+    }
+}

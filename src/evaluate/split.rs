@@ -1,0 +1,161 @@
+//! Where the passes of an evaluation meet other ranks: what each has of its own rows and units becomes what all have together. Section 10.
+//!
+//! Of data that are no part nothing here does anything.
+
+use super::layout::zone;
+use super::passes::{Evaluation, normalize};
+use crate::data::Data;
+use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::axpy;
+use crate::parallel::Context;
+
+impl Evaluation<'_> {
+    /// Of one choice set split by rows, merges the states (m, z, Σ e^{S − m} x) of the ranks: `m` by zones and `z` become those of the whole set, `mean` what
+    /// this rank adds to them. `message`: 1 + 2 C numbers.
+    pub(super) fn merge_normalizers(
+        data: &Data<'_>,
+        classes: usize,
+        m: &mut [f64],
+        z: &mut [f64],
+        mean: &mut [f64],
+        message: &mut [f64],
+    ) -> Result<()> {
+        if !data.splits_rows() {
+            return Ok(());
+        }
+        let (c, l) = (z.len(), mean.len() / z.len());
+        let (top, own) = message[..2 * c + 1].split_at_mut(c + 1);
+        top[0] = 0.0;
+        for k in 0..c {
+            own[k] = m[zone(0, k, c)];
+            let bad = own[k].is_nan() || own[k] == f64::INFINITY;
+            top[k + 1] = if bad { f64::NEG_INFINITY } else { own[k] };
+            if bad && top[0] == 0.0 {
+                top[0] = (k % classes + 1) as f64;
+            }
+        }
+        data.max(top)?;
+        if top[0] > 0.0 {
+            return Err(Error::new(ErrorKind::NotFinite, "logits").class(top[0] as usize - 1));
+        }
+        for k in 0..c {
+            let fall = if own[k] == f64::NEG_INFINITY { 0.0 } else { libm::exp(own[k] - top[k + 1]) };
+            z[k] *= fall;
+            mean[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= fall);
+            m[zone(0, k, c)] = top[k + 1];
+        }
+        data.sum(z)
+    }
+
+    /// A class whose logits overflow on any rank, that of the first here if there is one.
+    pub(super) fn agree_on_logits(data: &Data<'_>, bad: Option<usize>) -> Result<()> {
+        let mut flag = [bad.map_or(0.0, |class| class as f64 + 1.0)];
+        // Log-normalizers of a set split by rows are the same on all ranks, and so is what is wrong with them.
+        if !data.splits_rows() {
+            data.max(&mut flag)?;
+        }
+        match flag[0] > 0.0 {
+            true => Err(Error::new(ErrorKind::NotFinite, "logits").class(flag[0] as usize - 1)),
+            false => Ok(()),
+        }
+    }
+
+    /// Units whose choices are on several ranks: responsibilities from the sums of their log-likelihoods, and all that follows; the value is the
+    /// same on all ranks.
+    pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
+        let (c, kk) = (self.columns(), self.classes);
+        let r = core::mem::take(&mut self.r);
+        for (u, r) in r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
+            r.fill(0.0);
+            for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                for (k, r) in r.iter_mut().enumerate() {
+                    *r += times * self.log_probability(data, i, k);
+                }
+            }
+        }
+        let reduced = data.sum(&mut r[..self.shape.units * c]);
+        let value = &mut self.scratch[..c / kk];
+        value.fill(0.0);
+        for (u, r) in r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
+            let w = data.unit_weight(u);
+            for (start, r) in r.chunks_exact_mut(kk).enumerate() {
+                axpy_logs(&weights[start * kk..(start + 1) * kk], r);
+                let log_likelihood = normalize(r);
+                if w > 0.0 {
+                    value[start] += w * log_likelihood;
+                }
+            }
+        }
+        self.r = r;
+        self.units(data, None, ctx);
+        self.value[..c / kk].copy_from_slice(&self.scratch[..c / kk]);
+        reduced
+    }
+
+    /// Sums of the ranks' class weights, class choices and values.
+    pub(super) fn sum_choices(&mut self, data: &Data<'_>) -> Result<()> {
+        if !data.is_part() {
+            return Ok(());
+        }
+        let (c, starts) = (self.columns(), self.starts);
+        if data.splits_units() {
+            return data.sum(&mut self.class_choices[..c]);
+        }
+        let message = &mut self.scratch[..2 * c + starts];
+        message[..c].copy_from_slice(&self.class_weight[..c]);
+        message[c..2 * c].copy_from_slice(&self.class_choices[..c]);
+        message[2 * c..].copy_from_slice(&self.value[..starts]);
+        data.sum(message)?;
+        self.class_weight[..c].copy_from_slice(&message[..c]);
+        self.class_choices[..c].copy_from_slice(&message[c..2 * c]);
+        self.value[..starts].copy_from_slice(&message[2 * c..]);
+        Ok(())
+    }
+
+    /// The sum of the ranks' gradients, `chosen − mean`, left in `chosen`.
+    pub(super) fn sum_gradient(&mut self, data: &Data<'_>) -> Result<()> {
+        if !data.is_part() {
+            return Ok(());
+        }
+        let n = self.columns() * self.shape.columns;
+        axpy(-1.0, &self.mean[..n], &mut self.chosen[..n]);
+        self.mean[..n].fill(0.0);
+        data.sum(&mut self.chosen[..n])
+    }
+
+    /// The mean features under every class of a choice set split by rows, C × L.
+    pub(super) fn split_set_means(&self, data: &Data<'_>, means: &mut [f64]) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        means[..c * l].fill(0.0);
+        for i in (0..self.shape.rows).filter(|&i| data.available(i)) {
+            for (k, mean) in means[..c * l].chunks_exact_mut(l).enumerate() {
+                let a = self.probability(i, k);
+                for (j, m) in mean.iter_mut().enumerate() {
+                    *m += a * data.features().get(i, j);
+                }
+            }
+        }
+        data.sum(&mut means[..c * l])
+    }
+
+    /// `Σ_s t_sk log Z_sk` of every class, and the sum of the terms' sizes: `out` 2 C.
+    pub fn partition_products(&self, data: &Data<'_>, out: &mut [f64]) -> Result<()> {
+        let c = self.columns();
+        let (value, size) = out[..2 * c].split_at_mut(c);
+        for k in 0..c {
+            (value[k], size[k]) = (0.0, 0.0);
+            for set in 0..self.shape.sets {
+                let product = self.t(set, k) * self.log_z(set, k);
+                value[k] += product;
+                size[k] += product.abs();
+            }
+        }
+        // t and log Z of a set split by rows are those of the whole.
+        if data.splits_rows() { Ok(()) } else { data.sum(&mut out[..2 * c]) }
+    }
+}
+
+/// Adds the logarithms of `weights`.
+fn axpy_logs(weights: &[f64], out: &mut [f64]) {
+    out.iter_mut().zip(weights).for_each(|(x, w)| *x += libm::log(*w));
+}

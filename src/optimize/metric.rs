@@ -1,0 +1,180 @@
+//! The first metric of L-BFGS: the complete-data information of every class at a point, as far as a sample of rows tells it.
+//!
+//! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in which a step is
+//! close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn systematically by A_k: row i is taken
+//! `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k. The rows taken depend on logits alone, so that neither units nor shifts of features
+//! matter. ε keeps a class that holds to few rows from steps without measure.
+
+use super::Objective;
+use crate::data::Shape;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::linalg::{self, axpy};
+use crate::simd::{self, Rows};
+use crate::workspace::{Workspace, WorkspaceSize};
+
+/// ε.
+const SHARE_OF_ALL: f64 = 0.1;
+/// Rows gathered for one product.
+const BLOCK: usize = 256;
+
+/// Rows that tell the curvature of one class.
+fn sample(columns: usize) -> usize {
+    columns.saturating_mul(4).max(512)
+}
+
+/// Whether the curvature of classes is worth its cost: it is sampled, or costs little beside an evaluation.
+fn pays(shape: &Shape) -> bool {
+    // On all ranks or none.
+    sampled(shape) || shape.columns <= 64 || !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2)
+}
+
+fn sampled(shape: &Shape) -> bool {
+    shape.sets == 1 && !shape.is_part() && shape.rows > sample(shape.columns).saturating_mul(2)
+}
+
+pub(crate) struct Metric<'w> {
+    /// K × L × L Cholesky factors; empty where the diagonal serves.
+    factors: &'w mut [f64],
+    /// The diagonal of [`Objective::scale`], D.
+    scale: &'w mut [f64],
+    dense: bool,
+    /// L numbers.
+    row: &'w mut [f64],
+}
+
+impl<'w> Metric<'w> {
+    pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let l = shape.columns;
+        let factors = if pays(shape) { classes.saturating_mul(l.saturating_mul(l)) } else { 0 };
+        of(factors).and(of(classes.saturating_mul(l.saturating_add(1)))).and(of(l))
+    }
+
+    /// Workspace of [`Metric::take`].
+    pub fn take_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let curvature = match sampled(shape) {
+            true => of(BLOCK.saturating_mul(shape.columns)).and(of(BLOCK)).and(of(BLOCK)),
+            false => Evaluation::curvature_workspace(shape, classes),
+        };
+        if pays(shape) { curvature.or(of(linalg::large_cholesky_scratch(shape.columns))) } else { WorkspaceSize::EMPTY }
+    }
+
+    pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        let l = shape.columns;
+        Ok(Metric {
+            factors: ws.f64s(if pays(shape) { classes * l * l } else { 0 })?,
+            scale: ws.f64s(classes * (l + 1))?,
+            dense: false,
+            row: ws.f64s(l)?,
+        })
+    }
+
+    /// Takes the metric at the point last evaluated.
+    pub fn take(&mut self, o: &mut Objective<'_, '_, '_>, mut ws: Workspace<'_>) -> Result<()> {
+        let (k, l, shape) = (o.classes(), o.wh.columns, o.ev.shape);
+        o.scale(&mut self.scale[..o.dimension()]);
+        self.dense = false;
+        if self.factors.is_empty() {
+            return Ok(());
+        }
+        if sampled(&shape) {
+            let mut ws = ws.scope();
+            let (rows, weights, a) = (ws.f64s(BLOCK * l)?, ws.f64s(BLOCK)?, ws.f64s(BLOCK)?);
+            for j in 0..k {
+                sampled_covariance(o, j, &mut self.factors[j * l * l..(j + 1) * l * l], self.row, rows, weights, a);
+            }
+        } else {
+            o.ev.class_curvature(o.data, self.factors, o.ctx, ws.scope())?;
+        }
+        let scratch = ws.f64s(linalg::large_cholesky_scratch(l))?;
+        let least = 1e-8 * o.data.total_choices();
+        for (j, m) in self.factors.chunks_exact_mut(l * l).enumerate() {
+            let t = o.ev.class_choices[j];
+            let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
+            let all = SHARE_OF_ALL * t.max(least) + o.ridge;
+            for (m, c) in m.iter_mut().zip(o.wh.covariance) {
+                *m = curvature * *m + all * c;
+            }
+            for a in 0..l {
+                // Collinear features leave a null space, which whitened atoms do not see.
+                let m = &mut m[a * l + a];
+                *m = if *m > 0.0 { *m * (1.0 + 1e-10) } else { 1.0 };
+            }
+            if !linalg::large_cholesky(o.ctx.isa, m, l, scratch) {
+                return Ok(());
+            }
+        }
+        self.dense = true;
+        Ok(())
+    }
+
+    /// `v ← M⁻¹ v`, v in log-odds and whitened atoms.
+    pub fn solve(&mut self, o: &Objective<'_, '_, '_>, v: &mut [f64]) {
+        let (k, l, r) = (o.classes(), o.wh.columns, o.wh.rank);
+        let (eta, beta) = v.split_at_mut(k - 1);
+        let diagonal = |v: &mut [f64], s: &[f64]| v.iter_mut().zip(s).for_each(|(v, s)| *v /= s);
+        diagonal(eta, self.scale);
+        if !self.dense {
+            diagonal(beta, &self.scale[k - 1..]);
+            return;
+        }
+        for (beta, factor) in beta.chunks_exact_mut(r.max(1)).zip(self.factors.chunks_exact(l * l)) {
+            // β = F θ: gradients go over by F^T and steps by F.
+            self.row.fill(0.0);
+            for (b, row) in beta.iter().zip(o.wh.from_atoms.chunks_exact(l)) {
+                axpy(*b, row, self.row);
+            }
+            linalg::solve_cholesky(factor, l, self.row);
+            o.wh.whiten_atom(self.row, beta);
+        }
+    }
+}
+
+/// The lower triangle of the covariance of the features under class `k`, from a sample of rows.
+fn sampled_covariance(
+    o: &Objective<'_, '_, '_>,
+    k: usize,
+    h: &mut [f64],
+    sum: &mut [f64],
+    rows: &mut [f64],
+    weights: &mut [f64],
+    a: &mut [f64],
+) {
+    let (l, p, isa) = (o.wh.columns, o.ev.shape.rows, o.ctx.isa);
+    let n = sample(l) as f64;
+    let origin = o.data.first_available(0);
+    h.fill(0.0);
+    sum.fill(0.0);
+    let (mut cumulated, mut taken, mut total, mut held) = (0.0, 0.0, 0.0, 0);
+    let mut add = |rows: &[f64], weights: &[f64], held: usize| {
+        let x = Rows { values: rows, rows: held, columns: l, stride: l };
+        simd::gram(isa, x, &weights[..held], h);
+        simd::weighted_sum(isa, x, &weights[..held], held.max(1), sum);
+    };
+    for from in (0..p).step_by(BLOCK) {
+        let a = &mut a[..BLOCK.min(p - from)];
+        o.ev.probabilities(k, from, a);
+        for (i, a) in a.iter().enumerate() {
+            cumulated += n * a;
+            let times = libm::floor(cumulated) - taken;
+            if times > 0.0 {
+                taken += times;
+                total += times;
+                weights[held] = times;
+                o.data.features().differences(from + i..from + i + 1, origin, &mut rows[held * l..(held + 1) * l]);
+                held += 1;
+                if held == BLOCK {
+                    add(rows, weights, held);
+                    held = 0;
+                }
+            }
+        }
+    }
+    add(rows, weights, held);
+    if total > 0.0 {
+        simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / total], h);
+        h.iter_mut().for_each(|h| *h /= total);
+    }
+}

@@ -1,0 +1,76 @@
+//! One function of every number of an array: the loop that exp, ln and the last pass of softmax share.
+
+use super::vector::Powers;
+
+/// A function of one number, over vectors.
+pub(super) trait Function<T>: Copy {
+    /// The function of every lane.
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U];
+}
+
+/// `out_i = f(x_i)` for `n` numbers.
+///
+/// # Safety
+/// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
+#[inline(always)]
+pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(simd: S, f: F, x: *const T, out: *mut T, n: usize) {
+    let mut i = 0;
+    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
+    // of it is written.
+    unsafe {
+        while i + U * S::N <= n {
+            let mut v = [simd.load(x.add(i)); U];
+            for u in 1..U {
+                v[u] = simd.load(x.add(i + u * S::N));
+            }
+            let v = f.of::<S, U>(simd, v);
+            for u in 0..U {
+                simd.store(out.add(i + u * S::N), v[u]);
+            }
+            i += U * S::N;
+        }
+        while i < n {
+            let first = simd.first(n - i);
+            let [v] = f.of::<S, 1>(simd, [simd.load_first(first, x.add(i))]);
+            simd.store_first(first, out.add(i), v);
+            i += S::N;
+        }
+    }
+}
+
+/// From how many bytes on `out` is written past the caches. An array larger than a core's share of the last of them, beside what was read, would
+/// push out what is still needed, and each of its lines would be read from memory before it is written.
+pub(super) const STREAMED: usize = 6 << 20;
+
+/// [`map`] with `out` written past the caches.
+///
+/// # Safety
+/// As for [`map`], and `out` is not `x`.
+#[inline(always)]
+pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
+    simd: S,
+    f: F,
+    x: *const T,
+    out: *mut T,
+    n: usize,
+) {
+    // Numbers before the first whole vector of `out`.
+    let mut i = out.align_offset(S::N * size_of::<T>()).min(n);
+    // SAFETY: all ranges lie before n, and from the first whole vector on those of `out` are aligned.
+    unsafe {
+        map::<T, S, F, 1>(simd, f, x, out, i);
+        while i + U * S::N <= n {
+            let mut v = [simd.load(x.add(i)); U];
+            for u in 1..U {
+                v[u] = simd.load(x.add(i + u * S::N));
+            }
+            let v = f.of::<S, U>(simd, v);
+            for u in 0..U {
+                simd.stream(out.add(i + u * S::N), v[u]);
+            }
+            i += U * S::N;
+        }
+        map::<T, S, F, 1>(simd, f, x.add(i), out.add(i), n - i);
+        simd.fence();
+    }
+}

@@ -1,0 +1,375 @@
+//! Softmax and sums of many small choice sets that stand side by side: eight sets a group, a lane a set.
+//!
+//! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives of a set
+//! is one over whole vectors. A block has `rows / (8 J)` groups of J alternatives each, C columns of `rows` numbers; what belongs to a set and a column
+//! stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those of no set at all 0 and then −∞.
+
+use super::Isa;
+use super::dispatch::Kernel;
+use super::exp::exp_of_difference;
+use super::log::ln_of;
+use super::logsumexp::finite;
+use super::products::with_constant;
+use super::vector::{F64, Lanes, Powers, Simd};
+
+/// Choice sets of a group.
+pub(crate) const SETS: usize = 8;
+
+/// What the kernels of this file need to know of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    /// Numbers of a column: a multiple of `8 height`.
+    pub rows: usize,
+    /// Alternatives of a set, J.
+    pub height: usize,
+    /// Columns C.
+    pub columns: usize,
+}
+
+impl Groups {
+    fn count(&self) -> usize {
+        self.rows / (SETS * self.height)
+    }
+
+    /// Panics unless a column is whole groups, and there is room.
+    fn check(&self, values: usize, sets: usize) {
+        assert!(self.height > 0 && self.rows % (SETS * self.height) == 0, "whole groups");
+        assert!(self.rows * self.columns <= values && self.count() * self.columns * SETS <= sets, "room");
+    }
+
+    /// `(place of the group in the column, place of its sets)` for every group of every column.
+    #[inline(always)]
+    fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let Groups { rows, height, columns } = *self;
+        (0..rows / (SETS * height))
+            .flat_map(move |group| (0..columns).map(move |c| (c * rows + group * SETS * height, (group * columns + c) * SETS)))
+    }
+}
+
+/// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set. NaN and +∞ give a log Z that is not finite.
+pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups, s: &mut [f64], log_z: &mut [f64]) {
+    groups.check(s.len(), log_z.len());
+    isa.run(Softmax { groups, s, log_z });
+}
+
+/// `t = Σ ω_i` over the alternatives of each set.
+pub(crate) fn sums_of_groups(isa: Isa, groups: Groups, omega: &[f64], t: &mut [f64]) {
+    groups.check(omega.len(), t.len());
+    isa.run(Sums { groups, omega, t });
+}
+
+/// `ω_i ← ω_i − t a_i`, t that of the set of i; or `ω_i = t a_i` if `FRESH`.
+pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups, t: &[f64], a: &[f64], omega: &mut [f64]) {
+    groups.check(omega.len().min(a.len()), t.len());
+    isa.run(Products::<FRESH> { groups, t, a, omega });
+}
+
+/// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart: `groups.columns` is L.
+pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups, w: &[f64], x: &[f64], v: &mut [f64]) {
+    groups.check(x.len(), v.len());
+    assert!(w.len() >= groups.rows, "a weight for every row");
+    isa.run(WeightedSums { groups, w, x, v });
+}
+
+struct Softmax<'a> {
+    groups: Groups,
+    s: &'a mut [f64],
+    log_z: &'a mut [f64],
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { groups, s, log_z } = self;
+        for (at, set) in groups.each() {
+            let column = &mut s[at..at + SETS * groups.height];
+            for lane in 0..SETS {
+                let of_set = || (lane..SETS * groups.height).step_by(SETS);
+                let max = finite(of_set().fold(f64::NEG_INFINITY, |m, i| if column[i] > m { column[i] } else { m }));
+                let mut sum = 0.0;
+                for i in of_set() {
+                    column[i] = libm::exp(column[i] - max);
+                    sum += column[i];
+                }
+                let inverse = 1.0 / if sum < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { sum };
+                of_set().for_each(|i| column[i] *= inverse);
+                log_z[set + lane] = max + libm::log(sum);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let Self { groups, s, log_z } = self;
+        let Groups { rows, height, columns } = groups;
+        let n = <S as Lanes<f64>>::N;
+        for group in 0..groups.count() {
+            let mut c = 0;
+            while c < columns {
+                // Columns side by side, to hide the latency of exp and ln.
+                let count = super::products::part(columns - c, 4);
+                for lane in (0..SETS).step_by(n) {
+                    // SAFETY: the entry check has shown that every column has `rows` numbers and every group its sets.
+                    unsafe {
+                        let at = s.as_mut_ptr().add(c * rows + group * SETS * height + lane);
+                        let z = log_z.as_mut_ptr().add((group * columns + c) * SETS + lane);
+                        with_constant!(U = count, one of 1 2 3 4; softmax_of_lanes::<S, U>(simd, at, rows, height, z));
+                    }
+                }
+                c += count;
+            }
+        }
+    }
+}
+
+/// A vector of sets in U columns.
+///
+/// # Safety
+/// `s` has U columns of the group, `rows` apart, and `log_z` a place for each.
+#[inline(always)]
+unsafe fn softmax_of_lanes<S: Powers<f64>, const U: usize>(simd: S, s: *mut f64, rows: usize, height: usize, log_z: *mut f64) {
+    // SAFETY: by the contract.
+    unsafe {
+        let mut max = [simd.splat(f64::MIN); U];
+        for j in 0..height {
+            for u in 0..U {
+                max[u] = simd.max(simd.load(s.add(u * rows + j * SETS)), max[u]);
+            }
+        }
+        for m in &mut max {
+            *m = simd.min(simd.splat(f64::MAX), *m);
+        }
+        let mut sum: [F64<S>; U] = [simd.splat(0.0); U];
+        for j in 0..height {
+            let difference = core::array::from_fn(|u| simd.sub(simd.load(s.add(u * rows + j * SETS)), max[u]));
+            let e = exp_of_difference::<f64, S, U>(simd, difference);
+            for u in 0..U {
+                simd.store(s.add(u * rows + j * SETS), e[u]);
+                sum[u] = simd.add(sum[u], e[u]);
+            }
+        }
+        // Where all are −∞ the sum is 0, and 0 / 0 must be 0.
+        let inverse: [F64<S>; U] = core::array::from_fn(|u| simd.div(simd.splat(1.0), simd.max(simd.splat(f64::MIN_POSITIVE), sum[u])));
+        for j in 0..height {
+            for u in 0..U {
+                let at = s.add(u * rows + j * SETS);
+                simd.store(at, simd.mul(simd.load(at), inverse[u]));
+            }
+        }
+        let log = ln_of::<f64, S, U>(simd, sum);
+        for u in 0..U {
+            simd.store(log_z.add(u * SETS), simd.add(max[u], log[u]));
+        }
+    }
+}
+
+struct Sums<'a> {
+    groups: Groups,
+    omega: &'a [f64],
+    t: &'a mut [f64],
+}
+
+impl Kernel for Sums<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { groups, omega, t } = self;
+        for (at, set) in groups.each() {
+            for lane in 0..SETS {
+                t[set + lane] = (0..groups.height).fold(0.0, |sum, j| sum + omega[at + j * SETS + lane]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl Sums<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let Self { groups, omega, t } = self;
+        for (at, set) in groups.each() {
+            for lane in (0..SETS).step_by(S::N) {
+                // SAFETY: as in `softmax_of_groups`.
+                unsafe {
+                    let from = omega.as_ptr().add(at + lane);
+                    let mut sum = simd.splat(0.0);
+                    for j in 0..groups.height {
+                        sum = simd.add(sum, simd.load(from.add(j * SETS)));
+                    }
+                    simd.store(t.as_mut_ptr().add(set + lane), sum);
+                }
+            }
+        }
+    }
+}
+
+struct Products<'a, const FRESH: bool> {
+    groups: Groups,
+    t: &'a [f64],
+    a: &'a [f64],
+    omega: &'a mut [f64],
+}
+
+impl<const FRESH: bool> Kernel for Products<'_, FRESH> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { groups, t, a, omega } = self;
+        for (at, set) in groups.each() {
+            for i in 0..SETS * groups.height {
+                let product = t[set + i % SETS] * a[at + i];
+                omega[at + i] = if FRESH { product } else { omega[at + i] - product };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl<const FRESH: bool> Products<'_, FRESH> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let Self { groups, t, a, omega } = self;
+        for (at, set) in groups.each() {
+            for lane in (0..SETS).step_by(S::N) {
+                // SAFETY: as in `softmax_of_groups`.
+                unsafe {
+                    let minus_t = simd.sub(simd.splat(0.0), simd.load(t.as_ptr().add(set + lane)));
+                    let t = simd.load(t.as_ptr().add(set + lane));
+                    for j in 0..groups.height {
+                        let i = at + j * SETS + lane;
+                        let a = simd.load(a.as_ptr().add(i));
+                        let to = omega.as_mut_ptr().add(i);
+                        simd.store(to, if FRESH { simd.mul(t, a) } else { simd.mul_add(minus_t, a, simd.load(to)) });
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct WeightedSums<'a> {
+    groups: Groups,
+    w: &'a [f64],
+    x: &'a [f64],
+    v: &'a mut [f64],
+}
+
+impl Kernel for WeightedSums<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
+        let sets = rows / height;
+        for l in 0..columns {
+            for set in 0..sets {
+                let start = set / SETS * SETS * height + set % SETS;
+                v[l * sets + set] = (0..height).map(|j| start + j * SETS).fold(0.0, |sum, i| sum + w[i] * x[l * rows + i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl WeightedSums<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
+        let sets = rows / height;
+        for l in 0..columns {
+            for lane in (0..sets).step_by(S::N) {
+                let start = lane / SETS * SETS * height + lane % SETS;
+                // SAFETY: as in `softmax_of_groups`; `sets` is a multiple of 8.
+                unsafe {
+                    let (w, x) = (w.as_ptr().add(start), x.as_ptr().add(l * rows + start));
+                    let mut sum = simd.splat(0.0);
+                    for j in 0..height {
+                        sum = simd.mul_add(simd.load(w.add(j * SETS)), simd.load(x.add(j * SETS)), sum);
+                    }
+                    simd.store(v.as_mut_ptr().add(l * sets + lane), sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    /// Numbers in (−range, range) that differ from place to place.
+    fn numbers(n: usize, range: f64) -> Vec<f64> {
+        (0..n).map(|i| range * libm::sin(1.0 + 12.9898 * i as f64)).collect()
+    }
+
+    /// Some weights, or none for no columns.
+    fn s_or_zero(omega: &[f64], rows: usize) -> Vec<f64> {
+        if omega.is_empty() { vec![0.0; rows] } else { omega[..rows].to_vec() }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees_with_the_plain_one() {
+        for height in 1..12 {
+            for columns in 0..9 {
+                let groups = Groups { rows: 3 * SETS * height, height, columns };
+                let n = groups.rows * columns;
+                let (mut s, omega) = (numbers(n, 30.0), numbers(n, 2.0));
+                // A set with two alternatives out of reach, and one without alternatives.
+                for j in 1..height.min(3) {
+                    (0..columns).for_each(|c| s[c * groups.rows + j * SETS + 3] = f64::NEG_INFINITY);
+                }
+                (0..height).for_each(|j| (0..columns).for_each(|c| s[c * groups.rows + j * SETS + 5] = f64::NEG_INFINITY));
+                let run = |isa| {
+                    let (mut a, mut z, mut t) = (s.clone(), vec![0.0; 3 * columns * SETS], vec![0.0; 3 * columns * SETS]);
+                    softmax_of_groups(isa, groups, &mut a, &mut z);
+                    sums_of_groups(isa, groups, &omega, &mut t);
+                    let (mut rest, mut fresh) = (omega.clone(), vec![f64::NAN; n]);
+                    products_of_groups::<false>(isa, groups, &t, &a, &mut rest);
+                    products_of_groups::<true>(isa, groups, &t, &a, &mut fresh);
+                    let mut v = vec![f64::NAN; 3 * SETS * columns];
+                    weighted_sums_of_groups(isa, groups, &s_or_zero(&omega, groups.rows), &omega, &mut v);
+                    [a, z, t, rest, fresh, v]
+                };
+                let plain = run(Isa::Scalar);
+                for isa in Isa::available() {
+                    for (quantity, (got, wanted)) in run(isa).iter().zip(&plain).enumerate() {
+                        for (x, y) in got.iter().zip(wanted) {
+                            let near = x == y || (x - y).abs() <= 1e-14 * (1.0 + y.abs());
+                            assert!(near, "{} {height} {columns} quantity {quantity}: {x} {y}", isa.name());
+                        }
+                    }
+                }
+                for (c, a) in plain[0].chunks_exact(groups.rows.max(1)).enumerate() {
+                    let total: f64 = (0..height).map(|j| a[j * SETS]).sum();
+                    assert!((total - 1.0).abs() < 1e-14, "{c}");
+                    assert!((0..height).all(|j| a[j * SETS + 5] == 0.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn logits_that_overflow_give_no_finite_normalizer() {
+        let groups = Groups { rows: 16, height: 2, columns: 1 };
+        for isa in Isa::available() {
+            for bad in [f64::NAN, f64::INFINITY] {
+                let (mut s, mut z) = (vec![1.0; 16], vec![0.0; 8]);
+                s[9] = bad;
+                softmax_of_groups(isa, groups, &mut s, &mut z);
+                assert!(!z[1].is_finite() && z[0].is_finite(), "{} {bad}: {z:?}", isa.name());
+            }
+        }
+    }
+}
