@@ -398,7 +398,8 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
- * does this first; one read of the features.
+ * does this first, but smx_evaluate, which finds features that are not finite by
+ * what comes out; one read of the features.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL
