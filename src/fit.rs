@@ -411,7 +411,7 @@ pub fn fit(
                     if shape.units_are_draws {
                         2
                     } else {
-                        4
+                        6
                     }
                 }
                 _ => 0,
