@@ -404,10 +404,18 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            // A start of units that has not raced is led to a basin by EM; counts are led by L-BFGS.
+            // A start that has not raced is led to a basin by EM, and on counts, which have few, by L-BFGS.
             let raced = n > 1 || k == 1;
-            let led = !raced && !shape.units_are_draws && race_form(&shape) == MStep::Newton;
-            let warm = if led { 6 } else { 0 };
+            let warm = match race_form(&shape) {
+                MStep::Newton if !raced => {
+                    if shape.units_are_draws {
+                        2
+                    } else {
+                        6
+                    }
+                }
+                _ => 0,
+            };
             race.em.restart(1);
             for _ in 0..warm {
                 if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
