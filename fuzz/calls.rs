@@ -442,7 +442,7 @@ unsafe extern "C-unwind" fn watch(progress: *const smx_progress, user: *mut c_vo
 
 fn fit_options(m: &mut Memory, b: &mut Bytes, classes: usize, columns: usize, calls: *mut u32) -> *mut smx_fit_options {
     if b.below(8) == 0 {
-        // Defaults take too long for one input of many, but for a bad call.
+        // Defaults, of which a million evaluations is one, may take too long for one input of many: few of them are asked for then.
         return null_mut();
     }
     let start = if b.below(4) == 0 { mixture(m, b, classes, columns) } else { (null_mut(), null_mut()) };
@@ -562,8 +562,11 @@ pub fn run(input: &[u8]) {
         }
         4 => {
             let mut options = fit_options(m, b, k, l, calls);
-            if options.is_null() && p <= 64 && k <= 64 {
+            if options.is_null() {
                 options = new!(m, b, smx_fit_options, smx_fit_options_init, |o| (o.starts, o.max_evaluations) = (1, 20));
+            }
+            if options.is_null() {
+                return;
             }
             // SAFETY: structs are as long as they say.
             let most = unsafe { smx_fit_max_starts(w.data, k, options) };
@@ -747,6 +750,9 @@ pub fn run(input: &[u8]) {
             let mut options = fit_options(m, b, first, l, calls);
             if options.is_null() {
                 options = new!(m, b, smx_fit_options, smx_fit_options_init, |o| (o.starts, o.max_evaluations) = (1, 20));
+            }
+            if options.is_null() {
+                return;
             }
             let (weights, atoms, diverging) = (m.outputs(b, all), m.outputs(b, all.saturating_mul(l)), m.outputs(b, all));
             let (outcomes, parameters, starts) = (m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits));
