@@ -95,7 +95,8 @@ class _FitOptions(Structure):
     _fields_ = _RunOptions._fields_ + [("ridge", c_double), ("seed", c_uint64), ("starts", c_size_t), ("start_weights", c_void_p),
                                        ("start_atoms", c_void_p), ("grow_weights", c_void_p),
                                        ("grow_atoms", c_void_p), ("max_evaluations", c_uint64), ("gradient_tolerance", c_double),
-                                       ("progress", _PROGRESS), ("user", c_void_p)]
+                                       ("progress", _PROGRESS), ("user", c_void_p), ("single_phase", c_int32),
+                                       ("reserved_end", c_int32)]
 
 
 class _FitResult(Structure):
