@@ -125,6 +125,12 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.start.add(GUARD), self.bytes) }
     }
 
+    /// Whether the library will not take it for a struct that says to be longer than it is: that is a lie nobody can see.
+    fn is_no_false_struct(&self) -> bool {
+        let first = self.contents().first_chunk().map_or(0, |first| usize::from_ne_bytes(*first));
+        first <= self.bytes || first > 4096
+    }
+
     fn guarded(&self) -> bool {
         // SAFETY: as above.
         unsafe { (0..GUARD).all(|i| *self.start.add(i) == 0xA5 && *self.start.add(GUARD + self.bytes + i) == 0xA5) }
@@ -166,7 +172,7 @@ impl Memory {
             2 if align_of::<T>() > 1 => p.wrapping_byte_add(1),
             2 => p,
             _ => match &self.0[b.below(self.0.len())] {
-                other if other.bytes >= bytes => other.start.wrapping_add(GUARD).cast(),
+                other if other.bytes >= bytes && other.is_no_false_struct() => other.start.wrapping_add(GUARD).cast(),
                 _ => p,
             },
         }
