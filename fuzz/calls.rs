@@ -407,7 +407,8 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
     let l = w.columns;
     let square = l.saturating_mul(l);
     let matrices = [(); 3].map(|_| m.array(square, |_| 0.0f64));
-    let flags = m.outputs::<u8>(b, l);
+    // None of them spoiled before the library's own whitening is there: it would write what is not checked to be a struct.
+    let flags = m.array(l, |_| 0u8);
     let mut rank = l;
     if found {
         // SAFETY: arrays and structs are as long as they say.
@@ -431,6 +432,7 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
         }
     }
     let [covariance, to, from] = matrices.map(|matrix| m.spoiled(b, matrix));
+    let flags = m.spoiled(b, flags);
     new!(m, b, smx_whitening, smx_whitening_init, |s| {
         (s.columns, s.rank) = if found { (l, rank) } else { (0, 0) };
         (s.covariance, s.to_atoms, s.from_atoms, s.unidentified) = (covariance, to, from, flags);
