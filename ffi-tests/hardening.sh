@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 native="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
-programs="misuse moments flights stress adversary"
+programs="misuse moments promises flights stress adversary"
 
 # The archive with the features named, in a folder of its own.
 archive() {
@@ -31,7 +31,7 @@ sanitizers() {
 valgrind_() {
     echo "== valgrind: memory (its processor has no AVX-512: this is the AVX2 code)"
     archive avx2 std,capi
-    for name in misuse moments; do
+    for name in misuse moments promises; do
         compile "$name"
         valgrind -q --error-exitcode=9 --leak-check=full "$out/$name" data > /dev/null
         echo "$name: clean"

@@ -6,6 +6,7 @@
 
 use softmix::ffi::*;
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
@@ -31,8 +32,25 @@ impl Bytes<'_> {
         self.byte() >= 248
     }
 
+    /// The last byte of all: what came to be asked later, so that older inputs still say what they said.
+    fn last(&mut self) -> u8 {
+        let (last, rest) = self.0.split_last().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *last
+    }
+
     fn below(&mut self, n: usize) -> usize {
         usize::from(self.byte()) % n
+    }
+
+    /// Any size there is: small, near a power of two, or the largest.
+    fn any_size(&mut self) -> usize {
+        let (kind, value) = (self.byte(), self.byte());
+        match kind {
+            0..=99 => usize::from(value),
+            100..=239 => (1usize << (value % 64)).wrapping_add(usize::from(kind % 3)).wrapping_sub(1),
+            _ => usize::MAX / (1 + usize::from(value)),
+        }
     }
 
     /// From `least` to below `least + n`, rarely 0, or a size that overflows.
@@ -107,6 +125,12 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.start.add(GUARD), self.bytes) }
     }
 
+    /// Whether the library will not take it for a struct that says to be longer than it is: that is a lie nobody can see.
+    fn is_no_false_struct(&self) -> bool {
+        let first = self.contents().first_chunk().map_or(0, |first| usize::from_ne_bytes(*first));
+        first <= self.bytes || first > 4096
+    }
+
     fn guarded(&self) -> bool {
         // SAFETY: as above.
         unsafe { (0..GUARD).all(|i| *self.start.add(i) == 0xA5 && *self.start.add(GUARD + self.bytes + i) == 0xA5) }
@@ -148,7 +172,7 @@ impl Memory {
             2 if align_of::<T>() > 1 => p.wrapping_byte_add(1),
             2 => p,
             _ => match &self.0[b.below(self.0.len())] {
-                other if other.bytes >= bytes => other.start.wrapping_add(GUARD).cast(),
+                other if other.bytes >= bytes && other.is_no_false_struct() => other.start.wrapping_add(GUARD).cast(),
                 _ => p,
             },
         }
@@ -196,7 +220,7 @@ macro_rules! new {
         };
         #[allow(unused_variables)]
         let $s = &mut made;
-        $fill;
+        let () = $fill;
         if $b.rarely() {
             made.struct_size = [0, 7, size_of::<$type>() - 1, size_of::<$type>() - 8, usize::MAX][$b.below(5)];
         }
@@ -205,7 +229,7 @@ macro_rules! new {
     }};
 }
 
-const STATUSES: [smx_status; 20] = [
+const STATUSES: [smx_status; 22] = [
     SMX_OK,
     SMX_NOT_FINITE,
     SMX_NEGATIVE,
@@ -221,6 +245,8 @@ const STATUSES: [smx_status; 20] = [
     SMX_ILL_POSED,
     SMX_UNAVAILABLE,
     SMX_REMOTE,
+    SMX_REDUCTION,
+    SMX_DISAGREEMENT,
     SMX_NULL,
     SMX_ALIGNMENT,
     SMX_ALIAS,
@@ -244,6 +270,67 @@ struct World {
     columns: usize,
     units: usize,
     data: *mut smx_data,
+    /// What the reduction of a shard is told; its address is in the data.
+    ranks: Box<Ranks>,
+}
+
+/// The other ranks of a run.
+struct Ranks {
+    /// How many there are, all with the same data as this one.
+    ranks: f64,
+    /// How often the reduction works in one call of the library before it fails.
+    works: u32,
+    /// How often it still does.
+    left: Cell<u32>,
+    /// What it then leaves in the place of numbers, if it does not say that it failed.
+    rubbish: Option<f64>,
+}
+
+unsafe extern "C-unwind" fn reduce(state: *mut c_void, op: smx_reduce_op, buffer: *mut f64, len: usize) -> i32 {
+    assert!(len > 0 && [SMX_REDUCE_MAX, SMX_REDUCE_SUM].contains(&op));
+    // SAFETY: the state is `Ranks`; the library lends the buffer.
+    let (ranks, buffer) = unsafe { (&*state.cast::<Ranks>(), std::slice::from_raw_parts_mut(buffer, len)) };
+    assert!(op == SMX_REDUCE_SUM || buffer.iter().all(|x| !x.is_nan()), "the largest of NaN is asked for");
+    let left = ranks.left.get();
+    assert!(left > 0 || ranks.rubbish.is_some(), "called again after it failed");
+    ranks.left.set(left.saturating_sub(1));
+    match (ranks.left.get(), ranks.rubbish) {
+        (0, None) => return 1,
+        (0, Some(value)) => buffer.fill(value),
+        _ if op == SMX_REDUCE_SUM => buffer.iter_mut().for_each(|x| *x *= ranks.ranks),
+        _ => {}
+    }
+    0
+}
+
+/// A shard in one of four cases: one of several ranks that hold the same, of which all goes well or something does not.
+fn shard(m: &mut Memory, b: &mut Bytes, rows: usize, units: usize) -> (*const smx_shard, Box<Ranks>) {
+    let (kind, calls, more) = (b.last(), b.last(), b.last());
+    let rubbish = (kind & 0x30 == 0x30).then(|| Bytes(&[more]).number());
+    let ranks = 1 + usize::from(kind >> 6);
+    let calls = if kind & 0x10 == 0 { u32::MAX } else { 1 + u32::from(calls) };
+    let state = Box::new(Ranks { ranks: ranks as f64, works: calls, left: Cell::new(calls), rubbish });
+    if kind & 3 != 3 {
+        return (std::ptr::null(), state);
+    }
+    let made = new!(m, b, smx_shard, smx_shard_init, |s| {
+        s.reduce = if b.rarely() { None } else { Some(reduce) };
+        s.state = (&raw const *state).cast_mut().cast();
+        s.split = if b.rarely() { b.name(4) } else { 1 + i32::from(kind & 4 != 0) };
+        s.reserved = i32::from(b.rarely());
+        s.rank = u64::from(more);
+        (s.total_rows, s.total_units) = (rows.saturating_mul(ranks), units.saturating_mul(ranks));
+        if b.rarely() {
+            s.total_rows = b.any_size();
+        }
+        if b.rarely() {
+            s.total_units = b.any_size();
+        }
+        if more & 1 == 1 && s.split == SMX_SPLIT_ROWS {
+            s.total_units = units;
+        }
+    });
+    (made, state)
 }
 
 /// Data of any layout.
@@ -285,19 +372,20 @@ fn describe(m: &mut Memory, b: &mut Bytes) -> Option<World> {
     if ![n, rows, columns, units, entries, sets].into_iter().all(honest) {
         return None;
     }
+    let all_units = match choices {
+        SMX_UNITS => units,
+        SMX_SPARSE_COUNTS => entries,
+        _ => rows,
+    };
+    let (shard, ranks) = shard(m, b, rows, all_units);
     let data = new!(m, b, smx_data, smx_data_init, |d| {
         (d.features, d.dtype, d.choices) = (features, single, choices);
         (d.rows, d.columns, d.row_stride, d.column_stride) = (rows, columns, row_stride, column_stride);
         (d.offset, d.set_offsets, d.sets) = (offset, set_offsets, sets);
         (d.units, d.entries, d.indptr, d.indices) = (units, entries, indptr, indices);
-        (d.counts, d.weights) = (counts, weights);
+        (d.counts, d.weights, d.shard) = (counts, weights, shard);
     });
-    let units = match choices {
-        SMX_UNITS => units,
-        SMX_SPARSE_COUNTS => entries,
-        _ => rows,
-    };
-    Some(World { rows, columns, units, data })
+    Some(World { rows, columns, units: all_units, data, ranks })
 }
 
 /// Weights on the simplex, or rarely not, and atoms.
@@ -319,7 +407,8 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
     let l = w.columns;
     let square = l.saturating_mul(l);
     let matrices = [(); 3].map(|_| m.array(square, |_| 0.0f64));
-    let flags = m.outputs::<u8>(b, l);
+    // None of them spoiled before the library's own whitening is there: it would write what is not checked to be a struct.
+    let flags = m.array(l, |_| 0u8);
     let mut rank = l;
     if found {
         // SAFETY: arrays and structs are as long as they say.
@@ -331,6 +420,7 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
             let size = smx_whiten_workspace(w.data);
             let size = if size > LARGEST { 0 } else { size };
             let ws = m.block(size, |_| 0x5Au8);
+            w.ranks.left.set(w.ranks.works);
             let known = smx_whiten(w.data, &mut own, std::ptr::null(), ws.cast(), size, null_mut()) == SMX_OK;
             rank = if known { own.rank } else { rank };
             if (!known || b.rarely()) && square <= MOST {
@@ -342,6 +432,7 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
         }
     }
     let [covariance, to, from] = matrices.map(|matrix| m.spoiled(b, matrix));
+    let flags = m.spoiled(b, flags);
     new!(m, b, smx_whitening, smx_whitening_init, |s| {
         (s.columns, s.rank) = if found { (l, rank) } else { (0, 0) };
         (s.covariance, s.to_atoms, s.from_atoms, s.unidentified) = (covariance, to, from, flags);
@@ -359,7 +450,7 @@ unsafe extern "C-unwind" fn watch(progress: *const smx_progress, user: *mut c_vo
 
 fn fit_options(m: &mut Memory, b: &mut Bytes, classes: usize, columns: usize, calls: *mut u32) -> *mut smx_fit_options {
     if b.below(8) == 0 {
-        // Defaults take too long for one input of many, but for a bad call.
+        // Defaults, of which a million evaluations is one, may take too long for one input of many: few of them are asked for then.
         return null_mut();
     }
     let start = if b.below(4) == 0 { mixture(m, b, classes, columns) } else { (null_mut(), null_mut()) };
@@ -408,7 +499,10 @@ fn workspace(m: &mut Memory, b: &mut Bytes, size: usize) -> (*mut c_void, usize)
 pub fn run(input: &[u8]) {
     let b = &mut Bytes(input);
     let m = &mut Memory::default();
-    let op = b.below(21);
+    let op = match b.byte() {
+        252..=255 => return queries(m, b),
+        byte => usize::from(byte) % 21,
+    };
     if op >= 19 {
         return kernels(m, b);
     }
@@ -431,6 +525,7 @@ pub fn run(input: &[u8]) {
             unsafe {
                 size = $size;
                 let ($ws, $n) = workspace(m, b, size);
+                w.ranks.left.set(w.ranks.works);
                 let record = m.0.iter().position(|block| block.start.wrapping_add(GUARD) == error.cast());
                 let scratch = m.0.len() - 1;
                 m.snapshot();
@@ -475,8 +570,11 @@ pub fn run(input: &[u8]) {
         }
         4 => {
             let mut options = fit_options(m, b, k, l, calls);
-            if options.is_null() && p <= 64 && k <= 64 {
+            if options.is_null() {
                 options = new!(m, b, smx_fit_options, smx_fit_options_init, |o| (o.starts, o.max_evaluations) = (1, 20));
+            }
+            if options.is_null() {
+                return;
             }
             // SAFETY: structs are as long as they say.
             let most = unsafe { smx_fit_max_starts(w.data, k, options) };
@@ -661,6 +759,9 @@ pub fn run(input: &[u8]) {
             if options.is_null() {
                 options = new!(m, b, smx_fit_options, smx_fit_options_init, |o| (o.starts, o.max_evaluations) = (1, 20));
             }
+            if options.is_null() {
+                return;
+            }
             let (weights, atoms, diverging) = (m.outputs(b, all), m.outputs(b, all.saturating_mul(l)), m.outputs(b, all));
             let (outcomes, parameters, starts) = (m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits));
             let (one, two, three, four) = (m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits));
@@ -673,7 +774,7 @@ pub fn run(input: &[u8]) {
         }
     }
     assert!(STATUSES.contains(&status) && status != SMX_PANIC, "operation {op}: status {status}");
-    assert!(status == SMX_OK || m.unchanged(), "operation {op}: status {status}, and memory has changed");
+    assert!(status == SMX_OK || status == SMX_REDUCTION || m.unchanged(), "operation {op}: status {status}, and memory has changed");
     assert!(status != SMX_OK || size != usize::MAX, "operation {op}: well without a size");
     let written = m.0.iter().any(|block| block.start.wrapping_add(GUARD) == error.cast() && block.bytes == size_of::<smx_error>());
     // SAFETY: a record of the whole size.
@@ -695,13 +796,71 @@ fn evaluate_options(m: &mut Memory, b: &mut Bytes, l: usize) -> *mut smx_evaluat
     })
 }
 
+/// Queries of workspaces, which only look at sizes: any sizes. What no memory holds is SIZE_MAX.
+fn queries(m: &mut Memory, b: &mut Bytes) {
+    let (rows, columns, sets, units, entries) = (b.any_size(), b.any_size(), b.any_size(), b.any_size(), b.any_size());
+    let (k, other) = (b.any_size(), b.any_size());
+    let (single, choices) = (b.name(2), b.name(3));
+    let shard = new!(m, b, smx_shard, smx_shard_init, |s| {
+        (s.split, s.total_rows, s.total_units) = (b.name(3), b.any_size(), b.any_size());
+    });
+    let shard = if b.below(4) == 0 { shard } else { null_mut() };
+    let data = new!(m, b, smx_data, smx_data_init, |d| {
+        (d.rows, d.columns, d.sets, d.units, d.entries) = (rows, columns, sets, units, entries);
+        (d.dtype, d.choices, d.shard) = (single, choices, shard);
+    });
+    let fit = new!(m, b, smx_fit_options, smx_fit_options_init, |o| {
+        (o.threads, o.starts, o.max_evaluations) = (b.any_size().max(1), b.any_size(), b.any_size() as u64);
+        o.isa = b.name(5);
+        o.single_phase = i32::from(b.below(2) == 0);
+        if b.below(4) == 0 {
+            (o.start_weights, o.start_atoms) = (m.numbers(b, 1), m.numbers(b, 1));
+        }
+        if b.below(4) == 0 {
+            (o.grow_weights, o.grow_atoms) = (m.numbers(b, 1), m.numbers(b, 1));
+        }
+    });
+    let em = new!(m, b, smx_em_options, smx_em_options_init, |o| (o.threads, o.m_step) = (b.any_size().max(1), b.name(3)));
+    let estimate = new!(m, b, smx_estimate_options, smx_estimate_options_init, |o| {
+        (o.method, o.order, o.max_evaluations) = (b.name(3), b.name(11), b.any_size());
+    });
+    m.snapshot();
+    // SAFETY: structs are as long as they say; nothing else is looked at.
+    let sizes = unsafe {
+        [
+            smx_evaluate_workspace(data, k),
+            smx_whiten_workspace(data),
+            smx_em_step_workspace(data, k, em),
+            smx_fit_workspace(data, k, fit),
+            smx_fit_max_starts(data, k, fit),
+            smx_scan_workspace(data, k, other, fit),
+            smx_choice_probabilities_workspace(data, k),
+            smx_criteria_workspace(data, k),
+            smx_standard_errors_workspace(data, k),
+            smx_information_workspace(data, k),
+            smx_hessian_vector_workspace(data, k),
+            smx_subspace_workspace(data),
+            smx_latent_moments_workspace(data, k, other),
+            smx_latent_tensors_workspace(data, i32::from(other & 1 == 1)),
+            smx_cross_moments_workspace(data, other),
+            smx_third_moments_workspace(data, k),
+            smx_estimate_workspace(data, k, estimate),
+        ]
+    };
+    assert!(m.unchanged(), "a query writes");
+    for (i, size) in sizes.into_iter().enumerate() {
+        // The fifth is a number, and may be the program's own.
+        assert!(i == 4 || size == usize::MAX || size <= isize::MAX as usize, "query {i}: {size} bytes");
+    }
+}
+
 /// Kernels: any numbers, any length, in place or apart.
 fn kernels(m: &mut Memory, b: &mut Bytes) {
     let n = b.size(0, 70);
     if !honest(n) {
         return;
     }
-    let which = b.below(8);
+    let which = b.below(9);
     let isa = b.name(5);
     let x = m.numbers(b, n);
     let single = m.array(n, |_| b.number() as f32);
@@ -726,6 +885,11 @@ fn kernels(m: &mut Memory, b: &mut Bytes) {
                 let merged = smx_sum_merge(*sum, other);
                 let _ = smx_sum_log(merged);
                 SMX_OK
+            }
+            8 => {
+                // Of `n` numbers, every `columns`-th; or of more than there can be.
+                let many = if n > MOST { n } else { n.div_ceil(columns) };
+                smx_logsumexp_strided(x, many, columns, value, isa).min(smx_logsumexp_stridedf(single, many, columns, valuef, isa))
             }
             _ if n <= MOST => {
                 let room = m.array(columns, |_| 0.0);

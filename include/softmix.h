@@ -46,7 +46,7 @@
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   and SMX_REDUCTION are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
  *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
  *   alone pass it on. NaN in results is only where their comment says so.
  *
@@ -398,7 +398,8 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
- * does this first; one read of the features.
+ * does this first, but smx_evaluate, which finds features that are not finite by
+ * what comes out; one read of the features.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL

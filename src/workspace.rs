@@ -32,9 +32,13 @@ impl WorkspaceSize {
         WorkspaceSize(if self.0 > other.0 { self.0 } else { other.0 })
     }
 
-    /// The bytes to provide, with the slack that an unaligned first byte may need.
+    /// The bytes to provide, with the slack that an unaligned first byte may need; `usize::MAX` for more than any object can have.
     pub const fn bytes(self) -> usize {
-        if self.0 == 0 { 0 } else { self.0.saturating_add(LINE - 1) }
+        match self.0 {
+            0 => 0,
+            n if n > isize::MAX as usize - LINE => usize::MAX,
+            n => n + LINE - 1,
+        }
     }
 }
 

@@ -586,3 +586,53 @@ fn sets_of_any_sizes_have_their_normalizers() {
         }
     }
 }
+
+#[test]
+fn shares_tell_the_row_weights() {
+    for isa in Isa::available() {
+        for (rows, classes) in (0..=40).flat_map(|n| [(n, 1), (n, 3), (n, 8)]) {
+            let mut stream = Stream((rows * 100 + classes) as u64);
+            let ld = rows + 5;
+            let a: Vec<f64> = (0..ld * classes).map(|_| stream.next().abs()).collect();
+            let counts: Vec<f64> = (0..rows).map(|i| if i % 4 == 1 { 0.0 } else { 10.0 * stream.next().abs() }).collect();
+            let factors: Vec<f64> = (0..classes).map(|_| 0.1 + stream.next().abs()).collect();
+            let (mut omega, mut shares) = (vec![0.0; ld * classes], vec![f64::NAN; rows]);
+            let (mut totals, mut same) = (vec![f64::NAN; classes], vec![f64::NAN; classes]);
+            let weights = simd::row_weights(isa, &a, ld, &factors, &counts, &mut omega, &mut totals);
+            let found = simd::row_shares(isa, &a, ld, &factors, &counts, &mut shares, &mut same);
+            assert_eq!(found.smallest, weights.smallest);
+            assert!((found.value - weights.value).abs() <= 1e-14 * weights.value.abs());
+            for (k, f) in factors.iter().enumerate() {
+                assert!((same[k] - totals[k]).abs() <= 1e-14 * totals[k], "{} {}", same[k], totals[k]);
+                let (of, t) = (k * ld..k * ld + rows, 0.7 * totals[k]);
+                let mut out = vec![f64::NAN; rows];
+                simd::weigh(isa, &a[of.clone()], &shares, [*f, t], &mut out);
+                simd::subtract_scaled(isa, t, &a[of.clone()], &mut omega[of.clone()]);
+                for (out, omega) in out.iter().zip(&omega[of]) {
+                    assert!((out - omega).abs() <= 1e-13 * (omega.abs() + t), "{out} {omega}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_seen_wherever_they_are() {
+    fn run<T: simd::Element>(isa: Isa, bad: [T; 3]) {
+        for n in (0..=70).chain([1000]) {
+            let mut x = vec![T::LARGEST; n];
+            assert!(simd::all_finite(isa, &x));
+            for i in (0..n).step_by(1 + n / 80) {
+                for bad in bad {
+                    let kept = std::mem::replace(&mut x[i], bad);
+                    assert!(!simd::all_finite(isa, &x));
+                    x[i] = kept;
+                }
+            }
+        }
+    }
+    for isa in Isa::available() {
+        run(isa, [f64::NAN, f64::INFINITY, f64::NEG_INFINITY]);
+        run(isa, [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+    }
+}

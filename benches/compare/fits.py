@@ -25,11 +25,11 @@ def reached(path, best):
     return next(((t, i + 1) for i, (t, value) in enumerate(path) if value >= best - RELATIVE * abs(best)), None)
 
 
-def ours(problem, weights, atoms, best, threads=1):
+def ours(problem, weights, atoms, best, threads=1, single_phase=False):
     """The fit of the largest gradient tolerance that gets there, and what the fit of the default options says."""
-    default = problem.fitting(weights, atoms, threads=threads)
+    default = problem.fitting(weights, atoms, threads=threads, single_phase=single_phase)
     for tolerance in (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, None):
-        call = problem.fitting(weights, atoms, tolerance, threads)
+        call = problem.fitting(weights, atoms, tolerance, threads, single_phase)
         result = call()
         if result.log_likelihood >= best - RELATIVE * abs(best):
             return call, default, dict(tolerance=tolerance or 1e-8, evaluations=result.evaluations, passes=result.passes, log_likelihood=result.log_likelihood)
@@ -62,11 +62,17 @@ def counts(name, quick, note):
     shape, best = data.COUNTS[name]
     made = data.counts(**shape)
     atoms = made["warm"] if name in ("A2", "A3") else made["start"]
-    call, default, found = ours(Problem(made["X"], counts=made["counts"]), made["even"], atoms, best)
+    problem = Problem(made["X"], counts=made["counts"])
+    call, default, found = ours(problem, made["even"], atoms, best)
+    phased = None
+    if name in ("A2", "A3"):
+        phased, _, found["single phase"] = ours(problem, made["even"], atoms, best, single_phase=True)
     single, _, found["f32 features"] = ours(Problem(data.aligned(made["X"].astype(np.float32)), counts=made["counts"]), made["even"], atoms, best)
     peers, contenders = {}, {"softmix, default options": repeated(default)}
     if call:
         contenders["softmix"] = repeated(call)
+    if phased:
+        contenders["softmix, single phase"] = repeated(phased)
     if single:
         contenders["softmix, f32 features"] = repeated(single)
     model = numpy_counts.Model(made["X"], made["counts"])

@@ -51,12 +51,13 @@ class Problem:
         call.gradient, call.kept = gradients[1], (self, weights, atoms, memory)
         return call
 
-    def fitting(self, weights, atoms, tolerance=None, threads=1):
+    def fitting(self, weights, atoms, tolerance=None, threads=1, single_phase=False):
         """A call that fits from a start, and returns the result."""
         lib, K = softmix._lib, len(weights)
         weights, atoms = np.ascontiguousarray(weights), np.ascontiguousarray(atoms)
         options, result = softmix._new(softmix._FitOptions, "fit_options"), softmix._new(softmix._FitResult, "fit_result")
         options.threads, options.start_weights, options.start_atoms = threads, weights.ctypes.data, atoms.ctypes.data
+        options.single_phase = int(single_phase)
         if tolerance:
             options.gradient_tolerance = tolerance
         found = np.empty(K), np.empty(atoms.shape)

@@ -35,7 +35,7 @@ impl Evaluation<'_> {
 
     /// The same, with the sums over the chosen rows of this rank alone.
     pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
-        self.row_weights(data, weights, ctx)?;
+        self.row_weights(data, weights, false, ctx)?;
         if self.omega.capacity() > 0 {
             self.passes += 1;
             self.sums(data, Sums::Chosen, ctx);
@@ -69,10 +69,12 @@ impl Evaluation<'_> {
         self.mean[..n].fill(0.0);
     }
 
-    /// Responsibilities, value, Ω and t. Where Ω is not stored, the sums over the chosen rows too.
-    pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
+    /// Responsibilities, value, Ω and t. Of counts over one choice set, which do not store Ω: shares instead if the gradient follows `at_once`, else the
+    /// sums over the chosen rows too.
+    pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, at_once: bool, ctx: Context) -> Result<()> {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
         match (shape.units_are_rows, weights) {
+            (true, Some(weights)) if at_once && self.has_shares() => self.counts_at_once(data, weights, ctx),
             (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
             (false, Some(weights)) if data.splits_units() => self.split_units(data, weights, ctx)?,
             (false, weights) => self.units(data, weights, ctx),
@@ -161,7 +163,7 @@ impl Evaluation<'_> {
 
     /// The weights of a block with a row whose probability is too small for the fast way: by logarithms. Their value.
     #[cold]
-    fn counts_anew(
+    pub(super) fn counts_anew(
         &self,
         data: &Data<'_>,
         b: usize,

@@ -16,8 +16,8 @@
 //! holds `e^{S − m}` with the maximum m of each block, and `scale` is `e^{m − log Z}`. A probability too small for that (below 1e-290) is worked out anew
 //! from its logit where its logarithm matters.
 //!
-//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once where Ω is stored (`evaluate`); else the part under the model is accumulated in the
-//! first read (online softmax), and the second read is of observed rows alone.
+//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then the part under the
+//! model is accumulated in the first read (online softmax), and the second read is of observed rows alone.
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use crate::data::{Block, Choices, Data, Shape};
@@ -35,8 +35,6 @@ pub(super) const TASKS: usize = 16;
 /// Entries of units, and units, that go through the kernels together.
 pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
-/// Numbers of Ω up to which one choice set stores it: as many as stay in a cache.
-const STORED: usize = 1 << 21;
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
 
@@ -56,8 +54,9 @@ pub(crate) struct Evaluation<'w> {
     pub(super) t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
-    /// Row weights; empty for counts over one large choice set.
+    /// Row weights; empty for counts over one choice set, which have shares of each start.
     pub(super) omega: Numbers<'w>,
+    pub(super) shares: Numbers<'w>,
     /// Σ_u w_u r_uc, C.
     pub class_weight: &'w mut [f64],
     /// Σ_s t_sc, C.
@@ -149,9 +148,10 @@ impl<'w> Evaluation<'w> {
         if !shape.units_are_rows {
             size = size.and(of(shape.units));
         }
-        if stores_omega(shape, c) {
-            size = size.and(of(rows));
-        }
+        size = match stores_omega(shape) {
+            true => size.and(of(rows)),
+            false => size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts))),
+        };
         size.and(WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(TASKS.min(Layout::most_blocks(shape)))))
     }
 
@@ -171,7 +171,8 @@ impl<'w> Evaluation<'w> {
             log_z: ws.f64s(sets * c)?,
             t: ws.f64s(sets * c)?,
             r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
-            omega: Numbers::new(ws.room(if stores_omega(&shape, c) { rows * c } else { 0 })?),
+            omega: Numbers::new(ws.room(if stores_omega(&shape) { rows * c } else { 0 })?),
+            shares: Numbers::new(ws.room(if stores_omega(&shape) { 0 } else { rows * starts })?),
             class_weight: ws.f64s(c)?,
             class_choices: ws.f64s(c)?,
             chosen: ws.f64s(c * shape.columns)?,
@@ -204,12 +205,15 @@ impl<'w> Evaluation<'w> {
             Choices::Counts(_) => data.observed_units(),
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => indices.len(),
         };
-        let at_once = self.shape.sets > 1 || self.omega.capacity() > 0 && 2 * observed >= self.shape.rows;
+        let at_once = self.shape.sets > 1 || 2 * observed >= self.shape.rows;
         self.normalizers(data, atoms, !at_once, ctx)?;
         match at_once {
             true => {
-                self.row_weights(data, Some(weights), ctx)?;
-                self.gradient_at_once(data, ctx);
+                self.row_weights(data, Some(weights), true, ctx)?;
+                match self.has_shares() {
+                    true => self.gradient_of_shares(data, weights, ctx),
+                    false => self.gradient_at_once(data, ctx),
+                }
             }
             false => {
                 self.choices_here(data, Some(weights), ctx)?;
@@ -444,8 +448,8 @@ impl<'w> Evaluation<'w> {
 }
 
 /// Whether Ω has a matrix of its own.
-fn stores_omega(shape: &Shape, columns: usize) -> bool {
-    !shape.units_are_rows || shape.sets > 1 || shape.rows.saturating_mul(columns) <= STORED
+fn stores_omega(shape: &Shape) -> bool {
+    !shape.units_are_rows || shape.sets > 1
 }
 
 /// The features of a block of groups.

@@ -36,7 +36,7 @@ impl Evaluation<'_> {
         }
         data.max(top)?;
         if top[0] > 0.0 {
-            return Err(Error::new(ErrorKind::NotFinite, "logits").class(top[0] as usize - 1));
+            return Err(Error::new(ErrorKind::NotFinite, "logits").class((top[0] as usize).saturating_sub(1)));
         }
         for k in 0..c {
             let fall = if own[k] == f64::NEG_INFINITY { 0.0 } else { libm::exp(own[k] - top[k + 1]) };
@@ -55,7 +55,7 @@ impl Evaluation<'_> {
             data.max(&mut flag)?;
         }
         match flag[0] > 0.0 {
-            true => Err(Error::new(ErrorKind::NotFinite, "logits").class(flag[0] as usize - 1)),
+            true => Err(Error::new(ErrorKind::NotFinite, "logits").class((flag[0] as usize).saturating_sub(1))),
             false => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use super::dispatch::Kernel;
 use super::exp::exp_of_difference;
 use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of_exp};
-use super::vector::{F64, Lanes, Powers, Simd};
+use super::vector::{F64, Lanes, Powers, Simd, begins_line};
 
 /// The largest number; NaN if there is one, and −∞ for none.
 pub fn max(isa: Isa, s: &[f64]) -> f64 {
@@ -65,6 +65,27 @@ pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f6
     assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(omega.len())), "room");
     assert_eq!(totals.len(), classes, "a total for every class");
     isa.run(RowWeights { a, ld, factors, counts, omega, totals })
+}
+
+/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but the weights.
+///
+/// # Panics
+/// As [`row_weights`], `shares` in place of `omega` of the length of `counts`.
+pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    let (rows, classes) = (counts.len(), factors.len());
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
+    assert_eq!((shares.len(), totals.len()), (rows, classes), "a share for every row and a total for every class");
+    isa.run(RowShares { a, ld, factors, counts, shares, totals })
+}
+
+/// `out_i = a_i (f share_i − g)`, `[f, g] = factors`.
+///
+/// # Panics
+/// Unless all have the same length.
+pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64]) {
+    assert_eq!((a.len(), shares.len()), (out.len(), out.len()), "a, shares and out must have the same length");
+    isa.run(Weigh { a, shares, factors, out });
 }
 
 /// `w_i ← w_i − f a_i`.
@@ -318,10 +339,14 @@ impl RowWeights<'_> {
                 let mut pi = zero;
                 for (k, f) in factors.iter().enumerate() {
                     let from = a.as_ptr().add(k * ld + i);
-                    simd.fetch_ahead(from);
+                    if begins_line::<f64>(n, i) {
+                        simd.fetch_ahead(from);
+                    }
                     pi = simd.mul_add(load(from), simd.splat(*f), pi);
                 }
-                simd.fetch_ahead(counts.as_ptr().add(i));
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(counts.as_ptr().add(i));
+                }
                 let count = load(counts.as_ptr().add(i));
                 let known = simd.max(tiny, pi);
                 let share = simd.div(count, known);
@@ -359,6 +384,158 @@ impl RowWeights<'_> {
         }
         let negative = simd.sub(zero, smallest);
         RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+    }
+}
+
+struct RowShares<'a> {
+    a: &'a [f64],
+    ld: usize,
+    factors: &'a [f64],
+    counts: &'a [f64],
+    shares: &'a mut [f64],
+    totals: &'a mut [f64],
+}
+
+impl Kernel for RowShares<'_> {
+    type Output = RowTotals;
+
+    fn plain(self) -> RowTotals {
+        let Self { a, ld, factors, counts, shares, totals } = self;
+        let (mut value, mut smallest) = (0.0, f64::INFINITY);
+        totals.fill(0.0);
+        for (i, &n) in counts.iter().enumerate() {
+            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
+            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
+            shares[i] = n / known;
+            for (k, f) in factors.iter().enumerate() {
+                totals[k] += f * a[k * ld + i] * shares[i];
+            }
+            value += n * libm::log(known);
+            if n > 0.0 && pi < smallest {
+                smallest = pi;
+            }
+        }
+        RowTotals { value, smallest }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> RowTotals {
+        self.over_vectors(simd)
+    }
+}
+
+impl RowShares<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+        let Self { a, ld, factors, counts, shares, totals } = self;
+        let n = <S as Lanes<f64>>::N;
+        let rows = counts.len();
+        let zero: F64<S> = simd.splat(0.0);
+        let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
+        let (mut value, mut smallest) = (zero, infinity);
+        let mut i = 0;
+        while i < rows {
+            let first = simd.first(rows - i);
+            let whole = i + n <= rows;
+            // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
+            unsafe {
+                let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
+                let mut pi = zero;
+                for (k, f) in factors.iter().enumerate() {
+                    let from = a.as_ptr().add(k * ld + i);
+                    if begins_line::<f64>(n, i) {
+                        simd.fetch_ahead(from);
+                    }
+                    pi = simd.mul_add(load(from), simd.splat(*f), pi);
+                }
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(counts.as_ptr().add(i));
+                }
+                let count = load(counts.as_ptr().add(i));
+                let known = simd.max(tiny, pi);
+                let share = simd.div(count, known);
+                match whole {
+                    true => simd.store(shares.as_mut_ptr().add(i), share),
+                    false => simd.store_first(first, shares.as_mut_ptr().add(i), share),
+                }
+                let [log] = ln_of::<f64, S, 1>(simd, [known]);
+                value = simd.mul_add(count, log, value);
+                smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
+            }
+            i += n;
+        }
+        for ((k, total), f) in totals.iter_mut().enumerate().zip(factors) {
+            let f = simd.splat(*f);
+            let mut sum = [zero; 2];
+            let (column, shares) = (a[k * ld..][..rows].as_ptr(), shares.as_ptr());
+            let mut i = 0;
+            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+            unsafe {
+                while i + 2 * n <= rows {
+                    for (u, sum) in sum.iter_mut().enumerate() {
+                        *sum = simd.mul_add(simd.mul(f, simd.load(column.add(i + u * n))), simd.load(shares.add(i + u * n)), *sum);
+                    }
+                    i += 2 * n;
+                }
+                while i < rows {
+                    let first = simd.first(rows - i);
+                    let weight = simd.mul(f, simd.load_first(first, column.add(i)));
+                    sum[0] = simd.mul_add(weight, simd.load_first(first, shares.add(i)), sum[0]);
+                    i += n;
+                }
+            }
+            *total = simd.sum(simd.add(sum[0], sum[1]));
+        }
+        let negative = simd.sub(zero, smallest);
+        RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+    }
+}
+
+struct Weigh<'a> {
+    a: &'a [f64],
+    shares: &'a [f64],
+    factors: [f64; 2],
+    out: &'a mut [f64],
+}
+
+impl Kernel for Weigh<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let [f, g] = self.factors;
+        for ((out, a), share) in self.out.iter_mut().zip(self.a).zip(self.shares) {
+            *out = a * (f * share - g);
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl Weigh<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
+        let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
+        let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
+        let mut i = 0;
+        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+        unsafe {
+            while i + n <= rows {
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(a.add(i));
+                }
+                simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
+                i += n;
+            }
+            if i < rows {
+                let first = simd.first(rows - i);
+                let weight = simd.mul_add(f, simd.load_first(first, shares.add(i)), minus_g);
+                simd.store_first(first, out.add(i), simd.mul(simd.load_first(first, a.add(i)), weight));
+            }
+        }
     }
 }
 

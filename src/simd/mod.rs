@@ -27,8 +27,8 @@ mod sets;
 mod softmax;
 mod vector;
 
-pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_weights, subtract_scaled};
 pub(crate) use blocks::largest;
+pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_shares, row_weights, subtract_scaled, weigh};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};

@@ -19,6 +19,12 @@ fn moments_criteria_and_kernels_are_right_and_refuse() {
 }
 
 #[test]
+fn results_are_what_the_header_says() {
+    let program = compile("promises.c", "cc", &["-std=c99"], Link::Static);
+    assert_eq!(run(&mut Command::new(program)), "0 failures\n");
+}
+
+#[test]
 fn threads_do_not_disturb_one_another_and_memory_stays_flat() {
     let program = compile("stress.c", "cc", &["-std=c99", "-pthread"], Link::Static);
     run(Command::new(program).arg(root().join("data")));

@@ -1,0 +1,759 @@
+/* What the header says of results, one claim after another: each number that a function gives is computed here a second time, from the formula in its
+ * comment or through another function. */
+#include "softmix.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { P = 12, L = 2, S = 4, ROWS = P / S, U = 60, E = 2 * U, K = 2, D = K - 1 + K * L, LAST = 3, ALL = LAST * (LAST + 1) / 2, MOST = 64 };
+
+static int failures;
+
+#define REQUIRE(ok)                                          \
+    do {                                                     \
+        if (!(ok)) {                                         \
+            printf("line %d: not so: %s\n", __LINE__, #ok);  \
+            failures++;                                      \
+        }                                                    \
+    } while (0)
+#define WELL(call) REQUIRE((call) == SMX_OK)
+
+static int close_to(double a, double b, double tolerance)
+{
+    return fabs(a - b) <= tolerance * (1 + fabs(b));
+}
+
+/* Memory that nobody but the library uses: counted where the C library lets a program take its place. */
+static long allocations;
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+void *malloc(size_t n) { allocations++; return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { allocations++; return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { allocations++; return __libc_realloc(p, n); }
+int posix_memalign(void **p, size_t alignment, size_t n)
+{
+    allocations++;
+    *p = __libc_memalign(alignment, n);
+    return *p == NULL;
+}
+#define COUNTED 1
+#else
+#define COUNTED 0
+#endif
+
+static double noise(void)
+{
+    static unsigned state = 1;
+    state = state * 1664525u + 1013904223u;
+    return (double)(state >> 8) / 16777216.0 - 0.5;
+}
+
+static unsigned char workspace[1 << 22];
+static double x[P * L], offset[P], counts[E], unit_weights[U];
+static size_t set_offsets[S + 1], indptr[U + 1], indices[E];
+static double weights[K] = {0.7, 0.3}, atoms[K * L] = {0.5, -0.2, -0.6, 0.4};
+static double covariance[L * L], to_atoms[L * L], from_atoms[L * L];
+static unsigned char unidentified[L];
+
+/* Sixty people who chose twice among four sets of three alternatives. */
+static smx_data panel(void)
+{
+    smx_data data;
+    size_t i, u;
+    for (i = 0; i < P * L; i++)
+        x[i] = 4 * noise();
+    for (i = 0; i < P; i++)
+        offset[i] = noise();
+    for (i = 0; i <= S; i++)
+        set_offsets[i] = ROWS * i;
+    for (u = 0; u <= U; u++)
+        indptr[u] = 2 * u;
+    for (i = 0; i < E; i++) {
+        indices[i] = (7 * i + i * i / 5) % P;
+        counts[i] = 1 + (double)(i % 3);
+    }
+    for (u = 0; u < U; u++)
+        unit_weights[u] = 0.5 + (double)(u % 4);
+    smx_data_init(&data, sizeof data);
+    data.features = x;
+    data.choices = SMX_UNITS;
+    data.rows = P;
+    data.columns = L;
+    data.offset = offset;
+    data.set_offsets = set_offsets;
+    data.sets = S;
+    data.units = U;
+    data.entries = E;
+    data.indptr = indptr;
+    data.indices = indices;
+    data.counts = counts;
+    data.weights = unit_weights;
+    return data;
+}
+
+static void *room(size_t size)
+{
+    REQUIRE(size <= sizeof workspace);
+    memset(workspace, 0xFF, sizeof workspace); /* any contents */
+    return workspace;
+}
+
+static double value_at(const smx_data *data, const double *w, const double *a, double *unit, double *r, double *gw, double *ga)
+{
+    smx_evaluation out;
+    size_t size = smx_evaluate_workspace(data, K);
+    smx_evaluation_init(&out, sizeof out);
+    out.unit_log_likelihoods = unit;
+    out.responsibilities = r;
+    out.weight_gradient = gw;
+    out.atom_gradient = ga;
+    WELL(smx_evaluate(data, K, w, a, NULL, &out, room(size), size, NULL));
+    REQUIRE(out.penalized_log_likelihood == out.log_likelihood);
+    return out.log_likelihood;
+}
+
+static void versions(void)
+{
+    static const smx_status STATUSES[] = {SMX_OK, SMX_NOT_FINITE, SMX_NEGATIVE, SMX_EMPTY, SMX_SHAPE, SMX_OUT_OF_RANGE, SMX_OVERFLOW,
+        SMX_TOO_MANY_CLASSES, SMX_NOT_ON_SIMPLEX, SMX_WORKSPACE, SMX_INVALID_OPTION, SMX_UNSUPPORTED, SMX_ILL_POSED, SMX_UNAVAILABLE, SMX_REMOTE,
+        SMX_REDUCTION, SMX_DISAGREEMENT, SMX_NULL, SMX_ALIGNMENT, SMX_ALIAS, SMX_STRUCT_SIZE, SMX_PANIC, -12345};
+    char text[40];
+    size_t i, j;
+    REQUIRE(smx_version() == SMX_VERSION_MAJOR * 1000000 + SMX_VERSION_MINOR * 1000 + SMX_VERSION_PATCH);
+    sprintf(text, "%d.%d.%d", SMX_VERSION_MAJOR, SMX_VERSION_MINOR, SMX_VERSION_PATCH);
+    REQUIRE(strcmp(text, smx_version_string()) == 0);
+    for (i = 0; i < sizeof STATUSES / sizeof *STATUSES; i++) {
+        REQUIRE(smx_status_message(STATUSES[i])[0] != 0 && smx_status_message(STATUSES[i]) == smx_status_message(STATUSES[i]));
+        for (j = 0; j < i; j++)
+            REQUIRE(strcmp(smx_status_message(STATUSES[i]), smx_status_message(STATUSES[j])) != 0);
+    }
+}
+
+/* P(i | class) by the formula of the header. */
+static double probability(size_t i, const double *a)
+{
+    size_t first = i - i % ROWS, j;
+    double sum = 0;
+    for (j = first; j < first + ROWS; j++)
+        sum += exp(offset[j] + x[j * L] * a[0] + x[j * L + 1] * a[1]);
+    return exp(offset[i] + x[i * L] * a[0] + x[i * L + 1] * a[1]) / sum;
+}
+
+static void evaluation(const smx_data *data)
+{
+    double unit[U], r[U * K], gw[K], ga[K * L], by_class[P * K], mixed[P], total = 0, all_choices = 0, all_weight = 0, value, h = 1e-6;
+    size_t u, e, k, i, size;
+    smx_summary summary;
+    value = value_at(data, weights, atoms, unit, r, gw, ga);
+    for (u = 0; u < U; u++) {
+        double p[K] = {1, 1};
+        for (e = indptr[u]; e < indptr[u + 1]; e++)
+            for (k = 0; k < K; k++)
+                p[k] *= pow(probability(indices[e], atoms + k * L), counts[e]);
+        REQUIRE(close_to(unit[u], log(weights[0] * p[0] + weights[1] * p[1]), 1e-12));
+        REQUIRE(close_to(r[u * K], weights[0] * p[0] / (weights[0] * p[0] + weights[1] * p[1]), 1e-12));
+        REQUIRE(close_to(r[u * K] + r[u * K + 1], 1, 1e-14));
+        total += unit_weights[u] * unit[u];
+        all_weight += unit_weights[u];
+        all_choices += unit_weights[u] * (counts[indptr[u]] + counts[indptr[u] + 1]);
+    }
+    REQUIRE(close_to(value, total, 1e-12));
+    /* Gradients by differences: of the atoms, and of the log-odds. */
+    for (i = 0; i < K * L; i++) {
+        double above[K * L], below[K * L];
+        memcpy(above, atoms, sizeof above);
+        memcpy(below, atoms, sizeof below);
+        above[i] += h;
+        below[i] -= h;
+        REQUIRE(close_to(ga[i], (value_at(data, weights, above, NULL, NULL, NULL, NULL) - value_at(data, weights, below, NULL, NULL, NULL, NULL)) / (2 * h), 1e-6));
+    }
+    {
+        double odds = log(weights[0] / weights[1]), above[K], below[K];
+        above[0] = 1 / (1 + exp(-odds - h));
+        above[1] = 1 - above[0];
+        below[0] = 1 / (1 + exp(-odds + h));
+        below[1] = 1 - below[0];
+        REQUIRE(close_to(gw[0], (value_at(data, above, atoms, NULL, NULL, NULL, NULL) - value_at(data, below, atoms, NULL, NULL, NULL, NULL)) / (2 * h), 1e-6));
+        REQUIRE(fabs(gw[0] + gw[1]) < 1e-10);
+    }
+    smx_summary_init(&summary, sizeof summary);
+    WELL(smx_data_check(data, &summary, NULL));
+    REQUIRE(summary.units == U && summary.observed_units == U && summary.sets == S);
+    REQUIRE(close_to(summary.total_weight, all_weight, 1e-14) && close_to(summary.total_choices, all_choices, 1e-14));
+    size = smx_choice_probabilities_workspace(data, K);
+    WELL(smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, room(size), size, NULL));
+    for (i = 0; i < P; i++) {
+        for (k = 0; k < K; k++)
+            REQUIRE(close_to(by_class[i * K + k], probability(i, atoms + k * L), 1e-13));
+        REQUIRE(close_to(mixed[i], weights[0] * by_class[i * K] + weights[1] * by_class[i * K + 1], 1e-14));
+    }
+    offset[indices[0] == 0 ? 1 : 0] = -INFINITY;
+    if (smx_data_check(data, NULL, NULL) == SMX_UNAVAILABLE) {
+        /* Somebody chose it: of probabilities this is no matter of the choices, which are checked all the same. */
+        REQUIRE(smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, workspace, size, NULL) == SMX_UNAVAILABLE);
+    }
+    offset[indices[0] == 0 ? 1 : 0] = 0.25;
+}
+
+/* The same features side by side by rows, by columns, apart, in float; the same choices as counts, sparse counts and units of one choice each. */
+static void layouts(const smx_data *rows)
+{
+    double columns[P * L], apart[P * 5 * L], row_counts[P], entry_counts[P], unit[P];
+    float single[P * L];
+    size_t i, l, each[P], ends[P + 1];
+    double value = value_at(rows, weights, atoms, NULL, NULL, NULL, NULL);
+    smx_data data = *rows;
+    for (i = 0; i < P; i++) {
+        for (l = 0; l < L; l++) {
+            columns[l * P + i] = apart[i * 5 * L + 3 * l] = x[i * L + l];
+            single[i * L + l] = (float)x[i * L + l];
+        }
+        each[i] = i;
+        ends[i] = i;
+        row_counts[i] = entry_counts[i] = (double)(1 + i % 4);
+    }
+    ends[P] = P;
+    data.features = columns;
+    data.row_stride = 1;
+    data.column_stride = P;
+    REQUIRE(close_to(value_at(&data, weights, atoms, NULL, NULL, NULL, NULL), value, 1e-13));
+    data.features = apart;
+    data.row_stride = 5 * L;
+    data.column_stride = 3;
+    REQUIRE(close_to(value_at(&data, weights, atoms, NULL, NULL, NULL, NULL), value, 1e-13));
+    data.features = single;
+    data.dtype = SMX_F32;
+    data.row_stride = data.column_stride = 0;
+    REQUIRE(close_to(value_at(&data, weights, atoms, NULL, NULL, NULL, NULL), value, 1e-6));
+    /* Draws of a count are units of their own; U is p. */
+    data = *rows;
+    data.choices = SMX_COUNTS;
+    data.counts = row_counts;
+    data.weights = NULL;
+    data.indptr = data.indices = NULL;
+    data.units = data.entries = 0;
+    value = value_at(&data, weights, atoms, unit, NULL, NULL, NULL);
+    REQUIRE(close_to(unit[3], log(weights[0] * probability(3, atoms) + weights[1] * probability(3, atoms + L)), 1e-12));
+    data.choices = SMX_SPARSE_COUNTS;
+    data.entries = P;
+    data.indices = each;
+    data.counts = entry_counts;
+    REQUIRE(close_to(value_at(&data, weights, atoms, NULL, NULL, NULL, NULL), value, 1e-13));
+    data.choices = SMX_UNITS;
+    data.units = P;
+    data.indptr = ends;
+    data.counts = NULL; /* ones */
+    data.weights = row_counts;
+    REQUIRE(close_to(value_at(&data, weights, atoms, NULL, NULL, NULL, NULL), value, 1e-13));
+}
+
+static void whiten(const smx_data *data, smx_whitening *whitening)
+{
+    size_t size = smx_whiten_workspace(data);
+    smx_whitening_init(whitening, sizeof *whitening);
+    whitening->covariance = covariance;
+    whitening->to_atoms = to_atoms;
+    whitening->from_atoms = from_atoms;
+    whitening->unidentified = unidentified;
+    WELL(smx_whiten(data, whitening, NULL, room(size), size, NULL));
+}
+
+static void whitenings(const smx_data *data, smx_whitening *whitening)
+{
+    double s[L * L] = {0}, kept[P];
+    size_t i, j, a, b;
+    for (i = 0; i < P; i += ROWS)
+        for (a = 0; a < L; a++)
+            for (b = 0; b < L; b++) {
+                double ma = 0, mb = 0;
+                for (j = i; j < i + ROWS; j++) {
+                    ma += x[j * L + a] / ROWS;
+                    mb += x[j * L + b] / ROWS;
+                }
+                for (j = i; j < i + ROWS; j++)
+                    s[a * L + b] += (x[j * L + a] - ma) * (x[j * L + b] - mb) / P;
+            }
+    whiten(data, whitening);
+    REQUIRE(whitening->rank == L && whitening->columns == L && !unidentified[0] && !unidentified[1]);
+    for (a = 0; a < L; a++)
+        for (b = 0; b < L; b++) {
+            double identity = 0, unit = 0;
+            REQUIRE(close_to(covariance[a * L + b], s[a * L + b], 1e-12));
+            for (i = 0; i < L; i++) {
+                identity += from_atoms[a * L + i] * to_atoms[b * L + i];
+                for (j = 0; j < L; j++)
+                    unit += to_atoms[a * L + i] * s[i * L + j] * to_atoms[b * L + j];
+            }
+            REQUIRE(close_to(identity, a == b, 1e-12)); /* there and back */
+            REQUIRE(close_to(unit, a == b, 1e-12));     /* whitened features have the identity for their covariance */
+        }
+    /* A feature that is constant inside every choice set, and one that is twice the other. */
+    for (i = 0; i < P; i++) {
+        kept[i] = x[i * L + 1];
+        x[i * L + 1] = (double)(i / ROWS);
+    }
+    whiten(data, whitening);
+    REQUIRE(whitening->rank == 1 && !unidentified[0] && unidentified[1]);
+    for (i = 0; i < P; i++)
+        x[i * L + 1] = 2 * x[i * L];
+    whiten(data, whitening);
+    REQUIRE(whitening->rank == 1 && unidentified[0] && unidentified[1]);
+    for (i = 0; i < P; i++)
+        x[i * L + 1] = kept[i];
+    whiten(data, whitening);
+}
+
+static void steps(const smx_data *data, const smx_whitening *whitening)
+{
+    smx_em_options options;
+    smx_m_step form;
+    for (form = SMX_M_STEP_GRADIENT; form <= SMX_M_STEP_CONVERGED; form++) {
+        double w[K], a[K * L], last = -INFINITY, before, penalized, norm = 0;
+        size_t i, j, k, size;
+        int step;
+        memcpy(w, weights, sizeof w);
+        memcpy(a, atoms, sizeof a);
+        smx_em_options_init(&options, sizeof options);
+        options.m_step = form;
+        options.ridge = 1.5;
+        size = smx_em_step_workspace(data, K, &options);
+        for (step = 0; step < 8; step++) {
+            double at = value_at(data, w, a, NULL, NULL, NULL, NULL);
+            for (norm = 0, k = 0; k < K; k++)
+                for (i = 0; i < L; i++)
+                    for (j = 0; j < L; j++)
+                        norm += a[k * L + i] * covariance[i * L + j] * a[k * L + j];
+            WELL(smx_em_step(data, whitening, K, w, a, &before, &penalized, &options, room(size), size, NULL));
+            REQUIRE(close_to(before, at, 1e-13) && close_to(penalized, at - 0.75 * norm, 1e-13));
+            REQUIRE(penalized >= last - 1e-9);
+            REQUIRE(close_to(w[0] + w[1], 1, 1e-14));
+            last = penalized;
+        }
+    }
+}
+
+struct path {
+    uint64_t evaluations;
+    double best, current;
+    size_t start, calls;
+    int racing_ended;
+};
+
+static int32_t follow(const smx_progress *now, void *user)
+{
+    struct path *path = user;
+    REQUIRE(now->struct_size == sizeof *now && now->reserved == 0 && now->classes >= 1 && now->drawn >= now->finished);
+    REQUIRE(now->evaluations >= path->evaluations && now->best >= path->best);
+    REQUIRE(now->racing ? now->running > 0 : now->running == 0);
+    /* The path of one start ascends. */
+    if (!now->racing && path->racing_ended && now->start == path->start)
+        REQUIRE(now->current >= path->current - 1e-9 * fabs(path->current));
+    path->evaluations = now->evaluations;
+    path->best = now->best;
+    path->current = now->current;
+    path->start = now->start;
+    path->racing_ended = !now->racing;
+    path->calls++;
+    return 0;
+}
+
+struct found {
+    smx_fit_result result;
+    double weights[K], atoms[K * L], values[MOST];
+    unsigned char diverging[K], unidentified[L];
+    int32_t kinds[MOST];
+};
+
+static void fit(const smx_data *data, const smx_fit_options *options, struct found *f)
+{
+    size_t most = smx_fit_max_starts(data, K, options), size = smx_fit_workspace(data, K, options);
+    memset(f, 0, sizeof *f);
+    smx_fit_result_init(&f->result, sizeof f->result);
+    f->result.weights = f->weights;
+    f->result.atoms = f->atoms;
+    f->result.diverging = f->diverging;
+    f->result.unidentified = f->unidentified;
+    f->result.start_values = f->values;
+    f->result.start_kinds = f->kinds;
+    f->result.starts_capacity = MOST;
+    REQUIRE(most <= MOST);
+    WELL(smx_fit(data, K, options, &f->result, room(size), size, NULL));
+    REQUIRE(f->result.starts <= most);
+}
+
+static void fits(const smx_data *data, const smx_whitening *whitening)
+{
+    struct found f, again;
+    struct path path = {0, -INFINITY, 0, 0, 0, 0};
+    smx_fit_options options;
+    double best = -INFINITY, gw[K], ga[K * L], largest = 0, choices = 0, at;
+    size_t i, k, at_best = 0;
+    smx_fit_options_init(&options, sizeof options);
+    options.starts = 12;
+    options.ridge = 1;
+    options.progress = follow;
+    options.user = &path;
+    fit(data, &options, &f);
+    REQUIRE(path.calls > 0 && path.evaluations <= f.result.evaluations && f.result.passes > 0);
+    REQUIRE(f.result.starts == 12 && f.result.outcome == SMX_CONVERGED && f.result.rank == L);
+    REQUIRE(f.weights[0] >= f.weights[1] && close_to(f.weights[0] + f.weights[1], 1, 1e-12));
+    REQUIRE(!f.diverging[0] && !f.diverging[1] && !f.unidentified[0] && !f.unidentified[1]);
+    for (i = 0; i < f.result.starts; i++) {
+        REQUIRE(f.kinds[i] >= SMX_START_ZERO && f.kinds[i] <= SMX_START_SUBSPACE);
+        best = fmax(best, f.values[i]);
+    }
+    for (i = 0; i < f.result.starts; i++)
+        at_best += f.values[i] >= best - 1e-8 * fabs(best);
+    REQUIRE(f.result.at_best == at_best && f.values[f.result.best_start] >= best - 1e-8 * fabs(best));
+    REQUIRE(close_to(f.result.penalized_log_likelihood, best, 1e-8));
+    at = value_at(data, f.weights, f.atoms, NULL, NULL, gw, ga);
+    REQUIRE(close_to(f.result.log_likelihood, at, 1e-12));
+    /* The penalised gradient, in log-odds and whitened atoms, over the number of choices. */
+    for (i = 0; i < U; i++)
+        choices += unit_weights[i] * (counts[2 * i] + counts[2 * i + 1]);
+    for (k = 0; k < K; k++) {
+        double slope[L];
+        size_t l, j;
+        largest = fmax(largest, fabs(gw[k]));
+        for (l = 0; l < L; l++) {
+            slope[l] = ga[k * L + l];
+            for (j = 0; j < L; j++)
+                slope[l] -= options.ridge * covariance[l * L + j] * f.atoms[k * L + j];
+        }
+        for (j = 0; j < whitening->rank; j++)
+            largest = fmax(largest, fabs(slope[0] * to_atoms[j * L] + slope[1] * to_atoms[j * L + 1]));
+    }
+    REQUIRE(fabs(f.result.gradient_norm - largest / choices) < 1e-10);
+    REQUIRE(f.result.stop == SMX_STOP_ROUNDING || (f.result.stop == SMX_STOP_GRADIENT && f.result.gradient_norm <= options.gradient_tolerance));
+    /* Equal seeds give equal fits, and a progress function changes nothing. */
+    options.progress = NULL;
+    fit(data, &options, &again);
+    REQUIRE(memcmp(again.weights, f.weights, sizeof f.weights) == 0 && memcmp(again.atoms, f.atoms, sizeof f.atoms) == 0);
+    REQUIRE(memcmp(again.values, f.values, sizeof f.values) == 0 && again.result.evaluations == f.result.evaluations);
+    /* The only start: the one given. */
+    options.starts = 0;
+    options.start_weights = f.weights;
+    options.start_atoms = f.atoms;
+    fit(data, &options, &again);
+    REQUIRE(again.result.starts == 1 && again.kinds[0] == SMX_START_GIVEN && again.result.at_best == 1 && again.result.best_start == 0);
+    REQUIRE(close_to(again.result.penalized_log_likelihood, best, 1e-9));
+    /* A budget of one evaluation. */
+    options.start_weights = weights;
+    options.start_atoms = atoms;
+    options.max_evaluations = 1;
+    fit(data, &options, &again);
+    REQUIRE(again.result.outcome == SMX_ITERATION_LIMIT && again.result.stop == SMX_STOP_EVALUATIONS);
+    /* Instruction sets that the machine has not, and more threads than the library knows. */
+    options.isa = SMX_ISA_NEON;
+    i = smx_fit_workspace(data, K, &options);
+#if defined(__x86_64__)
+    REQUIRE(smx_fit(data, K, &options, &again.result, room(i), i, NULL) == SMX_UNSUPPORTED);
+#endif
+    options.isa = SMX_ISA_SCALAR;
+    options.max_evaluations = 1000000;
+    options.threads = 1;
+    fit(data, &options, &again);
+    REQUIRE(close_to(again.result.penalized_log_likelihood, best, 1e-9));
+}
+
+/* Counts that one alternative has alone: the likelihood grows for ever, unless it is penalised. */
+static void running_off(void)
+{
+    static const double features[4] = {-1, 0.2, 0.4, 2}, all_in_one[4] = {0, 0, 0, 50};
+    smx_fit_options options;
+    double w[1], a[1];
+    unsigned char flag[1] = {9};
+    smx_fit_result result;
+    smx_data data;
+    size_t size;
+    smx_data_init(&data, sizeof data);
+    data.features = features;
+    data.rows = 4;
+    data.columns = 1;
+    data.counts = all_in_one;
+    smx_fit_options_init(&options, sizeof options);
+    smx_fit_result_init(&result, sizeof result);
+    result.weights = w;
+    result.atoms = a;
+    result.diverging = flag;
+    size = smx_fit_workspace(&data, 1, &options);
+    WELL(smx_fit(&data, 1, &options, &result, room(size), size, NULL));
+    REQUIRE(result.outcome == SMX_DIVERGING && flag[0] == 1 && isfinite(a[0]) && a[0] > 3);
+    options.ridge = 1;
+    WELL(smx_fit(&data, 1, &options, &result, room(size), size, NULL));
+    REQUIRE(result.outcome == SMX_CONVERGED && flag[0] == 0);
+    {
+        smx_error error;
+        smx_error_init(&error, sizeof error);
+        REQUIRE(smx_fit(&data, 2, &options, &result, workspace, smx_fit_workspace(&data, 2, &options), &error) != SMX_OK);
+    }
+}
+
+static void criteria_of_scans(const smx_data *data)
+{
+    enum { FIRST = 2, N = LAST - FIRST + 1, CLASSES = (LAST * (LAST + 1) - FIRST * (FIRST - 1)) / 2 };
+    double w[CLASSES], a[CLASSES * L], values[N], penalized[N], aic[N], bic[N], icl[N], n = 0, lowest_aic = INFINITY, lowest_bic = INFINITY;
+    size_t parameters[N], starts[N], at_best[N], best_aic = 0, best_bic = 0, size, j, u;
+    int32_t outcomes[N];
+    smx_scan_result scan;
+    smx_fit_options options;
+    smx_fit_options_init(&options, sizeof options);
+    options.ridge = 0.5;
+    options.starts = 5;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = w;
+    scan.atoms = a;
+    scan.outcomes = outcomes;
+    scan.log_likelihoods = values;
+    scan.penalized_log_likelihoods = penalized;
+    scan.parameters = parameters;
+    scan.aic = aic;
+    scan.bic = bic;
+    scan.icl = icl;
+    scan.starts = starts;
+    scan.at_best = at_best;
+    size = smx_scan_workspace(data, FIRST, LAST, &options);
+    WELL(smx_scan(data, FIRST, LAST, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.fits == N && scan.rank == L && scan.evaluations > 0);
+    for (u = 0; u < U; u++)
+        n += unit_weights[u];
+    for (j = 0; j < N; j++) {
+        size_t k = FIRST + j, before = (k * (k - 1) - FIRST * (FIRST - 1)) / 2, i, d = k - 1 + k * L;
+        double unit[U], r[U * LAST], entropy = 0, quadratic = 0;
+        smx_criteria_result criteria;
+        smx_evaluation out;
+        smx_evaluation_init(&out, sizeof out);
+        out.unit_log_likelihoods = unit;
+        out.responsibilities = r;
+        size = smx_evaluate_workspace(data, k);
+        WELL(smx_evaluate(data, k, w + before, a + before * L, NULL, &out, room(size), size, NULL));
+        REQUIRE(close_to(values[j], out.log_likelihood, 1e-12));
+        for (i = 0; i < k; i++) {
+            const double *t = a + (before + i) * L;
+            quadratic += t[0] * t[0] * covariance[0] + 2 * t[0] * t[1] * covariance[1] + t[1] * t[1] * covariance[3];
+            REQUIRE(i == 0 || w[before + i] <= w[before + i - 1]);
+        }
+        REQUIRE(close_to(penalized[j], values[j] - 0.25 * quadratic, 1e-12));
+        for (u = 0; u < U; u++)
+            for (i = 0; i < k; i++)
+                entropy -= r[u * k + i] > 0 ? unit_weights[u] * r[u * k + i] * log(r[u * k + i]) : 0;
+        REQUIRE(parameters[j] == d && close_to(aic[j], -2 * values[j] + 2 * (double)d, 1e-12));
+        REQUIRE(close_to(bic[j], -2 * values[j] + (double)d * log(n), 1e-12) && close_to(icl[j], bic[j] + 2 * entropy, 1e-10));
+        REQUIRE(at_best[j] >= 1 && at_best[j] <= starts[j] && outcomes[j] >= SMX_CONVERGED && outcomes[j] <= SMX_CANCELLED);
+        REQUIRE(starts[j] == 5);
+        smx_criteria_result_init(&criteria, sizeof criteria);
+        size = smx_criteria_workspace(data, k);
+        WELL(smx_criteria(data, k, w + before, a + before * L, L, &criteria, NULL, room(size), size, NULL));
+        REQUIRE(criteria.parameters == d && close_to(criteria.observations, n, 1e-14) && close_to(criteria.aic, aic[j], 1e-12));
+        REQUIRE(close_to(criteria.bic, bic[j], 1e-12) && close_to(criteria.icl, icl[j], 1e-10));
+        if (aic[j] < lowest_aic) {
+            lowest_aic = aic[j];
+            best_aic = k;
+        }
+        if (bic[j] < lowest_bic) {
+            lowest_bic = bic[j];
+            best_bic = k;
+        }
+    }
+    REQUIRE(scan.best_aic == best_aic && scan.best_bic == best_bic && scan.best_icl >= FIRST && scan.best_icl <= LAST);
+    REQUIRE(smx_scan_workspace(data, 1, SMX_SCAN_MAX + 1, &options) == SIZE_MAX && smx_scan_workspace(data, 2, SMX_SCAN_MAX, &options) != SIZE_MAX);
+}
+
+/* Inverts a symmetric matrix that is positive definite. */
+static void invert(double *m, size_t n)
+{
+    size_t i, j, k;
+    for (k = 0; k < n; k++) {
+        double pivot = m[k * n + k];
+        m[k * n + k] = 1;
+        for (j = 0; j < n; j++)
+            m[k * n + j] /= pivot;
+        for (i = 0; i < n; i++) {
+            double factor = m[i * n + k];
+            if (i == k)
+                continue;
+            m[i * n + k] = 0;
+            for (j = 0; j < n; j++)
+                m[i * n + j] -= factor * m[k * n + j];
+        }
+    }
+}
+
+static void inference(const smx_data *data, const smx_whitening *whitening)
+{
+    struct found f;
+    smx_fit_options fit_options;
+    smx_inference_options options;
+    double information[D * D], products[2][D * D], we[K], ae[K * L], kept;
+    size_t i, j, a, b, size;
+    int32_t sampling;
+    smx_variance variance;
+    smx_fit_options_init(&fit_options, sizeof fit_options);
+    fit_options.starts = 12;
+    fit(data, &fit_options, &f);
+    size = smx_information_workspace(data, K);
+    WELL(smx_information(data, K, f.weights, f.atoms, NULL, information, room(size), size, NULL));
+    for (sampling = 0; sampling < 2; sampling++)
+        WELL(smx_score_products(data, K, f.weights, f.atoms, sampling, NULL, products[sampling], room(size), size, NULL));
+    invert(information, D);
+    for (variance = SMX_VARIANCE_INFORMATION; variance <= SMX_VARIANCE_ROBUST_SAMPLING; variance++) {
+        double v[D * D] = {0};
+        if (variance == SMX_VARIANCE_INFORMATION)
+            memcpy(v, information, sizeof v);
+        else
+            for (i = 0; i < D; i++)
+                for (j = 0; j < D; j++)
+                    for (a = 0; a < D; a++)
+                        for (b = 0; b < D; b++)
+                            v[i * D + j] += information[i * D + a] * products[variance - 1][a * D + b] * information[b * D + j];
+        smx_inference_options_init(&options, sizeof options);
+        options.variance = variance;
+        size = smx_standard_errors_workspace(data, K);
+        WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, we, ae, &options, room(size), size, NULL));
+        for (i = 0; i < K * L; i++)
+            REQUIRE(close_to(ae[i], sqrt(v[(i + 1) * D + i + 1]), 1e-8));
+        /* The delta method: the weight of the first of two classes moves by w (1 - w) with its log-odds. */
+        REQUIRE(close_to(we[0], f.weights[0] * f.weights[1] * sqrt(v[0]), 1e-8) && close_to(we[1], we[0], 1e-8));
+    }
+    /* An empty class has none; nor have features that are not identified. */
+    kept = f.weights[1];
+    f.weights[0] += f.weights[1];
+    f.weights[1] = 0;
+    WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, we, ae, NULL, room(size), size, NULL));
+    REQUIRE(isnan(ae[2]) && isnan(ae[3]));
+    f.weights[1] = kept;
+    f.weights[0] -= kept;
+    {
+        smx_whitening flat;
+        double column[P];
+        for (i = 0; i < P; i++) {
+            column[i] = x[i * L + 1];
+            x[i * L + 1] = 1;
+        }
+        whiten(data, &flat);
+        WELL(smx_standard_errors(data, &flat, K, f.weights, f.atoms, we, ae, NULL, room(size), size, NULL));
+        REQUIRE(isnan(ae[1]) && isnan(ae[3]));
+        for (i = 0; i < P; i++)
+            x[i * L + 1] = column[i];
+        whiten(data, &flat);
+    }
+}
+
+/* One large choice set: finite offsets do not enter moments; estimators keep to their options. */
+static void moments(void)
+{
+    enum { ROOM = 300, ORDER = 3 };
+    static double y[ROOM * L], n[ROOM], moved[ROOM];
+    double direction[L] = {0.6, 0.8}, bare[ORDER + 1], shifted[ORDER + 1], w[K], a[K * L], start[K * L];
+    smx_estimate_options options;
+    smx_estimate_report report;
+    smx_whitening whitening;
+    smx_data data, units;
+    size_t i, size;
+    smx_data_init(&data, sizeof data);
+    for (i = 0; i < ROOM * L; i++)
+        y[i] = 2 * (noise() + noise() + noise());
+    for (i = 0; i < ROOM; i++) {
+        n[i] = floor(40 * exp(0.8 * y[i * L]) + 30 * exp(-0.7 * y[i * L + 1]));
+        moved[i] = noise();
+    }
+    data.features = y;
+    data.rows = ROOM;
+    data.columns = L;
+    data.counts = n;
+    whiten(&data, &whitening);
+    size = smx_latent_moments_workspace(&data, 1, ORDER);
+    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, bare, NULL, NULL, room(size), size, NULL));
+    data.offset = moved;
+    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, shifted, NULL, NULL, room(size), size, NULL));
+    REQUIRE(memcmp(bare, shifted, sizeof bare) == 0);
+    data.offset = NULL;
+    smx_estimate_options_init(&options, sizeof options);
+    smx_estimate_report_init(&report, sizeof report);
+    options.max_evaluations = 3;
+    size = smx_estimate_workspace(&data, K, &options);
+    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    REQUIRE(report.evaluations >= 1 && report.evaluations <= 3 && report.passes >= 1 && report.shrinkage == 0 && report.tilt >= 0);
+    {
+        smx_evaluation out;
+        size_t bytes = smx_evaluate_workspace(&data, K);
+        smx_evaluation_init(&out, sizeof out);
+        WELL(smx_evaluate(&data, K, w, a, NULL, &out, room(bytes), bytes, NULL));
+        REQUIRE(close_to(report.log_likelihood, out.log_likelihood, 1e-10));
+    }
+    memcpy(start, a, sizeof a);
+    options.start_weights = weights;
+    options.start_atoms = start;
+    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    options.start_weights = NULL;
+    REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_NULL);
+    /* Where the moments are those of no mixture. */
+    smx_estimate_options_init(&options, sizeof options);
+    options.method = SMX_METHOD_DIRECTION;
+    options.direction = direction;
+    size = smx_estimate_workspace(&data, K, &options);
+    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    REQUIRE(isnan(report.log_likelihood) && report.tilt == 0 && report.evaluations == 0 && report.passes == 0 && report.shrinkage >= 0);
+    {
+        double many[7], atoms7[7 * L];
+        size = smx_estimate_workspace(&data, 7, &options);
+        WELL(smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL));
+        REQUIRE(report.shrinkage > 0);
+        options.project = 0;
+        size = smx_estimate_workspace(&data, 7, &options);
+        REQUIRE(smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL) == SMX_ILL_POSED);
+        options.method = SMX_METHOD_TENSOR; /* at most r + 1 classes */
+        size = smx_estimate_workspace(&data, 7, &options);
+        REQUIRE(size == SIZE_MAX || smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL) != SMX_OK);
+    }
+    options.method = SMX_METHOD_DIRECTION;
+    direction[0] = 2;
+    size = smx_estimate_workspace(&data, K, &options);
+    REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_INVALID_OPTION);
+    /* Units have no latent moments. */
+    units = panel();
+    whiten(&units, &whitening);
+    size = smx_latent_moments_workspace(&data, 1, ORDER);
+    direction[0] = 0.6;
+    REQUIRE(smx_latent_moments(&units, &whitening, 1, direction, ORDER, bare, NULL, NULL, workspace, size, NULL) == SMX_UNSUPPORTED);
+    REQUIRE(smx_subspace_workspace(&units) == SIZE_MAX || smx_subspace_workspace(&units) < sizeof workspace);
+}
+
+static void sums(void)
+{
+    smx_sum sum;
+    double infinite[1] = {INFINITY}, log_of[1] = {0};
+    WELL(smx_sum_of(infinite, 1, &sum, SMX_ISA_AUTO));
+    REQUIRE(isfinite(sum.max) && smx_sum_log(sum) == INFINITY);
+    WELL(smx_sum_of(log_of, 1, &sum, SMX_ISA_AUTO));
+    REQUIRE(sum.max == 0 && sum.sum == 1 && smx_sum_log(sum) == 0);
+}
+
+int main(void)
+{
+    smx_data data = panel();
+    smx_whitening whitening;
+    long before;
+    printf("%s", ""); /* the buffer of the output is no allocation of the library */
+    fflush(stdout);
+    before = allocations;
+    versions();
+    evaluation(&data);
+    layouts(&data);
+    whitenings(&data, &whitening);
+    steps(&data, &whitening);
+    fits(&data, &whitening);
+    running_off();
+    criteria_of_scans(&data);
+    inference(&data, &whitening);
+    moments();
+    sums();
+    if (failures == 0)
+        REQUIRE(!COUNTED || allocations == before);
+    printf("%d failures\n", failures);
+    return failures != 0;
+}

@@ -1,0 +1,113 @@
+//! Counts over one choice set, most of whose alternatives were chosen: value and gradient in two reads of X and no matrix of row weights.
+//!
+//! Beside the probabilities, row weights depend on `share_i = n_i / π_i` alone, `π_i = Σ_k α_k A_ik`: `Ω_ik = α_k A_ik share_i`, and the gradient is
+//! `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
+
+use super::layout::zone;
+use super::passes::{Evaluation, Piece, TRUSTED, carve, each_task, rows_of, take};
+use crate::data::{Choices, Data};
+use crate::linalg::axpy;
+use crate::parallel::Context;
+use crate::simd::{row_shares, subtract_scaled, weigh};
+use crate::workspace::filled;
+
+impl Evaluation<'_> {
+    /// Whether shares serve: counts over one choice set.
+    pub(super) fn has_shares(&self) -> bool {
+        self.shares.capacity() > 0
+    }
+
+    /// Value, shares, and `Σ_i Ω_ik` in `class_weight` and `class_choices`, after `normalizers`.
+    pub(super) fn counts_at_once(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) {
+        let (shape, c, kk, starts) = (self.shape, self.columns(), self.classes, self.starts);
+        let Choices::Counts(counts) = *data.choices() else { return };
+        let length = self.scratch_length();
+        let room = self.shares.take();
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        let n = each_task(&ev.layout, starts, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
+            class_weight.fill(0.0);
+            value.fill(0.0);
+            let mut shares = &mut *task.rows;
+            for b in task.blocks.clone() {
+                let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
+                let shares = filled(take(&mut shares, ld * starts), 0.0);
+                for (k, f) in factors.iter_mut().enumerate() {
+                    *f = weights[k] * ev.scale[b * c + k];
+                }
+                for (start, shares) in shares.chunks_exact_mut(ld).enumerate() {
+                    let of = start * kk..(start + 1) * kk;
+                    let a = &ev.a[at * c..][of.start * ld..of.end * ld];
+                    let (counts, shares) = (&counts[range.clone()], &mut shares[..range.len()]);
+                    let found = row_shares(ctx.isa, a, ld, &factors[of.clone()], counts, shares, &mut totals[of.clone()]);
+                    if found.smallest >= TRUSTED {
+                        value[start] += found.value;
+                    } else {
+                        let omega = &mut columns[of.start * ld..of.end * ld];
+                        value[start] += ev.counts_anew(data, b, start, weights, counts, omega, &mut totals[of.clone()]);
+                        // No share tells these weights.
+                        shares.fill(f64::NAN);
+                    }
+                    for (sum, total) in class_weight[of.clone()].iter_mut().zip(&totals[of]) {
+                        *sum += total;
+                    }
+                }
+            }
+        });
+        self.scratch = scratch;
+        // SAFETY: the tasks have filled every block.
+        unsafe { self.shares.give_back(room, self.layout.start(self.layout.blocks) * starts) };
+        // Sums over the tasks, in their order.
+        self.class_weight[..c].fill(0.0);
+        self.value.fill(0.0);
+        for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+            let Piece { z, value, .. } = carve(piece, &shape, c);
+            axpy(1.0, z, &mut self.class_weight[..c]);
+            axpy(1.0, &value[..starts], &mut self.value[..starts]);
+        }
+        self.class_choices[..c].copy_from_slice(&self.class_weight[..c]);
+    }
+
+    /// The gradient `X^T (Ω − t ∘ A)` in one read, left in `chosen`; `mean` is 0. After [`Evaluation::counts_at_once`] and with t set.
+    pub(super) fn gradient_of_shares(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) {
+        let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
+        let Choices::Counts(counts) = *data.choices() else { return };
+        self.passes += 1;
+        let length = self.scratch_length();
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        let n = each_task(&ev.layout, c, length, scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, totals, columns, rows, .. } = carve(task.piece, &shape, c);
+            sum.fill(0.0);
+            for b in task.blocks.clone() {
+                let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
+                let n = range.len();
+                for start in 0..ev.starts {
+                    let of = start * kk..(start + 1) * kk;
+                    let shares = &ev.shares[at * ev.starts + start * ld..][..n];
+                    let anew = shares[0].is_nan();
+                    if anew {
+                        let omega = &mut columns[of.start * ld..of.end * ld];
+                        ev.counts_anew(data, b, start, weights, &counts[range.clone()], omega, &mut totals[of.clone()]);
+                    }
+                    for k in of {
+                        let (a, out) = (&ev.a[at * c + k * ld..][..n], &mut columns[k * ld..][..n]);
+                        let (scale, t) = (ev.scale[b * c + k], ev.t[zone(0, k, c)]);
+                        match anew {
+                            true => subtract_scaled(ctx.isa, t * scale, a, out),
+                            false => weigh(ctx.isa, a, shares, [weights[k] * scale, t * scale], out),
+                        }
+                    }
+                }
+                rows_of(data, range, rows).weighted_sum(ctx.isa, columns, ld, sum);
+            }
+        });
+        self.scratch = scratch;
+        self.chosen[..c * l].fill(0.0);
+        for piece in self.scratch[..length * n].chunks_exact(length) {
+            axpy(1.0, &piece[..c * l], &mut self.chosen[..c * l]);
+        }
+        self.mean[..c * l].fill(0.0);
+    }
+}
