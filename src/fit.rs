@@ -264,6 +264,8 @@ const BATCHES: usize = 12;
 const LARGE: usize = 1 << 15;
 /// Evaluations that polish the winner, at most.
 const POLISH: u64 = 30;
+/// Evaluations that finish a start of `Auto`, at most: where the likelihood is nearly flat it is the winner alone that goes on to the end.
+const EACH: u64 = 1000;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
 /// The same on counts, whose later draws are small; large choice sets end sooner.
@@ -441,7 +443,12 @@ pub fn fit(
                 state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
                 steps.tell(&state);
             }
-            let mut found = finish(data, &problem, options, raced, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+            let each = match options.starts {
+                Starts::Auto if n > 1 => options.max_evaluations.min(state.evaluations + EACH),
+                _ => options.max_evaluations,
+            };
+            let each = FitOptions { max_evaluations: each, ..*options };
+            let mut found = finish(data, &problem, &each, raced, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
             let f = found.penalized_log_likelihood;
             state.finished += 1;
             found.best_start = state.start;
@@ -485,6 +492,15 @@ pub fn fit(
     }
     data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+    if report.stop == StopRule::Evaluations && !steps.spent(&state) {
+        state.start = report.best_start;
+        let (w, a) = (&mut *best_weights, &mut *best_atoms);
+        let found = finish(data, &problem, options, true, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+        report = FitReport { best_start: report.best_start, ..found };
+        out.start_values[report.best_start] = found.penalized_log_likelihood;
+        // What it has become may run off.
+        suspect = true;
+    }
     if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !steps.spent(&state) {
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
         state.start = report.best_start;
@@ -737,11 +753,10 @@ impl Fit {
         let mut paths: Vec<(usize, Vec<f64>)> = Vec::new();
         let mut keep = |state: &Progress| {
             if options.keep_path && !state.racing {
-                if paths.last().is_none_or(|(start, _)| *start != state.start) {
-                    paths.push((state.start, Vec::new()));
-                }
-                if let Some((_, path)) = paths.last_mut() {
-                    path.push(state.current);
+                // The winner is polished in the end: its path goes on.
+                match paths.iter_mut().find(|(start, _)| *start == state.start) {
+                    Some((_, path)) => path.push(state.current),
+                    None => paths.push((state.start, alloc::vec![state.current])),
                 }
             }
             progress(state)
