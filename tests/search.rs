@@ -140,7 +140,7 @@ impl Instance {
             }
             for atom in theta.chunks_mut(l) {
                 for j in (0..l).rev() {
-                    atom[j] = atom[j] - if j + 1 < l { 3.0 * atom[j + 1] * scale(j + 1) } else { 0.0 };
+                    atom[j] -= if j + 1 < l { 3.0 * atom[j + 1] * scale(j + 1) } else { 0.0 };
                     atom[j] /= scale(j);
                 }
             }
