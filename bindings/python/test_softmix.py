@@ -170,7 +170,7 @@ class Softmix(unittest.TestCase):
     def test_a_fit_that_runs_off_warns(self):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = softmix.fit(self.X, self.matrix.sum(0), classes=3)
+            model = softmix.fit(self.X, self.matrix.sum(0), classes=4)
         self.assertEqual(model.outcome_, "diverging")
         self.assertTrue(model.diverging_.any())
         self.assertTrue(any(w.category is softmix.NotConverged and "ridge" in str(w.message) for w in caught))

@@ -23,7 +23,7 @@ message <- tryCatch(softmix(wrong, counts, classes = 2), error = conditionMessag
 stopifnot(message == "softmix: features: not a finite number at row 3, column 2")
 stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcome == "cancelled")
 stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
-warned <- tryCatch(softmix(x, colSums(counts), classes = 3), warning = conditionMessage)
+warned <- tryCatch(softmix(x, colSums(counts), classes = 4), warning = conditionMessage)
 stopifnot(grepl("try a ridge", warned))
 for (wrong in list(list(seed = -1), list(seed = NaN), list(starts = NA), list(starts = -2), list(classes = 0), list(classes = NA))) {
   arguments <- modifyList(list(x = x, counts = counts, classes = 2), wrong)
