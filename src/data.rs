@@ -388,6 +388,7 @@ impl<'a> Data<'a> {
 
     /// Checks everything but that the features of one choice set are finite, which an operation does by [`Data::look`] at its end: a read of the features
     /// less.
+    #[cfg(feature = "capi")]
     pub(crate) fn unseen(
         features: Features<'a>,
         offset: Option<&'a [f64]>,

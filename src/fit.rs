@@ -404,14 +404,14 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            // A start that has not raced is led to a basin by EM, and on counts, which have few, by L-BFGS.
+            // A start that has not raced is led to a basin by EM, on counts a little way: L-BFGS goes on.
             let raced = n > 1 || k == 1;
             let warm = match race_form(&shape) {
                 MStep::Newton if !raced => {
                     if shape.units_are_draws {
                         2
                     } else {
-                        4
+                        6
                     }
                 }
                 _ => 0,

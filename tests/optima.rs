@@ -8,8 +8,12 @@ mod common;
 
 use common::model::*;
 use common::{Panel, electricity, flights, job, job_b, total_counts};
+use rand::Rng;
+use rand_distr::StandardNormal;
+use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
-use softmix::fit::{Fit, FitOptions, Outcome};
+use softmix::fit::{Fit, FitOptions, Outcome, Starts};
+use softmix::mixture::MixtureRef;
 use softmix::parallel::Context;
 
 #[track_caller]
@@ -117,4 +121,47 @@ fn three_classes_of_plain_flights_run_off_and_a_ridge_holds_them() {
     assert!(fit.report.log_likelihood > -1480840.0, "two classes do that");
     let held = Fit::new(&data, &FitOptions { ridge: 100.0, ..FitOptions::new(3) }).unwrap();
     assert_eq!((held.report.outcome, held.diverging), (Outcome::Converged, vec![false; 3]), "{:?}", held.report);
+}
+
+/// With early steps in single precision a fit by L-BFGS ends where it ends without, on shifted features too; data in f32 or of many sets are left as they
+/// are.
+#[test]
+fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
+    let (p, l, k) = (1500, 130, 4);
+    let mut random = Pcg64::new(7, 1);
+    let mut normal = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * random.sample::<f64, _>(StandardNormal)).collect() };
+    let (x, truth, moves) = (normal(p * l, 1.0), normal(k * l, 1.5 / (l as f64).sqrt()), normal(k * l, 0.5 / (l as f64).sqrt()));
+    let mut n = vec![0.0; p];
+    for atom in truth.chunks_exact(l) {
+        let e: Vec<f64> = x.chunks_exact(l).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
+        let z: f64 = e.iter().sum();
+        n.iter_mut().zip(&e).for_each(|(n, e)| *n += (25_000.0 * e / z).round());
+    }
+    let shifted: Vec<f64> = x.iter().enumerate().map(|(i, x)| x + 1e4 * (i % l) as f64).collect();
+    let start: Vec<f64> = truth.iter().zip(&moves).map(|(t, m)| t + m).collect();
+    let weights = vec![1.0 / k as f64; k];
+    let options = FitOptions { starts: Starts::Given(MixtureRef { weights: &weights, atoms: &start }), ..FitOptions::new(k) };
+    let mut fits = vec![];
+    for (x, single_phase) in [(&x, false), (&x, true), (&shifted, true)] {
+        let mut path = vec![];
+        let fit = Fit::with_progress(&counts(x, l, &n), &FitOptions { single_phase, ..options }, &mut |state| {
+            path.push(state.current);
+            true
+        });
+        let fit = fit.unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Converged);
+        let value = quantities(&counts(x, l, &n), &fit.mixture, 0.0, Context::default()).value.log_likelihood;
+        assert!((value - fit.report.log_likelihood).abs() <= 1e-12 * value.abs(), "the value is that of the features as they are");
+        fits.push((fit, path));
+    }
+    let best = fits[0].0.report.log_likelihood;
+    for (fit, path) in &fits[1..] {
+        assert!((fit.report.log_likelihood - best).abs() <= 1e-10 * best.abs(), "{} {best}", fit.report.log_likelihood);
+        assert_ne!(path[0], fits[0].1[0], "the first step reads the copy");
+    }
+    let single: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+    let data = Data::new(Features::row_major(&single[..], p, l).unwrap(), None, None, Choices::Counts(&n)).unwrap();
+    let [plain, phased] =
+        [false, true].map(|single_phase| Fit::new(&data, &FitOptions { single_phase, ..options }).unwrap().report.log_likelihood);
+    assert_eq!(plain, phased);
 }

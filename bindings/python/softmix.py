@@ -353,6 +353,7 @@ class SoftmaxMixture:
     seed : of the random starts; equal seeds give equal fits
     init : (weights, atoms), the only start to try
     max_evaluations, gradient_tolerance : when to stop
+    single_phase : whether early steps over one large choice set read features in single precision; the result is that of X as it is
     threads : threads of one call; more than one in libraries built with them
     isa : "auto", "scalar", "avx2", "avx512" or "neon"
     progress : called with a dict after every step; to answer False ends the fit
@@ -368,10 +369,10 @@ class SoftmaxMixture:
     evaluations_, passes_, gradient_norm_, rank_
     """
 
-    def __init__(self, classes, *, ridge=0.0, starts=None, seed=0, init=None, max_evaluations=1000000, gradient_tolerance=1e-8, threads=1,
-                 isa="auto", progress=None):
+    def __init__(self, classes, *, ridge=0.0, starts=None, seed=0, init=None, max_evaluations=1000000, gradient_tolerance=1e-8,
+                 single_phase=False, threads=1, isa="auto", progress=None):
         self.classes, self.ridge, self.starts, self.seed, self.init = classes, ridge, starts, seed, init
-        self.max_evaluations, self.gradient_tolerance = max_evaluations, gradient_tolerance
+        self.max_evaluations, self.gradient_tolerance, self.single_phase = max_evaluations, gradient_tolerance, single_phase
         self.threads, self.isa, self.progress = threads, isa, progress
 
     def fit(self, X, counts, *, sets=None, offset=None, shard=None):
@@ -440,6 +441,7 @@ class SoftmaxMixture:
                 raise ValueError(f"{name}: not negative, and below 2^64")
         o = _new(_FitOptions, "fit_options")
         o.threads, o.isa, o.ridge, o.seed = self.threads, _ISAS[self.isa], self.ridge, self.seed
+        o.single_phase = int(bool(self.single_phase))
         o.starts = 0 if self.starts is None else self.starts
         o.max_evaluations, o.gradient_tolerance = self.max_evaluations, self.gradient_tolerance
         return o
@@ -527,7 +529,7 @@ class SoftmaxMixture:
         return f"SoftmaxMixture(classes={self.classes}{fitted})"
 
 
-_PARAMETERS = ("classes", "ridge", "starts", "seed", "init", "max_evaluations", "gradient_tolerance", "threads", "isa", "progress")
+_PARAMETERS = ("classes", "ridge", "starts", "seed", "init", "max_evaluations", "gradient_tolerance", "single_phase", "threads", "isa", "progress")
 
 
 class Scan:

@@ -20,7 +20,7 @@ pub(crate) const MOST_ROWS: usize = 256;
 /// Features up to which choice sets go side by side: more fill whole vectors as they are.
 const FEW_COLUMNS: usize = 48;
 /// Alternatives up to which choice sets go side by side.
-const SMALL_SET: usize = 64;
+pub(super) const SMALL_SET: usize = 64;
 
 /// Rows of a block: fewer where a row is long, so that a block stays in cache.
 pub(crate) fn block_rows(columns: usize) -> usize {
@@ -263,6 +263,11 @@ impl<'w> Layout<'w> {
         }
     }
 
+    /// Whether choice sets stand side by side.
+    pub fn is_grouped(&self) -> bool {
+        matches!(self.kind, Kind::Groups(_))
+    }
+
     /// The groups of a block of C columns.
     pub fn groups(&self, columns: usize) -> Groups {
         let Kind::Groups(height) = self.kind else { unreachable!("only groups have groups") };
@@ -290,6 +295,15 @@ impl<'w> Layout<'w> {
                 (self.first[b] * columns + i - self.first[b], self.first[b + 1] - self.first[b])
             }
         }
+    }
+
+    /// The features of row `i` as the means of choice sets count them: those of `Groups` are less their mean in the set.
+    pub fn row(&self, data: &Data<'_>, i: usize, out: &mut [f64]) {
+        if !self.is_grouped() {
+            return data.features().copy(i..i + 1, out);
+        }
+        let from = self.place[2 * i] * out.len() + self.place[2 * i + 1];
+        out.iter_mut().zip(self.features[from..].iter().step_by(self.block)).for_each(|(out, x)| *out = *x);
     }
 
     /// `Groups`: feature `k` of row `i`, less the mean in its choice set.

@@ -1,14 +1,16 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
-use super::layout::Kind;
+use super::layout::{Kind, MOST_ROWS, SMALL_SET};
 use super::passes::{Evaluation, layout_block};
-use crate::data::{Data, Shape};
+use crate::data::Shape;
 use crate::error::Result;
+use crate::linalg::dot;
 use crate::parallel::Context;
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
-use crate::simd::{Columns, Isa, gram_of_columns};
+use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns};
 use crate::workspace::{Workspace, WorkspaceSize};
 
+const _: () = assert!(MOST_ROWS <= SETS * SMALL_SET, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
 const MOST_SETS: usize = 256;
 
@@ -45,8 +47,8 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    /// `μ_sk` of every set and class, sets × C × L, in the features as they are.
-    pub(super) fn set_means_of_groups(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) {
+    /// `μ_sk` of every set and class, sets × C × L, in the features as the layout has them, less their mean in the set.
+    pub(super) fn set_means_of_groups(&self, isa: Isa, means: &mut [f64]) {
         let (l, c) = (self.shape.columns, self.columns());
         let Kind::Groups(height) = self.layout.kind else { return };
         let (block, sets) = (self.layout.block, self.layout.block / height);
@@ -66,12 +68,35 @@ impl Evaluation<'_> {
                 }
             }
         }
-        for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
-            let first = data.first_available(set);
-            for j in 0..l {
-                let shift = data.features().get(first, j) - self.layout.centered(first, j, l);
-                means[j..].iter_mut().step_by(l).for_each(|m| *m += shift);
+    }
+
+    /// The variance of the logits `x·θ_k` under class `k` of every choice set, weighted by t: its sum, and that of t.
+    pub(crate) fn logit_variance_of_groups(&self, isa: Isa, k: usize) -> (f64, f64) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let groups = self.layout.groups(c);
+        let (block, sets) = (self.layout.block, self.layout.block / groups.height);
+        let atom = &self.atoms[k * l..(k + 1) * l];
+        let (mut sum, mut total) = (0.0, 0.0);
+        let mut logits = [0.0; SETS * SMALL_SET];
+        for b in 0..self.layout.blocks {
+            let logits = &mut logits[..block];
+            logits_of_columns(isa, layout_block(&self.layout, b, l), atom, None, logits, block);
+            let a = &self.a[(b * c + k) * block..][..block];
+            let t = &self.t[b * sets * c..(b + 1) * sets * c];
+            for (group, (a, logits)) in a.chunks_exact(SETS * groups.height).zip(logits.chunks_exact(SETS * groups.height)).enumerate() {
+                let (mut mean, mut square) = ([0.0; SETS], [0.0; SETS]);
+                let rows = || a.chunks_exact(SETS).zip(logits.chunks_exact(SETS));
+                for (a, s) in rows() {
+                    (0..SETS).for_each(|j| mean[j] += a[j] * s[j]);
+                }
+                for (a, s) in rows() {
+                    (0..SETS).for_each(|j| square[j] += a[j] * (s[j] - mean[j]) * (s[j] - mean[j]));
+                }
+                let t = &t[(group * c + k) * SETS..][..SETS];
+                sum += dot(t, &square);
+                total += t.iter().sum::<f64>();
             }
         }
+        (sum, total)
     }
 }

@@ -77,10 +77,11 @@ impl SetCursor {
 }
 
 impl Evaluation<'_> {
-    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`.
+    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`. The features are those of
+    /// `Layout::row`.
     pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) -> Result<()> {
         if matches!(self.layout.kind, Kind::Groups(_)) {
-            self.set_means_of_groups(data, isa, means);
+            self.set_means_of_groups(isa, means);
             return Ok(());
         }
         if data.splits_rows() {
@@ -170,7 +171,7 @@ impl Evaluation<'_> {
                 let y = &mut y[n * c * l..(n + 1) * c * l];
                 y.fill(0.0);
                 for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                    data.features().copy(i..i + 1, row);
+                    self.layout.row(data, i, row);
                     let means = &means[cursor.of(data, i) * c * l..][..c * l];
                     for (k, (y, mean)) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)).enumerate() {
                         if !known {

@@ -98,6 +98,9 @@ pub(crate) fn candidate(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize
 fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f64 {
     const BLOCK: usize = 256;
     let sets = ev.shape.sets;
+    if ev.layout.is_grouped() {
+        return variance_over_ranks(data, ev.logit_variance_of_groups(isa, k));
+    }
     let (mut a, mut logits) = ([0.0; BLOCK], [0.0f64; BLOCK]);
     let (mut sum, mut total) = (0.0, 0.0);
     for set in 0..sets {
@@ -138,6 +141,11 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
             total += t;
         }
     }
+    variance_over_ranks(data, (sum, total))
+}
+
+/// The mean of all ranks from their sums; +∞ without choices.
+fn variance_over_ranks(data: &Data<'_>, (mut sum, mut total): (f64, f64)) -> f64 {
     if data.is_part() && !data.splits_rows() {
         let mut sums = [sum, total];
         let _ = data.sum(&mut sums);

@@ -10,7 +10,7 @@ use crate::workspace::{Workspace, WorkspaceSize};
 /// Pairs kept.
 const MEMORY: usize = 20;
 
-/// Steps after which the metric is taken anew, once.
+/// Steps after which the metric is taken anew, once, where that pays.
 const REFRESH: u32 = 4;
 
 /// Workspace of [`lbfgs`] for K classes.
@@ -203,7 +203,7 @@ fn ascend(
             return Ok(Stop::Cancelled);
         }
         memory.steps += 1;
-        if memory.steps == REFRESH {
+        if memory.steps == REFRESH && Metric::refresh_pays(&o.ev.shape) {
             memory.metric.take(o, ws.scope())?;
         }
     }

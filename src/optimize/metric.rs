@@ -71,6 +71,11 @@ impl<'w> Metric<'w> {
         })
     }
 
+    /// Whether a better metric on the way saves more evaluations than it costs: a sample of 4 L rows costs L² / p of them.
+    pub fn refresh_pays(shape: &Shape) -> bool {
+        !sampled(shape) || shape.columns.saturating_mul(shape.columns) <= shape.total_rows
+    }
+
     /// Takes the metric at the point last evaluated.
     pub fn take(&mut self, o: &mut Objective<'_, '_, '_>, mut ws: Workspace<'_>) -> Result<()> {
         let (k, l, shape) = (o.classes(), o.wh.columns, o.ev.shape);

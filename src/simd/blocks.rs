@@ -5,7 +5,7 @@ use super::dispatch::Kernel;
 use super::exp::exp_of_difference;
 use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of_exp};
-use super::vector::{F64, Lanes, Powers, Simd};
+use super::vector::{F64, Lanes, Powers, Simd, begins_line};
 
 /// The largest number; NaN if there is one, and −∞ for none.
 pub fn max(isa: Isa, s: &[f64]) -> f64 {
@@ -339,10 +339,14 @@ impl RowWeights<'_> {
                 let mut pi = zero;
                 for (k, f) in factors.iter().enumerate() {
                     let from = a.as_ptr().add(k * ld + i);
-                    simd.fetch_ahead(from);
+                    if begins_line::<f64>(n, i) {
+                        simd.fetch_ahead(from);
+                    }
                     pi = simd.mul_add(load(from), simd.splat(*f), pi);
                 }
-                simd.fetch_ahead(counts.as_ptr().add(i));
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(counts.as_ptr().add(i));
+                }
                 let count = load(counts.as_ptr().add(i));
                 let known = simd.max(tiny, pi);
                 let share = simd.div(count, known);
@@ -439,10 +443,14 @@ impl RowShares<'_> {
                 let mut pi = zero;
                 for (k, f) in factors.iter().enumerate() {
                     let from = a.as_ptr().add(k * ld + i);
-                    simd.fetch_ahead(from);
+                    if begins_line::<f64>(n, i) {
+                        simd.fetch_ahead(from);
+                    }
                     pi = simd.mul_add(load(from), simd.splat(*f), pi);
                 }
-                simd.fetch_ahead(counts.as_ptr().add(i));
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(counts.as_ptr().add(i));
+                }
                 let count = load(counts.as_ptr().add(i));
                 let known = simd.max(tiny, pi);
                 let share = simd.div(count, known);
@@ -516,7 +524,9 @@ impl Weigh<'_> {
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {
             while i + n <= rows {
-                simd.fetch_ahead(a.add(i));
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(a.add(i));
+                }
                 simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
                 i += n;
             }

@@ -2,7 +2,7 @@
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
-use super::vector::Powers;
+use super::vector::{Powers, begins_line};
 
 /// Whether no number is NaN or infinite.
 pub fn all_finite<T: Element>(isa: Isa, x: &[T]) -> bool {
@@ -32,7 +32,9 @@ impl<T: Element> ElementKernel<T> for AllFinite<'_, T> {
             while i + U * S::N <= n {
                 for u in 0..U {
                     let from = x.add(i + u * S::N);
-                    simd.fetch_ahead(from);
+                    if begins_line::<T>(S::N, u * S::N) {
+                        simd.fetch_ahead(from);
+                    }
                     let v = simd.load(from);
                     sum[u] = simd.add(sum[u], simd.sub(v, v));
                 }

@@ -12,7 +12,7 @@ use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small};
-use super::vector::{Lanes, Powers};
+use super::vector::{Lanes, Powers, begins_line};
 
 /// A sum of exponentials `e^max · sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand
 /// over to be merged, in threads or over machines.
@@ -179,7 +179,9 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
-                simd.fetch_ahead(x.add(i + u * S::N));
+                if begins_line::<T>(S::N, u * S::N) {
+                    simd.fetch_ahead(x.add(i + u * S::N));
+                }
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
             let e = exp_of_small::<T, S, U>(simd, d);
@@ -225,7 +227,7 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
         while i + U * S::N <= n {
             let mut d = [zero; U];
             for u in 0..U {
-                if FAR {
+                if FAR && begins_line::<T>(S::N, u * S::N) {
                     simd.fetch_ahead(x.add(i + u * S::N));
                     if x != out {
                         simd.fetch_ahead(out.add(i + u * S::N));

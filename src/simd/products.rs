@@ -4,7 +4,7 @@
 //! additions depends on the shape and the instruction set alone.
 
 use super::dispatch::Kernel;
-use super::vector::{F64, Features, Lanes, Simd};
+use super::vector::{F64, Features, Lanes, Simd, begins_line};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
@@ -171,7 +171,9 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    if begins_line::<T>(n, k) {
+                        <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    }
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
                     }
@@ -268,7 +270,9 @@ unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>
                 for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
                     let from = start.add((v * n + r.min(count - 1)) * x.stride + k);
                     *to = simd.load_as_f64(from);
-                    <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
+                    if begins_line::<T>(n, k) {
+                        <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
+                    }
                 }
                 squares[v] = simd.transpose(squares[v]);
             }
@@ -373,7 +377,9 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 while c < columns {
                     let count = part(columns - c, most_columns);
                     // What is ahead is asked for by the tiles that read the same features in turn, each a part of it.
-                    let ask = (0..vectors).filter(|v| v % tiles == c / count % tiles).fold(0, |ask, v| ask | 1u32 << v);
+                    let begin = |v: &usize| begins_line::<T>(n, k + v * n);
+                    let ask = (0..vectors).filter(begin).enumerate().filter(|(j, _)| j % tiles == c / count % tiles);
+                    let ask = ask.fold(0, |ask, (_, v)| ask | 1u32 << v);
                     // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
                     // tile's vectors begins below L, and c + count ≤ columns.
                     unsafe {
@@ -413,7 +419,9 @@ unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_
                 let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    if begins_line::<T>(n, k) {
+                        <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    }
                     for c in 0..C {
                         sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
                     }

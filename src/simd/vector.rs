@@ -7,6 +7,14 @@ use crate::scalar::Scalar;
 /// few places for lines on their way.
 pub const AHEAD: usize = 1 << 16;
 
+/// Whether number `i` of those read `lanes` at a time begins a cache line, as far as these follow one another: once a line is enough to ask for what is
+/// ahead.
+#[inline(always)]
+pub fn begins_line<T>(lanes: usize, i: usize) -> bool {
+    let line = 64 / size_of::<T>();
+    lanes >= line || i % line < lanes
+}
+
 /// Vectors of `N` numbers of type `T`.
 pub trait Lanes<T>: Copy {
     /// A vector.
