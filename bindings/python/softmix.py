@@ -85,7 +85,8 @@ class _InferenceOptions(Structure):
 
 class _Progress(Structure):
     _fields_ = [("struct_size", c_size_t), ("finished", c_size_t), ("drawn", c_size_t), ("start", c_size_t), ("evaluations", c_uint64), ("best", c_double),
-                ("current", c_double), ("racing", c_int32), ("reserved", c_int32), ("classes", c_size_t)]
+                ("current", c_double), ("racing", c_int32), ("reserved", c_int32), ("running", c_size_t),
+                ("classes", c_size_t)]
 
 
 _PROGRESS = ctypes.CFUNCTYPE(c_int32, POINTER(_Progress), c_void_p)
