@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Machines and compilers other than the one at hand: the oldest Rust, AArch64 under an emulator, bare metal, WebAssembly, Windows and macOS. Debian 12, for
-# its compiler of Rust 1.85 and what belongs to it, which is unpacked below target/portability; nothing is installed. Needs cargo, gcc-aarch64-linux-gnu
+# its compiler of Rust 1.85 and what belongs to it, which is unpacked below target/portability; nothing is installed. Needs cargo, gcc-aarch64-linux-gnu, binutils-mingw-w64-x86-64
 # and qemu-user. Usage: portability.sh [part...], of: oldest aarch64 freestanding bare systems; all of them by default.
 set -uo pipefail
 cd "$(dirname "$0")/.."

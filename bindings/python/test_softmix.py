@@ -90,6 +90,18 @@ class Softmix(unittest.TestCase):
         self.assertEqual(again.start_kinds_, ["given"])
         self.assertAlmostEqual(again.log_likelihood_, dense.log_likelihood_, delta=1e-4)
 
+    def test_structs_have_the_fields_of_the_header(self):
+        header = (pathlib.Path(__file__).resolve().parents[2] / "include/softmix.h").read_text()
+        structs = re.findall(r"^typedef struct (\w+) \{\n(.*?)^\}", header, re.S | re.M)
+        checked = 0
+        for name, body in structs:
+            ours = getattr(softmix, "_" + "".join(word.capitalize() for word in name.split("_")[1:]), None)
+            if ours is not None:
+                code = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+                self.assertEqual([field for field, _ in ours._fields_], re.findall(r"(\w+)(?:\[\w+\])?;", code), name)
+                checked += 1
+        self.assertGreaterEqual(checked, 11)
+
     def test_a_scan_is_its_fits(self):
         seen = set()
         scan = softmix.scan(self.X, self.matrix, 1, 3, progress=lambda p: seen.add(p["classes"]))
