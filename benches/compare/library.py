@@ -27,10 +27,6 @@ class Problem:
         self.kept.append(np.ascontiguousarray(values, dtype=dtype))
         return self.kept[-1].ctypes.data
 
-    def checking(self):
-        """A call of nothing but the check of the data that every function begins with."""
-        return lambda: softmix._lib.smx_data_check(byref(self.data), None, None)  # keeps self, and so the arrays
-
     def evaluation(self, weights, atoms, threads=1):
         """A call that computes the log-likelihood and its gradient, and returns the former; the atoms' gradient is its attribute."""
         lib, K = softmix._lib, len(weights)
