@@ -457,10 +457,7 @@ impl Evaluation<'_> {
                     }
                     Kind::One => {
                         let range = layout.rows(b);
-                        let observed = |i: usize| match data.choices() {
-                            Choices::Counts(n) => n[range.start + i] > 0.0,
-                            _ => (0..c).any(|k| omega[k * ld + i] != 0.0),
-                        };
+                        let observed = |i: usize| (0..c).any(|k| omega[k * ld + i] != 0.0);
                         let mut list = [0; MOST_ROWS];
                         let observed = which(range.len(), &mut list, observed);
                         ev.add_observed(data, b, observed, omega, rows, sum, ctx);

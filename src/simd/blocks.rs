@@ -327,44 +327,21 @@ impl RowWeights<'_> {
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
         let zero: F64<S> = simd.splat(0.0);
-        let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
-        let (mut value, mut smallest) = (zero, infinity);
-        let mut i = 0;
-        while i < rows {
-            let first = simd.first(rows - i);
-            let whole = i + n <= rows;
-            // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
-            unsafe {
-                let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
-                let mut pi = zero;
-                for (k, f) in factors.iter().enumerate() {
-                    let from = a.as_ptr().add(k * ld + i);
-                    if begins_line::<f64>(n, i) {
-                        simd.fetch_ahead(from);
-                    }
-                    pi = simd.mul_add(load(from), simd.splat(*f), pi);
-                }
-                if begins_line::<f64>(n, i) {
-                    simd.fetch_ahead(counts.as_ptr().add(i));
-                }
-                let count = load(counts.as_ptr().add(i));
-                let known = simd.max(tiny, pi);
-                let share = simd.div(count, known);
-                for (k, f) in factors.iter().enumerate() {
-                    let weight = simd.mul(simd.mul(load(a.as_ptr().add(k * ld + i)), simd.splat(*f)), share);
-                    let to = omega.as_mut_ptr().add(k * ld + i);
-                    if whole {
-                        simd.store(to, weight);
-                    } else {
-                        simd.store_first(first, to, weight);
+        let found = over_shares(simd, a, ld, factors, counts, |i, share| {
+            let (first, whole) = (simd.first(rows - i), i + n <= rows);
+            for (k, f) in factors.iter().enumerate() {
+                // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
+                unsafe {
+                    let (from, to) = (a.as_ptr().add(k * ld + i), omega.as_mut_ptr().add(k * ld + i));
+                    let a = if whole { simd.load(from) } else { simd.load_first(first, from) };
+                    let weight = simd.mul(simd.mul(a, simd.splat(*f)), share);
+                    match whole {
+                        true => simd.store(to, weight),
+                        false => simd.store_first(first, to, weight),
                     }
                 }
-                let [log] = ln_of::<f64, S, 1>(simd, [known]);
-                value = simd.mul_add(count, log, value);
-                smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
             }
-            i += n;
-        }
+        });
         for (k, total) in totals.iter_mut().enumerate() {
             let mut sum = [zero; 2];
             let column = omega[k * ld..][..rows].as_ptr();
@@ -382,9 +359,53 @@ impl RowWeights<'_> {
             }
             *total = simd.sum(simd.add(sum[0], sum[1]));
         }
-        let negative = simd.sub(zero, smallest);
-        RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+        found
     }
+}
+
+/// The loop of [`row_weights`] and [`row_shares`]: `write(i, n / π)` for the vector of rows from i on, and the totals.
+#[inline(always)]
+fn over_shares<S: Powers<f64>>(
+    simd: S,
+    a: &[f64],
+    ld: usize,
+    factors: &[f64],
+    counts: &[f64],
+    mut write: impl FnMut(usize, F64<S>),
+) -> RowTotals {
+    let (n, rows) = (<S as Lanes<f64>>::N, counts.len());
+    let zero: F64<S> = simd.splat(0.0);
+    let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
+    let (mut value, mut smallest) = (zero, infinity);
+    let mut i = 0;
+    while i < rows {
+        let first = simd.first(rows - i);
+        let whole = i + n <= rows;
+        // SAFETY: `first` chooses rows before `rows`, and the callers' entry checks have shown that every class has them.
+        let (pi, count) = unsafe {
+            let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
+            let mut pi = zero;
+            for (k, f) in factors.iter().enumerate() {
+                let from = a.as_ptr().add(k * ld + i);
+                if begins_line::<f64>(n, i) {
+                    simd.fetch_ahead(from);
+                }
+                pi = simd.mul_add(load(from), simd.splat(*f), pi);
+            }
+            if begins_line::<f64>(n, i) {
+                simd.fetch_ahead(counts.as_ptr().add(i));
+            }
+            (pi, load(counts.as_ptr().add(i)))
+        };
+        let known = simd.max(tiny, pi);
+        write(i, simd.div(count, known));
+        let [log] = ln_of::<f64, S, 1>(simd, [known]);
+        value = simd.mul_add(count, log, value);
+        smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
+        i += n;
+    }
+    let negative = simd.sub(zero, smallest);
+    RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
 }
 
 struct RowShares<'a> {
@@ -431,39 +452,13 @@ impl RowShares<'_> {
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
         let zero: F64<S> = simd.splat(0.0);
-        let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
-        let (mut value, mut smallest) = (zero, infinity);
-        let mut i = 0;
-        while i < rows {
-            let first = simd.first(rows - i);
-            let whole = i + n <= rows;
-            // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
-            unsafe {
-                let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
-                let mut pi = zero;
-                for (k, f) in factors.iter().enumerate() {
-                    let from = a.as_ptr().add(k * ld + i);
-                    if begins_line::<f64>(n, i) {
-                        simd.fetch_ahead(from);
-                    }
-                    pi = simd.mul_add(load(from), simd.splat(*f), pi);
-                }
-                if begins_line::<f64>(n, i) {
-                    simd.fetch_ahead(counts.as_ptr().add(i));
-                }
-                let count = load(counts.as_ptr().add(i));
-                let known = simd.max(tiny, pi);
-                let share = simd.div(count, known);
-                match whole {
-                    true => simd.store(shares.as_mut_ptr().add(i), share),
-                    false => simd.store_first(first, shares.as_mut_ptr().add(i), share),
-                }
-                let [log] = ln_of::<f64, S, 1>(simd, [known]);
-                value = simd.mul_add(count, log, value);
-                smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
+        // SAFETY: as many shares as rows; `first` chooses those that are left.
+        let found = over_shares(simd, a, ld, factors, counts, |i, share| unsafe {
+            match i + n <= rows {
+                true => simd.store(shares.as_mut_ptr().add(i), share),
+                false => simd.store_first(simd.first(rows - i), shares.as_mut_ptr().add(i), share),
             }
-            i += n;
-        }
+        });
         for ((k, total), f) in totals.iter_mut().enumerate().zip(factors) {
             let f = simd.splat(*f);
             let mut sum = [zero; 2];
@@ -486,8 +481,7 @@ impl RowShares<'_> {
             }
             *total = simd.sum(simd.add(sum[0], sum[1]));
         }
-        let negative = simd.sub(zero, smallest);
-        RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+        found
     }
 }
 
