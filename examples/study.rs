@@ -1,11 +1,11 @@
 //! A study in the paper's manner: normal features, atoms of one norm in random directions, equal weights, counts over one choice set.
 //!
-//! Three questions, each answered by a table and a figure:
-//! - How do the errors of the method of moments, of corrected moments and of EM from several starts fall with N?
-//! - How do they grow with K?
-//! - How many random starts does a fit need, drawn in all of R^L or in the subspace of the atoms?
+//! Questions, each answered by a table and a figure:
+//! - How do the errors of the method of moments, of corrected moments and of EM from several starts change with N, p, the norm of the atoms and K?
+//! - How many random starts does a fit need, drawn in all of R^L or in the subspace of the atoms, and what does each cost?
 //!
-//! Writes `study.csv` (one line a run), `study.md`, `errors_by_draws.svg`, `errors_by_classes.svg` and `starts.svg`.
+//! Writes `study.csv` (one line a run), `study.md`, `errors_by_draws.svg`, `errors_by_alternatives.svg`, `errors_by_norm.svg`,
+//! `errors_by_classes.svg` and `starts.svg`.
 //!
 //!     cargo run --release --example study -- --quick --out study
 //!
@@ -334,27 +334,84 @@ fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, names: Option<&[
     Ok(())
 }
 
-/// Medians by method along the settings, as a table and as curves over `x`.
-fn summary(
-    lines: &[Line],
-    part: &str,
-    settings: &[Setting],
+/// Errors along one of the sizes of a setting.
+struct Part {
+    name: &'static str,
+    heading: String,
     x: fn(&Setting) -> f64,
-    x_name: &str,
-    table: &mut String,
-) -> Anything<Vec<Series>> {
+    x_name: &'static str,
+    log_x: bool,
+    settings: Vec<Setting>,
+}
+
+/// The parts of the study that measure errors.
+fn parts(quick: bool) -> Vec<Part> {
+    let some = |all: &[f64], few: &[f64]| if quick { few.to_vec() } else { all.to_vec() };
+    let base = Setting { alternatives: 2000, columns: 5, classes: 3, draws: 100_000, norm: 2.0 };
+    let wide = Setting { alternatives: if quick { 2000 } else { 5000 }, columns: 10, classes: 4, draws: 100_000, norm: 2.0 };
+    let sizes = some(&[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6], &[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6]);
+    let rows = some(&[3e2, 1e3, 3e3, 1e4, 3e4, 1e5], &[3e2, 1e3, 3e3, 1e4]);
+    let norms = some(&[0.5, 1.0, 1.5, 2.0, 2.5, 3.0], &[1.0, 2.0, 3.0]);
+    let Setting { alternatives: p, columns: l, classes: k, draws: n, norm } = base;
+    let Setting { alternatives: wide_p, columns: wide_l, classes: wide_k, .. } = wide;
+    vec![
+        Part {
+            name: "draws",
+            heading: format!("By the number of draws: p = {p}, L = {l}, K = {k}, atoms of norm {norm}"),
+            x: |s| s.draws as f64,
+            x_name: "N",
+            log_x: true,
+            settings: sizes.iter().map(|n| Setting { draws: *n as u64, ..base }).collect(),
+        },
+        Part {
+            name: "alternatives",
+            heading: format!("By the number of alternatives: L = {l}, K = {k}, N = {n}, atoms of norm {norm}"),
+            x: |s| s.alternatives as f64,
+            x_name: "p",
+            log_x: true,
+            settings: rows.iter().map(|p| Setting { alternatives: *p as usize, ..base }).collect(),
+        },
+        Part {
+            name: "norm",
+            heading: format!("By the norm of the atoms: p = {wide_p}, L = {wide_l}, K = {wide_k}, N = {n}"),
+            x: |s| s.norm,
+            x_name: "norm",
+            log_x: false,
+            settings: norms.iter().map(|norm| Setting { norm: *norm, ..wide }).collect(),
+        },
+        Part {
+            name: "classes",
+            heading: format!("By the number of classes: p = {wide_p}, L = {wide_l}, N = {n}, atoms of norm {norm}"),
+            x: |s| s.classes as f64,
+            x_name: "K",
+            log_x: false,
+            settings: (2..=8).map(|k| Setting { classes: k, ..wide }).collect(),
+        },
+    ]
+}
+
+/// Medians by method along a part's settings, as a table and as curves.
+fn summary(lines: &[Line], part: &Part, table: &mut String) -> Anything<Vec<Series>> {
     let mut curves: Vec<Series> = METHODS.iter().map(|m| Series { name: (*m).into(), points: vec![] }).collect();
-    writeln!(table, "| {x_name} | {} |", METHODS.join(" | "))?;
+    writeln!(table, "\n## {}\n", part.heading)?;
+    writeln!(table, "| {} | {} |", part.x_name, METHODS.join(" | "))?;
     writeln!(table, "|{}", "---|".repeat(METHODS.len() + 1))?;
-    for setting in settings {
-        write!(table, "| {} |", x(setting))?;
+    for setting in &part.settings {
+        let x = (part.x)(setting);
+        write!(table, "| {x} |")?;
         for (curve, method) in curves.iter_mut().zip(METHODS) {
-            let at = lines.iter().filter(|l| l.part == part && l.method == method && x(&l.setting) == x(setting));
+            let at = lines.iter().filter(|l| l.part == part.name && l.method == method && (part.x)(&l.setting) == x);
             let m = median(at.map(|l| l.value));
-            curve.points.push((x(setting), m));
+            curve.points.push((x, m));
             write!(table, " {m:.3} |")?;
         }
         writeln!(table)?;
+    }
+    if part.log_x {
+        writeln!(table, "\nSlopes of log error against log {}:\n", part.x_name)?;
+        for c in &curves {
+            writeln!(table, "- {}: {:.2}", c.name, slope(&c.points))?;
+        }
     }
     Ok(curves)
 }
@@ -364,11 +421,7 @@ fn main() -> Anything<()> {
     let quick = arguments.quick;
     std::fs::create_dir_all(&arguments.out)?;
     let (seeds, steps) = if quick { (10, 50) } else { (20, 100) };
-    let base = Setting { alternatives: 2000, columns: 5, classes: 3, draws: 0, norm: 2.0 };
-    let sizes: [u64; 7] = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000];
-    let by_draws: Vec<Setting> = sizes.iter().map(|n| Setting { draws: *n, ..base }).collect();
-    let wide = Setting { alternatives: if quick { 2000 } else { 5000 }, columns: 10, classes: 0, draws: 100_000, norm: 2.0 };
-    let by_classes: Vec<Setting> = (2..=8).map(|k| Setting { classes: k, ..wide }).collect();
+    let parts = parts(quick);
     // (p, L, K, N, norm)
     let hard = [
         (1000, 5, 5, 20_000, 2.0),
@@ -378,21 +431,25 @@ fn main() -> Anything<()> {
         (2000, 20, 8, 200_000, 2.5),
         (2000, 20, 10, 200_000, 2.5),
         (20_000, 20, 8, 200_000, 2.0),
+        (2000, 50, 3, 100_000, 2.0),
+        (2000, 50, 6, 100_000, 2.0),
+        (10_000, 50, 6, 100_000, 2.0),
     ];
     let race: Vec<Setting> = (hard.iter().take(if quick { 5 } else { hard.len() }))
         .map(|&(alternatives, columns, classes, draws, norm)| Setting { alternatives, columns, classes, draws, norm })
         .collect();
     let (race_seeds, tries) = if quick { (3, 4) } else { (5, 20) };
 
-    let jobs = (by_draws.len() + by_classes.len()) as u64 * seeds + race.len() as u64 * race_seeds;
+    let jobs = parts.iter().map(|p| p.settings.len() as u64).sum::<u64>() * seeds + race.len() as u64 * race_seeds;
     let bar = ProgressBar::new(jobs).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}")?);
     let mut lines: Vec<Line> = vec![];
-    for (part, settings) in [("draws", &by_draws), ("classes", &by_classes)] {
-        for setting in settings {
+    for part in &parts {
+        for setting in &part.settings {
             for seed in arguments.seed..arguments.seed + seeds {
-                bar.set_message(format!("K = {}, N = {}", setting.classes, setting.draws));
+                bar.set_message(format!("{} = {}", part.x_name, (part.x)(setting)));
                 let values = errors(*setting, seed, steps)?;
-                lines.extend(METHODS.iter().zip(values).map(|(method, value)| Line { part, setting: *setting, seed, method, value }));
+                let line = |(method, value): (&&'static str, f64)| Line { part: part.name, setting: *setting, seed, method, value };
+                lines.extend(METHODS.iter().zip(values).map(line));
                 bar.inc(1);
             }
         }
@@ -445,42 +502,13 @@ fn main() -> Anything<()> {
     bar.finish_and_clear();
 
     let mut table = String::from(
-        "# Simulated choices: errors, and what starts are worth\n\nMedians over seeds of the mean distance of matched atoms, in whitened units.\n\n",
+        "# Simulated choices: errors, and what starts are worth\n\nMedians over seeds of the mean distance of matched atoms, in whitened units.\n",
     );
-    writeln!(
-        table,
-        "## By the number of draws: p = {}, L = {}, K = {}, atoms of norm {}\n",
-        base.alternatives, base.columns, base.classes, base.norm
-    )?;
-    let curves = summary(&lines, "draws", &by_draws, |s| s.draws as f64, "N", &mut table)?;
-    writeln!(table, "\nSlopes of log error against log N:\n")?;
-    for c in &curves {
-        writeln!(table, "- {}: {:.2}", c.name, slope(&c.points))?;
+    for part in &parts {
+        let curves = summary(&lines, part, &mut table)?;
+        let path = arguments.out.join(format!("errors_by_{}.svg", part.name));
+        draw(path, &part.heading, part.x_name, "mean error of the atoms", None, part.log_x, &curves)?;
     }
-    draw(
-        arguments.out.join("errors_by_draws.svg"),
-        "Error by the number of draws",
-        "draws N",
-        "mean error of the atoms",
-        None,
-        true,
-        &curves,
-    )?;
-    writeln!(
-        table,
-        "\n## By the number of classes: p = {}, L = {}, N = {}, norm {}\n",
-        wide.alternatives, wide.columns, wide.draws, wide.norm
-    )?;
-    let curves = summary(&lines, "classes", &by_classes, |s| s.classes as f64, "K", &mut table)?;
-    draw(
-        arguments.out.join("errors_by_classes.svg"),
-        "Error by the number of classes",
-        "classes K",
-        "mean error of the atoms",
-        None,
-        false,
-        &curves,
-    )?;
 
     // Starts for the best optimum with probability 95 %.
     let needed = |share: f64| match share {

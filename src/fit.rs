@@ -383,7 +383,7 @@ pub fn fit(
     let mut steps = Steps { data, progress, cancelled: false, limit: options.max_evaluations };
     let mut report: Option<FitReport> = None;
     let (mut idle, mut agree, mut unanimous, mut suspect) = (0, 0, false, false);
-    let large = shape.units_are_draws && shape.total_rows.saturating_mul(shape.columns) > LARGE;
+    let large = is_large(&shape);
     // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
     let later = if shape.units_are_draws { batch.div_ceil(2) } else { batch };
     if let Some(m) = options.grow {
@@ -546,6 +546,11 @@ pub fn fit(
     report.passes = race.em.ev.passes;
     report.rank = wh.rank;
     Ok(report)
+}
+
+/// Whether data are counts whose features are read often enough to cost.
+pub(crate) fn is_large(shape: &Shape) -> bool {
+    shape.units_are_draws && shape.total_rows.saturating_mul(shape.columns) > LARGE
 }
 
 /// Whether `f` is within 1e-8 of the best, relatively.

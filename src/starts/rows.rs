@@ -8,7 +8,7 @@ use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
-use crate::fit::race_form;
+use crate::fit::{is_large, race_form};
 use crate::linalg::{axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::race::Problem;
@@ -17,8 +17,9 @@ use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
-/// Candidates a start.
+/// Candidates a start; and how many times as many, in rounds, where reading the choice set costs little.
 const CANDIDATES: usize = 4;
+const ROUNDS: usize = 4;
 /// M-steps from what found a candidate, and its steps of EM alone.
 const FOUND: usize = 8;
 const ALONE: usize = 8;
@@ -165,11 +166,8 @@ impl<'w> RowStarts<'w> {
         Ok(())
     }
 
-    /// Candidates for a class to move, the best of them written as starts: the best mixture less one class, and a class put on a few alternatives instead.
-    ///
-    /// A candidate is one column: an M-step from the alternatives that found it, then steps of EM of that class alone against what is left of the best mixture (greedy
-    /// EM: Verbeek, Vlassis and Kröse 2003). Those of the highest likelihood become starts, one for an alternative
-    /// that it has most of before others.
+    /// Starts for a class to move: the best mixture less one class, and a class put on a few alternatives instead. In rounds, each with candidates of
+    /// its own, as one face of the hull among many is found by trying.
     pub fn narrow(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -182,7 +180,33 @@ impl<'w> RowStarts<'w> {
     ) -> Result<()> {
         let (k, l) = (self.classes, problem.wh.columns);
         self.prepare(problem, em, best)?;
-        let n = (CANDIDATES * kinds.len()).min(self.share.len() / k * k).next_multiple_of(k);
+        let rounds = if is_large(&problem.data.shape()) { 1 } else { ROUNDS };
+        let each = kinds.len().div_ceil(rounds);
+        let starts = kinds.chunks_mut(each).zip(weights.chunks_mut(each * k)).zip(atoms.chunks_mut(each * k * l));
+        for (round, ((kinds, weights), atoms)) in starts.enumerate() {
+            self.best_candidates(problem, em, best, start + round * each, rounds * CANDIDATES, kinds, weights, atoms)?;
+        }
+        Ok(())
+    }
+
+    /// One round of [`RowStarts::narrow`]: `candidates` for a start, the best of them written as starts.
+    ///
+    /// A candidate is one column: an M-step from the alternatives that found it, then steps of EM of that class alone against what is left of the best mixture (greedy
+    /// EM: Verbeek, Vlassis and Kröse 2003). Those of the highest likelihood become starts, one for an alternative
+    /// that it has most of before others.
+    fn best_candidates(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        em: &mut Em<'_>,
+        best: MixtureRef<'_>,
+        start: usize,
+        candidates: usize,
+        kinds: &mut [StartKind],
+        weights: &mut [f64],
+        atoms: &mut [f64],
+    ) -> Result<()> {
+        let (k, l) = (self.classes, problem.wh.columns);
+        let n = (candidates * kinds.len()).min(self.share.len() / k * k).next_multiple_of(k);
         em.restart(n / k);
         for c in 0..n {
             let mut random = stream(problem.seed, start.wrapping_add(c.wrapping_mul(1 << 20)));
