@@ -283,6 +283,13 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
+/// A number to two digits, without zeros at its end.
+fn short(x: f64) -> String {
+    let digits = if x >= 10.0 { 0 } else { (1.0 - x.abs().log10().floor()).clamp(0.0, 9.0) as usize };
+    let text = format!("{x:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
 /// Curves on a logarithmic axis (x too, if asked for) with a legend on the right; `names`: of the places 1, 2, … on the x axis.
 #[allow(clippy::too_many_arguments)]
 fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, names: Option<&[String]>, log_x: bool, curves: &[Series]) -> Anything<()> {
@@ -306,17 +313,20 @@ fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, names: Option<&[
                 .x_label_formatter(&|x| match names {
                     Some(names) => names.get((x.round() as usize).wrapping_sub(1)).cloned().unwrap_or_default(),
                     None if *x >= 1000.0 => format!("{x:.0e}"),
-                    None => format!("{x:.0}"),
+                    None => short(*x),
                 })
-                .y_label_formatter(&|y| if *y >= 10.0 { format!("{y:.0}") } else { format!("{y}") })
+                .y_label_formatter(&|y| short(*y))
                 .light_line_style(RGBColor(238, 238, 238))
                 .label_style(("sans-serif", 14))
                 .draw()?;
             for (i, curve) in curves.iter().enumerate() {
                 let color = COLORS[i % COLORS.len()];
                 let points: Vec<(f64, f64)> = curve.points.iter().copied().filter(|p| p.1.is_finite() && p.1 > 0.0).collect();
-                chart.draw_series([PathElement::new(points.clone(), color.stroke_width(2))])?;
-                chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
+                // Places that only have names have nothing between them.
+                if names.is_none() {
+                    chart.draw_series([PathElement::new(points.clone(), color.stroke_width(2))])?;
+                }
+                chart.draw_series(points.iter().map(|p| Circle::new(*p, if names.is_none() { 3 } else { 5 }, color.filled())))?;
             }
         }};
     }

@@ -75,6 +75,50 @@ pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f
     true
 }
 
+/// As [`solve_cholesky`], by panels whose products are those of the kernels: for large n.
+pub(crate) fn solve_large_cholesky(isa: Isa, l: &[f64], n: usize, b: &mut [f64]) {
+    let mut products = [0.0; PANEL];
+    for start in (0..n).step_by(PANEL) {
+        let end = (start + PANEL).min(n);
+        let (known, rest) = b.split_at_mut(start);
+        let products = &mut products[..end - start];
+        if start > 0 {
+            simd::logits(
+                isa,
+                Rows { values: &l[start * n..], rows: end - start, columns: start, stride: n },
+                known,
+                None,
+                products,
+                end - start,
+            );
+        }
+        for i in start..end {
+            let s = products[i - start] + dot(&l[i * n + start..i * n + i], &rest[..i - start]);
+            rest[i - start] = (rest[i - start] - s) / l[i * n + i];
+        }
+    }
+    for start in (0..n).step_by(PANEL).rev() {
+        let end = (start + PANEL).min(n);
+        let (rest, found) = b.split_at_mut(start);
+        for i in (start..end).rev() {
+            found[i - start] /= l[i * n + i];
+            let x = found[i - start];
+            axpy(-x, &l[i * n + start..i * n + i], &mut found[..i - start]);
+        }
+        if start > 0 {
+            let minus = &mut products[..end - start];
+            minus.iter_mut().zip(&*found).for_each(|(m, x)| *m = -x);
+            simd::weighted_sum(
+                isa,
+                Rows { values: &l[start * n..], rows: end - start, columns: start, stride: n },
+                minus,
+                end - start,
+                rest,
+            );
+        }
+    }
+}
+
 /// Solves `L L^T x = b` in place, L lower triangular.
 pub(crate) fn solve_cholesky(l: &[f64], n: usize, b: &mut [f64]) {
     solve_lower(l, n, b);

@@ -20,12 +20,139 @@ impl Default for Context {
 /// Runs `body` for each of the items, on up to `threads` threads. Which thread runs which makes no difference to what they compute.
 pub(crate) fn for_each<T: Send>(threads: usize, items: &mut [T], body: impl Fn(&mut T) + Sync) {
     #[cfg(feature = "rayon")]
-    if threads > 1 {
-        use rayon::prelude::*;
-        let group = items.len().div_ceil(threads).max(1);
-        items.par_chunks_mut(group).with_max_len(1).for_each(|group| group.iter_mut().for_each(&body));
-        return;
+    if threads > 1 && items.len() > 1 {
+        return pool::share(threads, items, &body);
     }
     let _ = threads;
     items.iter_mut().for_each(body);
+}
+
+/// Items shared with threads of rayon. A section may last microseconds, less than a thread takes to wake: the caller takes items as the others do, and
+/// waits for items alone that someone has begun.
+#[cfg(feature = "rayon")]
+mod pool {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    /// Callers that share items at this moment: threads that compute already get no others to help them.
+    static CALLERS: AtomicUsize = AtomicUsize::new(0);
+    /// Looks at the items under way before the processor is offered to others.
+    const SPINS: u32 = 1 << 12;
+
+    /// One section.
+    struct Section {
+        items: usize,
+        /// The next item that nobody has.
+        next: AtomicUsize,
+        done: AtomicUsize,
+        panicked: AtomicBool,
+        /// Runs an item of `work`, which lives on the caller's stack until all items are done.
+        run: unsafe fn(*const (), usize),
+        work: *const (),
+    }
+
+    // SAFETY: `work` is a `Work` of items that are Send and of a body that is Sync, and is only used as `share` says.
+    unsafe impl Send for Section {}
+    // SAFETY: as above.
+    unsafe impl Sync for Section {}
+
+    struct Work<'a, T, F> {
+        items: *mut T,
+        body: &'a F,
+    }
+
+    /// # Safety
+    /// `work` is a `Work<T, F>` that lives, and nobody else has item `i`.
+    unsafe fn run<T, F: Fn(&mut T)>(work: *const (), i: usize) {
+        // SAFETY: by the contract.
+        unsafe {
+            let work = &*work.cast::<Work<'_, T, F>>();
+            (work.body)(&mut *work.items.add(i));
+        }
+    }
+
+    impl Section {
+        /// Takes items until there are none.
+        fn take_part(&self) {
+            loop {
+                let i = self.next.fetch_add(1, Ordering::Relaxed);
+                if i >= self.items {
+                    return;
+                }
+                // SAFETY: this thread alone has got i, and the caller keeps `work` until this item is done.
+                if catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i) })).is_err() {
+                    self.panicked.store(true, Ordering::Relaxed);
+                }
+                self.done.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    pub fn share<T: Send, F: Fn(&mut T) + Sync>(threads: usize, items: &mut [T], body: &F) {
+        let callers = CALLERS.fetch_add(1, Ordering::Relaxed) + 1;
+        let free = rayon::current_num_threads().saturating_sub(callers);
+        let helpers = (threads - 1).min(items.len() - 1).min(free);
+        let work = Work { items: items.as_mut_ptr(), body };
+        let section = Arc::new(Section {
+            items: items.len(),
+            next: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            run: run::<T, F>,
+            work: (&raw const work).cast(),
+        });
+        for _ in 0..helpers {
+            let section = section.clone();
+            // One that wakes when all items are taken finds none, and touches nothing but the section.
+            rayon::spawn(move || section.take_part());
+        }
+        section.take_part();
+        let mut looks = 0;
+        while section.done.load(Ordering::Acquire) < section.items {
+            looks += 1;
+            if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        CALLERS.fetch_sub(1, Ordering::Relaxed);
+        if section.panicked.load(Ordering::Relaxed) {
+            resume_unwind(Box::new("a task panicked"));
+        }
+    }
+}
+
+#[cfg(all(test, feature = "rayon"))]
+mod tests {
+    use super::for_each;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn every_item_is_run_once_however_many_call_at_a_time() {
+        std::thread::scope(|scope| {
+            for threads in [2, 3, 7, 2, 2, 5, 2, 2] {
+                scope.spawn(move || {
+                    for n in 0..200 {
+                        let mut items = vec![0; n % 23];
+                        for_each(threads, &mut items, |x| *x += 1);
+                        assert!(items.iter().all(|x| *x == 1));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_after_all_items() {
+        let run = AtomicUsize::new(0);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for_each(2, &mut [0, 1, 2, 3, 4], |x| {
+                run.fetch_add(1, Ordering::Relaxed);
+                assert!(*x != 2, "one of them");
+            });
+        }));
+        assert!(caught.is_err());
+        assert_eq!(run.load(Ordering::Relaxed), 5);
+        let mut items = [0; 9];
+        for_each(2, &mut items, |x| *x = 1);
+        assert_eq!(items, [1; 9]);
+    }
 }

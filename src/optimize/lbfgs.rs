@@ -21,6 +21,7 @@ pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let one = of(dimension);
     pairs
         .and(pairs)
+        .and(pairs)
         .and(of(MEMORY))
         .and(of(MEMORY))
         .and(one)
@@ -37,14 +38,19 @@ const LOG_ODDS: f64 = 1.0;
 /// The largest entry of the gradient, over all choices, down to which features in f32 lead.
 const SINGLE: f64 = 2e-6;
 
-/// What L-BFGS knows of the curvature: falls y of the gradient along steps s, about a metric.
+/// What L-BFGS knows of the curvature: falls y of the gradient along steps s, about a metric M.
+///
+/// M⁻¹ is applied once a step, to the gradient: that `M⁻¹ y` follow, by differences, is kept beside y.
 struct Memory<'w> {
     s: &'w mut [f64],
     y: &'w mut [f64],
+    /// M⁻¹ y.
+    z: &'w mut [f64],
     rho: &'w mut [f64],
     coefficient: &'w mut [f64],
     metric: Metric<'w>,
-    metric_y: &'w mut [f64],
+    /// M⁻¹ g at the point that steps begin from.
+    from: &'w mut [f64],
     pairs: usize,
     next: usize,
     steps: u32,
@@ -55,22 +61,44 @@ impl<'w> Memory<'w> {
         (self.next + MEMORY - 1 - i) % MEMORY
     }
 
-    /// The two loops, for maximisation: y are falls of the gradient along s.
-    fn direct(&mut self, o: &Objective<'_, '_, '_>, g: &[f64], direction: &mut [f64]) {
+    /// Takes the metric at the point last evaluated, whose gradient is g.
+    fn renew(&mut self, o: &mut Objective<'_, '_, '_>, g: &[f64], ws: Workspace<'_>) -> Result<()> {
         let d = g.len();
+        self.metric.take(o, ws)?;
+        self.stand(o, g);
+        for i in 0..self.pairs {
+            let i = self.newest_first(i) * d;
+            self.z[i..i + d].copy_from_slice(&self.y[i..i + d]);
+            self.metric.solve(o, &mut self.z[i..i + d]);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the gradient at the point that steps begin from.
+    fn stand(&mut self, o: &Objective<'_, '_, '_>, g: &[f64]) {
+        self.from.copy_from_slice(g);
+        self.metric.solve(o, self.from);
+    }
+
+    /// The two loops, for maximisation: y are falls of the gradient along s.
+    fn direct(&mut self, g: &[f64], direction: &mut [f64]) {
+        let d = g.len();
+        // M⁻¹ q with q as the first loop leaves it, q itself in `direction` until then.
         direction.copy_from_slice(g);
         for i in 0..self.pairs {
             let i = self.newest_first(i);
             self.coefficient[i] = self.rho[i] * dot(&self.s[i * d..(i + 1) * d], direction);
             axpy(-self.coefficient[i], &self.y[i * d..(i + 1) * d], direction);
         }
-        self.metric.solve(o, direction);
+        direction.copy_from_slice(self.from);
+        for i in 0..self.pairs {
+            let i = self.newest_first(i);
+            axpy(-self.coefficient[i], &self.z[i * d..(i + 1) * d], direction);
+        }
         if self.pairs > 0 {
             let newest = self.newest_first(0);
-            let y = &self.y[newest * d..][..d];
-            self.metric_y.copy_from_slice(y);
-            self.metric.solve(o, self.metric_y);
-            let gamma = 1.0 / (self.rho[newest] * dot(y, self.metric_y));
+            let range = newest * d..(newest + 1) * d;
+            let gamma = 1.0 / (self.rho[newest] * dot(&self.y[range.clone()], &self.z[range]));
             direction.iter_mut().for_each(|d| *d *= gamma);
         }
         for i in (0..self.pairs).rev() {
@@ -81,12 +109,16 @@ impl<'w> Memory<'w> {
     }
 
     /// Takes in the step from `v` to `trial`, where the gradient went from `g` to `trial_g`.
-    fn learn(&mut self, v: &[f64], g: &[f64], trial: &[f64], trial_g: &[f64]) {
+    fn learn(&mut self, o: &Objective<'_, '_, '_>, v: &[f64], g: &[f64], trial: &[f64], trial_g: &[f64]) {
         let range = self.next * v.len()..(self.next + 1) * v.len();
-        let (s, y) = (&mut self.s[range.clone()], &mut self.y[range]);
+        let (s, y, z) = (&mut self.s[range.clone()], &mut self.y[range.clone()], &mut self.z[range]);
+        z.copy_from_slice(self.from);
+        self.from.copy_from_slice(trial_g);
+        self.metric.solve(o, self.from);
         for j in 0..v.len() {
             s[j] = trial[j] - v[j];
             y[j] = g[j] - trial_g[j];
+            z[j] -= self.from[j];
         }
         let sy = dot(s, y);
         if sy > 1e-12 * libm::sqrt(dot(s, s) * dot(y, y)) {
@@ -114,22 +146,24 @@ pub(crate) fn lbfgs(
     let mut memory = Memory {
         s: ws.f64s(d * MEMORY)?,
         y: ws.f64s(d * MEMORY)?,
+        z: ws.f64s(d * MEMORY)?,
         rho: ws.f64s(MEMORY)?,
         coefficient: ws.f64s(MEMORY)?,
         metric: Metric::new(&o.ev.shape, o.classes(), &mut ws)?,
-        metric_y: ws.f64s(d)?,
+        from: ws.f64s(d)?,
         pairs: 0,
         next: 0,
         steps: 0,
     };
     let (direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
-    memory.metric.take(o, ws.scope())?;
+    memory.renew(o, g, ws.scope())?;
     if o.exact.is_some() {
         // One evaluation is kept for the exact features.
         o.limit = o.limit.saturating_sub(1).max(1);
         let stop = ascend(o, &mut memory, v, f, g, tolerance.max(SINGLE), progress, direction, trial, trial_g, ws.scope())?;
         o.limit += 1;
         *f = o.refine(v, g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+        memory.stand(o, g);
         if matches!(stop, Stop::Limit | Stop::Cancelled) {
             return Ok(stop);
         }
@@ -162,7 +196,7 @@ fn ascend(
         if o.evaluations >= o.limit {
             return Ok(Stop::Limit);
         }
-        memory.direct(o, g, direction);
+        memory.direct(g, direction);
         // A weight that falls far at once may stay where it falls: its gradient goes with it.
         let farthest = direction[..o.classes() - 1].iter().fold(0.0, |m: f64, d| m.max(d.abs()));
         if farthest > LOG_ODDS {
@@ -176,7 +210,7 @@ fn ascend(
                 return Ok(Stop::Stalled);
             }
             memory.pairs = 0;
-            memory.metric.take(o, ws.scope())?;
+            memory.renew(o, g, ws.scope())?;
             continue;
         }
         if slope <= rounding {
@@ -192,10 +226,10 @@ fn ascend(
                 return Ok(if slope <= 100.0 * rounding { Stop::Rounding } else { Stop::Stalled });
             }
             memory.pairs = 0;
-            memory.metric.take(o, ws.scope())?;
+            memory.renew(o, g, ws.scope())?;
             continue;
         };
-        memory.learn(v, g, trial, trial_g);
+        memory.learn(o, v, g, trial, trial_g);
         v.copy_from_slice(trial);
         g.copy_from_slice(trial_g);
         *f = value;
@@ -204,7 +238,7 @@ fn ascend(
         }
         memory.steps += 1;
         if memory.steps == REFRESH && Metric::refresh_pays(&o.ev.shape) {
-            memory.metric.take(o, ws.scope())?;
+            memory.renew(o, g, ws.scope())?;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::Objective;
 use crate::data::Shape;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
-use crate::linalg::{self, axpy};
+use crate::linalg;
 use crate::simd::{self, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -125,14 +125,13 @@ impl<'w> Metric<'w> {
             diagonal(beta, &self.scale[k - 1..]);
             return;
         }
+        let f = Rows { values: o.wh.from_atoms, rows: r, columns: l, stride: l };
         for (beta, factor) in beta.chunks_exact_mut(r.max(1)).zip(self.factors.chunks_exact(l * l)) {
             // β = F θ: gradients go over by F^T and steps by F.
             self.row.fill(0.0);
-            for (b, row) in beta.iter().zip(o.wh.from_atoms.chunks_exact(l)) {
-                axpy(*b, row, self.row);
-            }
-            linalg::solve_cholesky(factor, l, self.row);
-            o.wh.whiten_atom(self.row, beta);
+            simd::weighted_sum(o.ctx.isa, f, beta, r, self.row);
+            linalg::solve_large_cholesky(o.ctx.isa, factor, l, self.row);
+            simd::logits(o.ctx.isa, f, self.row, None, beta, r);
         }
     }
 }
