@@ -46,7 +46,7 @@
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   and SMX_REDUCTION are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
  *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
  *   alone pass it on. NaN in results is only where their comment says so.
  *
@@ -233,7 +233,7 @@ size_t smx_error_format(const struct smx_error *error,
  * What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
  *
  *   SMX_SPLIT_ROWS             1 + C maxima, and sums of C, 2 C + 1 (a start each while they race) and C L
- *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L
+ *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L; smx_evaluate, where any rank wants arrays over units, U C more
  *   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
  *
  * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening

@@ -36,7 +36,7 @@
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   and SMX_REDUCTION are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
  *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
  *   alone pass it on. NaN in results is only where their comment says so.
  *
