@@ -563,6 +563,125 @@ static void criteria_of_scans(const smx_data *data)
     REQUIRE(smx_scan_workspace(data, 1, SMX_SCAN_MAX + 1, &options) == SIZE_MAX && smx_scan_workspace(data, 2, SMX_SCAN_MAX, &options) != SIZE_MAX);
 }
 
+/* A scan's eigenvalues are those of smx_subspace with a tilt of 1/2; data without a subspace have none. */
+static void profiles(const smx_data *draws, const smx_whitening *whitening, const smx_data *units)
+{
+    double w[3], a[3 * L], found[L] = {7, 7}, mean[L], values[L], directions[L * L], flat[6] = {2, 3, 2, 3, 2, 3};
+    static const double thrice[3] = {5, 6, 7};
+    smx_subspace_result subspace;
+    smx_scan_result scan;
+    smx_fit_options options;
+    smx_data constant;
+    size_t size = smx_subspace_workspace(draws);
+    smx_subspace_result_init(&subspace, sizeof subspace);
+    subspace.mean_atom = mean;
+    subspace.eigenvalues = values;
+    subspace.directions = directions;
+    WELL(smx_subspace(draws, whitening, 0.5, &subspace, NULL, room(size), size, NULL));
+    REQUIRE(subspace.suggested_classes == 1 + (size_t)(values[0] > subspace.noise) + (size_t)(values[1] > subspace.noise));
+    smx_fit_options_init(&options, sizeof options);
+    options.starts = 1;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = w;
+    scan.atoms = a;
+    size = smx_scan_workspace(draws, 1, 2, &options);
+    WELL(smx_scan(draws, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.suggested_classes == 0 && isnan(scan.noise)); /* not asked for */
+    scan.eigenvalues = found;
+    WELL(smx_scan(draws, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(memcmp(found, values, sizeof found) == 0 && found[0] >= found[1] && values[0] > 0);
+    REQUIRE(scan.suggested_classes == subspace.suggested_classes && scan.noise == subspace.noise);
+    size = smx_scan_workspace(units, 1, 2, &options);
+    WELL(smx_scan(units, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.suggested_classes == 0 && isnan(scan.noise) && isnan(found[0]) && isnan(found[1]));
+    /* No feature is identified; then one of two. */
+    constant = *draws;
+    constant.features = flat;
+    constant.rows = 3;
+    constant.counts = thrice;
+    found[0] = found[1] = 7;
+    size = smx_scan_workspace(&constant, 1, 2, &options);
+    WELL(smx_scan(&constant, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.rank == 0 && scan.suggested_classes == 0 && isnan(scan.noise) && isnan(found[0]) && isnan(found[1]));
+    flat[0] = 1;
+    WELL(smx_scan(&constant, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.rank == 1 && scan.suggested_classes >= 1 && isfinite(scan.noise) && isfinite(found[0]) && isnan(found[1]));
+}
+
+/* Where criteria are equal, the smaller number of classes is the best. */
+static void ties(void)
+{
+    static const double features[2] = {1, 1}, many[2] = {1e20, 1e20};
+    double w[3], a[3], aic[2], bic[2];
+    smx_scan_result scan;
+    smx_data data;
+    size_t size;
+    smx_data_init(&data, sizeof data);
+    data.features = features;
+    data.rows = 2;
+    data.columns = 1;
+    data.counts = many;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = w;
+    scan.atoms = a;
+    scan.aic = aic;
+    scan.bic = bic;
+    size = smx_scan_workspace(&data, 1, 2, NULL);
+    WELL(smx_scan(&data, 1, 2, NULL, &scan, room(size), size, NULL));
+    /* What a parameter costs is below the rounding of 4e20 nats. */
+    REQUIRE(aic[0] == aic[1] && scan.best_aic == 1 && bic[0] == bic[1] && scan.best_bic == 1);
+}
+
+static int32_t until_two(const smx_progress *now, void *user)
+{
+    (void)user;
+    return now->classes == 2;
+}
+
+/* A scan that is cancelled has the fits until then, the last of them SMX_CANCELLED, and writes no more; nor are more starts written than were drawn. */
+static void as_many_as_there_are(const smx_data *data)
+{
+    double w[6], a[6 * L], values[3] = {7, 7, 7}, each[MOST];
+    int32_t outcomes[3] = {77, 77, 77}, kinds[MOST];
+    size_t size, i;
+    smx_fit_options options;
+    smx_scan_result scan;
+    smx_fit_result result;
+    smx_fit_options_init(&options, sizeof options);
+    options.progress = until_two;
+    smx_scan_result_init(&scan, sizeof scan);
+    for (i = 0; i < 6; i++)
+        w[i] = a[i] = a[6 + i] = 7;
+    scan.weights = w;
+    scan.atoms = a;
+    scan.outcomes = outcomes;
+    scan.log_likelihoods = values;
+    size = smx_scan_workspace(data, 1, 3, &options);
+    WELL(smx_scan(data, 1, 3, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.fits == 2 && outcomes[0] == SMX_CONVERGED && outcomes[1] == SMX_CANCELLED && outcomes[2] == 77);
+    REQUIRE(values[0] < 0 && values[1] < 0 && values[2] == 7);
+    for (i = 3; i < 6; i++)
+        REQUIRE(w[i] == 7 && a[L * i] == 7 && a[L * i + 1] == 7);
+    for (i = 0; i < MOST; i++) {
+        each[i] = 7;
+        kinds[i] = 77;
+    }
+    options.starts = 30;
+    options.max_evaluations = 40;
+    options.progress = NULL;
+    smx_fit_result_init(&result, sizeof result);
+    result.weights = w;
+    result.atoms = a;
+    result.start_values = each;
+    result.start_kinds = kinds;
+    result.starts_capacity = MOST;
+    size = smx_fit_workspace(data, K, &options);
+    WELL(smx_fit(data, K, &options, &result, room(size), size, NULL));
+    REQUIRE(result.starts <= 30);
+    for (i = 0; i < MOST; i++)
+        REQUIRE((i < result.starts) == (each[i] != 7) && (i < result.starts) == (kinds[i] != 77));
+}
+
 /* Inverts a symmetric matrix that is positive definite. */
 static void invert(double *m, size_t n)
 {
@@ -714,11 +833,12 @@ static void moments(void)
     direction[0] = 2;
     size = smx_estimate_workspace(&data, K, &options);
     REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_INVALID_OPTION);
-    /* Units have no latent moments. */
+    direction[0] = 0.6;
     units = panel();
+    profiles(&data, &whitening, &units);
+    /* Units have no latent moments. */
     whiten(&units, &whitening);
     size = smx_latent_moments_workspace(&data, 1, ORDER);
-    direction[0] = 0.6;
     REQUIRE(smx_latent_moments(&units, &whitening, 1, direction, ORDER, bare, NULL, NULL, workspace, size, NULL) == SMX_UNSUPPORTED);
     REQUIRE(smx_subspace_workspace(&units) == SIZE_MAX || smx_subspace_workspace(&units) < sizeof workspace);
 }
@@ -749,6 +869,8 @@ int main(void)
     fits(&data, &whitening);
     running_off();
     criteria_of_scans(&data);
+    ties();
+    as_many_as_there_are(&data);
     inference(&data, &whitening);
     moments();
     sums();

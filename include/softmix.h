@@ -919,6 +919,16 @@ typedef struct smx_scan_result {
   size_t rank;
   /** Evaluations of value and gradient, over all fits. */
   uint64_t evaluations;
+  /**
+   * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN beyond:
+   * those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none: where choices are
+   * not counts over one choice set, no feature is identified, or the data are a part of a whole.
+   */
+  double *eigenvalues;
+  /** 1 + the eigenvalues above the noise; 0 without eigenvalues. */
+  size_t suggested_classes;
+  /** The noise; NaN without eigenvalues. */
+  double noise;
 } smx_scan_result;
 
 /** Fills a result with zeros and its size. */

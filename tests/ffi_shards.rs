@@ -362,6 +362,7 @@ const OPERATIONS: [Operation; 17] = [
             icl: out.room(2),
             starts: out.room(2),
             at_best: out.room(2),
+            eigenvalues: out.room(2),
             ..new!(smx_scan_result, smx_scan_result_init)
         };
         let result = out.with(&[result]);
