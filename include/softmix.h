@@ -784,7 +784,7 @@ typedef struct smx_fit_result {
 #define SMX_CONVERGED 1
 /** The budget of evaluations is spent. */
 #define SMX_ITERATION_LIMIT 2
-/** No step ascends although the gradient is above the tolerance. */
+/** No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there. */
 #define SMX_STALLED 3
 /** A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one. */
 #define SMX_DIVERGING 4
@@ -794,7 +794,7 @@ typedef struct smx_fit_result {
 #define SMX_STOP_GRADIENT 1
 /** A predicted gain below the rounding of the log-likelihood. */
 #define SMX_STOP_ROUNDING 2
-/** No ascent. */
+/** No ascent, or none that comes to an end. */
 #define SMX_STOP_NO_ASCENT 3
 /** The budget of evaluations. */
 #define SMX_STOP_EVALUATIONS 4

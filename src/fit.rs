@@ -139,7 +139,7 @@ pub enum Outcome {
     Converged,
     /// The budget of evaluations is spent.
     IterationLimit,
-    /// No step ascends although the gradient is above the tolerance.
+    /// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
     Stalled,
     /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
     Diverging,
@@ -167,7 +167,7 @@ pub enum StopRule {
     Gradient,
     /// A predicted gain below the rounding of the log-likelihood.
     Rounding,
-    /// No ascent.
+    /// No ascent, or none that comes to an end.
     NoAscent,
     /// The budget of evaluations.
     Evaluations,

@@ -24,7 +24,7 @@ pub type smx_outcome = i32;
 pub const SMX_CONVERGED: smx_outcome = 1;
 /// The budget of evaluations is spent.
 pub const SMX_ITERATION_LIMIT: smx_outcome = 2;
-/// No step ascends although the gradient is above the tolerance.
+/// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
 pub const SMX_STALLED: smx_outcome = 3;
 /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
 pub const SMX_DIVERGING: smx_outcome = 4;
@@ -37,7 +37,7 @@ pub type smx_stop = i32;
 pub const SMX_STOP_GRADIENT: smx_stop = 1;
 /// A predicted gain below the rounding of the log-likelihood.
 pub const SMX_STOP_ROUNDING: smx_stop = 2;
-/// No ascent.
+/// No ascent, or none that comes to an end.
 pub const SMX_STOP_NO_ASCENT: smx_stop = 3;
 /// The budget of evaluations.
 pub const SMX_STOP_EVALUATIONS: smx_stop = 4;
