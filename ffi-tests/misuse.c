@@ -473,6 +473,9 @@ static void structs(void)
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved_end = 1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.single_phase = 2);
+    ACCEPT(FITS, s.fit_options.single_phase = 1);
     {
         /* A later version of a struct: longer, and zero where this library knows nothing. */
         struct { smx_data data; size_t more[4]; } later;

@@ -51,7 +51,8 @@
  *   alone pass it on. NaN in results is only where their comment says so.
  *
  *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
- *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
+ *   `threads` in options is the number of threads that one call uses at most (libraries built without the feature "rayon" use one); its results
+ *   are the same bits for any number.
  *
  *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no
  *   clock, no locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to

@@ -168,6 +168,16 @@ impl Struct for smx_fit_options {
 }
 
 impl smx_fit_options {
+    /// Checks what can be seen without the data.
+    pub(super) fn check(&self) -> Result<Context> {
+        reserved(self.reserved)?;
+        reserved(self.reserved_end)?;
+        match self.single_phase {
+            0 | 1 => context(self.isa, self.threads),
+            _ => Err(Fault::new(SMX_INVALID_OPTION, "single_phase")),
+        }
+    }
+
     pub(super) fn rust<'a>(&self, classes: usize, starts: Starts<'a>, grow: Option<MixtureRef<'a>>, context: Context) -> FitOptions<'a> {
         FitOptions {
             ridge: self.ridge,
@@ -437,12 +447,7 @@ pub unsafe extern "C" fn smx_fit(
             let (l, shape) = (memory.columns(), memory.shape()?);
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            reserved(o.reserved_end)?;
-            if !matches!(o.single_phase, 0 | 1) {
-                return Err(Fault::new(SMX_INVALID_OPTION, "single_phase"));
-            }
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = o.check()?;
             let start = given_start(call, &o, classes, l)?;
             let grow = grown(call, &o, classes, l)?;
             let size = sizing(&o, classes);

@@ -8,7 +8,7 @@
 use super::call::{Fault, Output, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::copy_flags;
-use super::evaluate::{atoms_length, context, query, reserved};
+use super::evaluate::{atoms_length, query};
 use super::fit::{grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
 use super::status::*;
 use crate::data::Shape;
@@ -219,8 +219,7 @@ pub unsafe extern "C" fn smx_scan(
             let (l, shape) = (memory.columns(), memory.shape()?);
             let (fits, all) = lengths(first, last, l)?;
             let o: smx_fit_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = o.check()?;
             for (name, start) in [("start_weights", o.start_weights), ("start_atoms", o.start_atoms)] {
                 if !start.is_null() {
                     return Err(Fault::new(SMX_INVALID_OPTION, name));
