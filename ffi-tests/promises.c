@@ -458,6 +458,20 @@ static void fits(const smx_data *data, const smx_whitening *whitening)
         plain.weights = ones;
         REQUIRE(at == value_at(&plain, weights, atoms, same, NULL, NULL, NULL) && memcmp(unit, same, sizeof unit) == 0);
     }
+    /* Some of the first starts grow from a fit of one class less, where there is one. */
+    {
+        static const double all[1] = {1}, nowhere[L] = {0};
+        size_t grown[2] = {0, 0}, with;
+        for (with = 0; with < 2; with++) {
+            options.grow_weights = with ? all : NULL;
+            options.grow_atoms = with ? nowhere : NULL;
+            fit(data, &options, &again);
+            for (i = 0; i < again.result.starts; i++)
+                grown[with] += again.kinds[i] == SMX_START_GROW;
+        }
+        REQUIRE(grown[0] == 0 && grown[1] > 0 && grown[1] < again.result.starts);
+        options.grow_weights = options.grow_atoms = NULL;
+    }
     /* The only start: the one given. */
     options.starts = 0;
     options.start_weights = f.weights;
