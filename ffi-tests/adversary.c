@@ -201,12 +201,110 @@ static void scales(void)
     fill(1);
 }
 
+/* Every function that takes data, and the kernels. */
+static void everything(const smx_data *data)
+{
+    enum { D = K - 1 + K * L, PACKED = L * (L + 1) * (L + 2) / 6, ROOM = 1 << 22 };
+    static double covariance[L * L], to[L * L], from[L * L], weights[K], atoms[K * L], unit[P], r[P * K], by_class[P * K], mixed[P];
+    static double information[D * D], vector[D], product[D], scan_weights[6], scan_atoms[6 * L], mean[L], values[L], directions[L * L];
+    static double moments[8], errors[8], first[L], second[L * L], third[PACKED], cross[3 * L], slices[L * L];
+    static unsigned char unidentified[L], workspace[ROOM];
+    static const double axis[L] = {1, 0, 0};
+    smx_whitening wh;
+    smx_summary summary;
+    smx_evaluation evaluation;
+    smx_fit_options options;
+    smx_scan_result scan;
+    smx_criteria_result criteria;
+    smx_inference_options inference;
+    smx_m_step form;
+    int well = 1;
+    size_t i;
+    for (i = 0; i < K; i++)
+        weights[i] = 1.0 / K;
+    for (i = 0; i < K * L; i++)
+        atoms[i] = 0.1 * (double)i;
+    smx_summary_init(&summary, sizeof summary);
+    well &= smx_data_check(data, &summary, NULL) == SMX_OK;
+    smx_whitening_init(&wh, sizeof wh);
+    wh.covariance = covariance;
+    wh.to_atoms = to;
+    wh.from_atoms = from;
+    wh.unidentified = unidentified;
+    well &= smx_whiten(data, &wh, NULL, workspace, ROOM, NULL) == SMX_OK;
+    smx_evaluation_init(&evaluation, sizeof evaluation);
+    evaluation.unit_log_likelihoods = unit;
+    evaluation.responsibilities = r;
+    well &= smx_evaluate(data, K, weights, atoms, NULL, &evaluation, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, workspace, ROOM, NULL) == SMX_OK;
+    smx_criteria_result_init(&criteria, sizeof criteria);
+    well &= smx_criteria(data, K, weights, atoms, L, &criteria, NULL, workspace, ROOM, NULL) == SMX_OK;
+    smx_inference_options_init(&inference, sizeof inference);
+    inference.variance = SMX_VARIANCE_ROBUST;
+    well &= smx_standard_errors(data, &wh, K, weights, atoms, moments, unit, &inference, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_information(data, K, weights, atoms, NULL, information, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_score_products(data, K, weights, atoms, 1, NULL, information, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_hessian_vector(data, K, weights, atoms, vector, NULL, product, workspace, ROOM, NULL) == SMX_OK;
+    for (form = SMX_M_STEP_GRADIENT; form <= SMX_M_STEP_CONVERGED; form++) {
+        smx_em_options em;
+        smx_em_options_init(&em, sizeof em);
+        em.m_step = form;
+        well &= smx_em_step(data, &wh, K, weights, atoms, NULL, NULL, &em, workspace, ROOM, NULL) == SMX_OK;
+    }
+    smx_fit_options_init(&options, sizeof options);
+    options.starts = 2;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = scan_weights;
+    scan.atoms = scan_atoms;
+    scan.eigenvalues = values;
+    well &= smx_scan(data, 1, 3, &options, &scan, workspace, ROOM, NULL) == SMX_OK;
+    if (data->choices == SMX_COUNTS) {
+        smx_subspace_result subspace;
+        smx_tensors tensors;
+        smx_estimate_options estimate;
+        smx_status status;
+        smx_subspace_result_init(&subspace, sizeof subspace);
+        subspace.mean_atom = mean;
+        subspace.eigenvalues = values;
+        subspace.directions = directions;
+        well &= smx_subspace(data, &wh, 0.5, &subspace, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_latent_moments(data, &wh, 1, axis, 3, moments, errors, NULL, workspace, ROOM, NULL) == SMX_OK;
+        smx_tensors_init(&tensors, sizeof tensors);
+        tensors.first = first;
+        tensors.second = second;
+        tensors.third = third;
+        well &= smx_latent_tensors(data, &wh, &tensors, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_cross_moments(data, &wh, axis, 2, cross, NULL, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_third_projected(data, &wh, 1, axis, NULL, moments, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_third_slices(data, &wh, 1, axis, slices, NULL, workspace, ROOM, NULL) == SMX_OK;
+        smx_estimate_options_init(&estimate, sizeof estimate);
+        for (estimate.method = SMX_METHOD_CORRECTED; estimate.method <= SMX_METHOD_DIRECTION; estimate.method++) {
+            status = smx_estimate(data, &wh, K, weights, atoms, NULL, &estimate, workspace, ROOM, NULL);
+            well &= status == SMX_OK || status == SMX_ILL_POSED;
+        }
+    }
+    well &= smx_exp(x, by_class, P, 0) == SMX_OK && smx_log(counts, by_class, P, 0) == SMX_OK && smx_softmax(x, by_class, P, 0) == SMX_OK
+        && smx_log_softmax(x, by_class, P, 0) == SMX_OK && smx_logsumexp(x, P, by_class, 0) == SMX_OK
+        && smx_logsumexp_strided(x, P, L, by_class, 0) == SMX_OK && smx_logsumexp_columns(x, P, L, by_class, 0) == SMX_OK;
+    require(well, "every function in little stack");
+}
+
 static void *in_little_stack(void *argument)
 {
-    smx_data data = single(), other = panel();
+    smx_data data = single(), other = panel(), many = single();
     struct answer *a = argument;
     a[0] = fit(&data, NULL);
     a[1] = fit(&other, NULL);
+    /* Units over one choice set. */
+    many.choices = SMX_UNITS;
+    many.units = U;
+    many.entries = P / 4;
+    many.indptr = indptr;
+    many.indices = indices;
+    many.counts = NULL;
+    everything(&data);
+    everything(&other);
+    everything(&many);
     return NULL;
 }
 

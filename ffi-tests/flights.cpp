@@ -56,6 +56,10 @@ int main(int argc, char **argv)
     const softmix::scanned scan = softmix::scan(data, 1, 3, options);
     require(scan.mixtures.size() == 3 && scan.best_bic == 3 && scan.of(2).weights == fit.weights, "a scan is its fits");
     require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
+    require(scan.suggested_classes == 0 && scan.eigenvalues.empty(), "units have no profile");
+    const softmix::counts all(softmix::view<const double>(f.counts, DESTINATIONS));
+    const softmix::scanned profiled = softmix::scan(softmix::data(softmix::features::row_major(x, DESTINATIONS, FEATURES), all), 1, 1);
+    require(profiled.eigenvalues.size() == FEATURES && profiled.suggested_classes > 1 && profiled.eigenvalues[0] > profiled.noise, "counts have one");
 
     try {
         softmix::scan(data, 3, 2);

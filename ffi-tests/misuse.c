@@ -39,7 +39,7 @@ struct setup {
     size_t rank;
     size_t first, last;
     smx_scan_result scan;
-    double scan_weights[ALL], scan_atoms[ALL * L], scan_values[K], bic[K];
+    double scan_weights[ALL], scan_atoms[ALL * L], scan_values[K], bic[K], eigenvalues[L];
     unsigned char scan_diverging[ALL];
     int32_t outcomes[K];
     size_t scan_starts[K];
@@ -291,6 +291,7 @@ static void reset(void)
     s.scan.bic = s.bic;
     s.scan.outcomes = s.outcomes;
     s.scan.starts = s.scan_starts;
+    s.scan.eigenvalues = s.eigenvalues;
     s.rank = L;
     s.sampling = 0;
     for (i = 0; i < D; i++)
@@ -465,12 +466,16 @@ static void structs(void)
     REFUSE(EM, SMX_STRUCT_SIZE, s.em_options.struct_size = 1);
     REFUSE(FITS, SMX_STRUCT_SIZE, s.fit_options.struct_size /= 2);
     REFUSE(FIT, SMX_STRUCT_SIZE, s.result.struct_size = 0);
-    REFUSE(SCAN, SMX_STRUCT_SIZE, s.scan.struct_size--);
+    REFUSE(SCAN, SMX_STRUCT_SIZE, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues) - 1);
+    ACCEPT(SCAN, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues); s.scan.eigenvalues = s.features);
     REFUSE(RUN, SMX_STRUCT_SIZE, s.run_options.struct_size--);
     REFUSE(ERRORS, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved_end = 1);
+    REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.single_phase = 2);
+    ACCEPT(FITS, s.fit_options.single_phase = 1);
     {
         /* A later version of a struct: longer, and zero where this library knows nothing. */
         struct { smx_data data; size_t more[4]; } later;
@@ -608,6 +613,7 @@ static void aliases(void)
     REFUSE(SCAN, SMX_ALIAS, s.scan.weights = s.scan_atoms);
     REFUSE(SCAN, SMX_ALIAS, s.scan.bic = s.scan_values + 1);
     REFUSE(SCAN, SMX_ALIAS, s.scan.starts = s.indices);
+    REFUSE(SCAN, SMX_ALIAS, s.scan.eigenvalues = s.scan_atoms);
     REFUSE(FIT, SMX_ALIAS, s.result.weights = s.fit_atoms);
     REFUSE(FIT, SMX_ALIAS, s.result.atoms = s.offset);
     REFUSE(FIT, SMX_ALIAS, s.result.diverging = (unsigned char *)&s.result);

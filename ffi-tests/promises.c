@@ -434,6 +434,44 @@ static void fits(const smx_data *data, const smx_whitening *whitening)
     fit(data, &options, &again);
     REQUIRE(memcmp(again.weights, f.weights, sizeof f.weights) == 0 && memcmp(again.atoms, f.atoms, sizeof f.atoms) == 0);
     REQUIRE(memcmp(again.values, f.values, sizeof f.values) == 0 && again.result.evaluations == f.result.evaluations);
+    /* NULL in place of options: the defaults. */
+    {
+        size_t most = smx_fit_max_starts(data, K, NULL), bytes = smx_fit_workspace(data, K, NULL);
+        double w[K], a[K * L], unit[U], same[U], ones[U];
+        smx_fit_options defaults;
+        smx_data plain = *data;
+        smx_fit_options_init(&defaults, sizeof defaults);
+        REQUIRE(most == smx_fit_max_starts(data, K, &defaults) && bytes == smx_fit_workspace(data, K, &defaults));
+        for (i = 0; i < 2; i++) {
+            smx_fit_result_init(&again.result, sizeof again.result);
+            again.result.weights = i ? w : again.weights;
+            again.result.atoms = i ? a : again.atoms;
+            WELL(smx_fit(data, K, i ? &defaults : NULL, &again.result, room(bytes), bytes, NULL));
+        }
+        REQUIRE(memcmp(w, again.weights, sizeof w) == 0 && memcmp(a, again.atoms, sizeof a) == 0);
+        /* NULL in place of weights of units: ones. */
+        for (i = 0; i < U; i++)
+            ones[i] = 1;
+        plain.weights = NULL;
+        REQUIRE(value_at(&plain, weights, atoms, unit, NULL, NULL, NULL) != value_at(data, weights, atoms, same, NULL, NULL, NULL));
+        at = value_at(&plain, weights, atoms, unit, NULL, NULL, NULL);
+        plain.weights = ones;
+        REQUIRE(at == value_at(&plain, weights, atoms, same, NULL, NULL, NULL) && memcmp(unit, same, sizeof unit) == 0);
+    }
+    /* Some of the first starts grow from a fit of one class less, where there is one. */
+    {
+        static const double all[1] = {1}, nowhere[L] = {0};
+        size_t grown[2] = {0, 0}, with;
+        for (with = 0; with < 2; with++) {
+            options.grow_weights = with ? all : NULL;
+            options.grow_atoms = with ? nowhere : NULL;
+            fit(data, &options, &again);
+            for (i = 0; i < again.result.starts; i++)
+                grown[with] += again.kinds[i] == SMX_START_GROW;
+        }
+        REQUIRE(grown[0] == 0 && grown[1] > 0 && grown[1] < again.result.starts);
+        options.grow_weights = options.grow_atoms = NULL;
+    }
     /* The only start: the one given. */
     options.starts = 0;
     options.start_weights = f.weights;
@@ -563,6 +601,125 @@ static void criteria_of_scans(const smx_data *data)
     REQUIRE(smx_scan_workspace(data, 1, SMX_SCAN_MAX + 1, &options) == SIZE_MAX && smx_scan_workspace(data, 2, SMX_SCAN_MAX, &options) != SIZE_MAX);
 }
 
+/* A scan's eigenvalues are those of smx_subspace with a tilt of 1/2; data without a subspace have none. */
+static void profiles(const smx_data *draws, const smx_whitening *whitening, const smx_data *units)
+{
+    double w[3], a[3 * L], found[L] = {7, 7}, mean[L], values[L], directions[L * L], flat[6] = {2, 3, 2, 3, 2, 3};
+    static const double thrice[3] = {5, 6, 7};
+    smx_subspace_result subspace;
+    smx_scan_result scan;
+    smx_fit_options options;
+    smx_data constant;
+    size_t size = smx_subspace_workspace(draws);
+    smx_subspace_result_init(&subspace, sizeof subspace);
+    subspace.mean_atom = mean;
+    subspace.eigenvalues = values;
+    subspace.directions = directions;
+    WELL(smx_subspace(draws, whitening, 0.5, &subspace, NULL, room(size), size, NULL));
+    REQUIRE(subspace.suggested_classes == 1 + (size_t)(values[0] > subspace.noise) + (size_t)(values[1] > subspace.noise));
+    smx_fit_options_init(&options, sizeof options);
+    options.starts = 1;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = w;
+    scan.atoms = a;
+    size = smx_scan_workspace(draws, 1, 2, &options);
+    WELL(smx_scan(draws, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.suggested_classes == 0 && isnan(scan.noise)); /* not asked for */
+    scan.eigenvalues = found;
+    WELL(smx_scan(draws, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(memcmp(found, values, sizeof found) == 0 && found[0] >= found[1] && values[0] > 0);
+    REQUIRE(scan.suggested_classes == subspace.suggested_classes && scan.noise == subspace.noise);
+    size = smx_scan_workspace(units, 1, 2, &options);
+    WELL(smx_scan(units, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.suggested_classes == 0 && isnan(scan.noise) && isnan(found[0]) && isnan(found[1]));
+    /* No feature is identified; then one of two. */
+    constant = *draws;
+    constant.features = flat;
+    constant.rows = 3;
+    constant.counts = thrice;
+    found[0] = found[1] = 7;
+    size = smx_scan_workspace(&constant, 1, 2, &options);
+    WELL(smx_scan(&constant, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.rank == 0 && scan.suggested_classes == 0 && isnan(scan.noise) && isnan(found[0]) && isnan(found[1]));
+    flat[0] = 1;
+    WELL(smx_scan(&constant, 1, 2, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.rank == 1 && scan.suggested_classes >= 1 && isfinite(scan.noise) && isfinite(found[0]) && isnan(found[1]));
+}
+
+/* Where criteria are equal, the smaller number of classes is the best. */
+static void ties(void)
+{
+    static const double features[2] = {1, 1}, many[2] = {1e20, 1e20};
+    double w[3], a[3], aic[2], bic[2];
+    smx_scan_result scan;
+    smx_data data;
+    size_t size;
+    smx_data_init(&data, sizeof data);
+    data.features = features;
+    data.rows = 2;
+    data.columns = 1;
+    data.counts = many;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = w;
+    scan.atoms = a;
+    scan.aic = aic;
+    scan.bic = bic;
+    size = smx_scan_workspace(&data, 1, 2, NULL);
+    WELL(smx_scan(&data, 1, 2, NULL, &scan, room(size), size, NULL));
+    /* What a parameter costs is below the rounding of 4e20 nats. */
+    REQUIRE(aic[0] == aic[1] && scan.best_aic == 1 && bic[0] == bic[1] && scan.best_bic == 1);
+}
+
+static int32_t until_two(const smx_progress *now, void *user)
+{
+    (void)user;
+    return now->classes == 2;
+}
+
+/* A scan that is cancelled has the fits until then, the last of them SMX_CANCELLED, and writes no more; nor are more starts written than were drawn. */
+static void as_many_as_there_are(const smx_data *data)
+{
+    double w[6], a[6 * L], values[3] = {7, 7, 7}, each[MOST];
+    int32_t outcomes[3] = {77, 77, 77}, kinds[MOST];
+    size_t size, i;
+    smx_fit_options options;
+    smx_scan_result scan;
+    smx_fit_result result;
+    smx_fit_options_init(&options, sizeof options);
+    options.progress = until_two;
+    smx_scan_result_init(&scan, sizeof scan);
+    for (i = 0; i < 6; i++)
+        w[i] = a[i] = a[6 + i] = 7;
+    scan.weights = w;
+    scan.atoms = a;
+    scan.outcomes = outcomes;
+    scan.log_likelihoods = values;
+    size = smx_scan_workspace(data, 1, 3, &options);
+    WELL(smx_scan(data, 1, 3, &options, &scan, room(size), size, NULL));
+    REQUIRE(scan.fits == 2 && outcomes[0] == SMX_CONVERGED && outcomes[1] == SMX_CANCELLED && outcomes[2] == 77);
+    REQUIRE(values[0] < 0 && values[1] < 0 && values[2] == 7);
+    for (i = 3; i < 6; i++)
+        REQUIRE(w[i] == 7 && a[L * i] == 7 && a[L * i + 1] == 7);
+    for (i = 0; i < MOST; i++) {
+        each[i] = 7;
+        kinds[i] = 77;
+    }
+    options.starts = 30;
+    options.max_evaluations = 40;
+    options.progress = NULL;
+    smx_fit_result_init(&result, sizeof result);
+    result.weights = w;
+    result.atoms = a;
+    result.start_values = each;
+    result.start_kinds = kinds;
+    result.starts_capacity = MOST;
+    size = smx_fit_workspace(data, K, &options);
+    WELL(smx_fit(data, K, &options, &result, room(size), size, NULL));
+    REQUIRE(result.starts <= 30);
+    for (i = 0; i < MOST; i++)
+        REQUIRE((i < result.starts) == (each[i] != 7) && (i < result.starts) == (kinds[i] != 77));
+}
+
 /* Inverts a symmetric matrix that is positive definite. */
 static void invert(double *m, size_t n)
 {
@@ -618,6 +775,20 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
             REQUIRE(close_to(ae[i], sqrt(v[(i + 1) * D + i + 1]), 1e-8));
         /* The delta method: the weight of the first of two classes moves by w (1 - w) with its log-odds. */
         REQUIRE(close_to(we[0], f.weights[0] * f.weights[1] * sqrt(v[0]), 1e-8) && close_to(we[1], we[0], 1e-8));
+    }
+    {
+        /* Two classes where one is best: no maximum of two, the information is not positive definite. */
+        double halves[K] = {0.5, 0.5}, both[K * L], one[1];
+        smx_fit_result alone;
+        size_t bytes = smx_fit_workspace(data, 1, NULL);
+        smx_fit_result_init(&alone, sizeof alone);
+        alone.weights = one;
+        alone.atoms = both;
+        WELL(smx_fit(data, 1, NULL, &alone, room(bytes), bytes, NULL));
+        both[2] = both[0];
+        both[3] = both[1];
+        WELL(smx_standard_errors(data, whitening, K, halves, both, we, ae, NULL, room(size), size, NULL));
+        REQUIRE(isnan(we[0]) && isnan(we[1]) && isnan(ae[0]) && isnan(ae[1]) && isnan(ae[2]) && isnan(ae[3]));
     }
     /* An empty class has none; nor have features that are not identified. */
     kept = f.weights[1];
@@ -714,11 +885,12 @@ static void moments(void)
     direction[0] = 2;
     size = smx_estimate_workspace(&data, K, &options);
     REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_INVALID_OPTION);
-    /* Units have no latent moments. */
+    direction[0] = 0.6;
     units = panel();
+    profiles(&data, &whitening, &units);
+    /* Units have no latent moments. */
     whiten(&units, &whitening);
     size = smx_latent_moments_workspace(&data, 1, ORDER);
-    direction[0] = 0.6;
     REQUIRE(smx_latent_moments(&units, &whitening, 1, direction, ORDER, bare, NULL, NULL, workspace, size, NULL) == SMX_UNSUPPORTED);
     REQUIRE(smx_subspace_workspace(&units) == SIZE_MAX || smx_subspace_workspace(&units) < sizeof workspace);
 }
@@ -731,6 +903,180 @@ static void sums(void)
     REQUIRE(isfinite(sum.max) && smx_sum_log(sum) == INFINITY);
     WELL(smx_sum_of(log_of, 1, &sum, SMX_ISA_AUTO));
     REQUIRE(sum.max == 0 && sum.sum == 1 && smx_sum_log(sum) == 0);
+    {
+        smx_sum other, a, b;
+        WELL(smx_sum_of(offset, P, &other, SMX_ISA_AUTO));
+        a = smx_sum_merge(sum, other);
+        b = smx_sum_merge(other, sum);
+        REQUIRE(a.max == b.max && a.sum == b.sum);
+    }
+}
+
+/* All numbers that functions with `threads` give. */
+enum { LARGE = 3000, MANY = 600, PACKED = L * (L + 1) * (L + 2) / 6 };
+static struct numbers {
+    double unit[LARGE], r[LARGE * K], gw[K], ga[K * L], value[3], by_class[LARGE * K], mixed[LARGE];
+    double covariance[L * L], to[L * L], from[L * L], w[K], a[K * L], before[2], fitted_w[K], fitted_a[K * L], starts[MOST], scan_w[3], scan_a[3 * L];
+    double criteria[3], we[K], ae[K * L], information[D * D], products[D * D], hessian[D], eigenvalues[L], mean[L], directions[L * L];
+    double moments[8], errors[8], first[L], second[L * L], third[PACKED], cross[3 * L], projected[PACKED], slices[L * L], estimate_w[K], estimate_a[K * L];
+    unsigned char unidentified[L];
+} one_thread, more;
+
+static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struct numbers *n)
+{
+    static const double vector[D] = {1, -1, 0.5, 2, 0.25}, axis[L] = {0.6, 0.8};
+    smx_run_options run;
+    smx_evaluate_options evaluate;
+    smx_em_options em;
+    smx_fit_options fitting;
+    smx_inference_options inference;
+    smx_evaluation out;
+    smx_whitening wh;
+    smx_fit_result result;
+    smx_scan_result scan;
+    smx_criteria_result criteria;
+    size_t size;
+    memset(n, 0, sizeof *n);
+    smx_run_options_init(&run, sizeof run);
+    smx_evaluate_options_init(&evaluate, sizeof evaluate);
+    smx_em_options_init(&em, sizeof em);
+    smx_fit_options_init(&fitting, sizeof fitting);
+    smx_inference_options_init(&inference, sizeof inference);
+    run.isa = evaluate.isa = em.isa = fitting.isa = inference.isa = isa;
+    run.threads = evaluate.threads = em.threads = fitting.threads = inference.threads = threads;
+    smx_whitening_init(&wh, sizeof wh);
+    wh.covariance = n->covariance;
+    wh.to_atoms = n->to;
+    wh.from_atoms = n->from;
+    wh.unidentified = n->unidentified;
+    size = smx_whiten_workspace(data);
+    WELL(smx_whiten(data, &wh, &run, room(size), size, NULL));
+    smx_evaluation_init(&out, sizeof out);
+    out.unit_log_likelihoods = n->unit;
+    out.responsibilities = n->r;
+    out.weight_gradient = n->gw;
+    out.atom_gradient = n->ga;
+    size = smx_evaluate_workspace(data, K);
+    WELL(smx_evaluate(data, K, weights, atoms, &evaluate, &out, room(size), size, NULL));
+    n->value[0] = out.log_likelihood;
+    size = smx_choice_probabilities_workspace(data, K);
+    WELL(smx_choice_probabilities(data, K, weights, atoms, n->by_class, n->mixed, &run, room(size), size, NULL));
+    memcpy(n->w, weights, sizeof n->w);
+    memcpy(n->a, atoms, sizeof n->a);
+    size = smx_em_step_workspace(data, K, &em);
+    WELL(smx_em_step(data, &wh, K, n->w, n->a, n->before, n->before + 1, &em, room(size), size, NULL));
+    fitting.starts = 3;
+    smx_fit_result_init(&result, sizeof result);
+    result.weights = n->fitted_w;
+    result.atoms = n->fitted_a;
+    result.start_values = n->starts;
+    result.starts_capacity = MOST;
+    size = smx_fit_workspace(data, K, &fitting);
+    WELL(smx_fit(data, K, &fitting, &result, room(size), size, NULL));
+    n->value[1] = result.log_likelihood;
+    n->value[2] = (double)result.evaluations;
+    smx_scan_result_init(&scan, sizeof scan);
+    scan.weights = n->scan_w;
+    scan.atoms = n->scan_a;
+    scan.eigenvalues = n->eigenvalues;
+    size = smx_scan_workspace(data, 1, 2, &fitting);
+    WELL(smx_scan(data, 1, 2, &fitting, &scan, room(size), size, NULL));
+    smx_criteria_result_init(&criteria, sizeof criteria);
+    size = smx_criteria_workspace(data, K);
+    WELL(smx_criteria(data, K, weights, atoms, L, &criteria, &run, room(size), size, NULL));
+    n->criteria[0] = criteria.aic;
+    n->criteria[1] = criteria.bic;
+    n->criteria[2] = criteria.icl;
+    inference.variance = SMX_VARIANCE_ROBUST;
+    size = smx_standard_errors_workspace(data, K);
+    WELL(smx_standard_errors(data, &wh, K, n->fitted_w, n->fitted_a, n->we, n->ae, &inference, room(size), size, NULL));
+    size = smx_information_workspace(data, K);
+    WELL(smx_information(data, K, weights, atoms, &evaluate, n->information, room(size), size, NULL));
+    WELL(smx_score_products(data, K, weights, atoms, 1, &run, n->products, room(size), size, NULL));
+    size = smx_hessian_vector_workspace(data, K);
+    WELL(smx_hessian_vector(data, K, weights, atoms, vector, &run, n->hessian, room(size), size, NULL));
+    if (data->choices == SMX_COUNTS) {
+        smx_subspace_result subspace;
+        smx_tensors tensors;
+        smx_estimate_options estimate;
+        smx_subspace_result_init(&subspace, sizeof subspace);
+        subspace.mean_atom = n->mean;
+        subspace.eigenvalues = n->eigenvalues;
+        subspace.directions = n->directions;
+        size = smx_subspace_workspace(data);
+        WELL(smx_subspace(data, &wh, 0.5, &subspace, &run, room(size), size, NULL));
+        size = smx_latent_moments_workspace(data, 1, 3);
+        WELL(smx_latent_moments(data, &wh, 1, axis, 3, n->moments, n->errors, &run, room(size), size, NULL));
+        smx_tensors_init(&tensors, sizeof tensors);
+        tensors.first = n->first;
+        tensors.second = n->second;
+        tensors.third = n->third;
+        size = smx_latent_tensors_workspace(data, 0);
+        WELL(smx_latent_tensors(data, &wh, &tensors, &run, room(size), size, NULL));
+        size = smx_cross_moments_workspace(data, 2);
+        WELL(smx_cross_moments(data, &wh, axis, 2, n->cross, NULL, &run, room(size), size, NULL));
+        size = smx_third_moments_workspace(data, 1);
+        WELL(smx_third_projected(data, &wh, 1, axis, NULL, n->projected, &run, room(size), size, NULL));
+        WELL(smx_third_slices(data, &wh, 1, axis, n->slices, &run, room(size), size, NULL));
+        smx_estimate_options_init(&estimate, sizeof estimate);
+        estimate.isa = isa;
+        estimate.threads = threads;
+        size = smx_estimate_workspace(data, K, &estimate);
+        WELL(smx_estimate(data, &wh, K, n->estimate_w, n->estimate_a, NULL, &estimate, room(size), size, NULL));
+    }
+}
+
+/* Any number of threads gives the same bits: of a choice set that many tasks share, and of a panel of many sets. */
+static void threads(void)
+{
+    static double features[LARGE * L], n[LARGE];
+    static size_t sets[LARGE / ROWS + 1], ends[MANY + 1], chosen[2 * MANY];
+    smx_data data, many;
+    smx_isa isa;
+    size_t i;
+    for (i = 0; i < LARGE * L; i++)
+        features[i] = 2 * (noise() + noise() + noise());
+    for (i = 0; i < LARGE; i++)
+        n[i] = floor(3 * exp(0.8 * features[i * L]) + 2 * exp(-0.7 * features[i * L + 1]) + noise());
+    for (i = 0; i < LARGE; i++)
+        n[i] = n[i] < 0 ? 0 : n[i];
+    for (i = 0; i <= LARGE / ROWS; i++)
+        sets[i] = ROWS * i;
+    for (i = 0; i <= MANY; i++)
+        ends[i] = 2 * i;
+    for (i = 0; i < 2 * MANY; i++)
+        chosen[i] = (size_t)((noise() + 0.5) * LARGE);
+    smx_data_init(&data, sizeof data);
+    data.features = features;
+    data.rows = LARGE;
+    data.columns = L;
+    data.counts = n;
+    many = data;
+    many.choices = SMX_UNITS;
+    many.set_offsets = sets;
+    many.sets = LARGE / ROWS;
+    many.units = MANY;
+    many.entries = 2 * MANY;
+    many.indptr = ends;
+    many.indices = chosen;
+    many.counts = NULL;
+    for (isa = SMX_ISA_AUTO; isa <= SMX_ISA_NEON; isa++) {
+        static const size_t NUMBERS[] = {2, 7, 64};
+        const smx_data *each[2];
+        size_t j;
+        double out, in = 1;
+        if (smx_exp(&in, &out, 1, isa) == SMX_UNSUPPORTED)
+            continue;
+        each[0] = &data;
+        each[1] = &many;
+        for (j = 0; j < 2; j++) {
+            all_numbers(each[j], isa, 1, &one_thread);
+            for (i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+                all_numbers(each[j], isa, NUMBERS[i], &more);
+                REQUIRE(memcmp(&one_thread, &more, sizeof more) == 0);
+            }
+        }
+    }
 }
 
 int main(void)
@@ -749,11 +1095,14 @@ int main(void)
     fits(&data, &whitening);
     running_off();
     criteria_of_scans(&data);
+    ties();
+    as_many_as_there_are(&data);
     inference(&data, &whitening);
     moments();
     sums();
     if (failures == 0)
         REQUIRE(!COUNTED || allocations == before);
+    threads(); /* whose pool, where there is one, has memory of its own */
     printf("%d failures\n", failures);
     return failures != 0;
 }

@@ -765,16 +765,17 @@ pub fn run(input: &[u8]) {
             let (weights, atoms, diverging) = (m.outputs(b, all), m.outputs(b, all.saturating_mul(l)), m.outputs(b, all));
             let (outcomes, parameters, starts) = (m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits));
             let (one, two, three, four) = (m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits), m.outputs(b, fits));
+            let eigenvalues = m.outputs(b, l);
             let result = new!(m, b, smx_scan_result, smx_scan_result_init, |r| {
                 (r.weights, r.atoms, r.diverging, r.outcomes) = (weights, atoms, diverging, outcomes);
                 (r.log_likelihoods, r.aic, r.bic, r.icl) = (one, two, three, four);
-                (r.parameters, r.starts) = (parameters, starts);
+                (r.parameters, r.starts, r.eigenvalues) = (parameters, starts, eigenvalues);
             });
             call!(smx_scan_workspace(w.data, first, last, options), |ws, n| smx_scan(w.data, first, last, options, result, ws, n, error));
         }
     }
     assert!(STATUSES.contains(&status) && status != SMX_PANIC, "operation {op}: status {status}");
-    assert!(status == SMX_OK || status == SMX_REDUCTION || m.unchanged(), "operation {op}: status {status}, and memory has changed");
+    assert!(status == SMX_OK || m.unchanged(), "operation {op}: status {status}, and memory has changed");
     assert!(status != SMX_OK || size != usize::MAX, "operation {op}: well without a size");
     let written = m.0.iter().any(|block| block.start.wrapping_add(GUARD) == error.cast() && block.bytes == size_of::<smx_error>());
     // SAFETY: a record of the whole size.

@@ -46,12 +46,13 @@
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   and SMX_REDUCTION are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
  *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
  *   alone pass it on. NaN in results is only where their comment says so.
  *
  *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
- *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
+ *   `threads` in options is the number of threads that one call uses at most (libraries built without the feature "rayon" use one); its results
+ *   are the same bits for any number.
  *
  *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no
  *   clock, no locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to
@@ -233,7 +234,7 @@ size_t smx_error_format(const struct smx_error *error,
  * What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
  *
  *   SMX_SPLIT_ROWS             1 + C maxima, and sums of C, 2 C + 1 (a start each while they race) and C L
- *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L
+ *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L; smx_evaluate, where any rank wants arrays over units, U C more
  *   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
  *
  * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
@@ -784,7 +785,7 @@ typedef struct smx_fit_result {
 #define SMX_CONVERGED 1
 /** The budget of evaluations is spent. */
 #define SMX_ITERATION_LIMIT 2
-/** No step ascends although the gradient is above the tolerance. */
+/** No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there. */
 #define SMX_STALLED 3
 /** A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one. */
 #define SMX_DIVERGING 4
@@ -794,7 +795,7 @@ typedef struct smx_fit_result {
 #define SMX_STOP_GRADIENT 1
 /** A predicted gain below the rounding of the log-likelihood. */
 #define SMX_STOP_ROUNDING 2
-/** No ascent. */
+/** No ascent, or none that comes to an end. */
 #define SMX_STOP_NO_ASCENT 3
 /** The budget of evaluations. */
 #define SMX_STOP_EVALUATIONS 4
@@ -919,6 +920,16 @@ typedef struct smx_scan_result {
   size_t rank;
   /** Evaluations of value and gradient, over all fits. */
   uint64_t evaluations;
+  /**
+   * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN beyond:
+   * those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none: where choices are
+   * not counts over one choice set, no feature is identified, or the data are a part of a whole.
+   */
+  double *eigenvalues;
+  /** 1 + the eigenvalues above the noise; 0 without eigenvalues. */
+  size_t suggested_classes;
+  /** The noise; NaN without eigenvalues. */
+  double noise;
 } smx_scan_result;
 
 /** Fills a result with zeros and its size. */

@@ -445,6 +445,11 @@ struct scanned {
     std::size_t best_aic = 0, best_bic = 0, best_icl = 0;
     std::size_t rank = 0;
     std::uint64_t evaluations = 0;
+    /// The profile of the atoms that second moments suggest: eigenvalues, decreasing, and 1 + those above the noise. Empty, 0 and NaN where counts are
+    /// not over one choice set.
+    std::vector<double> eigenvalues;
+    std::size_t suggested_classes = 0;
+    double noise = 0;
 
     /// The mixture of `classes` classes.
     const mixture &of(std::size_t classes) const { return mixtures.at(classes - first); }
@@ -482,6 +487,8 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     r.parameters = s.parameters.data();
     r.starts = s.starts.data();
     r.at_best = s.at_best.data();
+    s.eigenvalues.resize(l);
+    r.eigenvalues = s.eigenvalues.data();
     const detail::workspace ws(smx_scan_workspace(d.raw(), first, last, &o));
     detail::check([&](smx_error *e) { return smx_scan(d.raw(), first, last, &o, &r, ws.data(), ws.size(), e); });
     watch.rethrow();
@@ -498,6 +505,9 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     s.best_icl = r.best_icl;
     s.rank = r.rank;
     s.evaluations = r.evaluations;
+    s.eigenvalues.resize(r.suggested_classes > 0 ? r.rank : 0);
+    s.suggested_classes = r.suggested_classes;
+    s.noise = r.noise;
     return s;
 }
 

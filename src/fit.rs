@@ -139,7 +139,7 @@ pub enum Outcome {
     Converged,
     /// The budget of evaluations is spent.
     IterationLimit,
-    /// No step ascends although the gradient is above the tolerance.
+    /// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
     Stalled,
     /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
     Diverging,
@@ -167,7 +167,7 @@ pub enum StopRule {
     Gradient,
     /// A predicted gain below the rounding of the log-likelihood.
     Rounding,
-    /// No ascent.
+    /// No ascent, or none that comes to an end.
     NoAscent,
     /// The budget of evaluations.
     Evaluations,
@@ -513,9 +513,11 @@ pub fn fit(
         out.start_values[report.best_start] = polished.penalized_log_likelihood;
     }
     canonical_order(best_weights, best_atoms, classes);
+    // The mixture as it will be returned waits where starts have raced: what follows may still fail.
+    let (weights, atoms) = (&mut race.weights[..k], &mut race.atoms[..k * l]);
     for (j, &c) in classes.iter().enumerate() {
-        out.weights[j] = best_weights[c];
-        out.atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
+        weights[j] = best_weights[c];
+        atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
     }
     out.diverging.fill(false);
     if suspect {
@@ -523,8 +525,8 @@ pub fn fit(
         race.em.restart(1);
         let mut ws = ws.scope();
         let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
-        best_weights.copy_from_slice(out.weights);
-        best_atoms.copy_from_slice(out.atoms);
+        best_weights.copy_from_slice(weights);
+        best_atoms.copy_from_slice(atoms);
         reverse(best_weights, best_atoms, l);
         o.pack(best_weights, best_atoms, v);
         if let Some(f) = o.evaluate(v, g) {
@@ -539,6 +541,8 @@ pub fn fit(
         report.outcome = Outcome::Diverging;
     }
     data.reduced()?;
+    out.weights.copy_from_slice(weights);
+    out.atoms.copy_from_slice(atoms);
     out.unidentified.copy_from_slice(wh.unidentified);
     report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
     report.starts = state.drawn;

@@ -41,7 +41,7 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
 
 /// Standard errors of the mixing weights (K) and atoms (K × L) at a fitted mixture; NaN where they are not defined.
 ///
-/// Cost: `p L² K / 2 + U (K L)² / 2 + D³`, with D = K − 1 + K L.
+/// Cost: `p L² K / 2 + U (K L)² / 2 + D³`, with D = K − 1 + K L. They are written only when all is well.
 #[allow(clippy::too_many_arguments)]
 pub fn standard_errors(
     data: &Data<'_>,
@@ -94,13 +94,15 @@ pub fn standard_errors(
     for j in e..d {
         info[j * d + j] += ridge;
     }
-    weights.fill(f64::NAN);
-    atoms.fill(f64::NAN);
     if variance != Variance::Information {
         ev.score_products(data, alpha, variance == Variance::RobustSampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, m, packed, middle, block, row);
     }
-    if !linalg::cholesky(info, d, ws.scope())? {
+    let definite = linalg::cholesky(info, d, ws.scope())?;
+    // Nothing fails from here on: what is found is written.
+    weights.fill(f64::NAN);
+    atoms.fill(f64::NAN);
+    if !definite {
         return Ok(());
     }
     // The variance of a linear combination x of the packed whitened parameters.

@@ -43,7 +43,7 @@
 //! | split | maximum | sum |
 //! |---|---|---|
 //! | `Rows` | `1 + C` | `C`, then `2 C + starts`, then `C L` |
-//! | `Rows`, of units | `1 + C` | `C`, then `U C`, then `C`, then `C L` |
+//! | `Rows`, of units | `1 + C` | `C`, then `U C`, then `C`, then `C L`; `U C` more where any rank wants what runs over units |
 //! | `Sets` | `1` | `2 C + starts`, then `C L` |
 //!
 //! A step of EM sends `C L` twice and `2 C` more a trial; a Newton step the information, about `(K L)²`, and the curvatures `K L²`; whitening `L²` once. The

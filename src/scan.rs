@@ -5,19 +5,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
 use crate::fit::{FitOptions, FitOutput, FitReport, Outcome, Progress, Starts, fit, fit_workspace, max_starts};
 use crate::mixture::MixtureRef;
+use crate::moments::{Draws, SubspaceReport, subspace, subspace_workspace};
 use crate::parallel::Context;
 use crate::reduce::Operation;
 use crate::starts::StartKind;
+use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::RangeInclusive;
 #[cfg(feature = "alloc")]
-use {
-    crate::fit::Fit,
-    crate::moments::{SubspaceReport, subspace, subspace_workspace},
-    crate::whiten::Whitening,
-    crate::workspace::WorkspaceBuffer,
-    alloc::vec::Vec,
-};
+use {crate::fit::Fit, crate::workspace::WorkspaceBuffer, alloc::vec::Vec};
 
 /// What weighs likelihood against parameters; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +70,41 @@ impl Criteria {
     }
 }
 
+/// The tilt of the profile: far clearer than none.
+const TILT: f64 = 0.5;
+
+/// Workspace of [`profile`]; none for data that have none.
+pub fn profile_workspace(shape: &Shape) -> WorkspaceSize {
+    let (l, of) = (shape.columns, WorkspaceSize::of::<f64>);
+    if !shape.units_are_draws || shape.sets > 1 || shape.is_part() {
+        return WorkspaceSize::EMPTY;
+    }
+    Whitening::workspace(shape).and(of(l)).and(of(l.saturating_mul(l))).and(subspace_workspace(shape))
+}
+
 /// The eigenvalues of the covariance of the atoms that second moments suggest, in the units of a frame tilted by ½, and how many classes they suggest: 1 + those above
-/// the noise. See [`crate::moments::subspace`].
+/// the noise. `eigenvalues` (L): decreasing, as many as the features have rank, and NaN beyond. See [`crate::moments::subspace`].
+///
+/// Cost: p L² / 2, and about a dozen reads of X.
+///
+/// # Errors
+/// `Unsupported` unless choices are counts over one choice set, and of a part of a larger whole; `IllPosed` without identified features; `Shape`,
+/// `Workspace`.
+pub fn profile(data: &Data<'_>, eigenvalues: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<SubspaceReport> {
+    Draws::new(data)?;
+    let (shape, l) = (data.shape(), data.features().columns());
+    if eigenvalues.len() != l {
+        return Err(Error::shape("eigenvalues", l, eigenvalues.len()));
+    }
+    ws.require(profile_workspace(&shape))?;
+    let wh = Whitening::new(data, ctx.isa, &mut ws)?;
+    let (mean, directions) = (ws.f64s(l)?, ws.f64s(l * l)?);
+    let (found, beyond) = eigenvalues.split_at_mut(wh.rank);
+    beyond.fill(f64::NAN);
+    subspace(data, &wh, TILT, mean, found, &mut directions[..wh.rank * l], ctx, ws)
+}
+
+/// What [`profile`] says, owned.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -87,17 +116,12 @@ pub struct Profile {
 
 #[cfg(feature = "alloc")]
 impl Profile {
-    /// The profile of counts over one choice set. Cost: p L² / 2, and about a dozen reads of X.
-    ///
-    /// # Errors
-    /// `Unsupported` for other choices, `IllPosed` without identified features.
+    /// [`profile`] with memory of its own.
     pub fn new(data: &Data<'_>, ctx: Context) -> Result<Self> {
-        let (shape, l) = (data.shape(), data.features().columns());
-        let mut frame = WorkspaceBuffer::new(Whitening::workspace(&shape))?;
-        let wh = Whitening::new(data, ctx.isa, &mut frame.lend())?;
-        let mut memory = WorkspaceBuffer::new(subspace_workspace(&shape))?;
-        let (mut mean, mut eigenvalues, mut directions) = (alloc::vec![0.0; l], alloc::vec![0.0; wh.rank], alloc::vec![0.0; wh.rank * l]);
-        let report = subspace(data, &wh, 0.5, &mut mean, &mut eigenvalues, &mut directions, ctx, memory.lend())?;
+        let mut memory = WorkspaceBuffer::new(profile_workspace(&data.shape()))?;
+        let mut eigenvalues = alloc::vec![0.0; data.features().columns()];
+        let report = profile(data, &mut eigenvalues, ctx, memory.lend())?;
+        eigenvalues.retain(|e| !e.is_nan());
         Ok(Profile { eigenvalues, report })
     }
 }

@@ -4,13 +4,14 @@
 use softmix::ffi::*;
 use std::ffi::c_void;
 use std::mem::{MaybeUninit, offset_of};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 macro_rules! new {
     ($type:ident, $init:ident) => {{
         let mut s = MaybeUninit::<$type>::uninit();
         // SAFETY: the size is that of the room; init fills all of it.
+        #[allow(unused_unsafe)]
         unsafe {
             assert_eq!($init(s.as_mut_ptr(), size_of::<$type>()), SMX_OK);
             s.assume_init()
@@ -175,4 +176,346 @@ fn ranks_agree_before_they_call() {
         assert_eq!(unsafe { smx_shard_agree(&shard, status, null_mut()) }, status);
     }
     assert_eq!(calls[0].load(Ordering::Relaxed), 3);
+}
+
+/// Everything that a call writes, in one piece, so that all of it can be compared with what it was.
+struct Results {
+    memory: Vec<u64>,
+    used: usize,
+    before: Vec<u64>,
+}
+
+impl Results {
+    fn new() -> Self {
+        Results { memory: vec![0xA5A5_A5A5_A5A5_A5A5; 4096], used: 0, before: Vec::new() }
+    }
+
+    /// Room for `n` values.
+    fn room<T>(&mut self, n: usize) -> *mut T {
+        let (at, words) = (self.used, (n * size_of::<T>()).div_ceil(8));
+        self.used += words;
+        self.memory[at..at + words].as_mut_ptr().cast()
+    }
+
+    /// Room for a value that is there before the call.
+    fn with<T: Copy>(&mut self, values: &[T]) -> *mut T {
+        let room: *mut T = self.room(values.len());
+        // SAFETY: there is that much room.
+        unsafe { room.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        room
+    }
+
+    /// The last word before the call.
+    fn ready(&mut self) {
+        self.before.clone_from(&self.memory);
+    }
+}
+
+/// What calls are made with: two classes, two features.
+struct Setting {
+    whitening: smx_whitening,
+    weights: [f64; 2],
+    atoms: [f64; 4],
+}
+
+type Operation = (&'static str, unsafe fn(&smx_data, &Setting, &mut Results) -> smx_status);
+
+/// A workspace of the size asked for.
+fn workspace(size: usize) -> (Vec<u8>, usize) {
+    assert_ne!(size, usize::MAX);
+    (vec![0xFF; size], size)
+}
+
+unsafe fn whiten(data: &smx_data, out: &mut Results) -> (smx_status, *mut smx_whitening) {
+    let whitening = smx_whitening {
+        covariance: out.room(4),
+        to_atoms: out.room(4),
+        from_atoms: out.room(4),
+        unidentified: out.room(2),
+        ..new!(smx_whitening, smx_whitening_init)
+    };
+    let whitening = out.with(&[whitening]);
+    out.ready();
+    // SAFETY: every pointer is to room of the size that the header asks for.
+    unsafe {
+        let (mut ws, size) = workspace(smx_whiten_workspace(data));
+        (smx_whiten(data, whitening, null(), ws.as_mut_ptr().cast(), size, null_mut()), whitening)
+    }
+}
+
+unsafe fn em(data: &smx_data, s: &Setting, out: &mut Results, m_step: smx_m_step) -> smx_status {
+    let options = smx_em_options { m_step, ridge: 0.5, ..new!(smx_em_options, smx_em_options_init) };
+    let (weights, atoms, values) = (out.with(&s.weights), out.with(&s.atoms), out.room::<f64>(2));
+    out.ready();
+    // SAFETY: as above.
+    unsafe {
+        let (mut ws, size) = workspace(smx_em_step_workspace(data, 2, &options));
+        let (ws, second) = (ws.as_mut_ptr().cast(), values.add(1));
+        smx_em_step(data, &s.whitening, 2, weights, atoms, values, second, &options, ws, size, null_mut())
+    }
+}
+
+unsafe fn errors(data: &smx_data, s: &Setting, out: &mut Results, variance: smx_variance) -> smx_status {
+    let options = smx_inference_options { variance, ..new!(smx_inference_options, smx_inference_options_init) };
+    let (weights, atoms) = (out.room(2), out.room(4));
+    out.ready();
+    // SAFETY: as above.
+    unsafe {
+        let (mut ws, size) = workspace(smx_standard_errors_workspace(data, 2));
+        let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+        smx_standard_errors(data, &s.whitening, 2, w, a, weights, atoms, &options, ws, size, null_mut())
+    }
+}
+
+unsafe fn products(data: &smx_data, s: &Setting, out: &mut Results, sampling: i32) -> smx_status {
+    let products = out.room(25);
+    out.ready();
+    // SAFETY: as above.
+    unsafe {
+        let (mut ws, size) = workspace(smx_information_workspace(data, 2));
+        let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+        smx_score_products(data, 2, w, a, sampling, null(), products, ws, size, null_mut())
+    }
+}
+
+/// Few and short starts: every call of the hook is a run.
+fn short_fit() -> smx_fit_options {
+    smx_fit_options { starts: 2, max_evaluations: 6, ridge: 1.0, ..new!(smx_fit_options, smx_fit_options_init) }
+}
+
+unsafe fn whole_fit(data: &smx_data, out: &mut Results, options: &smx_fit_options) -> smx_status {
+    // SAFETY: as above.
+    let most = unsafe { smx_fit_max_starts(data, 2, options) };
+    let result = smx_fit_result {
+        weights: out.room(2),
+        atoms: out.room(4),
+        diverging: out.room(2),
+        unidentified: out.room(2),
+        start_values: out.room(most),
+        start_kinds: out.room(most),
+        starts_capacity: most,
+        ..new!(smx_fit_result, smx_fit_result_init)
+    };
+    let result = out.with(&[result]);
+    out.ready();
+    // SAFETY: as above.
+    unsafe {
+        let (mut ws, size) = workspace(smx_fit_workspace(data, 2, options));
+        smx_fit(data, 2, options, result, ws.as_mut_ptr().cast(), size, null_mut())
+    }
+}
+
+/// Every function that takes data, with everything wanted that it can give.
+// SAFETY: all of them: pointers are to room of the size that the header asks for.
+const OPERATIONS: [Operation; 17] = [
+    ("data_check", |data, _, out| {
+        let summary = out.with(&[new!(smx_summary, smx_summary_init)]);
+        out.ready();
+        unsafe { smx_data_check(data, summary, null_mut()) }
+    }),
+    ("whiten", |data, _, out| unsafe { whiten(data, out).0 }),
+    ("evaluate", |data, s, out| {
+        let u = if data.choices == SMX_UNITS { data.units } else { data.rows };
+        let options = smx_evaluate_options {
+            ridge: 0.5,
+            covariance: s.whitening.covariance,
+            ..new!(smx_evaluate_options, smx_evaluate_options_init)
+        };
+        let evaluation = smx_evaluation {
+            unit_log_likelihoods: out.room(u),
+            responsibilities: out.room(2 * u),
+            weight_gradient: out.room(2),
+            atom_gradient: out.room(4),
+            ..new!(smx_evaluation, smx_evaluation_init)
+        };
+        let evaluation = out.with(&[evaluation]);
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_evaluate_workspace(data, 2));
+            let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+            smx_evaluate(data, 2, w, a, &options, evaluation, ws, size, null_mut())
+        }
+    }),
+    ("em_step, gradient", |data, s, out| unsafe { em(data, s, out, SMX_M_STEP_GRADIENT) }),
+    ("em_step, Newton", |data, s, out| unsafe { em(data, s, out, SMX_M_STEP_NEWTON) }),
+    ("em_step, converged", |data, s, out| unsafe { em(data, s, out, SMX_M_STEP_CONVERGED) }),
+    ("fit", |data, _, out| unsafe { whole_fit(data, out, &short_fit()) }),
+    ("fit that runs off", |data, s, out| {
+        let far = s.atoms.map(|a| 100.0 * a);
+        let (start_weights, start_atoms) = (s.weights.as_ptr(), far.as_ptr());
+        unsafe {
+            whole_fit(data, out, &smx_fit_options { starts: 0, start_weights, start_atoms, max_evaluations: 2, ridge: 0.0, ..short_fit() })
+        }
+    }),
+    ("scan", |data, _, out| {
+        let options = short_fit();
+        let result = smx_scan_result {
+            weights: out.room(3),
+            atoms: out.room(6),
+            diverging: out.room(3),
+            outcomes: out.room(2),
+            log_likelihoods: out.room(2),
+            penalized_log_likelihoods: out.room(2),
+            parameters: out.room(2),
+            aic: out.room(2),
+            bic: out.room(2),
+            icl: out.room(2),
+            starts: out.room(2),
+            at_best: out.room(2),
+            eigenvalues: out.room(2),
+            ..new!(smx_scan_result, smx_scan_result_init)
+        };
+        let result = out.with(&[result]);
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_scan_workspace(data, 1, 2, &options));
+            smx_scan(data, 1, 2, &options, result, ws.as_mut_ptr().cast(), size, null_mut())
+        }
+    }),
+    ("choice_probabilities", |data, s, out| {
+        let (by_class, mixed) = (out.room(2 * data.rows), out.room(data.rows));
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_choice_probabilities_workspace(data, 2));
+            let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+            smx_choice_probabilities(data, 2, w, a, by_class, mixed, null(), ws, size, null_mut())
+        }
+    }),
+    ("criteria", |data, s, out| {
+        let result = out.with(&[new!(smx_criteria_result, smx_criteria_result_init)]);
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_criteria_workspace(data, 2));
+            let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+            smx_criteria(data, 2, w, a, 2, result, null(), ws, size, null_mut())
+        }
+    }),
+    ("standard_errors", |data, s, out| unsafe { errors(data, s, out, SMX_VARIANCE_INFORMATION) }),
+    ("standard_errors, robust", |data, s, out| unsafe { errors(data, s, out, SMX_VARIANCE_ROBUST) }),
+    ("information", |data, s, out| {
+        let options = smx_evaluate_options {
+            ridge: 0.5,
+            covariance: s.whitening.covariance,
+            ..new!(smx_evaluate_options, smx_evaluate_options_init)
+        };
+        let information = out.room(25);
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_information_workspace(data, 2));
+            let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+            smx_information(data, 2, w, a, &options, information, ws, size, null_mut())
+        }
+    }),
+    ("score_products", |data, s, out| unsafe { products(data, s, out, 0) }),
+    ("score_products, sampling", |data, s, out| unsafe { products(data, s, out, 1) }),
+    ("hessian_vector", |data, s, out| {
+        let (vector, product) = ([0.3, -0.2, 0.5, 0.1, -0.4], out.room(5));
+        out.ready();
+        unsafe {
+            let (mut ws, size) = workspace(smx_hessian_vector_workspace(data, 2));
+            let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+            smx_hessian_vector(data, 2, w, a, vector.as_ptr(), null(), product, ws, size, null_mut())
+        }
+    }),
+];
+
+/// Counts and units, over one choice set split by rows and over several of which ranks have some.
+fn on_every_layout(check: impl Fn(&str, &smx_data, smx_shard)) {
+    let (x, counts) = numbers();
+    let (sets, indptr): ([usize; 4], Vec<usize>) = ([0, 9, 20, 30], (0..=12).map(|u| 2 * u).collect());
+    let indices: Vec<usize> = (0..24).map(|e| (e * e + 5 * e) % 30).collect();
+    let mut units = smx_data { choices: SMX_UNITS, units: 12, entries: 24, ..describe(&x, &counts) };
+    (units.indptr, units.indices, units.counts) = (indptr.as_ptr(), indices.as_ptr(), null());
+    let calls = counters(usize::MAX);
+    for (name, one, total_units) in [("counts", describe(&x, &counts), 60), ("units", units, 24)] {
+        let rows = shard(&calls, SMX_SPLIT_ROWS);
+        // Every rank has all units of a choice set that is split.
+        check(&format!("{name} by rows"), &one, smx_shard { total_units: if name == "units" { 12 } else { 60 }, ..rows });
+        let many = smx_data { set_offsets: sets.as_ptr(), sets: 3, ..one };
+        check(&format!("{name} by sets"), &many, smx_shard { total_units, ..shard(&calls, SMX_SPLIT_SETS) });
+    }
+}
+
+#[test]
+fn a_hook_that_fails_at_any_call_leaves_results_as_they_were() {
+    on_every_layout(|layout, data, shard| {
+        let with_hook = |calls: &[AtomicUsize; 2], run: &mut dyn FnMut(&smx_data) -> smx_status| {
+            let shard = smx_shard { state: (&raw const *calls).cast_mut().cast(), ..shard };
+            run(&smx_data { shard: &shard, ..*data })
+        };
+        let mut room = Results::new();
+        let mut setting = None;
+        let status = with_hook(&counters(usize::MAX), &mut |data| {
+            // SAFETY: `room` outlives the setting, which points to it.
+            let (status, whitening) = unsafe { whiten(data, &mut room) };
+            // SAFETY: as above.
+            setting = Some(Setting { whitening: unsafe { *whitening }, weights: [0.6, 0.4], atoms: [0.4, -0.1, -0.5, 0.3] });
+            status
+        });
+        assert_eq!(status, SMX_OK, "{layout}");
+        let setting = setting.unwrap();
+        for (name, run) in OPERATIONS {
+            for fails in 0.. {
+                let calls = counters(fails);
+                let mut out = Results::new();
+                // SAFETY: the data, the setting and the room for results live.
+                let status = with_hook(&calls, &mut |data| unsafe { run(data, &setting, &mut out) });
+                if status == SMX_OK {
+                    assert!(fails >= 2 && out.memory != out.before, "{name}, {layout}: nothing was reduced or written");
+                    break;
+                }
+                assert_eq!(status, SMX_REDUCTION, "{name}, {layout}, call {fails}");
+                assert!(out.memory == out.before, "{name}, {layout}: results were written when call {fails} had failed");
+            }
+        }
+    });
+}
+
+#[test]
+fn latent_moments_of_shards_are_refused() {
+    let (x, counts) = numbers();
+    let calls = counters(usize::MAX);
+    let one = shard(&calls, SMX_SPLIT_ROWS);
+    let part = smx_data { shard: &one, ..describe(&x, &counts) };
+    let mut room = Results::new();
+    // SAFETY: every pointer is to something that lives.
+    unsafe {
+        let (status, whitening) = whiten(&part, &mut room);
+        assert_eq!(status, SMX_OK);
+        let (mean_atom, eigenvalues, directions) = (room.room(2), room.room(2), room.room(4));
+        let subspace = smx_subspace_result { mean_atom, eigenvalues, directions, ..new!(smx_subspace_result, smx_subspace_result_init) };
+        let (tensors, subspace) = (new!(smx_tensors, smx_tensors_init), room.with(&[subspace]));
+        let (w, a, v, m) = (room.room(2), room.room(4), room.with(&[1.0, 0.0]), room.room(9));
+        let (mut ws, size) = workspace(1 << 20);
+        let (ws, none) = (ws.as_mut_ptr().cast::<c_void>(), null_mut());
+        let answers = [
+            smx_subspace(&part, whitening, 0.0, subspace, null(), ws, size, none),
+            smx_latent_moments(&part, whitening, 1, v, 2, m, none.cast(), null(), ws, size, none),
+            smx_latent_tensors(&part, whitening, &tensors, null(), ws, size, none),
+            smx_cross_moments(&part, whitening, v, 2, m, none.cast(), null(), ws, size, none),
+            smx_third_projected(&part, whitening, 1, v, null(), m, null(), ws, size, none),
+            smx_third_slices(&part, whitening, 1, v, m, null(), ws, size, none),
+            smx_estimate(&part, whitening, 2, w, a, none.cast(), null(), ws, size, none),
+        ];
+        assert_eq!(answers, [SMX_UNSUPPORTED; 7]);
+    }
+}
+
+#[test]
+fn a_shard_that_is_the_whole_is_none() {
+    let (x, counts) = numbers();
+    let calls = counters(usize::MAX);
+    let whole = smx_shard { reduce: Some(alone), total_rows: 30, total_units: 30, ..shard(&calls, SMX_SPLIT_ROWS) };
+    let data = describe(&x, &counts);
+    let (one, two) = (fit(&data, 0), fit(&smx_data { shard: &whole, ..data }, 0));
+    assert_eq!((one.status, two.status, calls[0].load(Ordering::Relaxed)), (SMX_OK, SMX_OK, 2));
+    assert_eq!((one.value.to_bits(), one.weights, one.atoms), (two.value.to_bits(), two.weights, two.atoms));
+}
+
+/// The reduction of a rank that has no others: what it has stays.
+unsafe extern "C-unwind" fn alone(state: *mut c_void, _: smx_reduce_op, _: *mut f64, _: usize) -> i32 {
+    // SAFETY: the test hands over its counters.
+    let calls = unsafe { &*state.cast::<[AtomicUsize; 2]>() };
+    calls[0].fetch_add(1, Ordering::Relaxed);
+    0
 }

@@ -715,6 +715,21 @@ fn a_finite_maximum_far_out_is_not_divergence() {
 }
 
 #[test]
+fn a_maximum_as_far_out_as_the_offsets_are_large_is_reached_by_steps_that_grow() {
+    for scale in [1e6, 1e10, 1e15, 1e25, 1e30] {
+        for seed in 0..6 {
+            let mut random = Random::new(seed);
+            let x: Vec<f64> = (0..8).map(|_| 2.0 * random.uniform() - 1.0).collect();
+            let offset: Vec<f64> = (0..4).map(|i| if i % 2 == 1 { -scale } else { scale } * random.uniform()).collect();
+            let counts: Vec<f64> = (0..4).map(|_| 1.0 + random.below(10_000) as f64).collect();
+            let data = Data::new(Features::row_major(&x[..], 4, 2).unwrap(), Some(&offset), None, Choices::Counts(&counts)).unwrap();
+            let report = Fit::new(&data, &FitOptions::new(1)).unwrap().report;
+            assert!(report.outcome == Outcome::Converged && report.evaluations < 5000, "{scale:e}, {seed}: {report:?}");
+        }
+    }
+}
+
+#[test]
 fn a_callback_that_says_no_ends_the_fit_with_a_valid_mixture() {
     let case = random_case(Recipe { layout: Layout::Panel, rows: 120, columns: 3, units: 60, offsets: false, seed: 4 });
     let counts = random_case(Recipe { layout: Layout::Counts, rows: 120, columns: 3, units: 500, offsets: false, seed: 5 });

@@ -115,7 +115,8 @@ class _ScanResult(Structure):
     _fields_ = [("struct_size", c_size_t), ("weights", c_void_p), ("atoms", c_void_p), ("diverging", c_void_p), ("outcomes", c_void_p),
                 ("log_likelihoods", c_void_p), ("penalized_log_likelihoods", c_void_p), ("parameters", c_void_p), ("aic", c_void_p),
                 ("bic", c_void_p), ("icl", c_void_p), ("starts", c_void_p), ("at_best", c_void_p), ("fits", c_size_t),
-                ("best_aic", c_size_t), ("best_bic", c_size_t), ("best_icl", c_size_t), ("rank", c_size_t), ("evaluations", c_uint64)]
+                ("best_aic", c_size_t), ("best_bic", c_size_t), ("best_icl", c_size_t), ("rank", c_size_t), ("evaluations", c_uint64),
+                ("eigenvalues", c_void_p), ("suggested_classes", c_size_t), ("noise", c_double)]
 
 
 def _load():
@@ -540,6 +541,8 @@ class Scan:
     classes, log_likelihoods, penalized_log_likelihoods, aic, bic, icl, parameters, starts, at_best, outcomes
     weights, atoms : lists of arrays (K,) and (K, features)
     best_aic, best_bic, best_icl : numbers of classes where the criteria are smallest
+    eigenvalues, noise, suggested_classes : the profile of the atoms that second moments suggest, and 1 + the eigenvalues above the noise; None, NaN
+        and 0 where counts are not over one choice set
     """
 
     def __repr__(self):
@@ -613,9 +616,9 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
         raise ValueError(f"first, last: expected 1 <= first <= last, got {first} and {last}")
     n, all_ = last - first + 1, (last * (last + 1) - first * (first - 1)) // 2
     s, r = Scan(), _new(_ScanResult, "scan_result")
-    weights, atoms = np.empty(all_), np.empty((all_, l))
+    weights, atoms, eigenvalues = np.empty(all_), np.empty((all_, l)), np.empty(l)
     columns = {name: np.zeros(n, dtype) for name, dtype in _SCANNED.items()}
-    r.weights, r.atoms = weights.ctypes.data, atoms.ctypes.data
+    r.weights, r.atoms, r.eigenvalues = weights.ctypes.data, atoms.ctypes.data, eigenvalues.ctypes.data
     for name, column in columns.items():
         setattr(r, name, column.ctypes.data)
     with _Watch(model.progress) as watch:
@@ -631,4 +634,6 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
     s.weights = [weights[b : b + k].copy() for b, k in zip(begin, s.classes)]
     s.atoms = [atoms[b : b + k].copy() for b, k in zip(begin, s.classes)]
     s.best_aic, s.best_bic, s.best_icl, s.rank, s.evaluations = r.best_aic, r.best_bic, r.best_icl, r.rank, r.evaluations
+    s.suggested_classes, s.noise = r.suggested_classes, r.noise
+    s.eigenvalues = eigenvalues[: r.rank] if r.suggested_classes else None
     return s

@@ -112,6 +112,10 @@ class Softmix(unittest.TestCase):
         again = softmix.fit(self.X, self.matrix, classes=3, init=(scan.weights[2], scan.atoms[2]))
         np.testing.assert_allclose(again.log_likelihood_, scan.log_likelihoods[2], rtol=1e-12)
         self.assertIn("1412158.93", repr(scan))
+        self.assertIsNone(scan.eigenvalues)
+        counts = softmix.scan(self.X, self.matrix.sum(0), 1, 1)
+        self.assertEqual(counts.suggested_classes, 1 + (counts.eigenvalues > counts.noise).sum())
+        self.assertTrue((np.diff(counts.eigenvalues) <= 0).all() and len(counts.eigenvalues) == 5)
         with self.assertRaises(ValueError):
             softmix.scan(self.X, self.matrix, 3, 2)
         with self.assertRaises(softmix.Error):

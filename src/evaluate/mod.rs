@@ -130,6 +130,13 @@ pub fn evaluate(
     data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
     let penalty =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
+    let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
+    // A unit of which other ranks have a part is worked out by all ranks or none.
+    let joined = data.splits_units() && data.any(wanted);
+    if joined {
+        ev.join_units(data)?;
+    }
+    // Nothing is reduced from here on, and nothing fails: what is found is written.
     if let Some(g) = out.atom_gradient {
         g.copy_from_slice(gradient);
     }
@@ -138,14 +145,12 @@ pub fn evaluate(
             *g = n - w * data.total_weight();
         }
     }
-    let mut wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
-    if data.splits_units() {
-        // A unit is worked out by all ranks or none.
-        wanted = data.any(wanted);
-    }
     if wanted {
         for u in 0..u {
-            let value = ev.unit_responsibilities(data, mixture.weights, u, row);
+            let value = match joined {
+                true => ev.joined_responsibilities(mixture.weights, u, row),
+                false => ev.unit_responsibilities(data, mixture.weights, u, row),
+            };
             if let Some(out) = out.unit_log_likelihoods.as_deref_mut() {
                 out[u] = value;
             }
@@ -154,19 +159,26 @@ pub fn evaluate(
             }
         }
     }
-    data.reduced()?;
     Ok(Value { log_likelihood: ev.value[0], penalized_log_likelihood: ev.value[0] - penalty })
 }
 
 /// Workspace of [`observed_information`] and [`score_products`] for K classes.
 pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    Evaluation::workspace(shape, classes, 1).and(Evaluation::information_workspace(shape, classes))
+    let d = parameters(shape, classes);
+    Evaluation::workspace(shape, classes, 1)
+        .and(Evaluation::information_workspace(shape, classes))
+        .and(WorkspaceSize::of::<f64>(d.saturating_mul(d)))
+}
+
+/// The length of packed parameters, `D = K − 1 + K L`.
+fn parameters(shape: &Shape, classes: usize) -> usize {
+    classes.saturating_mul(shape.columns.saturating_add(1)).saturating_sub(1)
 }
 
 /// Minus the Hessian of the penalised ℓ (Louis 1982): complete-data information less the covariance, under the responsibilities, of
 /// the complete-data scores. D × D with D = K − 1 + K L: the log-odds against the last class, then the atoms, class after class.
 ///
-/// Cost: `p L² K / 2 + U (K L)² / 2`.
+/// Cost: `p L² K / 2 + U (K L)² / 2`. `out` is written only when all is well.
 pub fn observed_information(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -179,7 +191,9 @@ pub fn observed_information(
     let checked = penalty.map_or(Ok(()), |p| p.check(l));
     let size = information_workspace(&data.shape(), k);
     let mut ev = at_mixture(data, mixture, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
-    ev.information(data, mixture.weights, out, ctx, ws)?;
+    let found = ws.f64s(out.len())?;
+    ev.information(data, mixture.weights, found, ctx, ws)?;
+    out.copy_from_slice(found);
     if let Some(p) = penalty {
         let (e, d) = (k - 1, k - 1 + k * l);
         for j in 0..k {
@@ -193,7 +207,7 @@ pub fn observed_information(
 }
 
 /// The middle of the sandwich, `Σ_u w_u^q s_u s_u^T` with unit scores s_u, D × D: q = 1 where weights are frequencies, 2 where they
-/// are sampling weights.
+/// are sampling weights. `out` is written only when all is well.
 pub fn score_products(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -204,16 +218,20 @@ pub fn score_products(
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
     let ev = at_mixture(data, mixture, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
-    ev.score_products(data, mixture.weights, sampling, ctx.isa, out, ws)
+    let found = ws.f64s(out.len())?;
+    ev.score_products(data, mixture.weights, sampling, ctx.isa, found, ws)?;
+    out.copy_from_slice(found);
+    Ok(())
 }
 
 /// Workspace of [`hessian_vector`] for K classes.
 pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    Evaluation::workspace(shape, classes, 1).and(Evaluation::hessian_vector_workspace(shape, classes))
+    let found = WorkspaceSize::of::<f64>(parameters(shape, classes));
+    Evaluation::workspace(shape, classes, 1).and(Evaluation::hessian_vector_workspace(shape, classes)).and(found)
 }
 
 /// The Hessian of the unpenalised ℓ times `v`, both in the packed parameters of [`observed_information`]: the passes of two
-/// evaluations, and no L × L matrix.
+/// evaluations, and no L × L matrix. `out` is written only when all is well.
 pub fn hessian_vector(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -231,7 +249,10 @@ pub fn hessian_vector(
     };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
     let mut ev = at_mixture(data, mixture, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
-    ev.hessian_vector(data, mixture.weights, v, out, ctx, ws)
+    let found = ws.f64s(d)?;
+    ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
+    out.copy_from_slice(found);
+    Ok(())
 }
 
 fn at_mixture<'w>(

@@ -60,10 +60,9 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Units whose choices are on several ranks: responsibilities from the sums of their log-likelihoods, and all that follows; the value is the
-    /// same on all ranks.
-    pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
-        let (c, kk) = (self.columns(), self.classes);
+    /// Of units whose choices are on several ranks, `log P(u | c)` of all of them in one sum, left in the place of the responsibilities.
+    pub(super) fn join_units(&mut self, data: &Data<'_>) -> Result<()> {
+        let c = self.columns();
         let r = core::mem::take(&mut self.r);
         for (u, r) in r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
             r.fill(0.0);
@@ -74,22 +73,37 @@ impl Evaluation<'_> {
             }
         }
         let reduced = data.sum(&mut r[..self.shape.units * c]);
+        self.r = r;
+        reduced
+    }
+
+    /// Responsibilities of unit `u` after [`Self::join_units`], K numbers of one start; its log-likelihood.
+    pub(super) fn joined_responsibilities(&self, weights: &[f64], u: usize, out: &mut [f64]) -> f64 {
+        out.copy_from_slice(&self.r[u * self.classes..(u + 1) * self.classes]);
+        add_logs(weights, out);
+        normalize(out)
+    }
+
+    /// Units whose choices are on several ranks: responsibilities from the sums of their log-likelihoods, and all that follows; the value is the
+    /// same on all ranks.
+    pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
+        let (c, kk) = (self.columns(), self.classes);
+        self.join_units(data)?;
         let value = &mut self.scratch[..c / kk];
         value.fill(0.0);
-        for (u, r) in r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
+        for (u, r) in self.r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
             let w = data.unit_weight(u);
             for (start, r) in r.chunks_exact_mut(kk).enumerate() {
-                axpy_logs(&weights[start * kk..(start + 1) * kk], r);
+                add_logs(&weights[start * kk..(start + 1) * kk], r);
                 let log_likelihood = normalize(r);
                 if w > 0.0 {
                     value[start] += w * log_likelihood;
                 }
             }
         }
-        self.r = r;
         self.units(data, None, ctx);
         self.value[..c / kk].copy_from_slice(&self.scratch[..c / kk]);
-        reduced
+        Ok(())
     }
 
     /// Sums of the ranks' class weights, class choices and values.
@@ -156,6 +170,6 @@ impl Evaluation<'_> {
 }
 
 /// Adds the logarithms of `weights`.
-fn axpy_logs(weights: &[f64], out: &mut [f64]) {
+fn add_logs(weights: &[f64], out: &mut [f64]) {
     out.iter_mut().zip(weights).for_each(|(x, w)| *x += libm::log(*w));
 }

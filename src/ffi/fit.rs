@@ -24,7 +24,7 @@ pub type smx_outcome = i32;
 pub const SMX_CONVERGED: smx_outcome = 1;
 /// The budget of evaluations is spent.
 pub const SMX_ITERATION_LIMIT: smx_outcome = 2;
-/// No step ascends although the gradient is above the tolerance.
+/// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
 pub const SMX_STALLED: smx_outcome = 3;
 /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
 pub const SMX_DIVERGING: smx_outcome = 4;
@@ -37,7 +37,7 @@ pub type smx_stop = i32;
 pub const SMX_STOP_GRADIENT: smx_stop = 1;
 /// A predicted gain below the rounding of the log-likelihood.
 pub const SMX_STOP_ROUNDING: smx_stop = 2;
-/// No ascent.
+/// No ascent, or none that comes to an end.
 pub const SMX_STOP_NO_ASCENT: smx_stop = 3;
 /// The budget of evaluations.
 pub const SMX_STOP_EVALUATIONS: smx_stop = 4;
@@ -168,6 +168,16 @@ impl Struct for smx_fit_options {
 }
 
 impl smx_fit_options {
+    /// Checks what can be seen without the data.
+    pub(super) fn check(&self) -> Result<Context> {
+        reserved(self.reserved)?;
+        reserved(self.reserved_end)?;
+        match self.single_phase {
+            0 | 1 => context(self.isa, self.threads),
+            _ => Err(Fault::new(SMX_INVALID_OPTION, "single_phase")),
+        }
+    }
+
     pub(super) fn rust<'a>(&self, classes: usize, starts: Starts<'a>, grow: Option<MixtureRef<'a>>, context: Context) -> FitOptions<'a> {
         FitOptions {
             ridge: self.ridge,
@@ -437,12 +447,7 @@ pub unsafe extern "C" fn smx_fit(
             let (l, shape) = (memory.columns(), memory.shape()?);
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            reserved(o.reserved_end)?;
-            if !matches!(o.single_phase, 0 | 1) {
-                return Err(Fault::new(SMX_INVALID_OPTION, "single_phase"));
-            }
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = o.check()?;
             let start = given_start(call, &o, classes, l)?;
             let grow = grown(call, &o, classes, l)?;
             let size = sizing(&o, classes);

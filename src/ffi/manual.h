@@ -36,12 +36,13 @@
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
  *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   and SMX_REDUCTION are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
+ *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
  *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
  *   alone pass it on. NaN in results is only where their comment says so.
  *
  *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
- *   `threads` in options is the number of threads that one call uses; its results are the same bits for any number.
+ *   `threads` in options is the number of threads that one call uses at most (libraries built without the feature "rayon" use one); its results
+ *   are the same bits for any number.
  *
  *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no
  *   clock, no locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to

@@ -8,12 +8,12 @@
 use super::call::{Fault, Output, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::copy_flags;
-use super::evaluate::{atoms_length, context, query, reserved};
+use super::evaluate::{atoms_length, query};
 use super::fit::{grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
 use super::status::*;
 use crate::data::Shape;
 use crate::fit::FitOptions;
-use crate::scan::{Criteria, Scanned, scan, scan_workspace};
+use crate::scan::{Criteria, Scanned, profile, profile_workspace, scan, scan_workspace};
 use crate::workspace::WorkspaceSize;
 use core::ffi::c_void;
 
@@ -62,9 +62,18 @@ pub struct smx_scan_result {
     pub rank: usize,
     /// Evaluations of value and gradient, over all fits.
     pub evaluations: u64,
+    /// To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN beyond:
+    /// those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none: where choices are
+    /// not counts over one choice set, no feature is identified, or the data are a part of a whole.
+    pub eigenvalues: *mut f64,
+    /// 1 + the eigenvalues above the noise; 0 without eigenvalues.
+    pub suggested_classes: usize,
+    /// The noise; NaN without eigenvalues.
+    pub noise: f64,
 }
 
 impl Struct for smx_scan_result {
+    const FIRST_SIZE: usize = core::mem::offset_of!(smx_scan_result, eigenvalues);
     fn blank() -> Self {
         use core::ptr::null_mut;
         smx_scan_result {
@@ -87,6 +96,9 @@ impl Struct for smx_scan_result {
             best_icl: 0,
             rank: 0,
             evaluations: 0,
+            eigenvalues: null_mut(),
+            suggested_classes: 0,
+            noise: 0.0,
         }
     }
 }
@@ -131,7 +143,9 @@ fn workspace_of(shape: &Shape, o: &FitOptions<'_>, first: usize, last: usize) ->
     let (fits, all) = lengths(first, last, shape.columns)?;
     let of = WorkspaceSize::of::<f64>;
     let waiting = of(all).and(of(all * shape.columns)).and(WorkspaceSize::of::<bool>(all)).and(WorkspaceSize::of::<Line>(fits));
-    Ok(scan_workspace(shape, o, first..=last).and(waiting))
+    // The profile comes last, and takes the place of the fits.
+    let eigenvalues = of(shape.columns);
+    Ok(scan_workspace(shape, o, first..=last).or(profile_workspace(shape)).and(waiting).and(eigenvalues))
 }
 
 /// A column of the lines, where it is wanted.
@@ -205,8 +219,7 @@ pub unsafe extern "C" fn smx_scan(
             let (l, shape) = (memory.columns(), memory.shape()?);
             let (fits, all) = lengths(first, last, l)?;
             let o: smx_fit_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = o.check()?;
             for (name, start) in [("start_weights", o.start_weights), ("start_atoms", o.start_atoms)] {
                 if !start.is_null() {
                     return Err(Fault::new(SMX_INVALID_OPTION, name));
@@ -226,6 +239,7 @@ pub unsafe extern "C" fn smx_scan(
             let icl = call.optional_output("icl", r.icl, fits)?;
             let starts = call.optional_output("starts", r.starts, fits)?;
             let at_best = call.optional_output("at_best", r.at_best, fits)?;
+            let eigenvalues = call.optional_output("eigenvalues", r.eigenvalues, l)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
 
@@ -234,7 +248,7 @@ pub unsafe extern "C" fn smx_scan(
             let rust = o.rust(last, size.starts, grow.map(|m| m.get()).transpose()?, ctx);
             let mut ws = ws.lend(workspace_of(&shape, &rust, first, last)?)?;
             let (found_weights, found_atoms, run_off) = (ws.f64s(all)?, ws.f64s(all * l)?, ws.fill(all, false)?);
-            let lines = ws.fill(fits, BLANK)?;
+            let (lines, profiled) = (ws.fill(fits, BLANK)?, ws.f64s(l)?);
             let (mut n, mut at, mut evaluations, mut rank) = (0, 0, 0, 0);
             let mut found = |fit: &Scanned<'_>| {
                 let (k, report) = (fit.mixture.classes(), &fit.report);
@@ -251,7 +265,16 @@ pub unsafe extern "C" fn smx_scan(
                 };
                 (n, at, evaluations, rank) = (n + 1, at + k, evaluations + report.evaluations, report.rank);
             };
-            scan(&data, &rust, first..=last, &mut relay(&o), &mut found, ws)?;
+            scan(&data, &rust, first..=last, &mut relay(&o), &mut found, ws.scope())?;
+            (r.suggested_classes, r.noise) = (0, f64::NAN);
+            if let Some(out) = eigenvalues {
+                match profile(&data, profiled, ctx, ws) {
+                    Ok(found) => (r.suggested_classes, r.noise) = (found.suggested_classes, found.noise),
+                    // There is none of such data.
+                    Err(_) => profiled.fill(f64::NAN),
+                }
+                out.get().copy_from_slice(profiled);
+            }
             let lines = &lines[..n];
             weights.get()[..at].copy_from_slice(&found_weights[..at]);
             atoms.get()[..at * l].copy_from_slice(&found_atoms[..at * l]);

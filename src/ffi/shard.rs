@@ -31,7 +31,7 @@
 //! What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
 //!
 //!   SMX_SPLIT_ROWS             1 + C maxima, and sums of C, 2 C + 1 (a start each while they race) and C L
-//!   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L
+//!   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L; smx_evaluate, where any rank wants arrays over units, U C more
 //!   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
 //!
 //! That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening

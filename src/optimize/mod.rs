@@ -24,7 +24,7 @@ pub(crate) enum Stop {
     Gradient,
     /// The predicted gain is below the rounding of f.
     Rounding,
-    /// No step ascends.
+    /// No step ascends, or too many did.
     Stalled,
     /// The budget of evaluations is spent.
     Limit,

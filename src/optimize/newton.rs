@@ -2,6 +2,7 @@
 //!
 //! The step solves `(I + μ C) s = g`, I the observed information in (η, β) and C the complete-data part of it, EM's own metric: a large μ gives a
 //! short step of EM. μ rises until the matrix is positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
+//! Where f goes straight on, no curvature tells how far: there steps grow as long as f does.
 
 use super::{Objective, Stop};
 use crate::data::Shape;
@@ -17,6 +18,8 @@ const GROWTH: f64 = 4.0;
 const SHRINK: f64 = 4.0;
 /// Steps past the tolerance at most.
 const POLISH: u32 = 8;
+/// Steps at most: what takes more goes to and fro.
+const MOST: u32 = 1000;
 
 /// Workspace of [`newton`] for K classes.
 pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
@@ -47,7 +50,7 @@ pub(crate) fn newton(
     let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
     let mut mu = 0.0;
     let (mut last, mut polished) = (f64::INFINITY, 0);
-    loop {
+    for _ in 0..MOST {
         let norm = o.norm(g);
         // Past the tolerance Newton goes on while each step still divides the gradient by ten, or is damped: it is nearly free.
         if norm <= tolerance {
@@ -60,7 +63,7 @@ pub(crate) fn newton(
         information(o, info, complete, ws.scope())?;
         o.scale(scale);
         let mut failures = 0;
-        loop {
+        let mut straight = loop {
             if o.evaluations >= o.limit {
                 if failures > 0 {
                     o.evaluate(v, g);
@@ -83,8 +86,9 @@ pub(crate) fn newton(
             }
             step.copy_from_slice(g);
             linalg::solve_cholesky(factor, d, step);
-            let predicted = dot(g, step) - 0.5 * quadratic(info, d, step);
-            trial.iter_mut().zip(&*v).zip(&*step).for_each(|((t, v), s)| *t = v + s);
+            let promised = dot(g, step);
+            let predicted = promised - 0.5 * quadratic(info, d, step);
+            add(v, step, trial);
             let rounding = 1e-14 * f.abs();
             let value = o.evaluate(trial, trial_g);
             let accepted = match value {
@@ -95,7 +99,7 @@ pub(crate) fn newton(
             };
             if accepted {
                 let y = value.unwrap_or(*f);
-                let ratio = (y - *f) / predicted;
+                let (gain, ratio) = (y - *f, (y - *f) / predicted);
                 if ratio < 0.25 {
                     mu = (GROWTH * mu).max(LEAST);
                 } else if ratio > 0.75 {
@@ -105,7 +109,7 @@ pub(crate) fn newton(
                 v.copy_from_slice(trial);
                 g.copy_from_slice(trial_g);
                 *f = y;
-                break;
+                break mu <= LEAST && is_straight(gain, promised);
             }
             if norm <= tolerance {
                 o.evaluate(v, g);
@@ -121,11 +125,34 @@ pub(crate) fn newton(
                 return Ok(Stop::Stalled);
             }
             mu = (GROWTH * mu).max(LEAST);
+        };
+        while straight && o.evaluations < o.limit {
+            step.iter_mut().for_each(|s| *s *= GROWTH);
+            add(v, step, trial);
+            let promised = dot(g, step);
+            let Some(y) = o.evaluate(trial, trial_g).filter(|y| *y > *f) else {
+                o.evaluate(v, g);
+                break;
+            };
+            straight = is_straight(y - *f, promised);
+            v.copy_from_slice(trial);
+            g.copy_from_slice(trial_g);
+            *f = y;
         }
         if !progress(*f, o.evaluations) {
             return Ok(Stop::Cancelled);
         }
     }
+    Ok(Stop::Stalled)
+}
+
+/// Whether f has gained what its slope promised, no less for any curvature.
+fn is_straight(gain: f64, promised: f64) -> bool {
+    (gain - promised).abs() <= 1e-3 * promised
+}
+
+fn add(v: &[f64], step: &[f64], out: &mut [f64]) {
+    out.iter_mut().zip(v).zip(step).for_each(|((o, v), s)| *o = v + s);
 }
 
 fn quadratic(a: &[f64], n: usize, x: &[f64]) -> f64 {
