@@ -122,13 +122,6 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Whether [`Features::block`] copies.
-    pub(crate) fn are_copied(&self) -> bool {
-        let by_rows = (self.column_stride == 1 || self.columns == 1) && self.row_stride >= self.columns;
-        let by_columns = self.row_stride == 1 && self.column_stride >= self.rows;
-        !by_rows && !by_columns
-    }
-
     /// Rows as a block for the kernels: the caller's memory where the numbers of a row or of a feature lie side by side, else copied to
     /// `scratch` (rows × L numbers).
     pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>

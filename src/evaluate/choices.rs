@@ -101,9 +101,9 @@ impl Evaluation<'_> {
         self.passes += u64::from(!stored);
         let length = self.scratch_length();
         let room = self.omega.take();
-        let mut scratch = core::mem::take(&mut self.scratch);
+        let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, m: factors, z: class_weight, totals, value, columns, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             class_weight.fill(0.0);
@@ -214,7 +214,7 @@ impl Evaluation<'_> {
             let length = self.scratch_length();
             let n = TASKS.min(self.layout.blocks.max(1)).min(shape.units);
             let r = core::mem::take(&mut self.r);
-            let mut scratch = core::mem::take(&mut self.scratch);
+            let scratch = core::mem::take(&mut self.scratch);
             let ev = &*self;
             {
                 let (mut left, mut pieces) = (&mut *r, &mut *scratch);
@@ -407,9 +407,9 @@ impl Evaluation<'_> {
     fn sums(&mut self, data: &Data<'_>, what: Sums, ctx: Context) {
         let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
         let mut omega = core::mem::take(&mut self.omega);
-        let mut scratch = core::mem::take(&mut self.scratch);
+        let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);

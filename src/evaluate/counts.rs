@@ -23,9 +23,9 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return };
         let length = self.scratch_length();
         let room = self.shares.take();
-        let mut scratch = core::mem::take(&mut self.scratch);
+        let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, starts, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, starts, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let Piece { m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -75,9 +75,9 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return };
         self.passes += 1;
         let length = self.scratch_length();
-        let mut scratch = core::mem::take(&mut self.scratch);
+        let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
             let Piece { sum, totals, columns, rows, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             for b in task.blocks.clone() {

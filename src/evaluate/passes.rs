@@ -69,10 +69,7 @@ pub(crate) struct Evaluation<'w> {
     pub value: &'w mut [f64],
     /// The atoms of the last `normalizers`, C × L.
     pub(super) atoms: &'w mut [f64],
-    /// Pieces of the tasks.
-    pub(super) scratch: Numbers<'w>,
-    /// Whether the pieces have room for copies of rows: features have been seen that must be copied.
-    copies: bool,
+    pub(super) scratch: &'w mut [f64],
     /// Reads of X so far.
     pub passes: u64,
 }
@@ -89,9 +86,9 @@ pub(super) struct Piece<'a> {
     pub value: &'a mut [f64],
     /// C × `columns_length`.
     pub columns: &'a mut [f64],
-    /// A block of counts or log-likelihoods, and one of rows where features are copied.
-    pub weight: &'a mut [f64],
+    /// A block of rows, and one of counts or log-likelihoods.
     pub rows: &'a mut [f64],
+    pub weight: &'a mut [f64],
 }
 
 /// Numbers of a column of scratch: a block, or a batch of entries and one of units.
@@ -99,15 +96,10 @@ fn columns_length(shape: &Shape) -> usize {
     if shape.units_are_rows { block_rows(shape.columns) } else { ENTRIES + UNITS }
 }
 
-fn piece(shape: &Shape, c: usize, copies: bool) -> usize {
+fn piece(shape: &Shape, c: usize) -> usize {
     let (l, b) = (shape.columns, block_rows(shape.columns));
     let per_column = l.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
-    c.saturating_mul(per_column).saturating_add(ENTRIES).saturating_add(if copies { b.saturating_mul(l) } else { 0 })
-}
-
-/// Tasks at most.
-fn most_tasks(shape: &Shape) -> usize {
-    TASKS.min(Layout::most_blocks(shape))
+    c.saturating_mul(per_column).saturating_add(b.saturating_mul(l)).saturating_add(ENTRIES)
 }
 
 pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
@@ -119,8 +111,8 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
     let (totals, rest) = rest.split_at_mut(c);
     let (value, rest) = rest.split_at_mut(c);
     let (columns, rest) = rest.split_at_mut(c * columns_length(shape));
-    let (weight, rows) = rest.split_at_mut(ENTRIES);
-    Piece { sum, part, m, z, totals, value, columns, weight, rows }
+    let (rows, weight) = rest.split_at_mut(l * block_rows(l));
+    Piece { sum, part, m, z, totals, value, columns, rows, weight }
 }
 
 /// What one task works on: some blocks, and what belongs to them of the matrices it writes.
@@ -160,7 +152,7 @@ impl<'w> Evaluation<'w> {
             true => size.and(of(rows)),
             false => size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts))),
         };
-        size.and(WorkspaceSize::of::<f64>(piece(shape, c, true).saturating_mul(most_tasks(shape))))
+        size.and(WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(TASKS.min(Layout::most_blocks(shape)))))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -187,8 +179,7 @@ impl<'w> Evaluation<'w> {
             mean: ws.f64s(c * shape.columns)?,
             value: ws.f64s(starts)?,
             atoms: ws.f64s(c * shape.columns)?,
-            scratch: Numbers::new(ws.room(piece(&shape, c, true) * most_tasks(&shape))?),
-            copies: false,
+            scratch: ws.f64s(piece(&shape, c) * TASKS.min(Layout::most_blocks(&shape)))?,
             passes: 0,
         })
     }
@@ -205,17 +196,7 @@ impl<'w> Evaluation<'w> {
 
     /// Numbers of scratch of a task.
     pub(super) fn scratch_length(&self) -> usize {
-        piece(&self.shape, self.columns(), self.copies)
-    }
-
-    /// Makes the pieces ready for these features: zeros, once, and without room for copies where there are none.
-    fn prepare_scratch(&mut self, data: &Data<'_>) {
-        let copies = self.copies || data.features().are_copied();
-        if self.scratch.is_empty() || copies != self.copies {
-            let most_columns = self.mean.len() / self.shape.columns;
-            self.scratch.zero(piece(&self.shape, most_columns, copies) * most_tasks(&self.shape));
-            self.copies = copies;
-        }
+        piece(&self.shape, self.columns())
     }
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
@@ -247,7 +228,6 @@ impl<'w> Evaluation<'w> {
         data.reduced()?;
         self.passes += 1;
         self.layout.prepare(data);
-        self.prepare_scratch(data);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         if self.shape.sets == 1 {
@@ -261,9 +241,9 @@ impl<'w> Evaluation<'w> {
 
     fn normalizers_of_one_set(&mut self, data: &Data<'_>, mean: bool, ctx: Context) -> Result<()> {
         let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
-        let length = self.scratch_length();
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
+        let length = piece(&shape, c);
         let room = a.take();
         let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
             let Piece { sum, part, m, z, totals: shares, rows, .. } = carve(task.piece, &shape, c);
@@ -339,9 +319,8 @@ impl<'w> Evaluation<'w> {
 
     fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
-        let length = self.scratch_length();
         let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
-        let atoms = &atoms[..c * l];
+        let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
         let room = a.take();
         if matches!(layout.kind, Kind::Groups(_)) {
             each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
