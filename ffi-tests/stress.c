@@ -1,5 +1,5 @@
 /* Calls from many threads at a time on shared data give what one thread gives; and any number of fits leaves memory as it was.
- * Usage: stress DIRECTORY [rounds]. */
+ * Usage: stress DIRECTORY [rounds]; one round, which is for tools whose own memory grows, does not judge memory. */
 #define _POSIX_C_SOURCE 200112L
 #include "flights.h"
 #include "softmix.h"
@@ -101,5 +101,5 @@ int main(int argc, char **argv)
         bad |= outcomes[i].bad || outcomes[i].log_likelihood != alone.log_likelihood
             || memcmp(outcomes[i].atoms, alone.atoms, sizeof alone.atoms) != 0;
     printf("%d fits, %s, %ld pages before, %ld after\n", rounds * (2 * THREADS + 1), bad ? "different" : "the same", before, after);
-    return bad || alone.bad || after > before + 256;
+    return bad || alone.bad || (rounds > 1 && after > before + 256);
 }
