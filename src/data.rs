@@ -212,6 +212,44 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// The rows less their mean, row j feature l at `out[l * stride + j * step]`; rows that are not `there` are left alone and count for nothing. Taken
+    /// about row `origin` first: a common shift costs no digits.
+    pub(crate) fn centered_columns(
+        &self,
+        rows: Range<usize>,
+        origin: usize,
+        there: impl Fn(usize) -> bool,
+        out: &mut [f64],
+        stride: usize,
+        step: usize,
+    ) {
+        let here = (self, rows, origin);
+        fn run<T: Scalar>(
+            v: &[T],
+            (f, rows, origin): (&Features<'_>, Range<usize>, usize),
+            there: impl Fn(usize) -> bool,
+            out: &mut [f64],
+            stride: usize,
+            step: usize,
+        ) {
+            for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
+                let x = |i: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+                let (reference, mut sum, mut n) = (x(origin), 0.0, 0.0);
+                for (i, out) in rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)) {
+                    *out = x(i) - reference;
+                    sum += *out;
+                    n += 1.0;
+                }
+                let mean = sum / n;
+                rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)).for_each(|(_, out)| *out -= mean);
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, here, there, out, stride, step),
+            Values::F64(v) => run(v, here, there, out, stride, step),
+        }
+    }
+
     /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
     pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
         fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {

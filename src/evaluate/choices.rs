@@ -241,22 +241,23 @@ impl Evaluation<'_> {
         self.omega.zero(rows);
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
-        for u in 0..shape.units {
+        let Evaluation { r, omega, layout, class_weight, class_choices, .. } = self;
+        let (omega, class_weight, class_choices) = (&mut omega[..rows], &mut class_weight[..c], &mut class_choices[..c]);
+        for (u, r) in r.chunks_exact(c.max(1)).enumerate().take(shape.units) {
             let w = data.unit_weight(u);
             if w == 0.0 {
                 continue;
             }
-            let r = &self.r[u * c..(u + 1) * c];
             let mut n = 0.0;
             for (i, times) in data.entries(u) {
                 n += times;
-                let (base, stride) = self.layout.at(i, c);
-                for (k, r) in r.iter().enumerate() {
-                    self.omega[base + k * stride] += w * r * times;
+                let (base, stride) = layout.at(i, c);
+                for (omega, r) in omega[base..].iter_mut().step_by(stride).zip(r) {
+                    *omega += w * r * times;
                 }
             }
-            axpy(w, r, &mut self.class_weight[..c]);
-            axpy(w * n, r, &mut self.class_choices[..c]);
+            axpy(w, r, class_weight);
+            axpy(w * n, r, class_choices);
         }
     }
 
@@ -321,11 +322,11 @@ impl Evaluation<'_> {
 
     /// Adds `c_ui log A_ic` of the entries `(i, c_ui, unit of the batch)` to the units' `joint`.
     fn add_entries(&self, data: &Data<'_>, entries: &[(usize, f64, usize)], logs: &mut [f64], joint: &mut [f64], ctx: Context) {
-        let c = self.columns();
+        let (c, a) = (self.columns(), &*self.a);
         for (e, (i, _, _)) in entries.iter().enumerate() {
             let (base, stride) = self.layout.at(*i, c);
-            for k in 0..c {
-                logs[k * ENTRIES + e] = self.a[base + k * stride];
+            for (log, a) in logs[e..].iter_mut().step_by(ENTRIES).zip(a[base..].iter().step_by(stride)).take(c) {
+                *log = *a;
             }
         }
         for (k, logs) in logs.chunks_exact_mut(ENTRIES).enumerate() {

@@ -201,11 +201,6 @@ impl<'w> Layout<'w> {
             }
             let (rows, reference) = (data.set(set), data.first_available(set));
             let (before, inside) = (start / block * block, start % block);
-            let (mut origin, mut mean, mut row) = ([0.0; FEW_COLUMNS], [0.0; FEW_COLUMNS], [0.0; FEW_COLUMNS]);
-            let (origin, mean, row) = (&mut origin[..l], &mut mean[..l], &mut row[..l]);
-            let columns = &mut self.features[before * l..(before + block) * l];
-            features.copy(reference..reference + 1, origin);
-            let mut available = 0.0;
             for (j, i) in rows.clone().enumerate() {
                 let place = inside + j * SETS;
                 (self.place[2 * i], self.place[2 * i + 1]) = (before, place);
@@ -213,23 +208,10 @@ impl<'w> Layout<'w> {
                 if !self.counts.is_empty() {
                     self.counts[before + place] = data.unit_weight(i);
                 }
-                if data.available(i) {
-                    // Only differences inside a set matter: about the first row there is, then about the mean, a common shift costs no digits.
-                    features.copy(i..i + 1, row);
-                    available += 1.0;
-                    for k in 0..l {
-                        let x = row[k] - origin[k];
-                        columns[k * block + place] = x;
-                        mean[k] += x;
-                    }
-                }
             }
-            mean.iter_mut().for_each(|m| *m /= available);
-            for (j, _) in rows.clone().enumerate().filter(|(_, i)| data.available(*i)) {
-                for k in 0..l {
-                    columns[k * block + inside + j * SETS] -= mean[k];
-                }
-            }
+            // Only differences inside a set matter.
+            let columns = &mut self.features[before * l + inside..(before + block) * l];
+            features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS);
         }
     }
 
