@@ -5,15 +5,16 @@
 //! When fewer than two of the finished starts agree on the best, more are drawn.
 
 use crate::data::{Data, Shape};
-use crate::em::{EMPTY, Em, MStep};
+use crate::em::{EMPTY, MStep};
 use crate::error::{Error, ErrorKind, Result};
+use crate::finish::{Steps, finish};
 use crate::linalg::dot;
 use crate::mixture::{MixtureRef, canonical_order};
+use crate::optimize::Objective;
 use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
-use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
-use crate::optimize::newton::{newton, newton_workspace};
+use crate::optimize::lbfgs::lbfgs_workspace;
+use crate::optimize::newton::newton_workspace;
 use crate::optimize::single::{single_copy, single_copy_workspace};
-use crate::optimize::{Objective, Stop};
 use crate::parallel::Context;
 use crate::race::{Problem, Race};
 use crate::reduce::Operation;
@@ -309,7 +310,7 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
 }
 
 /// Whether the dense information is cheap beside an evaluation.
-fn newton_pays(shape: &Shape, classes: usize) -> bool {
+pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
     let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
     let ratio = l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p);
     // Scores of units whose choices are on several ranks would have to be put together one by one.
@@ -560,139 +561,6 @@ pub(crate) fn is_large(shape: &Shape) -> bool {
 /// Whether `f` is within 1e-8 of the best, relatively.
 fn near(f: f64, best: f64) -> bool {
     f >= best - 1e-8 * best.abs()
-}
-
-/// The budget and the callback.
-pub(crate) struct Steps<'a> {
-    data: &'a Data<'a>,
-    progress: &'a mut dyn FnMut(&Progress) -> bool,
-    cancelled: bool,
-    limit: u64,
-}
-
-impl Steps<'_> {
-    /// Tells the callback where the fit stands, unless it has said no before.
-    pub fn tell(&mut self, state: &Progress) {
-        if !self.cancelled {
-            self.cancelled = !(self.progress)(state);
-            // One rank speaks for all.
-            self.cancelled = self.data.any(self.cancelled);
-        }
-    }
-
-    /// Whether the fit must end.
-    pub fn spent(&self, state: &Progress) -> bool {
-        self.cancelled || state.evaluations >= self.limit
-    }
-}
-
-/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays.
-const NEWTON_FROM: f64 = 1e-3;
-
-/// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
-#[allow(clippy::too_many_arguments)]
-fn finish(
-    data: &Data<'_>,
-    problem: &Problem<'_, '_>,
-    options: &FitOptions<'_>,
-    raced: bool,
-    em: &mut Em<'_>,
-    weights: &mut [f64],
-    atoms: &mut [f64],
-    v: &mut [f64],
-    g: &mut [f64],
-    order: &mut [usize],
-    state: &mut Progress,
-    steps: &mut Steps<'_>,
-    mut ws: Workspace<'_>,
-) -> Result<FitReport> {
-    let (wh, ctx, shape) = (problem.wh, problem.ctx, data.shape());
-    let pays = newton_pays(&shape, options.classes);
-    let (k, l) = (options.classes, shape.columns);
-    let spent = state.evaluations;
-    let limit = options.max_evaluations.saturating_sub(spent).max(1);
-    let mut result = None;
-    for attempt in 0..3 {
-        // The largest class last: log-odds are against it.
-        canonical_order(weights, atoms, order);
-        let mut inner = ws.scope();
-        let (stop, f, log_likelihood, norm, evaluations) = {
-            let mut o = Objective::new(data, wh, options.ridge, ctx, &mut em.ev, limit, &mut inner)?;
-            for (j, &c) in order.iter().rev().enumerate() {
-                o.weights[j] = weights[c];
-                o.atoms[j * l..(j + 1) * l].copy_from_slice(&atoms[c * l..(c + 1) * l]);
-            }
-            weights.copy_from_slice(o.weights);
-            atoms.copy_from_slice(o.atoms);
-            o.pack(weights, atoms, v);
-            o.evaluations = state.evaluations - spent;
-            if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
-                (o.data, o.exact) = (problem.data, Some(data));
-            }
-            let Some(mut f) = o.evaluate(v, g) else {
-                data.reduced()?;
-                return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
-            };
-            let before = *state;
-            let mut report = |f: f64, evaluations: u64| {
-                let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
-                steps.tell(&now);
-                !steps.cancelled
-            };
-            let tolerance = options.gradient_tolerance;
-            let lead = pays && !raced && shape.units_are_draws;
-            let stop = match report(f, o.evaluations) {
-                false => Stop::Cancelled,
-                true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,
-                true => match lead {
-                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(NEWTON_FROM), &mut report, inner.scope())?,
-                    false => Stop::Gradient,
-                },
-            };
-            let stop = match stop {
-                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays => {
-                    newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
-                }
-                stop => stop,
-            };
-            o.unpack(v);
-            weights.copy_from_slice(o.weights);
-            atoms.copy_from_slice(o.atoms);
-            (stop, f, f + 0.5 * options.ridge * dot(&v[k - 1..], &v[k - 1..]), o.norm(g), o.evaluations)
-        };
-        state.evaluations = spent + evaluations;
-        let (outcome, rule) = match stop {
-            Stop::Gradient => (Outcome::Converged, StopRule::Gradient),
-            Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
-            Stop::Stalled => (Outcome::Stalled, StopRule::NoAscent),
-            Stop::Limit => (Outcome::IterationLimit, StopRule::Evaluations),
-            Stop::Cancelled => (Outcome::Cancelled, StopRule::Callback),
-        };
-        let report = FitReport {
-            log_likelihood,
-            penalized_log_likelihood: f,
-            outcome,
-            stop: rule,
-            gradient_norm: norm,
-            evaluations: 0,
-            passes: 0,
-            starts: 0,
-            at_best: 0,
-            best_start: 0,
-            rank: wh.rank,
-        };
-        result = Some(report);
-        if stop != Stop::Stalled || attempt == 2 {
-            break;
-        }
-        // EM is the fallback: it ascends wherever ascent is left.
-        em.restart(1);
-        for _ in 0..10 {
-            em.step(data, wh, options.ridge, race_form(&shape), weights, atoms, ctx)?;
-            state.evaluations += 1;
-        }
-    }
-    result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))
 }
 
 /// Classes in the opposite order.

@@ -39,8 +39,10 @@ pub mod data;
 pub mod em;
 pub mod error;
 pub mod evaluate;
+mod features;
 #[cfg(feature = "capi")]
 pub mod ffi;
+mod finish;
 pub mod fit;
 #[cfg(all(feature = "freestanding", not(feature = "std"), not(test)))]
 mod freestanding;

@@ -31,9 +31,10 @@ pub(crate) fn for_each<T: Send>(threads: usize, items: &mut [T], body: impl Fn(&
 /// waits for items alone that someone has begun.
 #[cfg(feature = "rayon")]
 mod pool {
+    use std::any::Any;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     /// Callers that share items at this moment: threads that compute already get no others to help them.
     static CALLERS: AtomicUsize = AtomicUsize::new(0);
@@ -46,7 +47,8 @@ mod pool {
         /// The next item that nobody has.
         next: AtomicUsize,
         done: AtomicUsize,
-        panicked: AtomicBool,
+        /// What an item panicked with.
+        panic: Mutex<Option<Box<dyn Any + Send>>>,
         /// Runs an item of `work`, which lives on the caller's stack until all items are done.
         run: unsafe fn(*const (), usize),
         work: *const (),
@@ -81,8 +83,8 @@ mod pool {
                     return;
                 }
                 // SAFETY: this thread alone has got i, and the caller keeps `work` until this item is done.
-                if catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i) })).is_err() {
-                    self.panicked.store(true, Ordering::Relaxed);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i) })) {
+                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                 }
                 self.done.fetch_add(1, Ordering::Release);
             }
@@ -98,7 +100,7 @@ mod pool {
             items: items.len(),
             next: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
             run: run::<T, F>,
             work: (&raw const work).cast(),
         });
@@ -114,8 +116,9 @@ mod pool {
             if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
         CALLERS.fetch_sub(1, Ordering::Relaxed);
-        if section.panicked.load(Ordering::Relaxed) {
-            resume_unwind(Box::new("a task panicked"));
+        let panic = section.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 }

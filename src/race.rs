@@ -3,7 +3,8 @@
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
-use crate::fit::{Progress, Starts, Steps, race_form};
+use crate::finish::Steps;
+use crate::fit::{Progress, Starts, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;

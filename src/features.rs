@@ -1,0 +1,336 @@
+//! The features of alternatives: numbers in f32 or f64 as they lie in the caller's memory, by rows, by columns or strided.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::scalar::Scalar;
+use crate::simd::{self, Columns, Element, Isa, Rows};
+use core::ops::Range;
+
+/// The numbers of a feature matrix, in f32 or f64.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Single precision; arithmetic on them is in f64.
+    F32(&'a [f32]),
+    /// Double precision.
+    F64(&'a [f64]),
+}
+
+impl<'a> From<&'a [f32]> for Values<'a> {
+    fn from(v: &'a [f32]) -> Self {
+        Values::F32(v)
+    }
+}
+
+impl<'a> From<&'a [f64]> for Values<'a> {
+    fn from(v: &'a [f64]) -> Self {
+        Values::F64(v)
+    }
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Values::F32(v) => v.len(),
+            Values::F64(v) => v.len(),
+        }
+    }
+}
+
+/// Features: a strided p × L view, row i the features of alternative i. Never copied as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Features<'a> {
+    values: Values<'a>,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Features<'a> {
+    /// Rows side by side: `values[i * columns + l]`.
+    pub fn row_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
+        Self::strided(values, rows, columns, columns, 1)
+    }
+
+    /// Columns side by side: `values[l * rows + i]`.
+    pub fn column_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
+        Self::strided(values, rows, columns, 1, rows)
+    }
+
+    /// `values[i * row_stride + l * column_stride]`.
+    ///
+    /// # Errors
+    /// `Empty` without rows or columns, `Overflow`, and `Shape` when `values` has fewer than
+    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by [`Data::new`].
+    pub fn strided(values: impl Into<Values<'a>>, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Result<Self> {
+        let values = values.into();
+        if rows == 0 || columns == 0 {
+            return Err(Error::new(ErrorKind::Empty, "features"));
+        }
+        let needed = (rows - 1)
+            .checked_mul(row_stride)
+            .zip((columns - 1).checked_mul(column_stride))
+            .and_then(|(a, b)| a.checked_add(b)?.checked_add(1))
+            .filter(|_| rows.checked_mul(columns).is_some())
+            .ok_or(Error::new(ErrorKind::Overflow, "features"))?;
+        if values.len() < needed {
+            return Err(Error::shape("features", needed, values.len()));
+        }
+        Ok(Features { values, rows, columns, row_stride, column_stride })
+    }
+
+    /// Number of alternatives p.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of features L.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The rounding unit of the numbers: that of f32 or f64.
+    pub fn epsilon(&self) -> f64 {
+        match self.values {
+            Values::F32(_) => f32::EPSILON as f64,
+            Values::F64(_) => f64::EPSILON,
+        }
+    }
+
+    /// Where the numbers begin.
+    pub(crate) fn address(&self) -> usize {
+        match self.values {
+            Values::F32(v) => v.as_ptr() as usize,
+            Values::F64(v) => v.as_ptr() as usize,
+        }
+    }
+
+    /// Bytes of the p × L numbers.
+    pub fn bytes(&self) -> usize {
+        let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
+        self.rows.saturating_mul(self.columns).saturating_mul(size)
+    }
+
+    /// Feature `column` of alternative `row`, as f64.
+    #[inline]
+    pub fn get(&self, row: usize, column: usize) -> f64 {
+        debug_assert!(row < self.rows && column < self.columns);
+        let i = row * self.row_stride + column * self.column_stride;
+        match self.values {
+            Values::F32(v) => v[i] as f64,
+            Values::F64(v) => v[i],
+        }
+    }
+
+    /// Rows as a block for the kernels: the caller's memory where the numbers of a row or of a feature lie side by side, else copied to
+    /// `scratch` (rows × L numbers).
+    pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>
+    where
+        'a: 'b,
+    {
+        let n = rows.len();
+        if (self.column_stride == 1 || self.columns == 1) && (self.row_stride >= self.columns || n <= 1) {
+            let stride = if n <= 1 { self.columns } else { self.row_stride };
+            let window = rows.start * self.row_stride..(rows.end.max(1) - 1) * self.row_stride + self.columns;
+            return match self.values {
+                Values::F32(v) => Block::F32(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+                Values::F64(v) => Block::F64(Rows { values: &v[window], rows: n, columns: self.columns, stride }),
+            };
+        }
+        if self.row_stride == 1 && self.column_stride >= n {
+            let window = rows.start..rows.start + (self.columns - 1) * self.column_stride + n;
+            return match self.values {
+                Values::F32(v) => {
+                    Block::F32Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
+                Values::F64(v) => {
+                    Block::F64Columns(Columns { values: &v[window], rows: n, columns: self.columns, stride: self.column_stride })
+                }
+            };
+        }
+        self.copy(rows, scratch);
+        Block::F64(Rows { values: scratch, rows: n, columns: self.columns, stride: self.columns })
+    }
+
+    /// Rows copied to `out`, row-major in f64.
+    pub(crate) fn copy(&self, rows: Range<usize>, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, out: &mut [f64]) {
+            for (row, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                if f.column_stride == 1 {
+                    let from = &v[i * f.row_stride..][..f.columns];
+                    row.iter_mut().zip(from).for_each(|(x, v)| *x = v.to_f64());
+                    continue;
+                }
+                for (l, x) in row.iter_mut().enumerate() {
+                    *x = v[i * f.row_stride + l * f.column_stride].to_f64();
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, out),
+            Values::F64(v) => run(v, self, rows, out),
+        }
+    }
+
+    /// `largest ← max(largest, |x_row|)`, feature by feature.
+    pub(crate) fn raise_to_magnitudes(&self, row: usize, largest: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, row: usize, largest: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = &v[row * f.row_stride..][..f.columns];
+                largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
+                return;
+            }
+            let row = v[row * f.row_stride..].iter().step_by(f.column_stride.max(1));
+            largest.iter_mut().zip(row).for_each(|(m, x)| *m = f64::max(*m, x.to_f64().abs()));
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, row, largest),
+            Values::F64(v) => run(v, self, row, largest),
+        }
+    }
+
+    /// `out = x_i − x_origin`, rows × L in f64.
+    pub(crate) fn differences(&self, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                    for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *d = x.to_f64() - o.to_f64();
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = x(i, l) - x(origin, l));
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, out),
+            Values::F64(v) => run(v, self, rows, origin, out),
+        }
+    }
+
+    /// The rows less their mean, row j feature l at `out[l * stride + j * step]`; rows that are not `there` are left alone and count for nothing. Taken
+    /// about row `origin` first: a common shift costs no digits.
+    pub(crate) fn centered_columns(
+        &self,
+        rows: Range<usize>,
+        origin: usize,
+        there: impl Fn(usize) -> bool,
+        out: &mut [f64],
+        stride: usize,
+        step: usize,
+    ) {
+        let here = (self, rows, origin);
+        fn run<T: Scalar>(
+            v: &[T],
+            (f, rows, origin): (&Features<'_>, Range<usize>, usize),
+            there: impl Fn(usize) -> bool,
+            out: &mut [f64],
+            stride: usize,
+            step: usize,
+        ) {
+            for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
+                let x = |i: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+                let (reference, mut sum, mut n) = (x(origin), 0.0, 0.0);
+                for (i, out) in rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)) {
+                    *out = x(i) - reference;
+                    sum += *out;
+                    n += 1.0;
+                }
+                let mean = sum / n;
+                rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)).for_each(|(_, out)| *out -= mean);
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, here, there, out, stride, step),
+            Values::F64(v) => run(v, here, there, out, stride, step),
+        }
+    }
+
+    /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
+    pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (a, i) in a.iter().zip(rows) {
+                    for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
+                        *s += a * (x.to_f64() - o.to_f64());
+                    }
+                }
+                return;
+            }
+            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            for (a, i) in a.iter().zip(rows) {
+                for (l, s) in sum.iter_mut().enumerate() {
+                    *s += a * (x(i, l) - x(origin, l));
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, a, sum),
+            Values::F64(v) => run(v, self, rows, origin, a, sum),
+        }
+    }
+
+    /// The rows of `indices`, gathered to `out`, row-major in f64.
+    pub(crate) fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f64]) {
+        for (row, i) in out.chunks_exact_mut(self.columns).zip(indices) {
+            self.copy(i..i + 1, row);
+        }
+    }
+
+    pub(crate) fn first_not_finite(&self) -> Option<(usize, usize)> {
+        fn run<T: Element>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
+            // Runs of numbers side by side: rows, or features.
+            let (runs, length, stride) = match (f.row_stride, f.column_stride) {
+                (r, 1) if r == f.columns => (1, f.rows * f.columns, 0),
+                (r, 1) => (f.rows, f.columns, r),
+                (1, c) => (f.columns, f.rows, c),
+                _ => (0, 0, 0),
+            };
+            let isa = Isa::detect();
+            if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
+                return None;
+            }
+            let places = (0..f.rows).flat_map(|i| (0..f.columns).map(move |l| (i, l)));
+            places.into_iter().find(|(i, l)| !v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())
+        }
+        match self.values {
+            Values::F32(v) => run(v, self),
+            Values::F64(v) => run(v, self),
+        }
+    }
+}
+
+/// A block of rows of the features, in the type they have.
+#[derive(Clone, Copy)]
+pub(crate) enum Block<'b> {
+    F32(Rows<'b, f32>),
+    F64(Rows<'b, f64>),
+    F32Columns(Columns<'b, f32>),
+    F64Columns(Columns<'b, f64>),
+}
+
+impl Block<'_> {
+    /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
+    pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+        match *self {
+            Block::F32(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F64(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F32Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
+            Block::F64Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
+        }
+    }
+
+    /// `G += X^T W`: see [`simd::weighted_sum`].
+    pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
+        match *self {
+            Block::F32(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F64(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F32Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
+            Block::F64Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
+        }
+    }
+}
