@@ -60,7 +60,7 @@ impl<'a> Features<'a> {
     ///
     /// # Errors
     /// `Empty` without rows or columns, `Overflow`, and `Shape` when `values` has fewer than
-    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by [`Data::new`].
+    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by [`Data::new`](crate::data::Data::new).
     pub fn strided(values: impl Into<Values<'a>>, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Result<Self> {
         let values = values.into();
         if rows == 0 || columns == 0 {
