@@ -40,7 +40,6 @@ impl Steps<'_> {
 const NEWTON_FROM: f64 = 1e-3;
 
 /// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn finish(
     data: &Data<'_>,
     problem: &Problem<'_, '_>,

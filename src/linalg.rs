@@ -78,19 +78,14 @@ pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f
 /// As [`solve_cholesky`], by panels whose products are those of the kernels: for large n.
 pub(crate) fn solve_large_cholesky(isa: Isa, l: &[f64], n: usize, b: &mut [f64]) {
     let mut products = [0.0; PANEL];
+    // What stands before the diagonal blocks of a panel.
+    let before = |start: usize, end: usize| Rows { values: &l[start * n..], rows: end - start, columns: start, stride: n };
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
         let (known, rest) = b.split_at_mut(start);
         let products = &mut products[..end - start];
         if start > 0 {
-            simd::logits(
-                isa,
-                Rows { values: &l[start * n..], rows: end - start, columns: start, stride: n },
-                known,
-                None,
-                products,
-                end - start,
-            );
+            simd::logits(isa, before(start, end), known, None, products, end - start);
         }
         for i in start..end {
             let s = products[i - start] + dot(&l[i * n + start..i * n + i], &rest[..i - start]);
@@ -108,13 +103,7 @@ pub(crate) fn solve_large_cholesky(isa: Isa, l: &[f64], n: usize, b: &mut [f64])
         if start > 0 {
             let minus = &mut products[..end - start];
             minus.iter_mut().zip(&*found).for_each(|(m, x)| *m = -x);
-            simd::weighted_sum(
-                isa,
-                Rows { values: &l[start * n..], rows: end - start, columns: start, stride: n },
-                minus,
-                end - start,
-                rest,
-            );
+            simd::weighted_sum(isa, before(start, end), minus, end - start, rest);
         }
     }
 }

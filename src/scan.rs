@@ -100,8 +100,9 @@ pub fn profile(data: &Data<'_>, eigenvalues: &mut [f64], ctx: Context, mut ws: W
     let wh = Whitening::new(data, ctx.isa, &mut ws)?;
     let (mean, directions) = (ws.f64s(l)?, ws.f64s(l * l)?);
     let (found, beyond) = eigenvalues.split_at_mut(wh.rank);
+    let report = subspace(data, &wh, TILT, mean, found, &mut directions[..wh.rank * l], ctx, ws)?;
     beyond.fill(f64::NAN);
-    subspace(data, &wh, TILT, mean, found, &mut directions[..wh.rank * l], ctx, ws)
+    Ok(report)
 }
 
 /// What [`profile`] says, owned.
