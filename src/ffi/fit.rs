@@ -64,7 +64,8 @@ pub const SMX_START_GROW: smx_start_kind = 7;
 pub const SMX_START_MOMENTS: smx_start_kind = 8;
 /// Latent moments corrected by the design.
 pub const SMX_START_CORRECTED_MOMENTS: smx_start_kind = 9;
-/// Random atoms in the subspace that second moments suggest.
+/// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by their
+/// estimates, projected on the leading eigenvectors of the scores.
 pub const SMX_START_SUBSPACE: smx_start_kind = 10;
 
 /// Where a fit stands. Lives only while the progress function runs.

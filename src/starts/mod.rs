@@ -1,5 +1,6 @@
 //! Where to start: the kinds of starts, and the random streams they are drawn from.
 
+mod cluster;
 pub(crate) mod draws;
 pub(crate) mod rows;
 pub(crate) mod units;
@@ -22,7 +23,8 @@ pub enum StartKind {
     Moments,
     /// Latent moments corrected by the design.
     CorrectedMoments,
-    /// Random atoms in the subspace of the atoms that second moments suggest.
+    /// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by
+    /// their estimates projected on the leading eigenvectors of the scores, each class fitted to its own.
     Subspace,
     /// A random partition of the units, each class fitted to its own.
     Partition,

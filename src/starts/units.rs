@@ -1,9 +1,11 @@
 //! Starts of units that make several choices: responsibilities, from which an M-step makes the mixture.
 //!
-//! Random partitions of the units; clusters of unit estimates; relocations of a class or of units of the best fit. The unit estimates are one-step
-//! estimates around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of one choice: distances between
-//! them are distances between what units like.
+//! Random partitions of the units; clusters of unit estimates, whole or in the score subspace; relocations of a class or of units of the best fit. The
+//! unit estimates are one-step estimates around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of
+//! one choice: distances between them are distances between what units like, and their noise is alike in all directions. So the K − 1 leading
+//! eigenvectors of `Σ_u w_u e_u e_u^T`, the score subspace, span `θ_k − θ_1` to first order, and what the projection on them takes away is noise.
 
+use super::cluster::{Clusters, pick};
 use super::{StartKind, square_distance, stream};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
@@ -12,6 +14,7 @@ use crate::evaluate::{Evaluation, unit_scratch};
 use crate::fit::race_form;
 use crate::linalg;
 use crate::mixture::MixtureRef;
+use crate::moments::eigen::symmetric_eigen;
 use crate::race::Problem;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::{Rng, seq::SliceRandom};
@@ -52,6 +55,10 @@ pub(crate) struct UnitStarts<'w> {
     rank: usize,
     /// Unit estimates e_u, U × r.
     estimates: &'w mut [f64],
+    /// Their coordinates in the score subspace, U × m with m = K − 1; m = 0 where it is no smaller than the space.
+    projected: &'w mut [f64],
+    subspace: usize,
+    clusters: Clusters<'w>,
     /// Responsibilities of the best mixture, U × K, and its class of weight 0 if it has one.
     best: &'w mut [f64],
     empty: Option<usize>,
@@ -64,9 +71,11 @@ pub(crate) struct UnitStarts<'w> {
     moves: &'w mut [usize],
     /// How many moves there are, and the next to try.
     moves_left: core::ops::Range<usize>,
-    /// K × r, and K.
-    centers: &'w mut [f64],
-    sizes: &'w mut [f64],
+}
+
+/// Dimension of the score subspace among `r` directions: 0 where it would be all of them.
+fn subspace(classes: usize, r: usize) -> usize {
+    if classes <= r { classes.saturating_sub(1) } else { 0 }
 }
 
 impl<'w> UnitStarts<'w> {
@@ -75,12 +84,13 @@ impl<'w> UnitStarts<'w> {
         let (u, l) = (shape.units, shape.columns);
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
-        let kept = kept.and(of(classes.saturating_mul(l))).and(of(classes));
+        let kept = kept.and(of(u.saturating_mul(subspace(classes, l)))).and(Clusters::workspace(u, l, classes));
         let one =
             Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(shape, 1)));
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
-        kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(curvature))
+        let eigen = of(l.saturating_mul(3));
+        kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(eigen).and(curvature))
     }
 
     /// Workspace of [`Self::prepare`].
@@ -97,10 +107,13 @@ impl<'w> UnitStarts<'w> {
     pub fn new(problem: &Problem<'_, '_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
         let (u, l, r) = (shape.units, wh.columns, wh.rank);
-        let starts = UnitStarts {
+        let mut starts = UnitStarts {
             classes,
             rank: r,
             estimates: ws.f64s(u * l)?,
+            projected: ws.f64s(u * subspace(classes, l))?,
+            subspace: 0,
+            clusters: Clusters::new(u, l, classes, ws)?,
             best: ws.f64s(u * classes)?,
             empty: None,
             order: ws.fill(u, 0)?,
@@ -108,8 +121,6 @@ impl<'w> UnitStarts<'w> {
             gains: ws.f64s(u * classes)?,
             moves: ws.fill(u * classes, 0)?,
             moves_left: 0..0,
-            centers: ws.f64s(classes * l)?,
-            sizes: ws.f64s(classes)?,
         };
         let mut ws = ws.scope();
         let mut em = Em::new(shape, 1, 1, true, &mut ws)?;
@@ -140,7 +151,34 @@ impl<'w> UnitStarts<'w> {
             let n: f64 = data.entries(u).map(|e| e.1).sum();
             e.iter_mut().for_each(|e| *e /= n + typical);
         });
+        let eigen = ws.f64s(3 * l)?;
+        starts.project(data, h, eigen);
         Ok(starts)
+    }
+
+    /// Projects the unit estimates on the score subspace, if there is one. `second`: r² numbers of scratch, `eigen`: 3 r.
+    fn project(&mut self, data: &Data<'_>, second: &mut [f64], eigen: &mut [f64]) {
+        let (r, m) = (self.rank, subspace(self.classes, self.rank));
+        if m == 0 {
+            return;
+        }
+        let second = &mut second[..r * r];
+        second.fill(0.0);
+        for (u, e) in self.estimates.chunks_exact(r).take(self.distance.len()).enumerate() {
+            for (a, second) in second.chunks_exact_mut(r).enumerate() {
+                linalg::axpy(data.unit_weight(u) * e[a], e, second);
+            }
+        }
+        let (values, scratch) = eigen.split_at_mut(r);
+        if symmetric_eigen(second, r, values, scratch).is_err() {
+            return;
+        }
+        for (e, projected) in self.estimates.chunks_exact(r).zip(self.projected.chunks_exact_mut(m)).take(self.distance.len()) {
+            for (p, v) in projected.iter_mut().zip(second.chunks_exact(r)) {
+                *p = linalg::dot(e, v);
+            }
+        }
+        self.subspace = m;
     }
 
     /// Takes the responsibilities of the best mixture so far, and orders the moves of single units by what they would gain.
@@ -214,6 +252,7 @@ impl<'w> UnitStarts<'w> {
         let kind = match (best, start % 4) {
             (true, 0 | 1) if self.empty.is_some() => StartKind::Grow,
             (true, 0 | 1) => StartKind::Relocate,
+            (_, 3) if self.subspace > 0 && (!best || start % 8 == 3) => StartKind::Subspace,
             (_, 1 | 3) => StartKind::Cluster,
             _ => StartKind::Partition,
         };
@@ -251,12 +290,15 @@ impl<'w> UnitStarts<'w> {
                     }
                 }
             }
-            StartKind::Cluster => {
+            StartKind::Cluster | StartKind::Subspace => {
                 let steps = random.random_range(0..4);
-                self.cluster(problem.data, &mut random, steps);
-                for u in 0..ev.shape.units {
-                    let nearest = self.nearest(u);
-                    ev.r[r(u)].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == nearest));
+                let (points, dimension) = match kind {
+                    StartKind::Cluster => (&*self.estimates, self.rank),
+                    _ => (&*self.projected, self.subspace),
+                };
+                self.clusters.draw(problem.data, points, dimension, &mut random, steps);
+                for (u, &label) in self.clusters.labels.iter().enumerate() {
+                    ev.r[r(u)].iter_mut().enumerate().for_each(|(j, r)| *r = f64::from(j == label));
                 }
             }
             _ => {
@@ -274,23 +316,11 @@ impl<'w> UnitStarts<'w> {
         &self.estimates[u * self.rank..(u + 1) * self.rank]
     }
 
-    /// A unit, with probabilities proportional to its weight times its `distance`; any unit when all are 0.
-    fn pick(&self, data: &Data<'_>, random: &mut Pcg64) -> usize {
-        let mass = |u: usize| data.unit_weight(u) * self.distance[u];
-        let total: f64 = (0..self.distance.len()).map(mass).sum();
-        let mut left = random.random::<f64>() * total;
-        let unit = (0..self.distance.len()).find(|&u| {
-            left -= mass(u);
-            left < 0.0
-        });
-        unit.unwrap_or_else(|| random.random_range(0..self.distance.len()))
-    }
-
     /// The class to take away; units that found the new one have a negative `distance`: a unit drawn by its weight, and those nearest to it.
     fn relocate(&mut self, data: &Data<'_>, random: &mut Pcg64) -> usize {
         let units = self.distance.len();
         self.distance.fill(1.0);
-        let seed = self.pick(data, random);
+        let seed = pick(data, self.distance, random);
         for u in 0..units {
             self.distance[u] = square_distance(self.estimate(u), self.estimate(seed));
             self.order[u] = u;
@@ -304,39 +334,99 @@ impl<'w> UnitStarts<'w> {
         }
         self.empty.unwrap_or_else(|| random.random_range(0..self.classes))
     }
+}
 
-    /// Centres drawn far from one another (k-means++), and some steps of Lloyd.
-    fn cluster(&mut self, data: &Data<'_>, random: &mut Pcg64, steps: usize) {
-        let (k, r, units) = (self.classes, self.rank, self.distance.len());
-        self.distance.fill(1.0);
-        for j in 0..k {
-            let u = self.pick(data, random);
-            self.centers[j * r..(j + 1) * r].copy_from_slice(&self.estimates[u * r..(u + 1) * r]);
-            for u in 0..units {
-                let d = square_distance(self.estimate(u), &self.centers[j * r..(j + 1) * r]);
-                self.distance[u] = if j == 0 { d } else { d.min(self.distance[u]) };
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::data::{Choices, Features};
+    use crate::parallel::Context;
+    use crate::whiten::Whitening;
+    use crate::workspace::WorkspaceBuffer;
+    use alloc::vec::Vec;
+    use rand_distr::StandardNormal;
+
+    const P: usize = 40;
+    const L: usize = 10;
+    const K: usize = 3;
+    const U: usize = 900;
+    const N: usize = 20;
+
+    /// Units of three classes that choose from one set, in turns of the classes; features are on scales of their own.
+    fn panel() -> (Vec<f64>, Vec<usize>) {
+        let mut random = Pcg64::new(7, 7);
+        let z: Vec<f64> = (0..P * L).map(|_| random.sample(StandardNormal)).collect();
+        let mut atoms: Vec<f64> = (0..K * L).map(|_| random.sample(StandardNormal)).collect();
+        for atom in atoms.chunks_exact_mut(L) {
+            let norm = libm::sqrt(linalg::dot(atom, atom));
+            atom.iter_mut().for_each(|t| *t *= 1.2 / norm);
+        }
+        let mut indices = Vec::new();
+        for u in 0..U {
+            let atom = &atoms[u % K * L..][..L];
+            let mass: Vec<f64> = z.chunks_exact(L).map(|z| libm::exp(linalg::dot(z, atom))).collect();
+            let total: f64 = mass.iter().sum();
+            for _ in 0..N {
+                let mut left = random.random::<f64>() * total;
+                let chosen = mass.iter().position(|m| {
+                    left -= m;
+                    left < 0.0
+                });
+                indices.push(chosen.unwrap_or(P - 1));
             }
         }
-        for _ in 0..steps {
-            for u in 0..units {
-                self.order[u] = self.nearest(u);
-            }
-            self.centers[..k * r].fill(0.0);
-            self.sizes.fill(0.0);
-            for u in 0..units {
-                let (j, w) = (self.order[u], data.unit_weight(u));
-                self.sizes[j] += w;
-                linalg::axpy(w, &self.estimates[u * r..(u + 1) * r], &mut self.centers[j * r..(j + 1) * r]);
-            }
-            for (center, n) in self.centers[..k * r].chunks_exact_mut(r.max(1)).zip(&*self.sizes) {
-                center.iter_mut().for_each(|c| *c /= n.max(f64::MIN_POSITIVE));
-            }
-        }
+        let x = z.iter().enumerate().map(|(i, z)| z * libm::pow(10.0, (i % L) as f64 - 5.0)).collect();
+        (x, indices)
     }
 
-    fn nearest(&self, u: usize) -> usize {
-        let r = self.rank;
-        let distance = |j: usize| square_distance(self.estimate(u), &self.centers[j * r..(j + 1) * r]);
-        (1..self.classes).fold(0, |best, j| if distance(j) < distance(best) { j } else { best })
+    #[test]
+    fn the_score_subspace_keeps_the_classes_and_leaves_most_noise_out() {
+        let (x, indices) = panel();
+        let indptr: Vec<usize> = (0..=U).map(|u| u * N).collect();
+        let choices = Choices::Units { indptr: &indptr, indices: &indices, counts: None, weights: None };
+        let data = Data::new(Features::row_major(&x[..], P, L).unwrap(), None, None, choices).unwrap();
+        let (shape, ctx) = (data.shape(), Context::default());
+        let size = Whitening::workspace(&shape)
+            .and(UnitStarts::workspace(&shape, K))
+            .and(UnitStarts::prepare_workspace(&shape, K))
+            .and(Em::workspace(&shape, K, 1, true));
+        let mut buffer = WorkspaceBuffer::new(size).unwrap();
+        let mut ws = buffer.lend();
+        let wh = Whitening::new(&data, ctx.isa, &mut ws).unwrap();
+        let problem = Problem { data: &data, wh: &wh, ridge: 0.0, ctx, seed: 0 };
+        let mut em = Em::new(shape, K, 1, true, &mut ws).unwrap();
+        let mut starts = UnitStarts::new(&problem, K, &mut ws).unwrap();
+        assert_eq!(starts.subspace, K - 1);
+
+        // The squares between the true classes, and within them.
+        let squares = |points: &[f64], m: usize| {
+            let mut means = [0.0; K * L];
+            for (u, point) in points.chunks_exact(m).take(U).enumerate() {
+                linalg::axpy(K as f64 / U as f64, point, &mut means[u % K * m..][..m]);
+            }
+            let within: f64 = (0..U).map(|u| square_distance(&points[u * m..(u + 1) * m], &means[u % K * m..][..m])).sum();
+            (linalg::dot(&means[..K * m], &means[..K * m]) * (U / K) as f64, within)
+        };
+        let (between, within) = squares(starts.estimates, L);
+        let (kept, noise) = squares(starts.projected, K - 1);
+        assert!(kept > 0.9 * between && kept <= between * (1.0 + 1e-12), "{kept} of {between}");
+        assert!(noise < 0.4 * within, "{noise} of {within}");
+
+        // The clusters there are nearly the classes: the largest cluster of every class holds most of it.
+        let kind = starts.draw(&problem, &mut em.ev, 3, 0, false);
+        assert_eq!(kind, StartKind::Subspace);
+        let mut table = [[0usize; K]; K];
+        for (u, r) in em.ev.r.chunks_exact(K).take(U).enumerate() {
+            assert!(r.iter().sum::<f64>() == 1.0 && r.contains(&1.0));
+            table[u % K][r.iter().position(|r| *r == 1.0).unwrap()] += 1;
+        }
+        let right: usize = table.iter().map(|row| row.iter().max().unwrap()).sum();
+        let clusters: Vec<usize> = table.iter().map(|row| (0..K).max_by_key(|&j| row[j]).unwrap()).collect();
+        assert!(right * 10 > U * 8 && (0..K).all(|j| clusters.contains(&j)), "{table:?}");
+    }
+
+    #[test]
+    fn where_the_score_subspace_is_everything_there_is_none() {
+        assert_eq!([(1, 4), (2, 4), (4, 4), (5, 4), (2, 1), (3, 0)].map(|(k, r)| subspace(k, r)), [0, 1, 3, 0, 0, 0]);
     }
 }
