@@ -28,10 +28,22 @@ pub(crate) fn moment_rows(columns: usize) -> usize {
     if columns > 64 { 128 } else { block_rows(columns) }
 }
 
-/// Runs `body(sets, rows, z)` over blocks of rows: `z` holds the features of the rows (rows × L, f64) less the origin of
-/// their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers.
+/// Share `t` of `n` of the choice sets, and of the rows: whole sets, or blocks of the one there is.
+pub(crate) fn centered_share(data: &Data<'_>, t: usize, n: usize) -> (Range<usize>, Range<usize>) {
+    let (sets, rows, block) = (data.set_count(), data.features().rows(), moment_rows(data.features().columns()));
+    if sets > 1 {
+        return (t * sets / n..(t + 1) * sets / n, 0..rows);
+    }
+    let blocks = rows.div_ceil(block);
+    (0..sets, t * blocks / n * block..((t + 1) * blocks / n * block).min(rows))
+}
+
+/// Runs `body(sets, rows, z)` over blocks of the rows of `share` ([`centered_share`]): `z` holds the features of the rows (rows × L, f64) less the
+/// origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers. Several shares
+/// of one choice set, or of what ranks have parts of, have its first row for their origin.
 pub(crate) fn for_each_centered_block(
     data: &Data<'_>,
+    share: (Range<usize>, Range<usize>),
     origin: Origin,
     scratch: &mut [f64],
     mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64]),
@@ -56,12 +68,13 @@ pub(crate) fn for_each_centered_block(
             axpy(-1.0, center, row);
         }
     };
-    for group in set_groups(data, 0..data.set_count(), block) {
-        let all = data.set(group.start).start..data.set(group.end - 1).end;
+    let (sets, held) = share;
+    for group in set_groups(data, sets, block) {
+        let all = data.set(group.start).start.max(held.start)..data.set(group.end - 1).end.min(held.end);
         if all.len() <= block && !data.splits_rows() {
             let rows = &mut rows[..all.len() * l];
             for set in group.clone() {
-                let (first, set) = (data.first_available(set), data.set(set));
+                let (first, set) = (data.first_available(set), data.set(set).start.max(all.start)..data.set(set).end.min(all.end));
                 let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
                 data.features().differences(set.clone(), first, part);
                 hide(set.clone(), part);
@@ -134,7 +147,7 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(moment_rows(l), 1.0)?;
     covariance.fill(0.0);
-    for_each_centered_block(data, Origin::Mean, scratch, |_, range, rows| {
+    for_each_centered_block(data, centered_share(data, 0, 1), Origin::Mean, scratch, |_, range, rows| {
         simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
     })?;
     data.sum(covariance)?;

@@ -148,6 +148,20 @@ fn a_hessian_vector_product_is_minus_the_information_times_the_vector() {
     }
 }
 
+/// The curvature of the classes is summed in several tasks here, one set split between them; Hessian products take no part in it.
+#[test]
+fn the_information_of_many_blocks_is_that_of_hessian_products() {
+    for layout in LAYOUTS {
+        let case = random_case(Recipe { layout, rows: 6000, columns: 4, units: 500, offsets: true, seed: 9 });
+        let data = case.data();
+        let m = mixture(3, 4, 1.5, &mut Random::new(10));
+        let v = Random::new(11).normals(14, 1.0);
+        let info = information(&data, &m, 0.0, Context::default());
+        let expected: Vec<f64> = info.chunks_exact(14).map(|row| -row.iter().zip(&v).map(|(a, b)| a * b).sum::<f64>()).collect();
+        assert_within("H v", &hessian_times(&data, &m, &v, Context::default()), &expected, 1e-11 * total(&case));
+    }
+}
+
 #[test]
 fn the_same_choices_in_any_layout_are_the_same_data() {
     for (case, mut random) in cases(0..6) {

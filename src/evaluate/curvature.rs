@@ -10,60 +10,151 @@
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
 use super::block_rows;
-use super::layout::Kind;
-use super::passes::{Evaluation, blocks};
+use super::panel::groups_piece;
+use super::passes::{Evaluation, TASKS, blocks, take};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::linalg::{dot, symmetrize};
-use crate::parallel::Context;
+use crate::linalg::{axpy, dot, symmetrize};
+use crate::parallel::{Context, for_each};
 use crate::simd::{self, Isa, Rows};
-use crate::whiten::{Origin, centered_scratch, for_each_centered_block, moment_rows};
-use crate::workspace::{Workspace, WorkspaceSize};
+use crate::whiten::{Origin, centered_scratch, centered_share, for_each_centered_block, moment_rows};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize};
+use core::ops::Range;
+
+/// Tasks of [`Evaluation::class_curvature`]: a fixed number, and no more than keep their sums smaller than a quarter of the features.
+fn curvature_tasks(shape: &Shape, columns: usize) -> usize {
+    let blocks = shape.rows.div_ceil(moment_rows(shape.columns));
+    if shape.is_part() { 1 } else { TASKS.min(blocks).min(room_for_sums(shape) / columns.max(1)).max(1) }
+}
+
+/// How many matrices L × L are a quarter of the features.
+fn room_for_sums(shape: &Shape) -> usize {
+    shape.rows / shape.columns.saturating_mul(4).max(1)
+}
+
+/// Numbers of scratch of [`Evaluation::curvature_of_rows`].
+fn curvature_piece(shape: &Shape, columns: usize) -> usize {
+    let (l, rows) = (shape.columns, moment_rows(shape.columns));
+    let of_rows = rows.saturating_mul(l.saturating_add(2)).saturating_add(centered_scratch(l));
+    columns.saturating_mul(l).saturating_add(of_rows)
+}
+
+/// A share of the rows: what is its own of the sums and of the scratch.
+struct CurvatureTask<'a> {
+    t: usize,
+    /// Blocks of groups, and their numbers.
+    blocks: Range<usize>,
+    products: &'a mut [f64],
+    h: &'a mut [f64],
+    scratch: &'a mut [f64],
+    result: Result<()>,
+}
+
+pub(super) fn minus_inverse(t: f64) -> f64 {
+    if t > 0.0 { -1.0 / t } else { 0.0 }
+}
 
 impl Evaluation<'_> {
-    /// Workspace of [`Evaluation::class_curvature`] for C columns.
+    /// Workspace of [`Evaluation::class_curvature`] for at most C columns.
     pub fn curvature_workspace(shape: &Shape, columns: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let block = of(moment_rows(shape.columns));
-        let rows = of(moment_rows(shape.columns).saturating_mul(shape.columns));
-        let any = of(centered_scratch(shape.columns)).and(block).and(of(shape.columns.saturating_mul(columns))).and(rows).and(block);
-        if shape.sets > 1 { any.or(Self::panel_workspace(shape)) } else { any }
+        // Fewer columns may have more tasks, but then no more sums than there is room for.
+        let tasks = curvature_tasks(shape, 1);
+        let sums = columns.saturating_mul(tasks - 1).min(room_for_sums(shape)).saturating_mul(shape.columns.saturating_mul(shape.columns));
+        let piece = if shape.sets > 1 { curvature_piece(shape, columns).max(groups_piece(shape)) } else { curvature_piece(shape, columns) };
+        of(sums).and(of(piece.saturating_mul(tasks)))
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
-        if matches!(self.layout.kind, Kind::Groups(_)) {
-            self.passes += 1;
-            self.curvature_of_groups(h, ctx, ws)?;
-            data.sum(&mut h[..c * l * l])?;
-            h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
-            return Ok(());
-        }
-        let scratch = ws.f64s(centered_scratch(l))?;
-        let weights = ws.f64s(moment_rows(l))?;
-        let sums = ws.f64s(c * l)?;
-        let set_sums = ws.f64s(moment_rows(l) * l)?;
-        let scales = ws.f64s(moment_rows(l))?;
-        let minus_inverse = |t: f64| if t > 0.0 { -1.0 / t } else { 0.0 };
-        h[..c * l * l].fill(0.0);
+        let h = &mut h[..c * l * l];
+        let n = curvature_tasks(&self.shape, c);
+        let grouped = self.layout.is_grouped();
+        let piece = if grouped { groups_piece(&self.shape) } else { curvature_piece(&self.shape, c) };
+        let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
+        // t ∘ A of groups is written over Ω.
+        let mut omega = if grouped { core::mem::take(&mut self.omega) } else { Numbers::default() };
         let ev = &*self;
-        for_each_centered_block(data, Origin::First, scratch, |group, range, rows| {
+        let failed = {
+            let mut products = &mut *omega;
+            let mut tasks: [Option<CurvatureTask<'_>>; TASKS] = [const { None }; TASKS];
+            let sums = core::iter::once(&mut *h).chain(others.chunks_exact_mut((c * l * l).max(1)));
+            for (t, (task, (h, scratch))) in tasks.iter_mut().zip(sums.zip(pieces.chunks_exact_mut(piece.max(1)))).enumerate() {
+                let blocks = t * ev.layout.blocks / n..(t + 1) * ev.layout.blocks / n;
+                let products = take(&mut products, blocks.len() * ev.layout.block * c);
+                *task = Some(CurvatureTask { t, blocks, products, h, scratch, result: Ok(()) });
+            }
+            for_each(ctx.threads, &mut tasks[..n], |task| {
+                let Some(CurvatureTask { t, blocks, products, h, scratch, result }) = task else { return };
+                h.fill(0.0);
+                match grouped {
+                    true => ev.curvature_of_groups(blocks.clone(), products, h, scratch, ctx),
+                    false => *result = ev.curvature_of_rows(data, *t, n, h, scratch, ctx),
+                }
+            });
+            tasks.into_iter().flatten().find_map(|task| task.result.err())
+        };
+        if grouped {
+            self.omega = omega;
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // Sums over the tasks, in their order.
+        for other in others.chunks_exact((c * l * l).max(1)) {
+            axpy(1.0, other, h);
+        }
+        // Of one choice set, whose rows are in several tasks or on several ranks, v is known only now.
+        let correct = |ev: &Self, v: &[f64], h: &mut [f64]| {
+            for (k, (v, h)) in v.chunks_exact(l).zip(h.chunks_exact_mut(l * l)).enumerate() {
+                simd::gram(ctx.isa, Rows { values: v, rows: 1, columns: l, stride: l }, &[minus_inverse(ev.t(0, k))], h);
+            }
+        };
+        let one = self.shape.sets == 1;
+        let (first, rest) = pieces.split_at_mut(piece);
+        let v = &mut first[..if one { c * l } else { 0 }];
+        for other in rest.chunks_exact(piece.max(1)) {
+            axpy(1.0, &other[..v.len()], v);
+        }
+        if one && !data.splits_rows() {
+            correct(self, v, h);
+        }
+        if data.splits_rows() {
+            data.sum(v)?;
+        }
+        data.sum(h)?;
+        if data.splits_rows() {
+            correct(self, v, h);
+        }
+        h.chunks_exact_mut((l * l).max(1)).for_each(|h| symmetrize(h, l));
+        Ok(())
+    }
+
+    /// Share `t` of `n` of `Σ_i t A z z^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A z`, the lower triangles: a product of rows, and one of the sums of
+    /// sets. Of one choice set the first of them alone; its v is left at the front of `scratch`.
+    fn curvature_of_rows(&self, data: &Data<'_>, t: usize, n: usize, h: &mut [f64], scratch: &mut [f64], ctx: Context) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (sums, rest) = scratch.split_at_mut(c * l);
+        let (weights, rest) = rest.split_at_mut(moment_rows(l));
+        let (scales, rest) = rest.split_at_mut(moment_rows(l));
+        let (set_sums, centered) = rest.split_at_mut(moment_rows(l) * l);
+        sums.fill(0.0);
+        for_each_centered_block(data, centered_share(data, t, n), Origin::First, centered, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
-                ev.probabilities(k, range.start, w);
+                self.probabilities(k, range.start, w);
                 let h = &mut h[k * l * l..(k + 1) * l * l];
-                // Σ w z z^T − Σ_s v_s v_s^T / t_s with v_s = Σ_{i∈s} w_i z_i: the second sum too is a product of a block, once its sets are complete.
                 if group.len() == 1 {
-                    let (t, set) = (ev.t(group.start, k), data.set(group.start));
+                    let (t, set) = (self.t(group.start, k), data.set(group.start));
                     w.iter_mut().for_each(|w| *w *= t);
                     let v = &mut sums[k * l..(k + 1) * l];
                     simd::weighted_sum(ctx.isa, x, w, w.len(), v);
-                    if range.end == set.end && !data.splits_rows() {
+                    if range.end == set.end && self.shape.sets > 1 {
                         simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
                         v.fill(0.0);
                     }
@@ -71,7 +162,7 @@ impl Evaluation<'_> {
                     let v = &mut set_sums[..group.len() * l];
                     v.fill(0.0);
                     for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
-                        let (t, set) = (ev.t(set, k), data.set(set));
+                        let (t, set) = (self.t(set, k), data.set(set));
                         let rows = set.start - range.start..set.end - range.start;
                         for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
                             *w *= t;
@@ -84,19 +175,7 @@ impl Evaluation<'_> {
                 }
                 simd::gram(ctx.isa, x, w, h);
             }
-        })?;
-        if data.splits_rows() {
-            data.sum(sums)?;
-        }
-        data.sum(&mut h[..c * l * l])?;
-        if data.splits_rows() {
-            for (k, (v, h)) in sums.chunks_exact(l).zip(h.chunks_exact_mut(l * l)).enumerate() {
-                let v = Rows { values: v, rows: 1, columns: l, stride: l };
-                simd::gram(ctx.isa, v, &[minus_inverse(self.t(0, k))], h);
-            }
-        }
-        h[..c * l * l].chunks_exact_mut(l * l).for_each(|h| symmetrize(h, l));
-        Ok(())
+        })
     }
 
     /// Workspace of [`Evaluation::information`] and [`Evaluation::score_products`] for K classes.

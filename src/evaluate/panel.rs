@@ -1,50 +1,46 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
+use super::curvature::minus_inverse;
 use super::layout::{Kind, MOST_ROWS, SMALL_SET};
 use super::passes::{Evaluation, layout_block};
 use crate::data::Shape;
-use crate::error::Result;
 use crate::linalg::dot;
 use crate::parallel::Context;
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns};
-use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 
 const _: () = assert!(MOST_ROWS <= SETS * SMALL_SET, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
 const MOST_SETS: usize = 256;
 
-impl Evaluation<'_> {
-    /// Workspace of the functions below.
-    pub(super) fn panel_workspace(shape: &Shape) -> WorkspaceSize {
-        WorkspaceSize::of::<f64>(MOST_SETS.saturating_mul(shape.columns)).and(WorkspaceSize::of::<f64>(MOST_SETS))
-    }
+/// Numbers of scratch of [`Evaluation::curvature_of_groups`].
+pub(super) fn groups_piece(shape: &Shape) -> usize {
+    MOST_SETS.saturating_mul(shape.columns.saturating_add(1))
+}
 
-    /// The lower triangles of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A x`. Overwrites Ω.
-    pub(super) fn curvature_of_groups(&mut self, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+impl Evaluation<'_> {
+    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A x`, the lower triangles.
+    /// `products`: as many numbers as the blocks have rows × C.
+    pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, products: &mut [f64], h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
-        let (v, minus_inverse) = (ws.f64s(MOST_SETS * l)?, ws.f64s(MOST_SETS)?);
+        let (v, minus_inverses) = scratch.split_at_mut(MOST_SETS * l);
         let groups = self.layout.groups(c);
         let (block, sets) = (self.layout.block, self.layout.block / groups.height);
-        h[..c * l * l].fill(0.0);
-        for b in 0..self.layout.blocks {
-            let of = b * block * c..(b + 1) * block * c;
+        for (b, omega) in blocks.zip(products.chunks_exact_mut(block * c)) {
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
-            let omega = &mut self.omega[of.clone()];
-            products_of_groups::<true>(ctx.isa, groups, t, &self.a[of], omega);
+            products_of_groups::<true>(ctx.isa, groups, t, &self.a[b * block * c..(b + 1) * block * c], omega);
             let x = layout_block(&self.layout, b, l);
             for (k, (h, w)) in h.chunks_exact_mut(l * l).zip(omega.chunks_exact(block)).enumerate() {
                 gram_of_columns(ctx.isa, x, w, h);
                 let v = &mut v[..l * sets];
                 weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, w, x.values, v);
-                for (set, m) in minus_inverse[..sets].iter_mut().enumerate() {
-                    let t = t[(set / SETS * c + k) * SETS + set % SETS];
-                    *m = if t > 0.0 { -1.0 / t } else { 0.0 };
+                for (set, m) in minus_inverses[..sets].iter_mut().enumerate() {
+                    *m = minus_inverse(t[(set / SETS * c + k) * SETS + set % SETS]);
                 }
-                gram_of_columns(ctx.isa, Columns { values: v, rows: sets, columns: l, stride: sets }, &minus_inverse[..sets], h);
+                gram_of_columns(ctx.isa, Columns { values: v, rows: sets, columns: l, stride: sets }, &minus_inverses[..sets], h);
             }
         }
-        Ok(())
     }
 
     /// `μ_sk` of every set and class, sets × C × L, in the features as the layout has them, less their mean in the set.

@@ -24,8 +24,8 @@ use crate::data::{Block, Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, for_each};
-use crate::simd::panel::softmax_of_groups;
-use crate::simd::{self, Columns, exp_in_place, exp_shifted_sum, largest, set_softmax};
+use crate::simd::panel::{SETS, softmax_of_groups};
+use crate::simd::{self, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -235,7 +235,12 @@ impl<'w> Evaluation<'w> {
         } else {
             self.normalizers_of_sets(data, ctx);
         }
-        let bad = (0..c).find(|&k| (0..self.shape.sets).any(|s| !self.log_z[zone(s, k, c)].is_finite()));
+        let places = self.shape.sets.next_multiple_of(SETS) * c;
+        let bad = match all_finite(ctx.isa, &self.log_z[..places]) {
+            true => None,
+            // Or a place is one of no set.
+            false => (0..c).find(|&k| (0..self.shape.sets).any(|s| !self.log_z[zone(s, k, c)].is_finite())),
+        };
         Self::agree_on_logits(data, bad.map(|k| k % self.classes))
     }
 

@@ -8,6 +8,7 @@ use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::axpy;
 use crate::parallel::Context;
+use crate::simd::panel::SETS;
 
 impl Evaluation<'_> {
     /// Of one choice set split by rows, merges the states (m, z, Σ e^{S − m} x) of the ranks: `m` by zones and `z` become those of the whole set, `mean` what
@@ -157,12 +158,17 @@ impl Evaluation<'_> {
         let c = self.columns();
         let (value, size) = out[..2 * c].split_at_mut(c);
         for k in 0..c {
-            (value[k], size[k]) = (0.0, 0.0);
-            for set in 0..self.shape.sets {
-                let product = self.t(set, k) * self.log_z(set, k);
-                value[k] += product;
-                size[k] += product.abs();
+            // Eight sums side by side, of the places in a group.
+            let (mut values, mut sizes) = ([0.0; SETS], [0.0; SETS]);
+            for first in (0..self.shape.sets).step_by(SETS) {
+                let (at, n) = (zone(first, k, c), (self.shape.sets - first).min(SETS));
+                let products = self.t[at..at + n].iter().zip(&self.log_z[at..at + n]).map(|(t, z)| t * z);
+                for ((value, size), product) in values.iter_mut().zip(&mut sizes).zip(products) {
+                    *value += product;
+                    *size += product.abs();
+                }
             }
+            (value[k], size[k]) = (values.iter().sum(), sizes.iter().sum());
         }
         // t and log Z of a set split by rows are those of the whole.
         if data.splits_rows() { Ok(()) } else { data.sum(&mut out[..2 * c]) }
