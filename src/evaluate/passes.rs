@@ -299,7 +299,8 @@ impl<'w> Evaluation<'w> {
             let (m_of, z_of) = (2 * c * l + k, 2 * c * l + c + k);
             let m = (0..tasks).map(|t| state(t)[m_of]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
             let mut z = 0.0;
-            for task in (0..tasks).map(state).filter(|s| s[m_of] != f64::NEG_INFINITY) {
+            // A task without a maximum has nothing to add, unless it has seen NaN alone.
+            for task in (0..tasks).map(state).filter(|s| s[m_of] != f64::NEG_INFINITY || s[z_of] != 0.0) {
                 let share = libm::exp(task[m_of] - m);
                 z += share * task[z_of];
                 axpy(share, &task[k * l..(k + 1) * l], &mut means[k * l..(k + 1) * l]);

@@ -318,63 +318,71 @@ impl<T: Scalar> Kernel for Gram<'_, T> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let l = self.x.columns;
-        let mut a = 0;
-        while a < l {
-            let mut b = 0;
-            while b <= a {
-                // SAFETY: the entry check put features, weights and H inside their slices; b ≤ a < L.
-                unsafe {
-                    let (w, h) = (self.w.as_ptr(), self.h.as_mut_ptr());
-                    if S::REGISTERS >= 32 {
-                        gram_tile::<T, S, 4>(simd, &self.x, w, a, b, h);
-                    } else {
-                        gram_tile::<T, S, 2>(simd, &self.x, w, a, b, h);
+        let Self { x, w, h } = self;
+        let (l, w, h) = (x.columns, w.as_ptr(), h.as_mut_ptr());
+        // Rows of a tile at once.
+        let most = if S::REGISTERS >= 32 { 4 } else { 2 };
+        for a in (0..l).step_by(4) {
+            let rows = (l - a).min(4);
+            // SAFETY: the entry check put features, weights and H inside their slices; a + rows ≤ L, b + 4 ≤ a and r + count ≤ rows.
+            unsafe {
+                for b in (0..a).step_by(4) {
+                    for r in (0..rows).step_by(most) {
+                        let count = (rows - r).min(most);
+                        with_constant!(A = count, one of 1 2 3 4; gram_tile::<T, S, A, false>(simd, &x, w, a + r, b, h));
                     }
                 }
-                b += 4;
+                with_constant!(A = rows, one of 1 2 3 4; gram_tile::<T, S, A, true>(simd, &x, w, a, a, h));
             }
-            a += if S::REGISTERS >= 32 { 4 } else { 2 };
         }
     }
 }
 
-/// Rows a to a + A − 1 of H and columns b to b + 3, as far as there are any and column ≤ row.
+/// Rows a to a + A − 1 of H and columns b to b + 3; or, on the `DIAGONAL`, those of the A columns from b = a on that are at most the row.
 ///
 /// # Safety
-/// The features lie inside `x.values`; `w` has a number for each row; b ≤ a < L; `h` has L² numbers.
+/// The features lie inside `x.values`; `w` has a number for each row; `h` has L² numbers; a + A ≤ L, and b + 4 ≤ a or, on the diagonal, b = a.
 #[inline(always)]
-unsafe fn gram_tile<T: Scalar, S: Features, const A: usize>(simd: S, x: &Columns<'_, T>, w: *const f64, a: usize, b: usize, h: *mut f64) {
+unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const DIAGONAL: bool>(
+    simd: S,
+    x: &Columns<'_, T>,
+    w: *const f64,
+    a: usize,
+    b: usize,
+    h: *mut f64,
+) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[zero; 4]; A];
-    // SAFETY: past the last feature it is taken again, so that every number read is a feature; whole vectors lie before `x.rows`, and `first`
-    // chooses the rows that are left. Of H only row a + r < L, columns at most a + r, is written.
+    let columns = if DIAGONAL { A } else { 4 };
+    let of_row = |r: usize| if DIAGONAL { r + 1 } else { 4 };
+    // SAFETY: features a to a + A − 1 and b to b + columns − 1 are below L; whole vectors lie before `x.rows`, and `first` chooses the rows that are
+    // left. Of H only rows below L and columns at most the row are written.
     unsafe {
-        let base = x.values.as_ptr();
-        let left: [*const T; A] = core::array::from_fn(|r| base.add((a + r).min(l - 1) * x.stride));
-        let right: [*const T; 4] = core::array::from_fn(|f| base.add((b + f).min(l - 1) * x.stride));
+        let (left, right) = (x.values.as_ptr().add(a * x.stride), x.values.as_ptr().add(b * x.stride));
         let mut i = 0;
         while i < x.rows {
             let first = simd.first(x.rows - i);
             let whole = i + n <= x.rows;
             let load = |p: *const T| if whole { simd.load_as_f64(p.add(i)) } else { simd.load_first_as_f64(first, p.add(i)) };
             let weight = if whole { simd.load(w.add(i)) } else { simd.load_first(first, w.add(i)) };
-            let columns: [F64<S>; 4] = core::array::from_fn(|f| load(right[f]));
+            let mut features = [zero; 4];
+            for (f, feature) in features.iter_mut().enumerate().take(columns) {
+                *feature = load(right.add(f * x.stride));
+            }
             for r in 0..A {
-                let row = simd.mul(weight, load(left[r]));
-                for f in 0..4 {
-                    sums[r][f] = simd.mul_add(row, columns[f], sums[r][f]);
+                let row = if DIAGONAL { features[r] } else { load(left.add(r * x.stride)) };
+                let row = simd.mul(weight, row);
+                for f in 0..of_row(r) {
+                    sums[r][f] = simd.mul_add(row, features[f], sums[r][f]);
                 }
             }
             i += n;
         }
-        for r in 0..A.min(l - a) {
+        for r in 0..A {
             let four = simd.sum_each(sums[r]);
-            for (f, sum) in four.iter().enumerate() {
-                if b + f <= a + r {
-                    *h.add((a + r) * l + b + f) += sum;
-                }
+            for (f, sum) in four.iter().enumerate().take(of_row(r)) {
+                *h.add((a + r) * l + b + f) += sum;
             }
         }
     }
