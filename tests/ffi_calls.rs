@@ -189,11 +189,12 @@ fn an_evaluation_finds_features_that_are_not_finite() {
                 x[i] = kept;
             }
         }
-        // Nothing but NaN in the first block.
-        let i = if by_columns { 2 % columns * rows } else { 2 % columns };
-        let block = || (0..256.min(rows)).map(|row| i + row * if by_columns { 1 } else { columns });
+        // Nothing but NaN in the last block, which nobody chose from where few alternatives were chosen.
+        let first = (rows - 1) / 256 * 256;
+        let place = |row: usize| if by_columns { 2 % columns * rows + row } else { row * columns + 2 % columns };
+        let block = || (first..rows).map(place);
         let kept: Vec<f64> = block().map(|i| std::mem::replace(&mut x[i], f64::NAN)).collect();
-        assert_eq!(evaluate(&x), (SMX_NOT_FINITE, 0, 2 % columns), "a block of NaN");
+        assert_eq!(evaluate(&x), (SMX_NOT_FINITE, first, 2 % columns), "a block of NaN");
         block().zip(kept).for_each(|(i, kept)| x[i] = kept);
     }
 }
