@@ -819,7 +819,11 @@ typedef struct smx_fit_result {
 #define SMX_START_MOMENTS 8
 /** Latent moments corrected by the design. */
 #define SMX_START_CORRECTED_MOMENTS 9
-/** Random atoms in the subspace that second moments suggest. */
+
+/**
+ * In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by their
+ * estimates, projected on the leading eigenvectors of the scores.
+ */
 #define SMX_START_SUBSPACE 10
 
 /** Fills options with the defaults. */
