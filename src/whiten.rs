@@ -39,8 +39,8 @@ pub(crate) fn centered_share(data: &Data<'_>, t: usize, n: usize) -> (Range<usiz
 }
 
 /// Runs `body(sets, rows, z)` over blocks of the rows of `share` ([`centered_share`]): `z` holds the features of the rows (rows × L, f64) less the
-/// origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers. Several shares
-/// of one choice set, or of what ranks have parts of, have its first row for their origin.
+/// origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers. Of a
+/// choice set in several shares the origin must be its first row: no share knows the mean.
 pub(crate) fn for_each_centered_block(
     data: &Data<'_>,
     share: (Range<usize>, Range<usize>),

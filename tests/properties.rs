@@ -134,6 +134,13 @@ fn gradient_and_curvature_are_the_differences_of_what_they_derive() {
     }
 }
 
+/// Minus the information times `v` is the Hessian's product with it.
+fn agrees_with_hessian_products(case: &Case, data: &Data<'_>, m: &Mixture, v: &[f64]) {
+    let info = information(data, m, 0.0, Context::default());
+    let expected: Vec<f64> = info.chunks_exact(v.len()).map(|row| -row.iter().zip(v).map(|(a, b)| a * b).sum::<f64>()).collect();
+    assert_within("H v", &hessian_times(data, m, v, Context::default()), &expected, 1e-11 * total(case));
+}
+
 #[test]
 fn a_hessian_vector_product_is_minus_the_information_times_the_vector() {
     for (case, mut random) in cases(0..6) {
@@ -141,10 +148,7 @@ fn a_hessian_vector_product_is_minus_the_information_times_the_vector() {
         let classes = 1 + random.below(4);
         let m = mixture(classes, case.columns, 2.0, &mut random);
         let n = classes - 1 + m.atoms.len();
-        let v = random.normals(n, 1.0);
-        let info = information(&data, &m, 0.0, Context::default());
-        let expected: Vec<f64> = info.chunks_exact(n).map(|row| -row.iter().zip(&v).map(|(a, b)| a * b).sum::<f64>()).collect();
-        assert_within("H v", &hessian_times(&data, &m, &v, Context::default()), &expected, 1e-11 * total(&case));
+        agrees_with_hessian_products(&case, &data, &m, &random.normals(n, 1.0));
     }
 }
 
@@ -155,10 +159,7 @@ fn the_information_of_many_blocks_is_that_of_hessian_products() {
         let case = random_case(Recipe { layout, rows: 6000, columns: 4, units: 500, offsets: true, seed: 9 });
         let data = case.data();
         let m = mixture(3, 4, 1.5, &mut Random::new(10));
-        let v = Random::new(11).normals(14, 1.0);
-        let info = information(&data, &m, 0.0, Context::default());
-        let expected: Vec<f64> = info.chunks_exact(14).map(|row| -row.iter().zip(&v).map(|(a, b)| a * b).sum::<f64>()).collect();
-        assert_within("H v", &hessian_times(&data, &m, &v, Context::default()), &expected, 1e-11 * total(&case));
+        agrees_with_hessian_products(&case, &data, &m, &Random::new(11).normals(14, 1.0));
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::block_rows;
 use super::panel::groups_piece;
-use super::passes::{Evaluation, TASKS, blocks, take};
+use super::passes::{Evaluation, TASKS, blocks, share, take};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
 use crate::error::Result;
@@ -84,7 +84,7 @@ impl Evaluation<'_> {
             let mut tasks: [Option<CurvatureTask<'_>>; TASKS] = [const { None }; TASKS];
             let sums = core::iter::once(&mut *h).chain(others.chunks_exact_mut((c * l * l).max(1)));
             for (t, (task, (h, scratch))) in tasks.iter_mut().zip(sums.zip(pieces.chunks_exact_mut(piece.max(1)))).enumerate() {
-                let blocks = t * ev.layout.blocks / n..(t + 1) * ev.layout.blocks / n;
+                let blocks = share(&ev.layout, t, n);
                 let products = take(&mut products, blocks.len() * ev.layout.block * c);
                 *task = Some(CurvatureTask { t, blocks, products, h, scratch, result: Ok(()) });
             }

@@ -465,7 +465,7 @@ pub(super) fn layout_block<'a>(layout: &'a Layout<'_>, b: usize, l: usize) -> Co
 }
 
 /// Blocks of task `t` of `n`.
-fn share(layout: &Layout<'_>, t: usize, n: usize) -> Range<usize> {
+pub(super) fn share(layout: &Layout<'_>, t: usize, n: usize) -> Range<usize> {
     t * layout.blocks / n..(t + 1) * layout.blocks / n
 }
 
