@@ -37,8 +37,9 @@ pub(crate) struct Em<'w> {
     trial: &'w mut [f64],
     /// Directions in θ, C × L.
     direction: &'w mut [f64],
-    /// Curvature, C × L × L; empty without Newton steps.
+    /// Curvature, C × L × L, and the choices of the classes where it was taken; empty without Newton steps.
     h: &'w mut [f64],
+    choices: &'w mut [f64],
     /// r × r.
     factor: &'w mut [f64],
     /// C each: q, `g·d`, step, rounding of q.
@@ -55,6 +56,10 @@ pub(crate) struct Em<'w> {
     scratch: Workspace<'w>,
     /// Whether `normalizers` were last taken at the current atoms.
     fresh: bool,
+    /// Whether every second step takes the curvature of the step before: a race of many starts, in which a step more costs little.
+    pub thrifty: bool,
+    /// Whether the curvature of the last step serves for the next one too.
+    again: bool,
 }
 
 impl<'w> Em<'w> {
@@ -67,7 +72,7 @@ impl<'w> Em<'w> {
         let columns = of(c).and(of(c)).and(of(c)).and(of(c)).and(of(c.saturating_mul(2)));
         size = size.and(of(cl)).and(of(cl)).and(of(ll)).and(columns).and(of(l)).and(of(l)).and(of(l));
         if newton {
-            size = size.and(of(cl.saturating_mul(l)));
+            size = size.and(of(cl.saturating_mul(l))).and(of(c));
         }
         size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)))
     }
@@ -82,6 +87,7 @@ impl<'w> Em<'w> {
             trial: ws.f64s(c * l)?,
             direction: ws.f64s(c * l)?,
             h: ws.f64s(if newton { c * l * l } else { 0 })?,
+            choices: ws.f64s(if newton { c } else { 0 })?,
             factor: ws.f64s(l * l)?,
             q: ws.f64s(c)?,
             gain: ws.f64s(c)?,
@@ -93,13 +99,15 @@ impl<'w> Em<'w> {
             vector: ws.f64s(l)?,
             scratch: ws.split(scratch)?,
             fresh: false,
+            thrifty: false,
+            again: false,
         })
     }
 
     /// The atoms were changed from outside.
     pub fn restart(&mut self, starts: usize) {
         self.ev.set_starts(starts);
-        self.fresh = false;
+        (self.fresh, self.thrifty, self.again) = (false, false, false);
     }
 
     /// One step of EM for every start: `weights` (starts × K) and `atoms` (C × L) become the next ones, and `ev.value` holds
@@ -148,13 +156,15 @@ impl<'w> Em<'w> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
         self.fresh = false;
         for iteration in 0..200 {
-            self.ev.partition_products(data, self.partition)?;
+            self.ev.partition_products(data, self.partition, ctx)?;
             for k in 0..c {
                 let range = k * l..(k + 1) * l;
                 (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
             }
-            if form != MStep::Gradient {
+            let taken = form != MStep::Gradient && !self.again;
+            if taken {
                 self.ev.class_curvature(data, self.h, ctx, self.scratch.scope())?;
+                self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
             }
             for k in 0..c {
                 self.direct(k, wh, ridge, form, atoms)?;
@@ -163,7 +173,8 @@ impl<'w> Em<'w> {
                 break;
             }
             let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * self.ev.class_choices[k]);
-            self.search(data, wh, ridge, atoms, ctx)?;
+            let halved = self.search(data, wh, ridge, atoms, ctx)?;
+            self.again = self.thrifty && form == MStep::Newton && taken && !halved;
             if form != MStep::Converged || converged {
                 break;
             }
@@ -221,6 +232,8 @@ impl<'w> Em<'w> {
             loop {
                 let factor = &mut self.factor[..r * r];
                 wh.whiten_curvature(&self.h[k * l * l..(k + 1) * l * l], factor, r, self.vector);
+                let share = t / self.choices[k];
+                factor.iter_mut().for_each(|x| *x *= share);
                 for j in 0..r {
                     factor[j * r + j] += ridge + jitter * t;
                 }
@@ -242,9 +255,10 @@ impl<'w> Em<'w> {
         Ok(())
     }
 
-    /// Halves the steps until every `q_k` rises; atoms and normalizers end where it does.
-    fn search(&mut self, data: &Data<'_>, wh: &Whitening<'_>, ridge: f64, atoms: &mut [f64], ctx: Context) -> Result<()> {
+    /// Halves the steps until every `q_k` rises; atoms and normalizers end where it does. Whether a step was halved.
+    fn search(&mut self, data: &Data<'_>, wh: &Whitening<'_>, ridge: f64, atoms: &mut [f64], ctx: Context) -> Result<bool> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        let mut halved = false;
         for _ in 0..60 {
             for k in 0..c {
                 let range = k * l..(k + 1) * l;
@@ -254,7 +268,7 @@ impl<'w> Em<'w> {
             // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
             let finite = self.ev.normalizers(data, &self.trial[..c * l], true, ctx).is_ok();
             data.reduced()?;
-            self.ev.partition_products(data, self.partition)?;
+            self.ev.partition_products(data, self.partition, ctx)?;
             let mut again = false;
             for k in 0..c {
                 if self.step[k] == 0.0 {
@@ -272,9 +286,10 @@ impl<'w> Em<'w> {
             if !again {
                 break;
             }
+            halved = true;
         }
         atoms[..c * l].copy_from_slice(&self.trial[..c * l]);
-        Ok(())
+        Ok(halved)
     }
 }
 

@@ -233,14 +233,23 @@ impl<'a> Features<'a> {
         ) {
             for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
                 let x = |i: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
-                let (reference, mut sum, mut n) = (x(origin), 0.0, 0.0);
-                for (i, out) in rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)) {
-                    *out = x(i) - reference;
-                    sum += *out;
-                    n += 1.0;
+                let (reference, mut sum, mut n, mut at) = (x(origin), 0.0, 0.0, 0);
+                for i in rows.clone() {
+                    if there(i) {
+                        out[at] = x(i) - reference;
+                        sum += out[at];
+                        n += 1.0;
+                    }
+                    at += step;
                 }
                 let mean = sum / n;
-                rows.clone().zip(out.iter_mut().step_by(step)).filter(|(i, _)| there(*i)).for_each(|(_, out)| *out -= mean);
+                at = 0;
+                for i in rows.clone() {
+                    if there(i) {
+                        out[at] -= mean;
+                    }
+                    at += step;
+                }
             }
         }
         match self.values {

@@ -3,7 +3,7 @@
 use crate::data::Data;
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_pays, race_form};
+use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, information_cost, newton_pays, race_form};
 use crate::linalg::dot;
 use crate::mixture::canonical_order;
 use crate::optimize::lbfgs::lbfgs;
@@ -36,8 +36,10 @@ impl Steps<'_> {
     }
 }
 
-/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays.
+/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays; and the same where a step costs little more than
+/// one of L-BFGS, which leads through the first region alone, where the likelihood is not concave.
 const NEWTON_FROM: f64 = 1e-3;
+const CHEAP_NEWTON_FROM: f64 = 1e-1;
 
 /// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
 pub(crate) fn finish(
@@ -90,11 +92,12 @@ pub(crate) fn finish(
             };
             let tolerance = options.gradient_tolerance;
             let lead = pays && !raced && shape.units_are_draws;
+            let newton_from = if information_cost(&shape, k) <= 4.0 { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
             let stop = match report(f, o.evaluations) {
                 false => Stop::Cancelled,
                 true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,
                 true => match lead {
-                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(NEWTON_FROM), &mut report, inner.scope())?,
+                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(newton_from), &mut report, inner.scope())?,
                     false => Stop::Gradient,
                 },
             };

@@ -265,12 +265,15 @@ const BATCHES: usize = 12;
 const LARGE: usize = 1 << 15;
 /// Evaluations that polish the winner, at most.
 const POLISH: u64 = 30;
-/// Evaluations that finish a start of `Auto`, at most: where the likelihood is nearly flat it is the winner alone that goes on to the end.
+/// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner alone that goes on to
+/// the end.
 const EACH: u64 = 1000;
+const EACH_LARGE: u64 = 200;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
 /// The same on counts, whose later draws are small; large choice sets end sooner.
 const IDLE_COUNTS: usize = 6;
+const IDLE_LARGE: usize = 3;
 
 /// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
 /// from 6 to 64 on counts. One for one class.
@@ -309,12 +312,17 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
     if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
 }
 
+/// The products of the dense information over those of an evaluation.
+pub(crate) fn information_cost(shape: &Shape, classes: usize) -> f64 {
+    let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
+    l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p)
+}
+
 /// Whether the dense information is cheap beside an evaluation.
 pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
-    let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
-    let ratio = l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p);
+    let parameters = classes as f64 * (shape.columns as f64 + 1.0);
     // Scores of units whose choices are on several ranks would have to be put together one by one.
-    !shape.units_are_split && ratio <= 30.0 && k * (l + 1.0) <= 400.0
+    !shape.units_are_split && information_cost(shape, classes) <= 30.0 && parameters <= 400.0
 }
 
 /// Workspace of [`fit`].
@@ -422,18 +430,9 @@ pub fn fit(
             }
             state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            // A start that has not raced is led to a basin by EM, on counts a little way: L-BFGS goes on.
+            // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
             let raced = n > 1 || k == 1;
-            let warm = match race_form(&shape) {
-                MStep::Newton if !raced => {
-                    if shape.units_are_draws {
-                        2
-                    } else {
-                        6
-                    }
-                }
-                _ => 0,
-            };
+            let warm = if raced || shape.units_are_draws || race_form(&shape) != MStep::Newton { 0 } else { 6 };
             race.em.restart(1);
             for _ in 0..warm {
                 if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
@@ -445,7 +444,7 @@ pub fn fit(
                 steps.tell(&state);
             }
             let each = match options.starts {
-                Starts::Auto if n > 1 => options.max_evaluations.min(state.evaluations + EACH),
+                Starts::Auto if n > 1 => options.max_evaluations.min(state.evaluations + if large { EACH_LARGE } else { EACH }),
                 _ => options.max_evaluations,
             };
             let each = FitOptions { max_evaluations: each, ..*options };
@@ -473,7 +472,9 @@ pub fn fit(
             alike += usize::from(independent);
             agree += usize::from(independent);
         }
-        idle = if state.best > before + 1e-8 * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
+        // With more classes than there are, optima differ by less than the data can tell.
+        let slight = if large { 1e-7 } else { 1e-8 };
+        idle = if state.best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
         let independent = race.values[..n].iter().zip(&*race.kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
@@ -483,7 +484,7 @@ pub fn fit(
             // One draw in any case: narrow classes are found by relocations alone.
             true => {
                 unanimous = if idle == 0 { consensus } else { unanimous };
-                large && unanimous && idle >= 1 || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
+                large && (unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
             }
             false => consensus || idle >= IDLE || idle >= 3 && agree >= 2,
         };

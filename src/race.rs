@@ -274,6 +274,7 @@ impl<'w> Race<'w> {
             for from in (0..running).step_by(self.width) {
                 let to = (from + self.width).min(running);
                 self.em.restart(to - from);
+                self.em.thrifty = true;
                 let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
                 for _ in 0..rounds {
                     if steps.spent(state) {

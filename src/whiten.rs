@@ -161,21 +161,35 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
     Ok(())
 }
 
-/// The covariance of every `step`-th row, of one choice set of which all rows are available.
+/// The covariance inside every `step`-th of many choice sets, none larger than a block, or of every `step`-th row of one; all rows are available.
 fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
-    let (p, l) = (data.features().rows(), data.features().columns());
+    let (p, l, sets) = (data.features().rows(), data.features().columns(), data.set_count());
     let block = moment_rows(l);
     let (rows, sum) = ws.f64s(centered_scratch(l))?.split_at_mut(block * l);
     let weights = ws.fill(block, 1.0)?;
-    let n = p.div_ceil(step);
     covariance.fill(0.0);
-    for range in blocks(0..n, block) {
-        for (row, i) in rows.chunks_exact_mut(l).zip(range.clone()) {
-            data.features().differences(i * step..i * step + 1, 0, row);
-            axpy(1.0, row, sum);
+    let mut gram = |rows: &[f64]| {
+        simd::gram(isa, Rows { values: rows, rows: rows.len() / l, columns: l, stride: l }, weights, covariance);
+    };
+    let (mut held, mut n) = (0, 0);
+    for first in (0..if sets > 1 { sets } else { p }).step_by(step) {
+        let range = if sets > 1 { data.set(first) } else { first..first + 1 };
+        if (held + range.len()) * l > rows.len() {
+            gram(&rows[..held * l]);
+            held = 0;
         }
-        simd::gram(isa, Rows { values: &*rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
+        let part = &mut rows[held * l..(held + range.len()) * l];
+        data.features().differences(range.clone(), if sets > 1 { range.start } else { 0 }, part);
+        part.chunks_exact(l).for_each(|row| axpy(1.0, row, sum));
+        if sets > 1 {
+            sum.iter_mut().for_each(|s| *s /= range.len() as f64);
+            part.chunks_exact_mut(l).for_each(|row| axpy(-1.0, sum, row));
+            sum.fill(0.0);
+        }
+        held += range.len();
+        n += range.len();
     }
+    gram(&rows[..held * l]);
     simd::gram(isa, Rows { values: &*sum, rows: 1, columns: l, stride: l }, &[-1.0 / n as f64], covariance);
     covariance.iter_mut().for_each(|c| *c /= n as f64);
     linalg::symmetrize(covariance, l);
@@ -220,16 +234,18 @@ impl<'w> Whitening<'w> {
         Self::of_rows(data, isa, 1, ws)
     }
 
-    /// Whitens by evenly spaced rows of one choice set, a few for every feature, where they tell that the features are of full rank: then so do all.
-    /// Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is that of the rows taken.
-    /// Cost: a few L³ where rows are many.
+    /// Whitens by evenly spaced rows of one choice set, or by evenly spaced choice sets, a few for every feature, where they tell that the features are of
+    /// full rank: then so do all. Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is that of the rows taken.
+    /// Cost: a few L³ where rows or sets are many.
     pub(crate) fn sampled(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
-        let (p, l) = (data.features().rows(), data.features().columns());
-        let step = if data.set_count() == 1 && data.offset().is_none() && !data.is_part() { p / l.saturating_mul(4).max(512) } else { 1 };
+        let (shape, l) = (data.shape(), data.features().columns());
+        let all = if shape.sets > 1 { shape.sets } else { shape.rows };
+        let serves = data.offset().is_none() && !data.is_part() && (shape.sets == 1 || shape.largest_set <= moment_rows(l));
+        let step = if serves { all / l.saturating_mul(4).max(512) } else { 1 };
         Self::of_rows(data, isa, step.max(1), ws)
     }
 
-    /// Whitens by every `step`-th row, or by all when those are not of full rank; `step` above 1 for one choice set without offsets alone.
+    /// Whitens by every `step`-th row or choice set, or by all when those are not of full rank; `step` above 1 without offsets alone.
     fn of_rows(data: &Data<'_>, isa: Isa, mut step: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
         let n = data.features().columns();

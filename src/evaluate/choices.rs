@@ -4,11 +4,12 @@ use super::layout::{Kind, MOST_ROWS, block_rows, zone};
 use super::passes::{ENTRIES, Evaluation, Piece, TASKS, TRUSTED, UNITS, blocks, carve, each_task, layout_block, rows_of, take};
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::axpy;
+use crate::linalg::{axpy, dot};
 use crate::parallel::{Context, for_each};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
 use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
 use crate::workspace::filled;
+use core::ops::Range;
 
 /// Which sums are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,42 @@ enum Sums {
     Mean,
     /// `X^T (Ω − t ∘ A)`. Overwrites Ω.
     Difference,
+}
+
+/// Entries of the units of a batch, unit after unit, that go through the kernels together.
+struct Entries {
+    rows: [usize; ENTRIES],
+    times: [f64; ENTRIES],
+    held: usize,
+    /// `(unit of the batch, end of its entries)`.
+    runs: [(usize, usize); UNITS],
+    units: usize,
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Entries { rows: [0; ENTRIES], times: [0.0; ENTRIES], held: 0, runs: [(0, 0); UNITS], units: 0 }
+    }
+}
+
+impl Entries {
+    #[inline]
+    fn push(&mut self, row: usize, times: f64, unit: usize) {
+        (self.rows[self.held], self.times[self.held]) = (row, times);
+        self.held += 1;
+        if self.units == 0 || self.runs[self.units - 1].0 != unit {
+            self.units += 1;
+        }
+        self.runs[self.units - 1] = (unit, self.held);
+    }
+}
+
+/// `out[at + k * stride] += f r_k`.
+fn add_strided(f: f64, r: &[f64], out: &mut [f64], mut at: usize, stride: usize) {
+    for r in r {
+        out[at] += f * r;
+        at += stride;
+    }
 }
 
 /// The first unit of a task, its responsibilities and its scratch.
@@ -73,6 +110,7 @@ impl Evaluation<'_> {
     /// sums over the chosen rows too.
     pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, at_once: bool, ctx: Context) -> Result<()> {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
+        self.holds_model = false;
         match (shape.units_are_rows, weights) {
             (true, Some(weights)) if at_once && self.has_shares() => self.counts_at_once(data, weights, ctx),
             (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
@@ -176,16 +214,8 @@ impl Evaluation<'_> {
         let (kk, ld) = (self.classes, self.layout.length(b));
         let mut value = 0.0;
         totals.fill(0.0);
-        let rows = match self.layout.kind {
-            Kind::Groups(_) => {
-                let sets = self.layout.sets(data, b);
-                let last = sets.end.min(self.shape.sets);
-                data.set(sets.start).start..data.set(last - 1).end
-            }
-            _ => self.layout.rows(b),
-        };
         omega.fill(0.0);
-        for i in rows {
+        for i in self.rows_of_block(data, b) {
             let (base, _) = self.layout.at(i, 1);
             let at = base - self.layout.start(b);
             if counts[at] == 0.0 {
@@ -236,28 +266,85 @@ impl Evaluation<'_> {
                 axpy(1.0, &carve(piece, &shape, c).value[..c / kk], &mut self.value[..c / kk]);
             }
         }
-        // Ω, serially: units may have chosen the same row.
-        let rows = self.layout.start(self.layout.blocks) * c;
-        self.omega.zero(rows);
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
-        let Evaluation { r, omega, layout, class_weight, class_choices, .. } = self;
-        let (omega, class_weight, class_choices) = (&mut omega[..rows], &mut class_weight[..c], &mut class_choices[..c]);
-        for (u, r) in r.chunks_exact(c.max(1)).enumerate().take(shape.units) {
-            let w = data.unit_weight(u);
-            if w == 0.0 {
-                continue;
+        for (u, r) in self.r.chunks_exact(c.max(1)).enumerate().take(shape.units) {
+            let (w, n) = (data.unit_weight(u), data.entries(u).map(|e| e.1).sum::<f64>());
+            if w > 0.0 {
+                axpy(w, r, &mut self.class_weight[..c]);
+                axpy(w * n, r, &mut self.class_choices[..c]);
             }
-            let mut n = 0.0;
+        }
+        let ordered = *self.ordered.get_or_insert_with(|| match *data.choices() {
+            Choices::Units { indices, .. } | Choices::SparseCounts { indices, .. } => indices.is_sorted(),
+            Choices::Counts(_) => false,
+        });
+        match ordered {
+            true => self.weights_of_ordered_units(data, ctx),
+            false => self.weights_of_units(data),
+        }
+    }
+
+    /// Ω of units, serially: they may have chosen the same row.
+    fn weights_of_units(&mut self, data: &Data<'_>) {
+        let c = self.columns();
+        self.omega.zero(self.layout.start(self.layout.blocks) * c);
+        let Evaluation { r, omega, layout, .. } = self;
+        let omega = &mut **omega;
+        for (u, r) in r.chunks_exact(c.max(1)).enumerate().take(self.shape.units) {
             for (i, times) in data.entries(u) {
-                n += times;
-                let (base, stride) = layout.at(i, c);
-                for (omega, r) in omega[base..].iter_mut().step_by(stride).zip(r) {
-                    *omega += w * r * times;
+                let (at, stride) = layout.at(i, c);
+                add_strided(data.unit_weight(u) * times, r, omega, at, stride);
+            }
+        }
+    }
+
+    /// The same block by block, where the choices of all units stand in the order of the rows.
+    fn weights_of_ordered_units(&mut self, data: &Data<'_>, ctx: Context) {
+        let (c, length) = (self.columns(), self.scratch_length());
+        let (indptr, indices) = match *data.choices() {
+            Choices::Units { indptr, indices, .. } => (Some(indptr), indices),
+            Choices::SparseCounts { indices, .. } => (None, indices),
+            Choices::Counts(_) => return,
+        };
+        let room = self.omega.take();
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
+            let mut left = &mut *task.rows;
+            for b in task.blocks.clone() {
+                let (before, rows) = (layout.start(b) * c, ev.rows_of_block(data, b));
+                let omega = filled(take(&mut left, layout.length(b) * c), 0.0);
+                let first = indices.partition_point(|i| *i < rows.start);
+                let mut u = indptr.map_or(first, |p| p.partition_point(|e| *e <= first).saturating_sub(1));
+                for (e, i) in indices.iter().enumerate().skip(first).take_while(|(_, i)| **i < rows.end) {
+                    match indptr {
+                        Some(p) => {
+                            while p[u + 1] <= e {
+                                u += 1;
+                            }
+                        }
+                        None => u = e,
+                    }
+                    let (at, stride) = layout.at(*i, c);
+                    let times = data.times(e);
+                    add_strided(data.unit_weight(u) * times, &ev.r[u * c..(u + 1) * c], omega, at - before, stride);
                 }
             }
-            axpy(w, r, class_weight);
-            axpy(w * n, r, class_choices);
+        });
+        self.scratch = scratch;
+        // SAFETY: the tasks have filled every block.
+        unsafe { self.omega.give_back(room, self.layout.start(self.layout.blocks) * c) };
+    }
+
+    /// The rows of block `b`, in whatever order the layout has them.
+    fn rows_of_block(&self, data: &Data<'_>, b: usize) -> Range<usize> {
+        match self.layout.kind {
+            Kind::Groups(_) => {
+                let sets = self.layout.sets(data, b);
+                data.set(sets.start).start..data.set(sets.end.min(self.shape.sets) - 1).end
+            }
+            _ => self.layout.rows(b),
         }
     }
 
@@ -276,78 +363,71 @@ impl Evaluation<'_> {
         let (c, kk) = (self.columns(), self.classes);
         let (logs, joint) = columns.split_at_mut(c * ENTRIES);
         let last = first + r.len() / c.max(1);
-        // The units of a batch, and their entries so far.
-        let (mut from, mut held) = (first, 0);
-        let mut u = first;
-        let mut places = [(0, 0.0, 0); ENTRIES];
-        for (k, w) in weights.iter().enumerate() {
-            joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
-        }
-        while from < last {
-            let end_of_batch = u == last || u - from == UNITS;
-            if !end_of_batch {
-                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                    if held == ENTRIES {
-                        self.add_entries(data, &places, logs, joint, ctx);
-                        held = 0;
-                    }
-                    places[held] = (i, times, u - from);
-                    held += 1;
-                }
-                u += 1;
-                continue;
+        let mut entries = Entries::default();
+        for batch in blocks(first..last, UNITS) {
+            for (k, w) in weights.iter().enumerate() {
+                joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
             }
-            self.add_entries(data, &places[..held], logs, joint, ctx);
-            held = 0;
-            let n = u - from;
+            for u in batch.clone() {
+                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                    if entries.held == ENTRIES {
+                        self.add_entries(data, &mut entries, logs, joint, ctx);
+                    }
+                    entries.push(i, times, u - batch.start);
+                }
+            }
+            self.add_entries(data, &mut entries, logs, joint, ctx);
+            let (n, r) = (batch.len(), &mut r[(batch.start - first) * c..]);
             for (start, joint) in joint.chunks_exact_mut(kk * UNITS).enumerate() {
                 let log_likelihood = &mut log_likelihood[..n];
                 responsibilities(ctx.isa, joint, UNITS, n, kk, log_likelihood);
                 for (j, l) in log_likelihood.iter().enumerate() {
-                    let w = data.unit_weight(from + j);
+                    let w = data.unit_weight(batch.start + j);
                     if w > 0.0 {
                         value[start] += w * l;
                     }
                     for k in 0..kk {
-                        r[(from - first + j) * c + start * kk + k] = joint[k * UNITS + j];
+                        r[j * c + start * kk + k] = joint[k * UNITS + j];
                     }
                 }
-                for k in 0..kk {
-                    joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(weights[start * kk + k]));
-                }
             }
-            from = u;
         }
     }
 
-    /// Adds `c_ui log A_ic` of the entries `(i, c_ui, unit of the batch)` to the units' `joint`.
-    fn add_entries(&self, data: &Data<'_>, entries: &[(usize, f64, usize)], logs: &mut [f64], joint: &mut [f64], ctx: Context) {
-        let (c, a) = (self.columns(), &*self.a);
-        for (e, (i, _, _)) in entries.iter().enumerate() {
+    /// Adds `c_ui log A_ic` of the entries to the units' `joint`, and takes them away.
+    fn add_entries(&self, data: &Data<'_>, entries: &mut Entries, logs: &mut [f64], joint: &mut [f64], ctx: Context) {
+        let (c, a, n) = (self.columns(), &*self.a, entries.held);
+        let rows = &entries.rows[..n];
+        for (e, i) in rows.iter().enumerate() {
             let (base, stride) = self.layout.at(*i, c);
-            for (log, a) in logs[e..].iter_mut().step_by(ENTRIES).zip(a[base..].iter().step_by(stride)).take(c) {
-                *log = *a;
+            let (mut from, mut to) = (base, e);
+            for _ in 0..c {
+                logs[to] = a[from];
+                (from, to) = (from + stride, to + ENTRIES);
             }
         }
         for (k, logs) in logs.chunks_exact_mut(ENTRIES).enumerate() {
-            let logs = &mut logs[..entries.len()];
-            let small = logs.iter().any(|a| *a < TRUSTED);
+            let logs = &mut logs[..n];
+            let small = logs.iter().fold(false, |small, a| small | (*a < TRUSTED));
             ln_in_place(ctx.isa, logs);
             if self.shape.sets == 1 {
-                for (log, (i, _, _)) in logs.iter_mut().zip(entries) {
+                for (log, i) in logs.iter_mut().zip(rows) {
                     *log += self.log_scale[self.layout.block_of(*i) * c + k];
                 }
             }
             if small {
-                for (log, (i, _, _)) in logs.iter_mut().zip(entries) {
+                for (log, i) in logs.iter_mut().zip(rows) {
                     *log = self.log_probability(data, *i, k);
                 }
             }
             let joint = &mut joint[k * UNITS..(k + 1) * UNITS];
-            for (log, (_, times, unit)) in logs.iter().zip(entries) {
-                joint[*unit] += times * log;
+            let mut from = 0;
+            for (unit, to) in &entries.runs[..entries.units] {
+                joint[*unit] += dot(&entries.times[from..*to], &logs[from..*to]);
+                from = *to;
             }
         }
+        (entries.held, entries.units) = (0, 0);
     }
 
     /// `t_sc = Σ_{i∈s} Ω_ic` of many choice sets.
@@ -467,6 +547,7 @@ impl Evaluation<'_> {
             }
         });
         (self.omega, self.scratch) = (omega, scratch);
+        self.holds_model = what == Sums::Mean && self.layout.is_grouped();
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);
         for piece in self.scratch[..length * n].chunks_exact(length) {

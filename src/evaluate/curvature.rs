@@ -10,6 +10,7 @@
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
 use super::block_rows;
+use super::draws::Draws;
 use super::panel::groups_piece;
 use super::passes::{Evaluation, TASKS, blocks, share, take};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
@@ -51,6 +52,30 @@ struct CurvatureTask<'a> {
     result: Result<()>,
 }
 
+/// Units of a task at least.
+const FEW_UNITS: usize = 32;
+
+/// Numbers that [`Evaluation::information_of_units`] sums.
+fn information_sums(shape: &Shape, classes: usize) -> usize {
+    let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
+    let d = kl.saturating_add(classes).saturating_sub(1);
+    d.saturating_mul(d).saturating_add(kl.saturating_mul(l.saturating_add(1))).saturating_add(classes)
+}
+
+/// Tasks of the units: a fixed number, and no more than keep their sums smaller than a quarter of the features.
+fn information_tasks(shape: &Shape, classes: usize) -> usize {
+    let blocks = shape.units.div_ceil(FEW_UNITS);
+    let room = shape.rows.saturating_mul(shape.columns) / 4 / information_sums(shape, classes).max(1);
+    if shape.is_part() { 1 } else { TASKS.min(blocks).min(room).max(1) }
+}
+
+/// Some of the units: what is its own of the sums and of the scratch.
+struct InformationTask<'a> {
+    units: Range<usize>,
+    sums: &'a mut [f64],
+    scratch: &'a mut [f64],
+}
+
 pub(super) fn minus_inverse(t: f64) -> f64 {
     if t > 0.0 { -1.0 / t } else { 0.0 }
 }
@@ -73,7 +98,7 @@ impl Evaluation<'_> {
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
         let grouped = self.layout.is_grouped();
-        let piece = if grouped { groups_piece(&self.shape) } else { curvature_piece(&self.shape, c) };
+        let piece = if grouped { self.layout.sets_of_block() * (l + 1) } else { curvature_piece(&self.shape, c) };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
         // t ∘ A of groups is written over Ω.
@@ -99,7 +124,7 @@ impl Evaluation<'_> {
             tasks.into_iter().flatten().find_map(|task| task.result.err())
         };
         if grouped {
-            self.omega = omega;
+            (self.omega, self.holds_model) = (omega, true);
         }
         if let Some(error) = failed {
             return Err(error);
@@ -182,11 +207,14 @@ impl Evaluation<'_> {
     pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
-        let kept = of(kl.saturating_mul(l)).and(of(kl.saturating_mul(l))).and(of(kl)).and(of(classes)).and(of(score_block(shape, classes)));
-        let units = of(kl.saturating_mul(shape.sets)).and(of(unit_scratch(shape, classes)));
-        let kept = kept.and(Self::curvature_workspace(shape, classes).or(units));
-        if Self::has_draws_over_one_set(shape) {
-            let draws = Self::curvature_workspace(shape, classes).or(Self::information_of_draws_workspace(shape, classes));
+        let tasks = information_tasks(shape, classes);
+        let sums = of(information_sums(shape, classes).saturating_mul(tasks));
+        let each = shape.units.div_ceil(tasks);
+        let scratch = unit_scratch(l, classes, each).saturating_add(score_block(l, classes, each)).saturating_mul(tasks);
+        let units = of(kl.saturating_mul(shape.sets)).and(sums).and(of(scratch));
+        let kept = of(kl.saturating_mul(l)).and(Self::curvature_workspace(shape, classes).or(units));
+        if Draws::serve(shape) {
+            let draws = Draws::workspace(shape).and(Self::information_of_draws_workspace(shape, classes));
             return kept.or(of(kl.saturating_mul(l)).and(draws));
         }
         kept
@@ -215,45 +243,48 @@ impl Evaluation<'_> {
     ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (e, d) = (c - 1, c - 1 + c * l);
-        if Self::has_draws_over_one_set(&self.shape) {
-            self.class_curvature(data, complete, ctx, ws.scope())?;
-            self.information_of_draws(data, weights, complete, out, ctx.isa, ws)?;
+        if Draws::serve(&self.shape) {
+            let draws = Draws::new(data, &self.layout, None, ctx.isa, &mut ws)?;
+            self.information_of_draws(data, weights, &draws, complete, out, ctx, ws)?;
             symmetrize(out, d);
             return Ok(());
         }
-        let h = ws.f64s(c * l * l)?;
-        let (lost, spread) = (ws.f64s(c * l)?, ws.f64s(c)?);
-        let scores = ws.f64s(score_block(&self.shape, c))?;
         self.class_curvature(data, complete, ctx, ws.scope())?;
-        h.copy_from_slice(complete);
         let means = ws.f64s(self.shape.sets * c * l)?;
-        let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
-        self.set_means(data, ctx.isa, means)?;
-        out.fill(0.0);
-        data.share_over_units(h);
-        self.for_each_unit_block(data, weights, ctx.isa, means, scratch, |units| {
-            if c > 1 {
-                unit_scores(&units, e, l, scores);
+        self.set_means(data, means, ctx)?;
+        let (n, length) = (information_tasks(&self.shape, c), information_sums(&self.shape, c));
+        let sums = ws.f64s(n * length)?;
+        let each = self.shape.units.div_ceil(n);
+        let scratches = ws.f64s(n * (unit_scratch(l, c, each) + score_block(l, c, each)))?;
+        let ev = &*self;
+        {
+            let (mut sums, mut scratches) = (&mut *sums, scratches);
+            let mut tasks: [Option<InformationTask<'_>>; TASKS] = [const { None }; TASKS];
+            let scratch = scratches.len() / n;
+            for (t, task) in tasks.iter_mut().enumerate().take(n) {
+                let units = t * ev.shape.units / n..(t + 1) * ev.shape.units / n;
+                *task = Some(InformationTask { units, sums: take(&mut sums, length), scratch: take(&mut scratches, scratch) });
             }
-            let Units { n, w, r, y, ld, .. } = units;
-            if c > 1 {
-                simd::gram(ctx.isa, Rows { values: &*scores, rows: n, columns: d, stride: d }, w, out);
-            }
-            for k in 0..c {
-                let r = &mut r[k * ld..][..n];
-                for (r, w) in r.iter_mut().zip(&*w) {
-                    *r *= w * (*r - 1.0);
-                    spread[k] -= *r;
+            for_each(ctx.threads, &mut tasks[..n], |task| {
+                if let Some(InformationTask { units, sums, scratch }) = task {
+                    ev.information_of_units(data, units.clone(), weights, means, sums, scratch, ctx.isa);
                 }
-                let y = Rows { values: &y[k * l..], rows: n, columns: l, stride: c * l };
-                simd::gram(ctx.isa, y, r, &mut h[k * l * l..(k + 1) * l * l]);
-                simd::weighted_sum(ctx.isa, y, r, n, &mut lost[k * l..(k + 1) * l]);
-            }
-        });
+            });
+        }
         data.reduced()?;
-        for sums in [&mut *h, &mut *lost, &mut *spread, &mut *out] {
+        // Sums over the tasks, in their order, on the curvature of the classes.
+        let (sums, others) = sums.split_at_mut(length);
+        others.chunks_exact(length).for_each(|other| axpy(1.0, other, sums));
+        let (products, sums) = sums.split_at_mut(d * d);
+        let (h, rest) = sums.split_at_mut(c * l * l);
+        let mut own = [1.0];
+        data.share_over_units(&mut own);
+        axpy(own[0], complete, h);
+        for sums in [&mut *products, &mut *h, &mut *rest] {
             data.sum_over_units(sums)?;
         }
+        let (lost, spread) = rest.split_at(c * l);
+        out[..d * d].copy_from_slice(products);
         let total = data.total_weight();
         for a in 0..e {
             for b in 0..a {
@@ -274,6 +305,45 @@ impl Evaluation<'_> {
         Ok(())
     }
 
+    /// What `units` add to the products of scores (D × D), to the curvature (K × L × L), to `Σ_u w_u r_uk (1 − r_uk) y_uk` (K × L), less, and to
+    /// `Σ_u w_u r_uk (1 − r_uk)` (K), one after the other in `sums`.
+    fn information_of_units(
+        &self,
+        data: &Data<'_>,
+        units: Range<usize>,
+        weights: &[f64],
+        means: &[f64],
+        sums: &mut [f64],
+        scratch: &mut [f64],
+        isa: Isa,
+    ) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (e, d) = (c - 1, c - 1 + c * l);
+        let (products, rest) = sums.split_at_mut(d * d);
+        let (h, rest) = rest.split_at_mut(c * l * l);
+        let (lost, spread) = rest.split_at_mut(c * l);
+        let (scores, scratch) = scratch.split_at_mut(score_block(l, c, units.len()));
+        self.for_each_unit_block(data, units, weights, isa, means, scratch, |units| {
+            if c > 1 {
+                unit_scores(&units, e, l, scores);
+            }
+            let Units { n, w, r, y, ld, .. } = units;
+            if c > 1 {
+                simd::gram(isa, Rows { values: &*scores, rows: n, columns: d, stride: d }, w, products);
+            }
+            for k in 0..c {
+                let r = &mut r[k * ld..][..n];
+                for (r, w) in r.iter_mut().zip(&*w) {
+                    *r *= w * (*r - 1.0);
+                    spread[k] -= *r;
+                }
+                let y = Rows { values: &y[k * l..], rows: n, columns: l, stride: c * l };
+                simd::gram(isa, y, r, &mut h[k * l * l..(k + 1) * l * l]);
+                simd::weighted_sum(isa, y, r, n, &mut lost[k * l..(k + 1) * l]);
+            }
+        });
+    }
+
     /// The middle of the sandwich `Σ_u w_u^q s_u s_u^T`, D × D, of one start, after `evaluate`; `sampling`: q = 2, else 1.
     pub fn score_products(
         &self,
@@ -286,12 +356,12 @@ impl Evaluation<'_> {
     ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (e, d) = (c - 1, c - 1 + c * l);
-        let scores = ws.f64s(score_block(&self.shape, c))?;
+        let scores = ws.f64s(score_block(l, c, self.shape.units))?;
         let means = ws.f64s(self.shape.sets * c * l)?;
-        let scratch = ws.f64s(unit_scratch(&self.shape, c))?;
+        let scratch = ws.f64s(unit_scratch(l, c, self.shape.units))?;
         out.fill(0.0);
-        self.set_means(data, isa, means)?;
-        self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
+        self.set_means(data, means, Context { isa, threads: 1 })?;
+        self.for_each_unit_block(data, 0..self.shape.units, weights, isa, means, scratch, |units| {
             unit_scores(&units, e, l, scores);
             for score in scores[..units.n * d].chunks_exact_mut(d) {
                 score[..e].iter_mut().zip(weights).for_each(|(s, w)| *s -= w);

@@ -1,170 +1,294 @@
 //! The observed information of counts over one choice set, where every unit is the draws of one alternative and scores are `x_i − μ_k`.
 //!
-//! With `q_ikm = w_i r_ik r_im` for two classes and `−w_i r_ik (1 − r_ik)` for one, every block is
-//! `Σ_i q_ikm (x_i − μ_k)(x_i − μ_m)^T`, the second moments of the features themselves: no scores are formed, and the products of two classes are symmetric.
+//! With `q_ikm = w_i r_ik r_im` for two classes and `q_ikk = −w_i r_ik (1 − r_ik) = −Σ_{m≠k} q_ikm` for one, every block is
+//! `Σ_i q_ikm (z_i − μ_k)(z_i − μ_m)^T`, and the curvature of a class `t_k Σ_i A_ik (z_i − μ_k)(z_i − μ_k)^T`: second moments of the features, or of
+//! whitened ones. No scores are formed; with a 1 beside the features second moments hold sums and masses too; and those of one class, which are minus the
+//! sums of those of two, cost nothing, and no digits where classes are nearly certain.
 
-use super::block_rows;
-use super::passes::{Evaluation, blocks, normalize};
-use crate::data::{Data, Shape};
+use super::layout::Layout;
+use super::passes::{Evaluation, TASKS, TRUSTED, share, take};
+use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
-use crate::linalg::symmetrize;
-use crate::simd::{self, Isa, Rows};
+use crate::linalg::{axpy, symmetrize};
+use crate::parallel::{Context, for_each};
+use crate::simd::{self, Columns, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 
-/// Pairs of classes k ≥ m: (k, m) is number k (k + 1) / 2 + m.
+/// Numbers that [`Draws`] keeps at most, as many as stay in the second cache; where there would be more, each block is made when it is needed.
+const KEPT: usize = 1 << 15;
+
+/// Pairs of classes k > m: (k, m) is number `pairs(k) + m`.
 fn pairs(classes: usize) -> usize {
-    classes.saturating_mul(classes.saturating_add(1)) / 2
+    classes.saturating_mul(classes.saturating_sub(1)) / 2
 }
 
-/// Below this a product of weight and probability may have lost digits.
-const TRUSTED: f64 = 1e-200;
-
-/// Takes the units of positive weight off `units`, up to a block: the numbers of their rows, and their weights.
-fn gather(data: &Data<'_>, units: &mut impl Iterator<Item = usize>, index: &mut [usize], w: &mut [f64]) -> usize {
-    let mut n = 0;
-    for u in units.take(w.len()) {
-        (w[n], index[n]) = (data.unit_weight(u), data.entries(u).next().map_or(0, |e| e.0));
-        n += 1;
-    }
-    n
+/// Features of one choice set about its first alternative, and what was drawn: block after block, and feature after feature in each,
+/// `z_i = T (x_i − x_o)`, then 1, then `1 / w_i`, or 0 of alternatives that were not drawn.
+pub(crate) struct Draws<'m, 'w> {
+    /// T, R × L; none: z are the differences themselves.
+    map: Option<&'m [f64]>,
+    /// R.
+    rank: usize,
+    origin: usize,
+    /// Of every alternative; empty where choices are counts of all, which are read there.
+    counts: &'w [f64],
+    /// All blocks, or nothing.
+    kept: &'w [f64],
 }
 
-/// The runs of consecutive numbers in `index`, as ranges of places.
-fn runs(index: &[usize]) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
-    let mut from = 0;
-    core::iter::from_fn(move || {
-        let first = from;
-        from += (first < index.len()) as usize;
-        while from > first && from < index.len() && index[from] == index[from - 1] + 1 {
-            from += 1;
-        }
-        (from > first).then_some(first..from)
-    })
-}
-
-impl Evaluation<'_> {
-    /// Whether [`Evaluation::information_of_draws`] serves: not the parts of a larger whole, whose rows have no origin in common.
-    pub(super) fn has_draws_over_one_set(shape: &Shape) -> bool {
+impl<'m, 'w> Draws<'m, 'w> {
+    /// Whether counts are over one choice set: not the parts of a larger whole, whose rows have no origin in common.
+    pub fn serve(shape: &Shape) -> bool {
         shape.units_are_draws && shape.sets == 1 && !shape.is_part()
     }
 
-    /// Workspace of [`Evaluation::information_of_draws`] for K classes.
-    pub(super) fn information_of_draws_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-        let of = WorkspaceSize::of::<f64>;
-        let (l, n, block) = (shape.columns, pairs(classes), block_rows(shape.columns));
-        let pairs = of(n.saturating_mul(l.saturating_mul(l))).and(of(n.saturating_mul(l))).and(of(n)).and(of(n.saturating_mul(block)));
-        let units = of(block.saturating_mul(l)).and(of(classes.saturating_mul(block))).and(of(block)).and(of(block));
-        pairs.and(units).and(WorkspaceSize::of::<usize>(block)).and(of(classes.saturating_mul(l))).and(of(classes))
+    fn keeps(shape: &Shape) -> usize {
+        let (rows, _) = Layout::most_numbers(shape);
+        let numbers = rows.saturating_mul(shape.columns.saturating_add(2));
+        if numbers <= KEPT { numbers } else { 0 }
     }
 
-    /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, its lower triangle. `complete`: the curvature of the
-    /// classes.
-    pub(super) fn information_of_draws(
+    pub fn workspace(shape: &Shape) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        of(if shape.units_are_rows { 0 } else { shape.rows }).and(of(Self::keeps(shape))).and(of(rows_of_block(shape)))
+    }
+
+    /// `map`: R and the R × L numbers of T.
+    pub fn new(data: &Data<'_>, layout: &Layout<'_>, map: Option<(usize, &'m [f64])>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
+        let shape = data.shape();
+        let counts = ws.f64s(if shape.units_are_rows { 0 } else { shape.rows })?;
+        if let Choices::SparseCounts { indices, counts: drawn } = *data.choices() {
+            indices.iter().zip(drawn).for_each(|(i, n)| counts[*i] += n);
+        }
+        let rank = map.map_or(shape.columns, |m| m.0);
+        let mut draws = Draws { map: map.map(|m| m.1), rank, origin: data.first_available(0), counts, kept: &[] };
+        let kept = ws.f64s(Self::keeps(&shape))?;
+        if !kept.is_empty() {
+            let rows = ws.f64s(rows_of_block(&shape))?;
+            for (b, block) in kept.chunks_exact_mut(layout.block * (rank + 2)).enumerate().take(layout.blocks) {
+                draws.make(data, layout.rows(b), layout.block, isa, block, rows);
+            }
+            draws.kept = kept;
+        }
+        Ok(draws)
+    }
+
+    fn counts<'a>(&'a self, data: &'a Data<'_>) -> &'a [f64] {
+        match *data.choices() {
+            Choices::Counts(counts) => counts,
+            _ => self.counts,
+        }
+    }
+
+    /// Makes a block, whose features are `ld` apart. `scratch`: [`rows_of_block`] numbers.
+    fn make(&self, data: &Data<'_>, range: Range<usize>, ld: usize, isa: Isa, block: &mut [f64], scratch: &mut [f64]) {
+        let (n, l) = (range.len(), data.features().columns());
+        let rows = &mut scratch[..n * l];
+        data.features().differences(range.clone(), self.origin, rows);
+        let (z, rest) = block.split_at_mut(ld * self.rank);
+        match self.map {
+            Some(_) if self.rank == 0 => {}
+            Some(map) => simd::logits(isa, Rows { values: rows, rows: n, columns: l, stride: l }, map, None, z, ld),
+            None => z
+                .chunks_exact_mut(ld)
+                .enumerate()
+                .for_each(|(j, z)| z.iter_mut().zip(rows[j..].iter().step_by(l)).for_each(|(z, x)| *z = *x)),
+        }
+        let (ones, inverses) = rest.split_at_mut(ld);
+        ones.fill(1.0);
+        for (inverse, w) in inverses.iter_mut().zip(&self.counts(data)[range]) {
+            *inverse = if *w >= f64::MIN_POSITIVE { 1.0 / w } else { 0.0 };
+        }
+    }
+}
+
+/// Rows of the largest block.
+fn largest_block(shape: &Shape) -> usize {
+    super::block_rows(shape.columns).min(shape.rows.saturating_add(7) & !7)
+}
+
+/// Its features, in numbers.
+fn rows_of_block(shape: &Shape) -> usize {
+    largest_block(shape).saturating_mul(shape.columns)
+}
+
+/// Second moments with 1 beside the features, of the classes and then of the pairs.
+fn moments(shape: &Shape, classes: usize) -> usize {
+    let side = shape.columns.saturating_add(1);
+    pairs(classes).saturating_add(classes).saturating_mul(side.saturating_mul(side))
+}
+
+/// Tasks of [`Evaluation::information_of_draws`]: a fixed number, and no more than keep their sums smaller than a quarter of the features.
+fn tasks(shape: &Shape, classes: usize) -> usize {
+    let room = shape.rows.saturating_mul(shape.columns) / 4 / moments(shape, classes).max(1);
+    Layout::most_blocks(shape).min(TASKS).min(room).max(1)
+}
+
+/// Numbers of scratch of a task: Ω and one column of weights more, the rows of a block, and the block.
+fn piece(shape: &Shape, classes: usize) -> usize {
+    let made = if Draws::keeps(shape) > 0 { 0 } else { shape.columns.saturating_mul(2).saturating_add(2) };
+    largest_block(shape).saturating_mul(classes.saturating_mul(2).saturating_add(1).saturating_add(made))
+}
+
+/// Some of the blocks: what is its own of the sums and of the scratch.
+struct Share<'a> {
+    blocks: Range<usize>,
+    sums: &'a mut [f64],
+    scratch: &'a mut [f64],
+}
+
+impl Evaluation<'_> {
+    /// Workspace of [`Evaluation::information_of_draws`] for K classes.
+    pub fn information_of_draws_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let n = tasks(shape, classes);
+        of(moments(shape, classes).saturating_mul(n))
+            .and(of(moments(shape, 1)))
+            .and(of(piece(shape, classes).saturating_add(classes).saturating_mul(n)))
+    }
+
+    /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, in the coordinates of `draws`: its lower triangle.
+    /// `complete`: takes the curvature of the classes there, K × R × R. Cost: p R² K (K + 1) / 4.
+    pub fn information_of_draws(
         &self,
         data: &Data<'_>,
         weights: &[f64],
-        complete: &[f64],
+        draws: &Draws<'_, '_>,
+        complete: &mut [f64],
         out: &mut [f64],
-        isa: Isa,
+        ctx: Context,
         mut ws: Workspace<'_>,
     ) -> Result<()> {
-        let (l, c) = (self.shape.columns, self.columns());
-        let (e, d, block, pairs) = (c - 1, c - 1 + c * l, block_rows(l), pairs(c));
-        let (moments, sums, masses, q) = (ws.f64s(pairs * l * l)?, ws.f64s(pairs * l)?, ws.f64s(pairs)?, ws.f64s(pairs * block)?);
-        let (rows, r, total, w) = (ws.f64s(block * l)?, ws.f64s(c * block)?, ws.f64s(block)?, ws.f64s(block)?);
-        let index = ws.fill(block, 0usize)?;
-        let (means, log_joint) = (ws.f64s(c * l)?, ws.f64s(c)?);
-        let origin = data.first_available(0);
-        for range in blocks(0..self.shape.rows, block) {
-            let n = range.len();
-            data.features().differences(range.clone(), origin, &mut rows[..n * l]);
-            for k in 0..c {
-                self.probabilities(k, range.start, &mut r[k * block..][..n]);
+        let (c, r, shape) = (self.columns(), draws.rank, self.shape);
+        let (n, side) = (tasks(&shape, c), r + 1);
+        let square = side * side;
+        let length = (c + pairs(c)) * square;
+        let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * (piece(&shape, c) + c))?, ws.f64s(square)?);
+        {
+            let (mut sums, mut pieces) = (&mut *sums, pieces);
+            let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
+            for (t, task) in shares.iter_mut().enumerate().take(n) {
+                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, piece(&shape, c) + c));
+                *task = Some(Share { blocks: share(&self.layout, t, n), sums, scratch });
             }
-            simd::weighted_sum(isa, Rows { values: &*rows, rows: n, columns: l, stride: l }, r, block, means);
+            for_each(ctx.threads, &mut shares[..n], |task| {
+                if let Some(Share { blocks, sums, scratch }) = task {
+                    self.moments_of_draws(data, weights, draws, blocks.clone(), sums, scratch, ctx.isa);
+                }
+            });
         }
-        let mut units = (0..self.shape.units).filter(|&u| data.unit_weight(u) > 0.0);
-        loop {
-            let n = gather(data, &mut units, index, w);
-            if n == 0 {
-                break;
-            }
-            for run in runs(&index[..n]) {
-                let first = index[run.start];
-                data.features().differences(first..first + run.len(), origin, &mut rows[run.start * l..run.end * l]);
-                for k in 0..c {
-                    self.probabilities(k, first, &mut r[k * block + run.start..][..run.len()]);
-                }
-            }
-            // Responsibilities from probabilities where they are not too small, else from their logarithms.
-            total[..n].fill(0.0);
-            for (r, w) in r.chunks_exact_mut(block).zip(weights) {
-                for (r, total) in r.iter_mut().zip(&mut total[..n]) {
-                    *r *= w;
-                    *total += *r;
-                }
-            }
-            for j in 0..n {
-                if total[j] >= TRUSTED {
-                    continue;
-                }
-                for k in 0..c {
-                    log_joint[k] = libm::log(weights[k]) + self.log_probability(data, index[j], k);
-                }
-                normalize(log_joint);
-                r[j..].iter_mut().step_by(block).zip(&*log_joint).for_each(|(r, p)| *r = *p);
-                total[j] = 1.0;
-            }
-            for r in r.chunks_exact_mut(block) {
-                r.iter_mut().zip(&total[..n]).for_each(|(r, total)| *r /= total);
-            }
-            let x = Rows { values: &*rows, rows: n, columns: l, stride: l };
-            let mut pair = 0;
-            for k in 0..c {
-                for m in 0..=k {
-                    let q = &mut q[pair * block..][..n];
-                    let (rk, rm) = (&r[k * block..][..n], &r[m * block..][..n]);
-                    for j in 0..n {
-                        q[j] = w[j] * rk[j] * if k == m { rk[j] - 1.0 } else { rm[j] };
-                    }
-                    masses[pair] += q.iter().sum::<f64>();
-                    simd::gram(isa, x, q, &mut moments[pair * l * l..(pair + 1) * l * l]);
-                    pair += 1;
-                }
-            }
-            simd::weighted_sum(isa, x, q, block, sums);
-        }
+        // Sums over the tasks, in their order.
+        let (sums, others) = sums.split_at_mut(length);
+        others.chunks_exact(length).for_each(|other| axpy(1.0, other, sums));
+        let (of_classes, of_pairs) = sums.split_at(c * square);
+        let (e, d) = (c - 1, c - 1 + c * r);
         let all = data.total_weight();
-        out.fill(0.0);
-        let mut pair = 0;
+        out[..d * d].fill(0.0);
         for k in 0..c {
+            let of_class = &of_classes[k * square..(k + 1) * square];
+            let (mk, t) = (&of_class[r * side..][..r], self.t(0, k));
+            let complete = &mut complete[k * r * r..(k + 1) * r * r];
+            for a in 0..r {
+                for b in 0..=a {
+                    let curvature = t * (of_class[a * side + b] - mk[a] * mk[b]);
+                    (complete[a * r + b], complete[b * r + a]) = (curvature, curvature);
+                }
+            }
+            let of_pair = |k: usize, m: usize| &of_pairs[(pairs(k) + m) * square..][..square];
             for m in 0..=k {
-                let (moment, sum, mass) = (&mut moments[pair * l * l..(pair + 1) * l * l], &sums[pair * l..(pair + 1) * l], masses[pair]);
-                let (mk, mm) = (&means[k * l..(k + 1) * l], &means[m * l..(m + 1) * l]);
-                symmetrize(moment, l);
-                for a in 0..l {
-                    let row = &mut out[(e + k * l + a) * d + e + m * l..][..l];
-                    let moment = &moment[a * l..(a + 1) * l];
-                    for b in 0..l {
-                        row[b] = moment[b] - sum[a] * mm[b] - mk[a] * sum[b] + mass * mk[a] * mm[b];
+                match m < k {
+                    true => moment.copy_from_slice(of_pair(k, m)),
+                    false => {
+                        moment.fill(0.0);
+                        (0..c).filter(|m| *m != k).for_each(|m| axpy(-1.0, of_pair(k.max(m), k.min(m)), moment));
+                    }
+                }
+                symmetrize(moment, side);
+                let mm = &of_classes[m * square + r * side..][..r];
+                let (second, sum) = moment.split_at(r * side);
+                let (sum, mass) = (&sum[..r], sum[r]);
+                for a in 0..r {
+                    let row = &mut out[(e + k * r + a) * d + e + m * r..][..r];
+                    let (sa, ma) = (sum[a], mk[a]);
+                    for (((x, second), mm), sb) in row.iter_mut().zip(&second[a * side..][..r]).zip(mm).zip(sum) {
+                        *x = second - sa * mm - ma * (sb - mass * mm);
                     }
                     if k == m {
-                        row.iter_mut().zip(&complete[(k * l + a) * l..]).for_each(|(x, c)| *x += c);
+                        axpy(1.0, &complete[a * r..][..r], row);
                     }
                     // The log-odds of m against the atom of k, and of k against the atom of m.
                     if m < e {
-                        out[(e + k * l + a) * d + m] = sum[a] - mass * mk[a];
+                        out[(e + k * r + a) * d + m] = sa - mass * ma;
                     }
                     if k < e && k != m {
-                        out[(e + m * l + a) * d + k] = sum[a] - mass * mm[a];
+                        out[(e + m * r + a) * d + k] = sa - mass * mm[a];
                     }
                 }
                 if k < e {
                     out[k * d + m] = mass + all * weights[k] * (if k == m { 1.0 } else { 0.0 } - weights[m]);
                 }
-                pair += 1;
             }
         }
         Ok(())
+    }
+
+    /// The second moments of `blocks`, with weights `A_k` of every class and `q_km` of every pair, lower triangles.
+    fn moments_of_draws(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        draws: &Draws<'_, '_>,
+        blocks: Range<usize>,
+        sums: &mut [f64],
+        scratch: &mut [f64],
+        isa: Isa,
+    ) {
+        let (c, ld, side) = (self.columns(), self.layout.block, draws.rank + 1);
+        let numbers = ld * (side + 1);
+        let (omega, rest) = scratch.split_at_mut(c * ld);
+        let (r, rest) = rest.split_at_mut(c * ld);
+        let (w, rest) = rest.split_at_mut(ld);
+        let (totals, rest) = rest.split_at_mut(c);
+        let (made, rows) = rest.split_at_mut(if draws.kept.is_empty() { numbers } else { 0 });
+        let (of_classes, of_pairs) = sums.split_at_mut(c * side * side);
+        for b in blocks {
+            let range = self.layout.rows(b);
+            let (n, counts) = (range.len(), &draws.counts(data)[range.clone()]);
+            let block = match draws.kept.is_empty() {
+                true => {
+                    draws.make(data, range.clone(), ld, isa, made, rows);
+                    &*made
+                }
+                false => &draws.kept[b * numbers..(b + 1) * numbers],
+            };
+            let (z, inverses) = block.split_at(ld * side);
+            let z = Columns { values: z, rows: n, columns: side, stride: ld };
+            for (k, h) in of_classes.chunks_exact_mut(side * side).enumerate() {
+                self.probabilities(k, range.start, &mut w[..n]);
+                simd::gram_of_columns(isa, z, w, h);
+            }
+            if counts.iter().all(|n| *n == 0.0) {
+                continue;
+            }
+            for (k, f) in w[..c].iter_mut().enumerate() {
+                *f = weights[k] * self.scale[b * c + k];
+            }
+            let found = simd::row_weights(isa, &self.a[self.layout.start(b) * c..], ld, &w[..c], counts, omega, totals);
+            if found.smallest < TRUSTED {
+                self.counts_anew(data, b, 0, weights, counts, omega, totals);
+            }
+            // r_im of all classes but the last, and w_i r_ik times it.
+            for (omega, r) in omega.chunks_exact(ld).zip(r.chunks_exact_mut(ld)).take(c - 1) {
+                simd::weigh(isa, &inverses[..n], &omega[..n], [1.0, 0.0], &mut r[..n]);
+            }
+            let mut of_pairs = of_pairs.chunks_exact_mut(side * side);
+            for (k, omega) in omega.chunks_exact(ld).enumerate() {
+                for (r, h) in r.chunks_exact(ld).zip(of_pairs.by_ref().take(k)) {
+                    simd::weigh(isa, &omega[..n], &r[..n], [1.0, 0.0], &mut w[..n]);
+                    simd::gram_of_columns(isa, z, w, h);
+                }
+            }
+        }
     }
 }

@@ -211,7 +211,10 @@ impl<'w> Layout<'w> {
             }
             // Only differences inside a set matter.
             let columns = &mut self.features[before * l + inside..(before + block) * l];
-            features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS);
+            match data.offset() {
+                None => features.centered_columns(rows, reference, |_| true, columns, block, SETS),
+                Some(_) => features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS),
+            }
         }
     }
 
@@ -243,6 +246,11 @@ impl<'w> Layout<'w> {
             }
             Kind::Whole => data.first_set_from(self.first[b])..data.first_set_from(self.first[b + 1]),
         }
+    }
+
+    /// `Groups`: choice sets of a block.
+    pub fn sets_of_block(&self) -> usize {
+        if let Kind::Groups(height) = self.kind { self.block / height } else { 0 }
     }
 
     /// Whether choice sets stand side by side.

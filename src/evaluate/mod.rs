@@ -13,6 +13,7 @@ pub(crate) mod passes;
 pub(crate) mod scores;
 mod split;
 
+pub(crate) use draws::Draws;
 pub(crate) use layout::block_rows;
 pub(crate) use passes::{Evaluation, blocks, set_groups};
 pub(crate) use scores::unit_scratch;

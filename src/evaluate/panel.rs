@@ -1,11 +1,11 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
 use super::curvature::minus_inverse;
-use super::layout::{Kind, MOST_ROWS, SMALL_SET};
-use super::passes::{Evaluation, layout_block};
+use super::layout::{MOST_ROWS, SMALL_SET};
+use super::passes::{Evaluation, TASKS, layout_block, share, take};
 use crate::data::Shape;
 use crate::linalg::dot;
-use crate::parallel::Context;
+use crate::parallel::{Context, for_each};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns};
 use core::ops::Range;
@@ -14,7 +14,7 @@ const _: () = assert!(MOST_ROWS <= SETS * SMALL_SET, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
 const MOST_SETS: usize = 256;
 
-/// Numbers of scratch of [`Evaluation::curvature_of_groups`].
+/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L + 1 for every set of a block.
 pub(super) fn groups_piece(shape: &Shape) -> usize {
     MOST_SETS.saturating_mul(shape.columns.saturating_add(1))
 }
@@ -24,42 +24,62 @@ impl Evaluation<'_> {
     /// `products`: as many numbers as the blocks have rows × C.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, products: &mut [f64], h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
-        let (v, minus_inverses) = scratch.split_at_mut(MOST_SETS * l);
         let groups = self.layout.groups(c);
-        let (block, sets) = (self.layout.block, self.layout.block / groups.height);
+        let (block, sets) = (self.layout.block, self.layout.sets_of_block());
+        let (v, minus_inverses) = scratch.split_at_mut(sets * l);
         for (b, omega) in blocks.zip(products.chunks_exact_mut(block * c)) {
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
-            products_of_groups::<true>(ctx.isa, groups, t, &self.a[b * block * c..(b + 1) * block * c], omega);
+            if !self.holds_model {
+                products_of_groups::<true>(ctx.isa, groups, t, &self.a[b * block * c..(b + 1) * block * c], omega);
+            }
             let x = layout_block(&self.layout, b, l);
             for (k, (h, w)) in h.chunks_exact_mut(l * l).zip(omega.chunks_exact(block)).enumerate() {
                 gram_of_columns(ctx.isa, x, w, h);
-                let v = &mut v[..l * sets];
                 weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, w, x.values, v);
                 for (set, m) in minus_inverses[..sets].iter_mut().enumerate() {
                     *m = minus_inverse(t[(set / SETS * c + k) * SETS + set % SETS]);
                 }
-                gram_of_columns(ctx.isa, Columns { values: v, rows: sets, columns: l, stride: sets }, &minus_inverses[..sets], h);
+                gram_of_columns(ctx.isa, Columns { values: &*v, rows: sets, columns: l, stride: sets }, &minus_inverses[..sets], h);
             }
         }
     }
 
     /// `μ_sk` of every set and class, sets × C × L, in the features as the layout has them, less their mean in the set.
-    pub(super) fn set_means_of_groups(&self, isa: Isa, means: &mut [f64]) {
+    pub(super) fn set_means_of_groups(&self, means: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
-        let Kind::Groups(height) = self.layout.kind else { return };
-        let (block, sets) = (self.layout.block, self.layout.block / height);
+        let sets = self.layout.sets_of_block();
+        let mut tasks: [Option<(Range<usize>, &mut [f64])>; TASKS] = [const { None }; TASKS];
+        let n = self.layout.blocks.min(TASKS);
+        let mut means = means;
+        for (t, task) in tasks.iter_mut().enumerate().take(n) {
+            let blocks = share(&self.layout, t, n);
+            let mine = (blocks.end * sets).min(self.shape.sets) - blocks.start * sets;
+            *task = Some((blocks, take(&mut means, mine * c * l)));
+        }
+        for_each(ctx.threads, &mut tasks[..n], |task| {
+            if let Some((blocks, means)) = task {
+                self.set_means_of_blocks(ctx.isa, blocks.clone(), means);
+            }
+        });
+    }
+
+    /// Those of the sets of some blocks.
+    fn set_means_of_blocks(&self, isa: Isa, blocks: Range<usize>, means: &mut [f64]) {
+        let (l, c) = (self.shape.columns, self.columns());
+        let Groups { rows: block, height, .. } = self.layout.groups(c);
+        let sets = block / height;
         // A few features at a time, so that the sums fit on the stack.
         let mut v = [0.0; MOST_SETS * 4];
-        for b in 0..self.layout.blocks {
+        for (b, means) in blocks.zip(means.chunks_mut(sets * c * l)) {
             for k in 0..c {
                 let a = &self.a[(b * c + k) * block..][..block];
                 for from in (0..l).step_by(4) {
                     let to = (from + 4).min(l);
                     let x = &self.layout.features[(b * l + from) * block..(b * l + to) * block];
                     weighted_sums_of_groups(isa, Groups { rows: block, height, columns: to - from }, a, x, &mut v);
-                    for set in b * sets..((b + 1) * sets).min(self.shape.sets) {
-                        let mean = &mut means[(set * c + k) * l..][from..to];
-                        mean.iter_mut().enumerate().for_each(|(j, m)| *m = v[j * sets + set - b * sets]);
+                    for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
+                        let mean = &mut means[k * l..][from..to];
+                        mean.iter_mut().enumerate().for_each(|(j, m)| *m = v[j * sets + set]);
                     }
                 }
             }

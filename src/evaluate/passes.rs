@@ -70,6 +70,10 @@ pub(crate) struct Evaluation<'w> {
     /// The atoms of the last `normalizers`, C × L.
     pub(super) atoms: &'w mut [f64],
     pub(super) scratch: &'w mut [f64],
+    /// Of groups, whether `omega` holds t ∘ A.
+    pub(super) holds_model: bool,
+    /// Whether the choices of all units stand in the order of the rows, once that is known.
+    pub(super) ordered: Option<bool>,
     /// Reads of X so far.
     pub passes: u64,
 }
@@ -180,6 +184,8 @@ impl<'w> Evaluation<'w> {
             value: ws.f64s(starts)?,
             atoms: ws.f64s(c * shape.columns)?,
             scratch: ws.f64s(piece(&shape, c) * TASKS.min(Layout::most_blocks(&shape)))?,
+            holds_model: false,
+            ordered: None,
             passes: 0,
         })
     }
@@ -227,16 +233,17 @@ impl<'w> Evaluation<'w> {
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
         self.passes += 1;
+        self.holds_model = false;
         self.layout.prepare(data);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
-        if self.shape.sets == 1 {
+        let finite = if self.shape.sets == 1 {
             self.normalizers_of_one_set(data, mean, ctx)?;
+            false
         } else {
-            self.normalizers_of_sets(data, ctx);
-        }
-        let places = self.shape.sets.next_multiple_of(SETS) * c;
-        let bad = match all_finite(ctx.isa, &self.log_z[..places]) {
+            self.normalizers_of_sets(data, ctx)
+        };
+        let bad = match finite {
             true => None,
             // Or a place is one of no set.
             false => (0..c).find(|&k| (0..self.shape.sets).any(|s| !self.log_z[zone(s, k, c)].is_finite())),
@@ -323,13 +330,14 @@ impl<'w> Evaluation<'w> {
         Ok(())
     }
 
-    fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
+    /// Whether all log-normalizers are known to be finite.
+    fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
         let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
         let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
         let room = a.take();
         if matches!(layout.kind, Kind::Groups(_)) {
-            each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
+            let n = each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
                 for b in task.blocks.clone() {
@@ -339,10 +347,11 @@ impl<'w> Evaluation<'w> {
                     simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
                     softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.block / groups.height * c));
                 }
+                carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
             });
             // SAFETY: the tasks have filled every block.
             unsafe { a.give_back(room, layout.blocks * layout.block * c) };
-            return;
+            return scratch[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
         omega.zero(shape.rows * c);
@@ -379,6 +388,7 @@ impl<'w> Evaluation<'w> {
                 log_z[zone(set, k, c)] = omega[base + k * stride];
             }
         }
+        all_finite(ctx.isa, &log_z[..shape.sets.next_multiple_of(SETS) * c])
     }
 
     /// `A_ic`.

@@ -3,28 +3,30 @@
 use super::block_rows;
 use super::layout::Kind;
 use super::passes::{Evaluation, blocks, normalize, set_groups};
-use crate::data::{Data, Shape};
+use crate::data::Data;
 use crate::error::Result;
+use crate::parallel::Context;
 use crate::simd::{Isa, responsibilities};
+use core::ops::Range;
 
 /// Rows of a block at most, and units of one.
 const MOST: usize = 256;
 
-/// Units of a block: as many as keep their scores in cache.
-fn block_units(columns: usize, classes: usize) -> usize {
-    block_rows(columns.saturating_mul(classes))
+/// Units of a block, of so many: as many as keep their scores in cache.
+fn block_units(columns: usize, classes: usize, units: usize) -> usize {
+    block_rows(columns.saturating_mul(classes)).min(units)
 }
 
-/// Numbers of scratch of [`Evaluation::for_each_unit_block`] and [`Evaluation::for_each_unit`].
-pub(crate) fn unit_scratch(shape: &Shape, classes: usize) -> usize {
-    let kl = classes.saturating_mul(shape.columns);
+/// Numbers of scratch of [`Evaluation::for_each_unit_block`] among so many units, and of [`Evaluation::for_each_unit`].
+pub(crate) fn unit_scratch(columns: usize, classes: usize, units: usize) -> usize {
+    let kl = classes.saturating_mul(columns);
     let unit = kl.saturating_add(classes).saturating_add(2);
-    unit.saturating_mul(block_units(shape.columns, classes)).saturating_add(shape.columns).saturating_add(classes.saturating_mul(2))
+    unit.saturating_mul(block_units(columns, classes, units)).saturating_add(columns).saturating_add(classes.saturating_mul(2))
 }
 
 /// Numbers of the scores of a block, D for every unit.
-pub(crate) fn score_block(shape: &Shape, classes: usize) -> usize {
-    classes.saturating_mul(shape.columns.saturating_add(1)).saturating_mul(block_units(shape.columns, classes))
+pub(crate) fn score_block(columns: usize, classes: usize, units: usize) -> usize {
+    classes.saturating_mul(columns.saturating_add(1)).saturating_mul(block_units(columns, classes, units))
 }
 
 /// A block of units of positive weight.
@@ -79,9 +81,9 @@ impl SetCursor {
 impl Evaluation<'_> {
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`. The features are those of
     /// `Layout::row`.
-    pub fn set_means(&self, data: &Data<'_>, isa: Isa, means: &mut [f64]) -> Result<()> {
+    pub fn set_means(&self, data: &Data<'_>, means: &mut [f64], ctx: Context) -> Result<()> {
         if matches!(self.layout.kind, Kind::Groups(_)) {
-            self.set_means_of_groups(isa, means);
+            self.set_means_of_groups(means, ctx);
             return Ok(());
         }
         if data.splits_rows() {
@@ -136,11 +138,12 @@ impl Evaluation<'_> {
         normalize(out)
     }
 
-    /// Runs `body` over blocks of the units of positive weight of one start, after `evaluate`; `means` from [`Self::set_means`], `scratch` of
-    /// [`unit_scratch`] numbers.
+    /// Runs `body` over blocks of those `among` the units that have a positive weight, of one start, after `evaluate`; `means` from [`Self::set_means`],
+    /// `scratch` of [`unit_scratch`] numbers.
     pub fn for_each_unit_block(
         &self,
         data: &Data<'_>,
+        among: Range<usize>,
         weights: &[f64],
         isa: Isa,
         means: &[f64],
@@ -148,7 +151,7 @@ impl Evaluation<'_> {
         mut body: impl FnMut(Units<'_>),
     ) {
         let (l, c) = (self.shape.columns, self.columns());
-        let block = block_units(l, c);
+        let block = block_units(l, c, among.len());
         // Those of units in compressed rows are held since `evaluate`.
         let known = !self.shape.units_are_rows;
         let (row, rest) = scratch.split_at_mut(l);
@@ -159,7 +162,7 @@ impl Evaluation<'_> {
         log_weights.iter_mut().zip(weights).for_each(|(log, w)| *log = libm::log(*w));
         let mut index = [0; MOST];
         let mut cursor = SetCursor::default();
-        let mut units = (0..self.shape.units).filter(|&u| data.unit_weight(u) != 0.0);
+        let mut units = among.filter(|&u| data.unit_weight(u) != 0.0);
         loop {
             let mut n = 0;
             for u in units.by_ref().take(block) {
@@ -211,7 +214,7 @@ impl Evaluation<'_> {
     ) {
         let (l, c) = (self.shape.columns, self.columns());
         let (one, scratch) = scratch.split_at_mut(c);
-        self.for_each_unit_block(data, weights, isa, means, scratch, |units| {
+        self.for_each_unit_block(data, 0..self.shape.units, weights, isa, means, scratch, |units| {
             for (j, (&u, y)) in units.index.iter().zip(units.y.chunks_exact(c * l)).enumerate() {
                 one.iter_mut().zip(units.r[j..].iter().step_by(units.ld)).for_each(|(one, r)| *one = *r);
                 body(u, units.w[j], one, y);

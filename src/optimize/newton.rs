@@ -7,13 +7,17 @@
 use super::{Objective, Stop};
 use crate::data::Shape;
 use crate::error::Result;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Draws, Evaluation};
 use crate::linalg::{self, axpy, dot};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// The smallest μ but 0, and by what it grows and shrinks.
+/// The smallest μ but 0, unless a whole step of Newton has failed: then μ falls as far as steps succeed, and to 0 from where it is negligible.
 const LEAST: f64 = 1e-2;
+const NEGLIGIBLE: f64 = 1e-10;
+/// By what μ grows where the matrix is not positive definite, which costs a factorisation, and where f falls, which costs an evaluation; and by what it
+/// shrinks.
+const RISE: f64 = 2.0;
 const GROWTH: f64 = 4.0;
 const SHRINK: f64 = 4.0;
 /// Steps past the tolerance at most.
@@ -29,7 +33,10 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let vectors = of(d).and(of(d)).and(of(d)).and(of(d));
     let l = shape.columns;
     let squares = of(classes.saturating_mul(l.saturating_mul(l)));
-    let information = dd.and(squares).and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes));
+    let information = match Draws::serve(shape) {
+        true => Draws::workspace(shape).and(Evaluation::information_of_draws_workspace(shape, classes)),
+        false => dd.and(squares).and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes)),
+    };
     dd.and(dd).and(squares).and(vectors).and(information.or(linalg::cholesky_workspace(d)))
 }
 
@@ -48,7 +55,11 @@ pub(crate) fn newton(
     let (k, r) = (o.classes(), o.wh.rank);
     let (info, factor, complete) = (ws.f64s(d * d)?, ws.f64s(d * d)?, ws.f64s(k * r * r)?);
     let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
-    let mut mu = 0.0;
+    let draws = match Draws::serve(&o.ev.shape) {
+        true => Some(Draws::new(o.data, &o.ev.layout, Some((r, o.wh.to_atoms)), o.ctx.isa, &mut ws)?),
+        false => None,
+    };
+    let (mut mu, mut whole) = (0.0, true);
     let (mut last, mut polished) = (f64::INFINITY, 0);
     for _ in 0..MOST {
         let norm = o.norm(g);
@@ -60,9 +71,9 @@ pub(crate) fn newton(
             polished += 1;
         }
         last = norm;
-        information(o, info, complete, ws.scope())?;
+        information(o, draws.as_ref(), info, complete, ws.scope())?;
         o.scale(scale);
-        let mut failures = 0;
+        let (mut failures, mut indefinite) = (0, false);
         let mut straight = loop {
             if o.evaluations >= o.limit {
                 if failures > 0 {
@@ -75,7 +86,8 @@ pub(crate) fn newton(
                 damp(factor, d, mu, &scale[..k - 1], complete, r);
             }
             if !linalg::cholesky(factor, d, ws.scope())? {
-                mu = (GROWTH * mu).max(LEAST);
+                indefinite = true;
+                mu = (RISE * mu).max(LEAST);
                 if mu > 1e20 {
                     if failures > 0 {
                         o.evaluate(v, g);
@@ -101,10 +113,12 @@ pub(crate) fn newton(
                 let y = value.unwrap_or(*f);
                 let (gain, ratio) = (y - *f, (y - *f) / predicted);
                 if ratio < 0.25 {
-                    mu = (GROWTH * mu).max(LEAST);
+                    mu = raised(mu);
                 } else if ratio > 0.75 {
-                    mu /= if ratio > 0.95 { SHRINK * SHRINK } else { SHRINK };
-                    mu = if mu < LEAST { 0.0 } else { mu };
+                    mu /= if ratio > 0.95 && !indefinite { SHRINK * SHRINK } else { SHRINK };
+                    if mu < if whole { LEAST } else { NEGLIGIBLE } {
+                        (mu, whole) = (0.0, true);
+                    }
                 }
                 v.copy_from_slice(trial);
                 g.copy_from_slice(trial_g);
@@ -124,7 +138,8 @@ pub(crate) fn newton(
                 o.evaluate(v, g);
                 return Ok(Stop::Stalled);
             }
-            mu = (GROWTH * mu).max(LEAST);
+            whole &= mu > 0.0;
+            mu = raised(mu);
         };
         while straight && o.evaluations < o.limit {
             step.iter_mut().for_each(|s| *s *= GROWTH);
@@ -144,6 +159,11 @@ pub(crate) fn newton(
         }
     }
     Ok(Stop::Stalled)
+}
+
+/// The next larger μ.
+fn raised(mu: f64) -> f64 {
+    if mu > 0.0 { GROWTH * mu } else { LEAST }
 }
 
 /// Whether f has gained what its slope promised, no less for any curvature.
@@ -173,16 +193,29 @@ fn damp(matrix: &mut [f64], d: usize, mu: f64, eta: &[f64], complete: &[f64], r:
 }
 
 /// The observed information of f in (η, β) at the evaluation last made, and its complete-data part in every class, r × r.
-fn information(o: &mut Objective<'_, '_, '_>, out: &mut [f64], complete: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+fn information(
+    o: &mut Objective<'_, '_, '_>,
+    draws: Option<&Draws<'_, '_>>,
+    out: &mut [f64],
+    complete: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
     let (k, r, l) = (o.classes(), o.wh.rank, o.wh.columns);
     let (e, n, d) = (k - 1, k - 1 + k * l, k - 1 + k * r);
-    let theta = ws.f64s(n * n)?;
-    let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
-    let blocks = ws.f64s(k * l * l)?;
-    o.ev.information_beside(o.data, o.weights, blocks, theta, o.ctx, ws)?;
-    whiten_packed(o.wh, k, theta, out, block, row);
+    if let Some(draws) = draws {
+        o.ev.information_of_draws(o.data, o.weights, draws, complete, out, o.ctx, ws)?;
+        linalg::symmetrize(out, d);
+    } else {
+        let theta = ws.f64s(n * n)?;
+        let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
+        let blocks = ws.f64s(k * l * l)?;
+        o.ev.information_beside(o.data, o.weights, blocks, theta, o.ctx, ws)?;
+        whiten_packed(o.wh, k, theta, out, block, row);
+        for (complete, block) in complete.chunks_exact_mut((r * r).max(1)).zip(blocks.chunks_exact(l * l)) {
+            o.wh.whiten_curvature(block, complete, r, row);
+        }
+    }
     for (j, complete) in complete.chunks_exact_mut((r * r).max(1)).enumerate() {
-        o.wh.whiten_curvature(&blocks[j * l * l..(j + 1) * l * l], complete, r, row);
         // A class that holds to few alternatives curves no more: ε of the features' own curvature bounds its steps.
         for a in 0..r {
             complete[a * r + a] += o.ridge + 1e-2 * o.ev.class_choices[j] + 1e-8 * o.data.total_choices();

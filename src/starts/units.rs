@@ -85,8 +85,11 @@ impl<'w> UnitStarts<'w> {
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
         let kept = kept.and(of(u.saturating_mul(subspace(classes, l)))).and(Clusters::workspace(u, l, classes));
-        let one =
-            Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(shape, 1)));
+        let one = Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(
+            shape.columns,
+            1,
+            shape.units,
+        )));
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
         let eigen = of(l.saturating_mul(3));
@@ -99,7 +102,7 @@ impl<'w> UnitStarts<'w> {
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
         let squares = of(kl.saturating_mul(l));
         let curvature = Evaluation::curvature_workspace(shape, classes).or(linalg::cholesky_workspace(l));
-        let scratch = of(unit_scratch(shape, classes)).and(of(classes));
+        let scratch = of(unit_scratch(shape.columns, classes, shape.units)).and(of(classes));
         squares.and(squares).and(of(l)).and(of(kl.saturating_mul(shape.sets))).and(scratch).and(curvature)
     }
 
@@ -138,8 +141,8 @@ impl<'w> UnitStarts<'w> {
         }
         let known = linalg::cholesky(factor, r, ws.scope())?;
         let means = ws.f64s(shape.sets * l)?;
-        let scratch = ws.f64s(unit_scratch(&shape, 1))?;
-        em.ev.set_means(data, ctx.isa, means)?;
+        let scratch = ws.f64s(unit_scratch(shape.columns, 1, shape.units))?;
+        em.ev.set_means(data, means, ctx)?;
         let typical = 0.5 * data.total_choices() / data.total_weight();
         let estimates = &mut *starts.estimates;
         em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
@@ -213,8 +216,8 @@ impl<'w> UnitStarts<'w> {
             }
         }
         let means = ws.f64s(em.ev.shape.sets * k * l)?;
-        let (scratch, joint) = (ws.f64s(unit_scratch(&em.ev.shape, k))?, ws.f64s(k)?);
-        em.ev.set_means(data, ctx.isa, means)?;
+        let (scratch, joint) = (ws.f64s(unit_scratch(em.ev.shape.columns, k, em.ev.shape.units))?, ws.f64s(k)?);
+        em.ev.set_means(data, means, ctx)?;
         self.gains.fill(f64::NEG_INFINITY);
         let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
         em.ev.for_each_unit(data, best.weights, ctx.isa, means, scratch, |u, _, resp, y| {
