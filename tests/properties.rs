@@ -177,7 +177,11 @@ fn the_same_choices_in_any_layout_are_the_same_data() {
             let (units, weights) = case.units();
             units.iter().zip(&weights).for_each(|(u, w)| counts[u[0].0] += w);
             let chosen: Vec<usize> = random.permutation(case.rows()).into_iter().filter(|i| counts[*i] > 0.0).collect();
-            let sparse = OwnedChoices::Sparse { counts: chosen.iter().map(|i| counts[*i]).collect(), indices: chosen };
+            // The first alternative comes twice, with half its count each time.
+            let (mut indices, mut of_chosen): (Vec<_>, Vec<_>) = chosen.iter().map(|i| (*i, counts[*i])).unzip();
+            of_chosen[0] /= 2.0;
+            (indices.push(indices[0]), of_chosen.push(of_chosen[0]));
+            let sparse = OwnedChoices::Sparse { counts: of_chosen, indices };
             others.push(Case { choices: sparse, ..case.clone() });
             others.push(Case { choices: OwnedChoices::Counts(counts), sets: Some(vec![0, case.rows()]), ..case.clone() });
         }
