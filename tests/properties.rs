@@ -538,6 +538,22 @@ fn single_precision_logits_of_1e37_are_fine() {
     }
 }
 
+/// Every entry of sparse counts is a unit: there may be more classes than alternatives.
+#[test]
+fn more_classes_than_alternatives_are_fitted() {
+    let features = [0.0, 1.0, 3.0];
+    let (indices, counts) = ([2, 0, 1, 0, 2, 1, 1, 0, 2, 2, 0], [1.0, 2.0, 3.0, 1.0, 4.0, 1.0, 1.0, 2.0, 5.0, 1.0, 1.0]);
+    let choices = Choices::SparseCounts { indices: &indices, counts: &counts };
+    let data = Data::new(Features::row_major(&features[..], 3, 1).unwrap(), None, None, choices).unwrap();
+    let expected: f64 = [6.0f64, 5.0, 11.0].iter().map(|n| n * (n / 22.0).ln()).sum();
+    for classes in [2, 10, 11] {
+        let fit = Fit::new(&data, &FitOptions::new(classes)).unwrap();
+        assert!(fit.mixture.atoms.iter().chain(&fit.mixture.weights).all(|x| x.is_finite()));
+        // Two classes can give any probabilities to three alternatives, or come as near as they like.
+        assert!((fit.report.log_likelihood - expected).abs() < 1e-3, "{classes}: {:?} {expected}", fit.report);
+    }
+}
+
 #[test]
 fn classes_of_no_weight_leave_finite_numbers_and_the_rest_alone() {
     for (case, mut random) in cases(0..4) {

@@ -125,10 +125,11 @@ fn tasks(shape: &Shape, classes: usize) -> usize {
     Layout::most_blocks(shape).min(TASKS).min(room).max(1)
 }
 
-/// Numbers of scratch of a task: Ω and one column of weights more, the rows of a block, and the block.
+/// Numbers of scratch of a task: Ω, r, and a column of weights; two numbers for every class; a block and its rows.
 fn piece(shape: &Shape, classes: usize) -> usize {
     let made = if Draws::keeps(shape) > 0 { 0 } else { shape.columns.saturating_mul(2).saturating_add(2) };
-    largest_block(shape).saturating_mul(classes.saturating_mul(2).saturating_add(1).saturating_add(made))
+    let block = largest_block(shape).saturating_mul(classes.saturating_mul(2).saturating_add(1).saturating_add(made));
+    block.saturating_add(classes.saturating_mul(2))
 }
 
 /// Some of the blocks: what is its own of the sums and of the scratch.
@@ -143,9 +144,7 @@ impl Evaluation<'_> {
     pub fn information_of_draws_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let n = tasks(shape, classes);
-        of(moments(shape, classes).saturating_mul(n))
-            .and(of(moments(shape, 1)))
-            .and(of(piece(shape, classes).saturating_add(classes).saturating_mul(n)))
+        of(moments(shape, classes).saturating_mul(n)).and(of(moments(shape, 1))).and(of(piece(shape, classes).saturating_mul(n)))
     }
 
     /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, in the coordinates of `draws`: its lower triangle.
@@ -164,12 +163,12 @@ impl Evaluation<'_> {
         let (n, side) = (tasks(&shape, c), r + 1);
         let square = side * side;
         let length = (c + pairs(c)) * square;
-        let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * (piece(&shape, c) + c))?, ws.f64s(square)?);
+        let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * piece(&shape, c))?, ws.f64s(square)?);
         {
             let (mut sums, mut pieces) = (&mut *sums, pieces);
             let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
             for (t, task) in shares.iter_mut().enumerate().take(n) {
-                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, piece(&shape, c) + c));
+                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, piece(&shape, c)));
                 *task = Some(Share { blocks: share(&self.layout, t, n), sums, scratch });
             }
             for_each(ctx.threads, &mut shares[..n], |task| {
@@ -250,6 +249,7 @@ impl Evaluation<'_> {
         let (r, rest) = rest.split_at_mut(c * ld);
         let (w, rest) = rest.split_at_mut(ld);
         let (totals, rest) = rest.split_at_mut(c);
+        let (factors, rest) = rest.split_at_mut(c);
         let (made, rows) = rest.split_at_mut(if draws.kept.is_empty() { numbers } else { 0 });
         let (of_classes, of_pairs) = sums.split_at_mut(c * side * side);
         for b in blocks {
@@ -271,10 +271,10 @@ impl Evaluation<'_> {
             if counts.iter().all(|n| *n == 0.0) {
                 continue;
             }
-            for (k, f) in w[..c].iter_mut().enumerate() {
+            for (k, f) in factors.iter_mut().enumerate() {
                 *f = weights[k] * self.scale[b * c + k];
             }
-            let found = simd::row_weights(isa, &self.a[self.layout.start(b) * c..], ld, &w[..c], counts, omega, totals);
+            let found = simd::row_weights(isa, &self.a[self.layout.start(b) * c..], ld, factors, counts, omega, totals);
             if found.smallest < TRUSTED {
                 self.counts_anew(data, b, 0, weights, counts, omega, totals);
             }

@@ -33,11 +33,14 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let vectors = of(d).and(of(d)).and(of(d)).and(of(d));
     let l = shape.columns;
     let squares = of(classes.saturating_mul(l.saturating_mul(l)));
-    let information = match Draws::serve(shape) {
-        true => Draws::workspace(shape).and(Evaluation::information_of_draws_workspace(shape, classes)),
-        false => dd.and(squares).and(of(l.saturating_mul(l))).and(of(l)).and(Evaluation::information_workspace(shape, classes)),
+    let (draws, information) = match Draws::serve(shape) {
+        true => (Draws::workspace(shape), Evaluation::information_of_draws_workspace(shape, classes)),
+        false => {
+            let theta = dd.and(squares).and(of(l.saturating_mul(l))).and(of(l));
+            (WorkspaceSize::EMPTY, theta.and(Evaluation::information_workspace(shape, classes)))
+        }
     };
-    dd.and(dd).and(squares).and(vectors).and(information.or(linalg::cholesky_workspace(d)))
+    dd.and(dd).and(squares).and(vectors).and(draws).and(information.or(linalg::cholesky_workspace(d)))
 }
 
 /// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
