@@ -180,7 +180,8 @@ fn the_same_choices_in_any_layout_are_the_same_data() {
             // The first alternative comes twice, with half its count each time.
             let (mut indices, mut of_chosen): (Vec<_>, Vec<_>) = chosen.iter().map(|i| (*i, counts[*i])).unzip();
             of_chosen[0] /= 2.0;
-            (indices.push(indices[0]), of_chosen.push(of_chosen[0]));
+            indices.push(indices[0]);
+            of_chosen.push(of_chosen[0]);
             let sparse = OwnedChoices::Sparse { counts: of_chosen, indices };
             others.push(Case { choices: sparse, ..case.clone() });
             others.push(Case { choices: OwnedChoices::Counts(counts), sets: Some(vec![0, case.rows()]), ..case.clone() });
