@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 
     options.progress = nullptr;
     const softmix::scanned scan = softmix::scan(data, 1, 3, options);
-    require(scan.mixtures.size() == 3 && scan.best_bic == 3 && scan.of(2).weights == fit.weights, "a scan is its fits");
+    require(scan.mixtures.size() == 3 && scan.best_bic == 3, "a scan of three");
+    require(std::fabs(scan.of(2).weights[0] - fit.weights[0]) < 1e-8 && std::fabs(scan.of(2).atoms[0] - fit.atoms[0]) < 1e-7, "a scan is its fits");
     require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
     require(scan.suggested_classes == 0 && scan.eigenvalues.empty(), "units have no profile");
     const softmix::counts all(softmix::view<const double>(f.counts, DESTINATIONS));
