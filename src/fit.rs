@@ -312,7 +312,7 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
     if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
 }
 
-/// The products of the dense information over those of an evaluation.
+/// The products of the dense information over those of an evaluation; of counts over one choice set half as many are needed.
 pub(crate) fn information_cost(shape: &Shape, classes: usize) -> f64 {
     let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
     l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p)

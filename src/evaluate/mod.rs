@@ -179,7 +179,7 @@ fn parameters(shape: &Shape, classes: usize) -> usize {
 /// Minus the Hessian of the penalised ℓ (Louis 1982): complete-data information less the covariance, under the responsibilities, of
 /// the complete-data scores. D × D with D = K − 1 + K L: the log-odds against the last class, then the atoms, class after class.
 ///
-/// Cost: `p L² K / 2 + U (K L)² / 2`. `out` is written only when all is well.
+/// Cost: `p L² K / 2 + U (K L)² / 2`, of counts over one choice set `p L² K (K + 1) / 4`. `out` is written only when all is well.
 pub fn observed_information(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
