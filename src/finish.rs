@@ -3,7 +3,7 @@
 use crate::data::Data;
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, information_cost, newton_pays, race_form};
+use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_pays, race_form};
 use crate::linalg::dot;
 use crate::mixture::canonical_order;
 use crate::optimize::lbfgs::lbfgs;
@@ -92,7 +92,7 @@ pub(crate) fn finish(
             };
             let tolerance = options.gradient_tolerance;
             let lead = pays && !raced && shape.units_are_draws;
-            let newton_from = if information_cost(&shape, k) <= 4.0 { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
+            let newton_from = if newton_is_cheap(&shape, k) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
             let stop = match report(f, o.evaluations) {
                 false => Stop::Cancelled,
                 true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,

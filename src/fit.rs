@@ -313,9 +313,14 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
 }
 
 /// The products of the dense information over those of an evaluation; of counts over one choice set half as many are needed.
-pub(crate) fn information_cost(shape: &Shape, classes: usize) -> f64 {
+fn information_cost(shape: &Shape, classes: usize) -> f64 {
     let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
     l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p)
+}
+
+/// Whether a step of Newton's method costs little more than one of L-BFGS.
+pub(crate) fn newton_is_cheap(shape: &Shape, classes: usize) -> bool {
+    information_cost(shape, classes) <= 4.0
 }
 
 /// Whether the dense information is cheap beside an evaluation.

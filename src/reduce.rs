@@ -46,8 +46,8 @@
 //! | `Rows`, of units | `1 + C` | `C`, then `U C`, then `C`, then `C L`; `U C` more where any rank wants what runs over units |
 //! | `Sets` | `1` | `2 C + starts`, then `C L` |
 //!
-//! A step of EM sends `C L` twice and `2 C` more a trial; a Newton step the information, about `(K L)²`, and the curvatures `K L²`; whitening `L²` once. The
-//! callback of a fit costs one number a step. None of it depends on the number of rows.
+//! A step of EM sends `C L` twice and `2 C` more a trial; a Newton step the information, about `(K L)²`, and the curvatures `K L²`; L-BFGS the curvatures and on
+//! counts about `K⁴ / 2`, twice; whitening `L²` once. The callback of a fit costs one number a step. None of it depends on the number of rows.
 
 use crate::data::{Choices, Data, Features};
 use crate::error::{Error, ErrorKind, Result};

@@ -325,6 +325,24 @@ fn a_fit_from_a_given_start_reaches_the_same_optimum() {
     }
 }
 
+/// So many features that L-BFGS carries a fit to its end, in the metric of the whole.
+#[test]
+fn a_fit_of_many_features_reaches_the_same_optimum() {
+    for layout in [Layout::Counts, Layout::SparseCounts] {
+        let mut random = Random::new(77 + layout as u64);
+        let case = random_case(Recipe { layout, rows: 700, columns: 62, units: 400, offsets: false, seed: random.next() });
+        let start = mixture(2, case.columns, &mut random);
+        let whole = fit_from(&case.data(), &start, 4.0);
+        for ranks in [2, 3] {
+            let (how, pieces) = split(&case, ranks, &mut random);
+            let fits = on_ranks(how, &pieces, |_, data| fit_from(data, &start, 4.0));
+            same_fit(&fits);
+            let (f, g) = (fits[0].report.penalized_log_likelihood, whole.report.penalized_log_likelihood);
+            assert!((f - g).abs() <= 1e-11 * g.abs(), "{f} {g} {how:?} {ranks} {:?}", fits[0].report);
+        }
+    }
+}
+
 #[test]
 fn starts_that_are_not_given_reach_the_same_optimum() {
     for (case, mut random) in cases(0..2) {

@@ -4,6 +4,9 @@
 //! `Σ_i q_ikm (z_i − μ_k)(z_i − μ_m)^T`, and the curvature of a class `t_k Σ_i A_ik (z_i − μ_k)(z_i − μ_k)^T`: second moments of the features, or of
 //! whitened ones. No scores are formed; with a 1 beside the features second moments hold sums and masses too; and those of one class, which are minus the
 //! sums of those of two, cost nothing, and no digits where classes are nearly certain.
+//!
+//! In the span of the atoms, `θ_k = Σ_m c_km θ_m`, the features are the logits, `z_im = x_i·θ_m`, which the evaluation has: there the information takes no
+//! read of X.
 
 use super::layout::Layout;
 use super::passes::{Evaluation, TASKS, TRUSTED, share, take};
@@ -18,19 +21,28 @@ use core::ops::Range;
 /// Numbers that [`Draws`] keeps at most, as many as stay in the second cache; where there would be more, each block is made when it is needed.
 const KEPT: usize = 1 << 15;
 
+/// Stands for the logarithm of probabilities that are smaller still.
+const LEAST_LOG: f64 = -700.0;
+
 /// Pairs of classes k > m: (k, m) is number `pairs(k) + m`.
 fn pairs(classes: usize) -> usize {
     classes.saturating_mul(classes.saturating_sub(1)) / 2
 }
 
-/// Features of one choice set about its first alternative, and what was drawn: block after block, and feature after feature in each,
-/// `z_i = T (x_i − x_o)`, then 1, then `1 / w_i`, or 0 of alternatives that were not drawn.
+/// What z are.
+enum Source<'m> {
+    /// Features about the first alternative, `z_i = T (x_i − x_o)`; without T, which is R × L, the differences themselves.
+    Features { map: Option<&'m [f64]>, origin: usize },
+    /// The logits, as far as exponentials tell them: `z_im = log A_im`.
+    Logits,
+}
+
+/// Features of one choice set, and what was drawn: block after block, and feature after feature in each, z, then 1, then `1 / w_i`, or 0 of alternatives
+/// that were not drawn.
 pub(crate) struct Draws<'m, 'w> {
-    /// T, R × L; none: z are the differences themselves.
-    map: Option<&'m [f64]>,
+    source: Source<'m>,
     /// R.
     rank: usize,
-    origin: usize,
     /// Of every alternative; empty where choices are counts of all, which are read there.
     counts: &'w [f64],
     /// All blocks, or nothing.
@@ -40,7 +52,12 @@ pub(crate) struct Draws<'m, 'w> {
 impl<'m, 'w> Draws<'m, 'w> {
     /// Whether counts are over one choice set: not the parts of a larger whole, whose rows have no origin in common.
     pub fn serve(shape: &Shape) -> bool {
-        shape.units_are_draws && shape.sets == 1 && !shape.is_part()
+        Self::logits_serve(shape) && !shape.is_part()
+    }
+
+    /// The same of logits, which are those of the whole.
+    pub fn logits_serve(shape: &Shape) -> bool {
+        shape.units_are_draws && shape.sets == 1
     }
 
     fn keeps(shape: &Shape) -> usize {
@@ -49,20 +66,33 @@ impl<'m, 'w> Draws<'m, 'w> {
         if numbers <= KEPT { numbers } else { 0 }
     }
 
-    pub fn workspace(shape: &Shape) -> WorkspaceSize {
-        let of = WorkspaceSize::of::<f64>;
-        of(if shape.units_are_rows { 0 } else { shape.rows }).and(of(Self::keeps(shape))).and(of(rows_of_block(shape)))
+    /// Workspace of [`Draws::of_logits`].
+    pub fn logits_workspace(shape: &Shape) -> WorkspaceSize {
+        WorkspaceSize::of::<f64>(if shape.units_are_rows { 0 } else { shape.rows })
     }
 
-    /// `map`: R and the R × L numbers of T.
-    pub fn new(data: &Data<'_>, layout: &Layout<'_>, map: Option<(usize, &'m [f64])>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
+    /// Workspace of [`Draws::new`].
+    pub fn workspace(shape: &Shape) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        Self::logits_workspace(shape).and(of(Self::keeps(shape))).and(of(rows_of_block(shape)))
+    }
+
+    /// Of the logits of K classes.
+    pub fn of_logits(data: &Data<'_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let shape = data.shape();
         let counts = ws.f64s(if shape.units_are_rows { 0 } else { shape.rows })?;
         if let Choices::SparseCounts { indices, counts: drawn } = *data.choices() {
             indices.iter().zip(drawn).for_each(|(i, n)| counts[*i] += n);
         }
+        Ok(Draws { source: Source::Logits, rank: classes, counts, kept: &[] })
+    }
+
+    /// Of the features; `map`: R and the R × L numbers of T.
+    pub fn new(data: &Data<'_>, layout: &Layout<'_>, map: Option<(usize, &'m [f64])>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
+        let shape = data.shape();
         let rank = map.map_or(shape.columns, |m| m.0);
-        let mut draws = Draws { map: map.map(|m| m.1), rank, origin: data.first_available(0), counts, kept: &[] };
+        let source = Source::Features { map: map.map(|m| m.1), origin: data.first_available(0) };
+        let mut draws = Draws { source, rank, ..Self::of_logits(data, 0, ws)? };
         let kept = ws.f64s(Self::keeps(&shape))?;
         if !kept.is_empty() {
             let rows = ws.f64s(rows_of_block(&shape))?;
@@ -81,19 +111,21 @@ impl<'m, 'w> Draws<'m, 'w> {
         }
     }
 
-    /// Makes a block, whose features are `ld` apart. `scratch`: [`rows_of_block`] numbers.
+    /// Makes a block, whose features are `ld` apart, but for z of logits. `scratch`: [`rows_of_block`] numbers for features.
     fn make(&self, data: &Data<'_>, range: Range<usize>, ld: usize, isa: Isa, block: &mut [f64], scratch: &mut [f64]) {
         let (n, l) = (range.len(), data.features().columns());
-        let rows = &mut scratch[..n * l];
-        data.features().differences(range.clone(), self.origin, rows);
         let (z, rest) = block.split_at_mut(ld * self.rank);
-        match self.map {
-            Some(_) if self.rank == 0 => {}
-            Some(map) => simd::logits(isa, Rows { values: rows, rows: n, columns: l, stride: l }, map, None, z, ld),
-            None => z
-                .chunks_exact_mut(ld)
-                .enumerate()
-                .for_each(|(j, z)| z.iter_mut().zip(rows[j..].iter().step_by(l)).for_each(|(z, x)| *z = *x)),
+        if let Source::Features { map, origin } = self.source {
+            let rows = &mut scratch[..n * l];
+            data.features().differences(range.clone(), origin, rows);
+            match map {
+                Some(_) if self.rank == 0 => {}
+                Some(map) => simd::logits(isa, Rows { values: rows, rows: n, columns: l, stride: l }, map, None, z, ld),
+                None => z
+                    .chunks_exact_mut(ld)
+                    .enumerate()
+                    .for_each(|(j, z)| z.iter_mut().zip(rows[j..].iter().step_by(l)).for_each(|(z, x)| *z = *x)),
+            }
         }
         let (ones, inverses) = rest.split_at_mut(ld);
         ones.fill(1.0);
@@ -101,6 +133,22 @@ impl<'m, 'w> Draws<'m, 'w> {
             *inverse = if *w >= f64::MIN_POSITIVE { 1.0 / w } else { 0.0 };
         }
     }
+
+    /// Numbers of a row of a block that is made when it is needed, and of the features that it is made of.
+    fn made(&self, shape: &Shape) -> usize {
+        match self.source {
+            Source::Logits => made_of_logits(self.rank),
+            Source::Features { .. } => made_of_features(shape),
+        }
+    }
+}
+
+fn made_of_logits(classes: usize) -> usize {
+    classes.saturating_add(2)
+}
+
+fn made_of_features(shape: &Shape) -> usize {
+    if Draws::keeps(shape) > 0 { 0 } else { shape.columns.saturating_mul(2).saturating_add(2) }
 }
 
 /// Rows of the largest block.
@@ -113,23 +161,28 @@ fn rows_of_block(shape: &Shape) -> usize {
     largest_block(shape).saturating_mul(shape.columns)
 }
 
-/// Second moments with 1 beside the features, of the classes and then of the pairs.
-fn moments(shape: &Shape, classes: usize) -> usize {
-    let side = shape.columns.saturating_add(1);
+/// Second moments of so many features with 1 beside them, of the classes and then of the pairs.
+fn moments(columns: usize, classes: usize) -> usize {
+    let side = columns.saturating_add(1);
     pairs(classes).saturating_add(classes).saturating_mul(side.saturating_mul(side))
 }
 
-/// Tasks of [`Evaluation::information_of_draws`]: a fixed number, and no more than keep their sums smaller than a quarter of the features.
-fn tasks(shape: &Shape, classes: usize) -> usize {
-    let room = shape.rows.saturating_mul(shape.columns) / 4 / moments(shape, classes).max(1);
+/// Tasks of [`Evaluation::information_of_draws`] in so many features: a fixed number, and no more than keep their sums smaller than a quarter of X.
+fn tasks(shape: &Shape, columns: usize, classes: usize) -> usize {
+    let room = shape.rows.saturating_mul(shape.columns) / 4 / moments(columns, classes).max(1);
     Layout::most_blocks(shape).min(TASKS).min(room).max(1)
 }
 
-/// Numbers of scratch of a task: Ω, r, and a column of weights; two numbers for every class; a block and its rows.
-fn piece(shape: &Shape, classes: usize) -> usize {
-    let made = if Draws::keeps(shape) > 0 { 0 } else { shape.columns.saturating_mul(2).saturating_add(2) };
+/// Numbers of scratch of a task: Ω, r, and a column of weights; two numbers for every class; what of every row is `made`.
+fn piece(shape: &Shape, classes: usize, made: usize) -> usize {
     let block = largest_block(shape).saturating_mul(classes.saturating_mul(2).saturating_add(1).saturating_add(made));
     block.saturating_add(classes.saturating_mul(2))
+}
+
+fn information_workspace(shape: &Shape, columns: usize, classes: usize, made: usize) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    let n = tasks(shape, columns, classes);
+    of(moments(columns, classes).saturating_mul(n)).and(of(moments(columns, 1))).and(of(piece(shape, classes, made).saturating_mul(n)))
 }
 
 /// Some of the blocks: what is its own of the sums and of the scratch.
@@ -140,11 +193,14 @@ struct Share<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Workspace of [`Evaluation::information_of_draws`] for K classes.
+    /// Workspace of [`Evaluation::information_of_draws`] of the features for K classes.
     pub fn information_of_draws_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-        let of = WorkspaceSize::of::<f64>;
-        let n = tasks(shape, classes);
-        of(moments(shape, classes).saturating_mul(n)).and(of(moments(shape, 1))).and(of(piece(shape, classes).saturating_mul(n)))
+        information_workspace(shape, shape.columns, classes, made_of_features(shape))
+    }
+
+    /// Workspace of [`Evaluation::information_of_draws`] of the logits of K classes.
+    pub fn information_of_logits_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        information_workspace(shape, classes, classes, made_of_logits(classes))
     }
 
     /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, in the coordinates of `draws`: its lower triangle.
@@ -160,15 +216,16 @@ impl Evaluation<'_> {
         mut ws: Workspace<'_>,
     ) -> Result<()> {
         let (c, r, shape) = (self.columns(), draws.rank, self.shape);
-        let (n, side) = (tasks(&shape, c), r + 1);
+        let of = if let Source::Logits = draws.source { c } else { shape.columns };
+        let (n, side) = (tasks(&shape, of, c), r + 1);
         let square = side * side;
-        let length = (c + pairs(c)) * square;
-        let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * piece(&shape, c))?, ws.f64s(square)?);
+        let (length, scratch) = ((c + pairs(c)) * square, piece(&shape, c, draws.made(&shape)));
+        let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * scratch)?, ws.f64s(square)?);
         {
             let (mut sums, mut pieces) = (&mut *sums, pieces);
             let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
             for (t, task) in shares.iter_mut().enumerate().take(n) {
-                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, piece(&shape, c)));
+                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, scratch));
                 *task = Some(Share { blocks: share(&self.layout, t, n), sums, scratch });
             }
             for_each(ctx.threads, &mut shares[..n], |task| {
@@ -180,6 +237,7 @@ impl Evaluation<'_> {
         // Sums over the tasks, in their order.
         let (sums, others) = sums.split_at_mut(length);
         others.chunks_exact(length).for_each(|other| axpy(1.0, other, sums));
+        data.sum(sums)?;
         let (of_classes, of_pairs) = sums.split_at(c * square);
         let (e, d) = (c - 1, c - 1 + c * r);
         let all = data.total_weight();
@@ -232,6 +290,19 @@ impl Evaluation<'_> {
         Ok(())
     }
 
+    /// `z_ik = log A_ik` of the n rows of block `b`.
+    fn logits_of_block(&self, b: usize, n: usize, isa: Isa, z: &mut [f64]) {
+        let (c, ld) = (self.columns(), self.layout.block);
+        let a = &self.a[self.layout.start(b) * c..];
+        for (k, z) in z.chunks_exact_mut(ld).enumerate().take(c) {
+            let z = &mut z[..n];
+            z.copy_from_slice(&a[k * ld..][..n]);
+            simd::ln_in_place(isa, z);
+            let log_scale = self.log_scale[b * c + k];
+            z.iter_mut().for_each(|z| *z = f64::max(*z + log_scale, LEAST_LOG));
+        }
+    }
+
     /// The second moments of `blocks`, with weights `A_k` of every class and `q_km` of every pair, lower triangles.
     fn moments_of_draws(
         &self,
@@ -258,6 +329,9 @@ impl Evaluation<'_> {
             let block = match draws.kept.is_empty() {
                 true => {
                     draws.make(data, range.clone(), ld, isa, made, rows);
+                    if let Source::Logits = draws.source {
+                        self.logits_of_block(b, n, isa, made);
+                    }
                     &*made
                 }
                 false => &draws.kept[b * numbers..(b + 1) * numbers],

@@ -3,9 +3,10 @@
 //! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in which a step is
 //! close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn systematically by A_k: row i is taken
 //! `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k. The rows taken depend on logits alone, so that neither units nor shifts of features
-//! matter. ε keeps a class that holds to few rows from steps without measure.
+//! matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what is observed tells more in the span of the atoms: see `span.rs`.
 
 use super::Objective;
+use super::span::Span;
 use crate::data::Shape;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
@@ -39,8 +40,9 @@ pub(crate) struct Metric<'w> {
     /// The diagonal of [`Objective::scale`], D.
     scale: &'w mut [f64],
     dense: bool,
-    /// L numbers.
-    row: &'w mut [f64],
+    span: Span<'w>,
+    /// K × L numbers.
+    rows: &'w mut [f64],
 }
 
 impl<'w> Metric<'w> {
@@ -48,7 +50,8 @@ impl<'w> Metric<'w> {
         let of = WorkspaceSize::of::<f64>;
         let l = shape.columns;
         let factors = if pays(shape) { classes.saturating_mul(l.saturating_mul(l)) } else { 0 };
-        of(factors).and(of(classes.saturating_mul(l.saturating_add(1)))).and(of(l))
+        let span = if pays(shape) { Span::workspace(shape, classes) } else { WorkspaceSize::EMPTY };
+        of(factors).and(of(classes.saturating_mul(l.saturating_add(1)))).and(span).and(of(classes.saturating_mul(l)))
     }
 
     /// Workspace of [`Metric::take`].
@@ -58,7 +61,8 @@ impl<'w> Metric<'w> {
             true => of(BLOCK.saturating_mul(shape.columns)).and(of(BLOCK)).and(of(BLOCK)),
             false => Evaluation::curvature_workspace(shape, classes),
         };
-        if pays(shape) { curvature.or(of(linalg::large_cholesky_scratch(shape.columns))) } else { WorkspaceSize::EMPTY }
+        let scratch = of(linalg::large_cholesky_scratch(shape.columns));
+        if pays(shape) { curvature.or(scratch).or(Span::take_workspace(shape, classes)) } else { WorkspaceSize::EMPTY }
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -67,7 +71,8 @@ impl<'w> Metric<'w> {
             factors: ws.f64s(if pays(shape) { classes * l * l } else { 0 })?,
             scale: ws.f64s(classes * (l + 1))?,
             dense: false,
-            row: ws.f64s(l)?,
+            span: if pays(shape) { Span::new(shape, classes, ws)? } else { Span::none() },
+            rows: ws.f64s(classes * l)?,
         })
     }
 
@@ -88,12 +93,13 @@ impl<'w> Metric<'w> {
             let mut ws = ws.scope();
             let (rows, weights, a) = (ws.f64s(BLOCK * l)?, ws.f64s(BLOCK)?, ws.f64s(BLOCK)?);
             for j in 0..k {
-                sampled_covariance(o, j, &mut self.factors[j * l * l..(j + 1) * l * l], self.row, rows, weights, a);
+                sampled_covariance(o, j, &mut self.factors[j * l * l..(j + 1) * l * l], &mut self.rows[..l], rows, weights, a);
             }
         } else {
             o.ev.class_curvature(o.data, self.factors, o.ctx, ws.scope())?;
         }
-        let scratch = ws.f64s(linalg::large_cholesky_scratch(l))?;
+        let mut inner = ws.scope();
+        let scratch = inner.f64s(linalg::large_cholesky_scratch(l))?;
         let least = 1e-8 * o.data.total_choices();
         for (j, m) in self.factors.chunks_exact_mut(l * l).enumerate() {
             let t = o.ev.class_choices[j];
@@ -112,7 +118,15 @@ impl<'w> Metric<'w> {
             }
         }
         self.dense = true;
-        Ok(())
+        self.take_span(o, ws)
+    }
+
+    /// Takes what the metric is in the span of the atoms alone, which costs no read of X.
+    pub fn take_span(&mut self, o: &mut Objective<'_, '_, '_>, ws: Workspace<'_>) -> Result<()> {
+        match self.dense {
+            true => self.span.take(o, self.scale, self.factors, ws),
+            false => Ok(()),
+        }
     }
 
     /// `v ← M⁻¹ v`, v in log-odds and whitened atoms.
@@ -120,18 +134,25 @@ impl<'w> Metric<'w> {
         let (k, l, r) = (o.classes(), o.wh.columns, o.wh.rank);
         let (eta, beta) = v.split_at_mut(k - 1);
         let diagonal = |v: &mut [f64], s: &[f64]| v.iter_mut().zip(s).for_each(|(v, s)| *v /= s);
-        diagonal(eta, self.scale);
         if !self.dense {
+            diagonal(eta, self.scale);
             diagonal(beta, &self.scale[k - 1..]);
             return;
         }
+        // β = F θ: gradients go over by F^T and steps by F.
         let f = Rows { values: o.wh.from_atoms, rows: r, columns: l, stride: l };
-        for (beta, factor) in beta.chunks_exact_mut(r.max(1)).zip(self.factors.chunks_exact(l * l)) {
-            // β = F θ: gradients go over by F^T and steps by F.
-            self.row.fill(0.0);
-            simd::weighted_sum(o.ctx.isa, f, beta, r, self.row);
-            linalg::solve_large_cholesky(o.ctx.isa, factor, l, self.row);
-            simd::logits(o.ctx.isa, f, self.row, None, beta, r);
+        self.rows.fill(0.0);
+        for (beta, row) in beta.chunks_exact(r.max(1)).zip(self.rows.chunks_exact_mut(l)) {
+            simd::weighted_sum(o.ctx.isa, f, beta, r, row);
+        }
+        self.span.solve(eta, self.rows);
+        diagonal(eta, self.scale);
+        for (row, factor) in self.rows.chunks_exact_mut(l).zip(self.factors.chunks_exact(l * l)) {
+            linalg::solve_large_cholesky(o.ctx.isa, factor, l, row);
+        }
+        self.span.add(eta, self.rows);
+        for (beta, row) in beta.chunks_exact_mut(r.max(1)).zip(self.rows.chunks_exact(l)) {
+            simd::logits(o.ctx.isa, f, row, None, beta, r);
         }
     }
 }
@@ -162,8 +183,8 @@ fn sampled_covariance(
         o.ev.probabilities(k, from, a);
         for (i, a) in a.iter().enumerate() {
             cumulated += n * a;
-            let times = libm::floor(cumulated) - taken;
-            if times > 0.0 {
+            if cumulated - taken >= 1.0 {
+                let times = libm::floor(cumulated) - taken;
                 taken += times;
                 total += times;
                 weights[held] = times;

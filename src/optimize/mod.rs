@@ -8,6 +8,7 @@ pub(crate) mod lbfgs;
 mod metric;
 pub(crate) mod newton;
 pub(crate) mod single;
+mod span;
 
 use crate::data::Data;
 use crate::error::Result;
