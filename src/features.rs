@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::scalar::Scalar;
 use crate::simd::{self, Columns, Element, Isa, Rows};
+use crate::workspace::filled;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// The numbers of a feature matrix, in f32 or f64.
@@ -122,8 +124,8 @@ impl<'a> Features<'a> {
     }
 
     /// Rows as a block for the kernels: the caller's memory where the numbers of a row or of a feature lie side by side, else copied to
-    /// `scratch` (rows × L numbers).
-    pub(crate) fn block<'b>(&self, rows: Range<usize>, scratch: &'b mut [f64]) -> Block<'b>
+    /// `room` (rows × L numbers).
+    pub(crate) fn block<'b>(&self, rows: Range<usize>, room: &'b mut [MaybeUninit<f64>]) -> Block<'b>
     where
         'a: 'b,
     {
@@ -147,8 +149,9 @@ impl<'a> Features<'a> {
                 }
             };
         }
-        self.copy(rows, scratch);
-        Block::F64(Rows { values: scratch, rows: n, columns: self.columns, stride: self.columns })
+        let values = filled(&mut room[..n * self.columns], 0.0);
+        self.copy(rows, values);
+        Block::F64(Rows { values, rows: n, columns: self.columns, stride: self.columns })
     }
 
     /// Rows copied to `out`, row-major in f64.
@@ -188,21 +191,21 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// `out = x_i − x_origin`, rows × L in f64.
-    pub(crate) fn differences(&self, rows: Range<usize>, origin: usize, out: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [f64]) {
+    /// `out = x_i − x_origin`, rows × L, taken in f64.
+    pub(crate) fn differences<O: Scalar>(&self, rows: Range<usize>, origin: usize, out: &mut [O]) {
+        fn run<T: Scalar, O: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [O]) {
             if f.column_stride == 1 {
                 let row = |i: usize| &v[i * f.row_stride..][..f.columns];
                 for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
                     for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
-                        *d = x.to_f64() - o.to_f64();
+                        *d = O::from_f64(x.to_f64() - o.to_f64());
                     }
                 }
                 return;
             }
             let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
             for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
-                out.iter_mut().enumerate().for_each(|(l, d)| *d = x(i, l) - x(origin, l));
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = O::from_f64(x(i, l) - x(origin, l)));
             }
         }
         match self.values {

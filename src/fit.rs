@@ -375,7 +375,7 @@ pub fn fit(
         _ => Whitening::new(data, ctx.isa, &mut ws)?,
     };
     let batch = batch_size(&shape, options);
-    let single = if options.single_phase && shape.sets == 1 { single_copy(data, &mut ws)? } else { None };
+    let single = if options.single_phase && shape.sets == 1 { single_copy(data, ctx, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);

@@ -167,8 +167,17 @@ pub(crate) fn symmetrize(a: &mut [f64], n: usize) {
 /// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows
 /// of the pivots `order[..rank]` are lower triangular. A column is left out whose residual variance is at most `tolerance` and `noise`, the variance
 /// that rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys the diagonal of `r`, which holds
-/// the residual variances, and `noise`. Cost: n² rank / 2.
-pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: f64, noise: &mut [f64], m: &mut [f64], order: &mut [usize]) -> usize {
+/// the residual variances, and `noise`. `products`: n numbers. Cost: n² rank / 2.
+pub(crate) fn pivoted_cholesky(
+    isa: Isa,
+    r: &mut [f64],
+    n: usize,
+    tolerance: f64,
+    noise: &mut [f64],
+    m: &mut [f64],
+    order: &mut [usize],
+    products: &mut [f64],
+) -> usize {
     m[..n * n].fill(0.0);
     for (i, o) in order.iter_mut().enumerate() {
         *o = i;
@@ -181,8 +190,12 @@ pub(crate) fn pivoted_cholesky(r: &mut [f64], n: usize, tolerance: f64, noise: &
         order.swap(j, best);
         let p = order[j];
         let pivot = libm::sqrt(r[p * n + p]);
+        if j > 0 {
+            let known = Rows { values: &*m, rows: n, columns: j, stride: n };
+            simd::logits(isa, known, &m[p * n..p * n + j], None, products, n);
+        }
         for &i in &order[j + 1..n] {
-            let x = (r[i * n + p] - dot(&m[i * n..i * n + j], &m[p * n..p * n + j])) / pivot;
+            let x = (r[i * n + p] - if j > 0 { products[i] } else { 0.0 }) / pivot;
             m[i * n + j] = x;
             r[i * n + i] -= x * x;
             let share = x / pivot;

@@ -226,7 +226,7 @@ impl<'w> Whitening<'w> {
         let square = of(l.saturating_mul(l));
         let kept = square.and(square).and(square).and(WorkspaceSize::of::<bool>(l));
         let inner = linalg::cholesky_workspace(l).or(within_covariance_workspace(shape));
-        kept.and(square).and(square).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(inner)
+        kept.and(square).and(square).and(of(l)).and(of(l)).and(of(l)).and(of(l)).and(WorkspaceSize::of::<usize>(l)).and(inner)
     }
 
     /// Whitens the features of `data`. Cost: p L² / 2 and L³.
@@ -258,7 +258,7 @@ impl<'w> Whitening<'w> {
         let (sd, tolerance) = (scratch.f64s(n)?, scratch.f64s(n)?);
         let order = scratch.fill(n, 0usize)?;
         // A feature is known to the rounding of its largest value: variance below that is noise.
-        let largest = scratch.f64s(n)?;
+        let (largest, products) = (scratch.f64s(n)?, scratch.f64s(n)?);
         let rank = loop {
             match step {
                 1 => within_covariance(data, isa, covariance, scratch.scope())?,
@@ -281,7 +281,7 @@ impl<'w> Whitening<'w> {
                     work[a * n + b] = if scale > 0.0 { covariance[a * n + b] / scale } else { 0.0 };
                 }
             }
-            let rank = linalg::pivoted_cholesky(work, n, 1e-13 * n as f64, tolerance, m, order);
+            let rank = linalg::pivoted_cholesky(isa, work, n, 1e-13 * n as f64, tolerance, m, order, products);
             if rank == n || step == 1 {
                 break rank;
             }

@@ -9,6 +9,7 @@ use crate::parallel::{Context, for_each};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
 use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
 use crate::workspace::filled;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Which sums are wanted.
@@ -139,10 +140,10 @@ impl Evaluation<'_> {
         self.passes += u64::from(!stored);
         let length = self.scratch_length();
         let room = self.omega.take();
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
-            let Piece { sum, m: factors, z: class_weight, totals, value, columns, rows, .. } = carve(task.piece, &shape, c);
+        let n = each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -174,7 +175,7 @@ impl Evaluation<'_> {
                 if !stored {
                     let mut list = [0; MOST_ROWS];
                     let observed = which(counts.len(), &mut list, |i| counts[i] > 0.0);
-                    ev.add_observed(data, b, observed, omega, rows, sum, ctx);
+                    ev.add_observed(data, b, observed, omega, task.copy, sum, ctx);
                 }
             }
         });
@@ -188,7 +189,7 @@ impl Evaluation<'_> {
         if !stored {
             self.chosen[..c * l].fill(0.0);
         }
-        for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
             let Piece { sum, z, value, .. } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
@@ -247,7 +248,7 @@ impl Evaluation<'_> {
             let scratch = core::mem::take(&mut self.scratch);
             let ev = &*self;
             {
-                let (mut left, mut pieces) = (&mut *r, &mut *scratch);
+                let (mut left, mut pieces) = (&mut *r, &mut *scratch.pieces);
                 let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
                 for (t, task) in tasks.iter_mut().enumerate().take(n) {
                     let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
@@ -262,7 +263,7 @@ impl Evaluation<'_> {
                 });
             }
             (self.r, self.scratch) = (r, scratch);
-            for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+            for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
                 axpy(1.0, &carve(piece, &shape, c).value[..c / kk], &mut self.value[..c / kk]);
             }
         }
@@ -308,9 +309,9 @@ impl Evaluation<'_> {
             Choices::Counts(_) => return,
         };
         let room = self.omega.take();
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        each_task(&ev.layout, c, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let mut left = &mut *task.rows;
             for b in task.blocks.clone() {
                 let (before, rows) = (layout.start(b) * c, ev.rows_of_block(data, b));
@@ -463,7 +464,7 @@ impl Evaluation<'_> {
         b: usize,
         observed: &[usize],
         omega: &mut [f64],
-        rows: &mut [f64],
+        room: &mut [MaybeUninit<f64>],
         sum: &mut [f64],
         ctx: Context,
     ) {
@@ -472,9 +473,9 @@ impl Evaluation<'_> {
             return;
         }
         if 2 * n >= range.len() {
-            return rows_of(data, range, rows).weighted_sum(ctx.isa, omega, ld, sum);
+            return rows_of(data, range, room).weighted_sum(ctx.isa, omega, ld, sum);
         }
-        let rows = &mut rows[..n * l];
+        let rows = filled(&mut room[..n * l], 0.0);
         data.features().gather(observed.iter().map(|i| range.start + i), rows);
         for column in omega.chunks_exact_mut(ld) {
             for (j, i) in observed.iter().enumerate() {
@@ -488,10 +489,10 @@ impl Evaluation<'_> {
     fn sums(&mut self, data: &Data<'_>, what: Sums, ctx: Context) {
         let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
         let mut omega = core::mem::take(&mut self.omega);
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
-            let Piece { sum, rows, .. } = carve(task.piece, &shape, c);
+        let n = each_task(&ev.layout, c, length, &mut scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);
             for b in task.blocks.clone() {
@@ -524,7 +525,7 @@ impl Evaluation<'_> {
                             }
                         }
                         for part in blocks(range.clone(), block_rows(l)) {
-                            let x = rows_of(data, part.clone(), rows);
+                            let x = rows_of(data, part.clone(), task.copy);
                             x.weighted_sum(ctx.isa, &omega[part.start - range.start..], ld, sum);
                         }
                     }
@@ -534,14 +535,14 @@ impl Evaluation<'_> {
                             let of = k * ld..k * ld + range.len();
                             subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
                         }
-                        rows_of(data, range, rows).weighted_sum(ctx.isa, omega, ld, sum);
+                        rows_of(data, range, task.copy).weighted_sum(ctx.isa, omega, ld, sum);
                     }
                     Kind::One => {
                         let range = layout.rows(b);
                         let observed = |i: usize| (0..c).any(|k| omega[k * ld + i] != 0.0);
                         let mut list = [0; MOST_ROWS];
                         let observed = which(range.len(), &mut list, observed);
-                        ev.add_observed(data, b, observed, omega, rows, sum, ctx);
+                        ev.add_observed(data, b, observed, omega, task.copy, sum, ctx);
                     }
                 }
             }
@@ -550,7 +551,7 @@ impl Evaluation<'_> {
         self.holds_model = what == Sums::Mean && self.layout.is_grouped();
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact(length) {
+        for piece in self.scratch.pieces[..length * n].chunks_exact(length) {
             axpy(1.0, &piece[..c * l], out);
         }
     }

@@ -23,9 +23,9 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return };
         let length = self.scratch_length();
         let room = self.shares.take();
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, starts, length, scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, starts, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let Piece { m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -61,7 +61,7 @@ impl Evaluation<'_> {
         // Sums over the tasks, in their order.
         self.class_weight[..c].fill(0.0);
         self.value.fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
             let Piece { z, value, .. } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, &value[..starts], &mut self.value[..starts]);
@@ -75,10 +75,10 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return };
         self.passes += 1;
         let length = self.scratch_length();
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
-            let Piece { sum, totals, columns, rows, .. } = carve(task.piece, &shape, c);
+        let n = each_task(&ev.layout, c, length, &mut scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, totals, columns, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             for b in task.blocks.clone() {
                 let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
@@ -100,12 +100,12 @@ impl Evaluation<'_> {
                         }
                     }
                 }
-                rows_of(data, range, rows).weighted_sum(ctx.isa, columns, ld, sum);
+                rows_of(data, range, task.copy).weighted_sum(ctx.isa, columns, ld, sum);
             }
         });
         self.scratch = scratch;
         self.chosen[..c * l].fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact(length) {
+        for piece in self.scratch.pieces[..length * n].chunks_exact(length) {
             axpy(1.0, &piece[..c * l], &mut self.chosen[..c * l]);
         }
         self.mean[..c * l].fill(0.0);

@@ -413,7 +413,7 @@ impl Evaluation<'_> {
         let columns = ws.f64s(block * c)?;
         let (r, da) = ws.f64s(2 * c)?.split_at_mut(c);
         let a = ws.f64s(p * c)?;
-        let rows = ws.f64s(block * l)?;
+        let rows = ws.room(block * l)?;
         self.passes += 2;
         for range in blocks(0..p, block) {
             let x = data.features().block(range.clone(), rows);

@@ -69,13 +69,20 @@ pub(crate) struct Evaluation<'w> {
     pub value: &'w mut [f64],
     /// The atoms of the last `normalizers`, C × L.
     pub(super) atoms: &'w mut [f64],
-    pub(super) scratch: &'w mut [f64],
+    pub(super) scratch: Scratch<'w>,
     /// Of groups, whether `omega` holds t ∘ A.
     pub(super) holds_model: bool,
     /// Whether the choices of all units stand in the order of the rows, once that is known.
     pub(super) ordered: Option<bool>,
     /// Reads of X so far.
     pub passes: u64,
+}
+
+/// Scratch of the tasks: a piece each, and room for a block of features that are not side by side.
+#[derive(Default)]
+pub(super) struct Scratch<'w> {
+    pub pieces: &'w mut [f64],
+    copies: &'w mut [MaybeUninit<f64>],
 }
 
 /// Scratch of one task.
@@ -90,8 +97,7 @@ pub(super) struct Piece<'a> {
     pub value: &'a mut [f64],
     /// C × `columns_length`.
     pub columns: &'a mut [f64],
-    /// A block of rows, and one of counts or log-likelihoods.
-    pub rows: &'a mut [f64],
+    /// A block of counts or log-likelihoods.
     pub weight: &'a mut [f64],
 }
 
@@ -101,9 +107,13 @@ fn columns_length(shape: &Shape) -> usize {
 }
 
 fn piece(shape: &Shape, c: usize) -> usize {
-    let (l, b) = (shape.columns, block_rows(shape.columns));
-    let per_column = l.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
-    c.saturating_mul(per_column).saturating_add(b.saturating_mul(l)).saturating_add(ENTRIES)
+    let per_column = shape.columns.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
+    c.saturating_mul(per_column).saturating_add(ENTRIES)
+}
+
+/// Numbers of a block of features.
+fn copy_length(shape: &Shape) -> usize {
+    shape.columns.saturating_mul(block_rows(shape.columns))
 }
 
 pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
@@ -114,15 +124,16 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
     let (z, rest) = rest.split_at_mut(c);
     let (totals, rest) = rest.split_at_mut(c);
     let (value, rest) = rest.split_at_mut(c);
-    let (columns, rest) = rest.split_at_mut(c * columns_length(shape));
-    let (rows, weight) = rest.split_at_mut(l * block_rows(l));
-    Piece { sum, part, m, z, totals, value, columns, rows, weight }
+    let (columns, weight) = rest.split_at_mut(c * columns_length(shape));
+    Piece { sum, part, m, z, totals, value, columns, weight }
 }
 
 /// What one task works on: some blocks, and what belongs to them of the matrices it writes.
 pub(super) struct Task<'a, T> {
     pub blocks: Range<usize>,
     pub piece: &'a mut [f64],
+    /// Room for a block of features.
+    pub copy: &'a mut [MaybeUninit<f64>],
     /// A matrix over rows.
     pub rows: &'a mut [T],
     /// A matrix over choice sets.
@@ -156,7 +167,9 @@ impl<'w> Evaluation<'w> {
             true => size.and(of(rows)),
             false => size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts))),
         };
-        size.and(WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(TASKS.min(Layout::most_blocks(shape)))))
+        let tasks = TASKS.min(Layout::most_blocks(shape));
+        let pieces = WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(tasks));
+        size.and(pieces).and(WorkspaceSize::of::<f64>(copy_length(shape).saturating_mul(tasks)))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -164,6 +177,7 @@ impl<'w> Evaluation<'w> {
         let c = classes * starts;
         let (rows, sets) = Layout::most_numbers(&shape);
         let scales = if shape.sets == 1 { Layout::most_blocks(&shape) * c } else { 0 };
+        let tasks = TASKS.min(Layout::most_blocks(&shape));
         Ok(Evaluation {
             shape,
             classes,
@@ -183,7 +197,7 @@ impl<'w> Evaluation<'w> {
             mean: ws.f64s(c * shape.columns)?,
             value: ws.f64s(starts)?,
             atoms: ws.f64s(c * shape.columns)?,
-            scratch: ws.f64s(piece(&shape, c) * TASKS.min(Layout::most_blocks(&shape)))?,
+            scratch: Scratch { pieces: ws.f64s(piece(&shape, c) * tasks)?, copies: ws.room(copy_length(&shape) * tasks)? },
             holds_model: false,
             ordered: None,
             passes: 0,
@@ -258,7 +272,7 @@ impl<'w> Evaluation<'w> {
         let length = piece(&shape, c);
         let room = a.take();
         let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
-            let Piece { sum, part, m, z, totals: shares, rows, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, part, m, z, totals: shares, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
             z.fill(0.0);
@@ -267,7 +281,7 @@ impl<'w> Evaluation<'w> {
                 let (range, block) = (layout.rows(b), layout.block);
                 let (a, tops) = (filled(take(&mut a, block * c), 0.0), take(&mut tops, c));
                 let n = range.len();
-                let x = data.features().block(range.clone(), rows);
+                let x = data.features().block(range.clone(), task.copy);
                 x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
                 for (k, column) in a.chunks_exact_mut(block).enumerate() {
                     let column = &mut column[..n];
@@ -302,7 +316,7 @@ impl<'w> Evaluation<'w> {
         // The states (m, z, Σ e^{S − m} x) of the tasks, merged in their order.
         means[..c * l].fill(0.0);
         for k in 0..c {
-            let state = |task: usize| &scratch[task * length..][..c * (2 * l + 2)];
+            let state = |task: usize| &scratch.pieces[task * length..][..c * (2 * l + 2)];
             let (m_of, z_of) = (2 * c * l + k, 2 * c * l + c + k);
             let m = (0..tasks).map(|t| state(t)[m_of]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
             let mut z = 0.0;
@@ -314,7 +328,7 @@ impl<'w> Evaluation<'w> {
             }
             (log_z[zone(0, k, c)], scale[k]) = (m, z);
         }
-        Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch)?;
+        Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch.pieces)?;
         for k in 0..c {
             let (m, z) = (log_z[zone(0, k, c)], scale[k]);
             let log = libm::log(z);
@@ -351,12 +365,11 @@ impl<'w> Evaluation<'w> {
             });
             // SAFETY: the tasks have filled every block.
             unsafe { a.give_back(room, layout.blocks * layout.block * c) };
-            return scratch[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
+            return scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
         omega.zero(shape.rows * c);
         each_task_with(layout, c, length, scratch, room, omega, ctx, |layout, task, waiting| {
-            let Piece { rows, .. } = carve(task.piece, &shape, c);
             let (mut a, mut waiting) = (&mut *task.rows, waiting);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
             let mut found = [0.0; super::layout::MOST_ROWS];
@@ -364,7 +377,7 @@ impl<'w> Evaluation<'w> {
                 let (range, n) = (layout.rows(b), layout.length(b));
                 let (a, waiting) = (filled(take(&mut a, n * c), 0.0), take(&mut waiting, n * c));
                 for part in blocks(range.clone(), block_rows(l)) {
-                    let x = data.features().block(part.clone(), rows);
+                    let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
                     x.logits(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n);
                 }
@@ -485,7 +498,7 @@ pub(super) fn each_task<T: Send>(
     layout: &Layout<'_>,
     c: usize,
     length: usize,
-    scratch: &mut [f64],
+    scratch: &mut Scratch<'_>,
     rows: &mut [T],
     sets: &mut [f64],
     scales: &mut [f64],
@@ -493,13 +506,15 @@ pub(super) fn each_task<T: Send>(
     body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
 ) -> usize {
     let n = layout.blocks.clamp(1, TASKS);
-    let (mut pieces, mut rows, mut sets, mut scales) = (scratch, rows, sets, scales);
+    let (mut pieces, mut copies, mut rows, mut sets, mut scales) = (&mut *scratch.pieces, &mut *scratch.copies, rows, sets, scales);
+    let copy_length = copies.len() / n;
     let sets_of_block = if let Kind::Groups(height) = layout.kind { layout.block / height * c } else { 0 };
     let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         *task = Some(Task {
             piece: take(&mut pieces, length),
+            copy: take(&mut copies, copy_length),
             rows: take(&mut rows, (layout.start(blocks.end) - layout.start(blocks.start)) * c),
             sets: take(&mut sets, blocks.len() * sets_of_block),
             scales: take(&mut scales, blocks.len() * c),
@@ -522,20 +537,22 @@ pub(super) fn each_task_with(
     layout: &Layout<'_>,
     c: usize,
     length: usize,
-    scratch: &mut [f64],
+    scratch: &mut Scratch<'_>,
     rows: &mut [MaybeUninit<f64>],
     others: &mut [f64],
     ctx: Context,
     body: impl Fn(&Layout<'_>, &mut Task<'_, MaybeUninit<f64>>, &mut [f64]) + Sync,
 ) {
     let n = layout.blocks.clamp(1, TASKS);
-    let (mut pieces, mut rows, mut others) = (scratch, rows, others);
+    let (mut pieces, mut copies, mut rows, mut others) = (&mut *scratch.pieces, &mut *scratch.copies, rows, others);
+    let copy_length = copies.len() / n;
     let mut tasks: [Option<TwoTask<'_>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
         let other = take(&mut others, numbers);
-        let own = Task { piece: take(&mut pieces, length), rows: take(&mut rows, numbers), sets: &mut [], scales: &mut [], blocks };
+        let copy = take(&mut copies, copy_length);
+        let own = Task { piece: take(&mut pieces, length), copy, rows: take(&mut rows, numbers), sets: &mut [], scales: &mut [], blocks };
         *task = Some((own, other));
     }
     for_each(ctx.threads, &mut tasks[..n], |task| {
@@ -568,8 +585,8 @@ pub(crate) fn blocks(range: Range<usize>, block: usize) -> impl Iterator<Item = 
 }
 
 /// The features of rows, for a product.
-pub(super) fn rows_of<'b>(data: &'b Data<'_>, range: Range<usize>, rows: &'b mut [f64]) -> Block<'b> {
-    data.features().block(range, rows)
+pub(super) fn rows_of<'b>(data: &'b Data<'_>, range: Range<usize>, room: &'b mut [MaybeUninit<f64>]) -> Block<'b> {
+    data.features().block(range, room)
 }
 
 /// Consecutive sets that fit into a block together, or one set that may be larger.

@@ -90,7 +90,7 @@ impl Evaluation<'_> {
     pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
         let (c, kk) = (self.columns(), self.classes);
         self.join_units(data)?;
-        let value = &mut self.scratch[..c / kk];
+        let value = &mut self.scratch.pieces[..c / kk];
         value.fill(0.0);
         for (u, r) in self.r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
             let w = data.unit_weight(u);
@@ -103,7 +103,7 @@ impl Evaluation<'_> {
             }
         }
         self.units(data, None, ctx);
-        self.value[..c / kk].copy_from_slice(&self.scratch[..c / kk]);
+        self.value[..c / kk].copy_from_slice(&self.scratch.pieces[..c / kk]);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Evaluation<'_> {
         if data.splits_units() {
             return data.sum(&mut self.class_choices[..c]);
         }
-        let message = &mut self.scratch[..2 * c + starts];
+        let message = &mut self.scratch.pieces[..2 * c + starts];
         message[..c].copy_from_slice(&self.class_weight[..c]);
         message[c..2 * c].copy_from_slice(&self.class_choices[..c]);
         message[2 * c..].copy_from_slice(&self.value[..starts]);
@@ -160,7 +160,7 @@ impl Evaluation<'_> {
         let groups = shape.sets.div_ceil(SETS);
         let n = self.layout.blocks.clamp(1, TASKS);
         let mut tasks: [Option<(usize, &mut [f64])>; TASKS] = [const { None }; TASKS];
-        for (t, (task, piece)) in tasks.iter_mut().zip(self.scratch.chunks_exact_mut(length)).enumerate().take(n) {
+        for (t, (task, piece)) in tasks.iter_mut().zip(self.scratch.pieces.chunks_exact_mut(length)).enumerate().take(n) {
             *task = Some((t, piece));
         }
         let (t_of, log_z) = (&*self.t, &*self.log_z);
@@ -187,7 +187,7 @@ impl Evaluation<'_> {
             }
         });
         out[..2 * c].fill(0.0);
-        for piece in self.scratch[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
             let Piece { m: value, z: size, .. } = carve(piece, &shape, c);
             axpy(1.0, value, &mut out[..c]);
             axpy(1.0, size, &mut out[c..2 * c]);

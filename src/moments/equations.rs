@@ -22,6 +22,7 @@ use crate::linalg::{self, axpy, dot};
 use crate::parallel::Context;
 use crate::simd::{exp_shifted_sum, exp_shifted_sum_to};
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::mem::MaybeUninit;
 
 /// The moment equations under one base measure and tilt.
 pub(crate) struct Equations<'a> {
@@ -43,7 +44,7 @@ pub(crate) struct Scratch<'w> {
     /// `(x_i − m)·(θ_k − η)`, class-major p × K.
     c: &'w mut [f64],
     columns: &'w mut [f64],
-    rows: &'w mut [f64],
+    rows: &'w mut [MaybeUninit<f64>],
     /// θ_k − η, K × L; then sums X^T W.
     theta: &'w mut [f64],
     sums: &'w mut [f64],
@@ -85,7 +86,7 @@ impl<'w> Scratch<'w> {
         Ok(Scratch {
             c: ws.f64s(p * k)?,
             columns: ws.f64s(block * (k + 2))?,
-            rows: ws.f64s(block * l)?,
+            rows: ws.room(block * l)?,
             theta: ws.f64s(k * l)?,
             sums: ws.f64s(k * l)?,
             log_z: ws.f64s(k)?,

@@ -15,7 +15,7 @@ use crate::linalg::{axpy, dot};
 use crate::parallel::Context;
 use crate::simd::exp_shifted_sum_to;
 use crate::whiten::Whitening;
-use crate::workspace::{Workspace, WorkspaceSize};
+use crate::workspace::{Workspace, WorkspaceSize, filled};
 
 /// The one-class fit, and how far every row is from its mean.
 pub(crate) struct Tilting<'w> {
@@ -49,13 +49,13 @@ impl<'w> Tilting<'w> {
         let distance = ws.f64s(p)?;
         let block = block_rows(l);
         let mut ws = ws.scope();
-        let (rows, columns) = (ws.f64s(block * l)?, ws.f64s(block * l)?);
+        let (room, columns) = (ws.room(block * l)?, ws.f64s(block * l)?);
         let (observed, rest) = ws.f64s(5 * l)?.split_at_mut(l);
         let (mean, rest) = rest.split_at_mut(l);
         let (gradient, rest) = rest.split_at_mut(l);
         let (trial, best_mean) = rest.split_at_mut(l);
         for range in blocks(0..p, block) {
-            data.features().block(range.clone(), rows).weighted_sum(ctx.isa, &frequencies[range], block, observed);
+            data.features().block(range.clone(), room).weighted_sum(ctx.isa, &frequencies[range], block, observed);
         }
         let offsets: f64 = match data.offset() {
             Some(b) => frequencies.iter().zip(b).filter(|(q, _)| **q > 0.0).map(|(q, b)| q * b).sum(),
@@ -64,7 +64,7 @@ impl<'w> Tilting<'w> {
         // ℓ per draw at `eta`, with log_base and the mean of the features there.
         let mut evaluate = |eta: &[f64], mean: &mut [f64], log_base: &mut [f64]| {
             for range in blocks(0..p, block) {
-                let x = data.features().block(range.clone(), rows);
+                let x = data.features().block(range.clone(), room);
                 x.logits(ctx.isa, eta, data.offset().map(|b| &b[range.clone()]), &mut log_base[range], block);
             }
             let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -73,7 +73,7 @@ impl<'w> Tilting<'w> {
             for range in blocks(0..p, block) {
                 let w = &mut columns[..range.len()];
                 total += exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, w);
-                data.features().block(range, rows).weighted_sum(ctx.isa, w, block, mean);
+                data.features().block(range, room).weighted_sum(ctx.isa, w, block, mean);
             }
             mean.iter_mut().for_each(|m| *m /= total);
             offsets + dot(observed, eta) - top - libm::log(total)
@@ -120,11 +120,12 @@ impl<'w> Tilting<'w> {
         }
         for range in blocks(0..p, block) {
             let n = range.len();
-            data.features().copy(range.clone(), &mut rows[..n * l]);
-            for row in rows[..n * l].chunks_exact_mut(l) {
+            let rows = filled(&mut room[..n * l], 0.0);
+            data.features().copy(range.clone(), rows);
+            for row in rows.chunks_exact_mut(l) {
                 axpy(-1.0, best_mean, row);
             }
-            let x = crate::simd::Rows { values: &rows[..n * l], rows: n, columns: l, stride: l };
+            let x = crate::simd::Rows { values: &*rows, rows: n, columns: l, stride: l };
             crate::simd::logits(ctx.isa, x, wh.to_atoms, None, columns, block);
             for j in 0..r {
                 for (d, z) in distance[range.clone()].iter_mut().zip(&columns[j * block..]) {

@@ -1,49 +1,65 @@
 //! Features in single precision for the early phase of a fit: half the memory to read.
 //!
-//! Rows are stored as differences from the first available row of their choice set, which changes no choice probability: a common shift costs no digits.
+//! Rows are stored as differences from the first available row, which changes no choice probability: a common shift costs no digits.
 
 use crate::data::{Data, Features, Shape};
 use crate::error::Result;
 use crate::evaluate::blocks;
-use crate::workspace::{Workspace, WorkspaceSize};
+use crate::parallel::{Context, for_each};
+use crate::simd::all_finite;
+use crate::workspace::{Workspace, WorkspaceSize, filled};
+use core::mem::MaybeUninit;
+use core::ops::Range;
 
-/// Numbers converted at once, and room for a row at least.
+/// Numbers converted at once, while they are in the first cache.
 const BLOCK: usize = 1 << 12;
-
-fn scratch(columns: usize) -> usize {
-    columns.max(BLOCK)
-}
+/// Pieces that threads share.
+const PIECES: usize = 16;
 
 /// Workspace of [`single_copy`].
 pub(crate) fn single_copy_workspace(shape: &Shape) -> WorkspaceSize {
-    WorkspaceSize::of::<f32>(shape.rows.saturating_mul(shape.columns)).and(WorkspaceSize::of::<f64>(scratch(shape.columns)))
+    WorkspaceSize::of::<f32>(shape.rows.saturating_mul(shape.columns))
 }
 
-/// The data with features in single precision; `None` where they are that already, or where one is beyond its range.
-pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(data: &Data<'d>, ws: &mut Workspace<'w>) -> Result<Option<Data<'a>>> {
-    let (p, l) = (data.features().rows(), data.features().columns());
-    if data.features().epsilon() >= f32::EPSILON as f64 {
+/// Some of the rows, where they go, and whether all of them are within the range.
+#[derive(Default)]
+struct Piece<'a> {
+    rows: Range<usize>,
+    out: &'a mut [MaybeUninit<f32>],
+    finite: bool,
+}
+
+/// Data of one choice set with features in single precision; `None` where they are that already, or where one is beyond its range.
+pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(data: &Data<'d>, ctx: Context, ws: &mut Workspace<'w>) -> Result<Option<Data<'a>>> {
+    let features = data.features();
+    let (p, l, first) = (features.rows(), features.columns(), data.first_available(0));
+    if features.epsilon() >= f32::EPSILON as f64 {
         return Ok(None);
     }
-    let copy = ws.fill(p * l, 0.0f32)?;
-    let rows = ws.f64s(scratch(l))?;
-    let mut finite = true;
-    for set in 0..data.set_count() {
-        let first = data.first_available(set);
-        for range in blocks(data.set(set), rows.len() / l) {
-            let rows = &mut rows[..range.len() * l];
-            data.features().differences(range.clone(), first, rows);
-            let mut largest = 0.0f32;
-            for (to, from) in copy[range.start * l..range.end * l].iter_mut().zip(&*rows) {
-                *to = *from as f32;
-                largest = if to.abs() > largest { to.abs() } else { largest };
-            }
-            finite &= largest < f32::INFINITY;
+    let room = ws.room::<f32>(p * l)?;
+    let mut left = &mut *room;
+    let mut pieces: [Piece<'_>; PIECES] = Default::default();
+    for (j, piece) in pieces.iter_mut().enumerate() {
+        let rows = j * p / PIECES..(j + 1) * p / PIECES;
+        let (out, rest) = core::mem::take(&mut left).split_at_mut(rows.len() * l);
+        left = rest;
+        *piece = Piece { rows, out, finite: true };
+    }
+    for_each(ctx.threads, &mut pieces, |Piece { rows, out, finite }| {
+        let mut left = &mut **out;
+        for rows in blocks(rows.clone(), (BLOCK / l).max(1)) {
+            let (out, rest) = core::mem::take(&mut left).split_at_mut(rows.len() * l);
+            left = rest;
+            let out = filled(out, 0.0);
+            features.differences(rows, first, out);
+            *finite &= all_finite(ctx.isa, out);
         }
-    }
-    if !finite {
+    });
+    if !pieces.iter().all(|piece| piece.finite) {
         return Ok(None);
     }
+    // SAFETY: the pieces are all of the rows, and their blocks are filled one and all.
+    let copy = unsafe { &*(core::ptr::from_mut(room) as *const [f32]) };
     let data: Data<'a> = *data;
-    Ok(Some(data.with_features(Features::row_major(&*copy, p, l)?)))
+    Ok(Some(data.with_features(Features::row_major(copy, p, l)?)))
 }
