@@ -49,28 +49,40 @@ pub(crate) fn large_cholesky_scratch(n: usize) -> usize {
     n.saturating_add(1).saturating_mul(PANEL)
 }
 
-/// As [`cholesky`], by panels whose products are those of the kernels: for large n.
+/// As [`cholesky`], by panels whose products are those of the kernels: for large n. `scratch` holds the columns of a panel one after another.
 pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f64]) -> bool {
     let (panel, weights) = scratch.split_at_mut(n * PANEL);
-    weights.fill(-1.0);
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
-        panel.fill(0.0);
-        for i in start..n {
-            for j in start..end.min(i + 1) {
-                let rest = a[i * n + j] - dot(&a[i * n + start..i * n + j], &a[j * n + start..j * n + j]);
-                a[i * n + j] = match i == j {
-                    true if rest > 0.0 && rest.is_finite() => libm::sqrt(rest),
-                    true => return false,
-                    false => rest / a[j * n + j],
-                };
-                if i >= end {
-                    panel[(j - start) * n + i] = a[i * n + j];
-                }
-            }
+        let width = end - start;
+        for (i, row) in a.chunks_exact(n).enumerate().take(n).skip(start) {
+            row[start..end].iter().enumerate().for_each(|(j, x)| panel[j * n + i] = *x);
         }
-        // Columns before the end of the panel are zero in it, and so stay as they are.
-        simd::gram(isa, Rows { values: &*panel, rows: end - start, columns: n, stride: n }, weights, a);
+        for j in 0..width {
+            let at = start + j;
+            let (done, column) = panel.split_at_mut(j * n);
+            let column = &mut column[at..n];
+            if j > 0 {
+                let minus = &mut weights[..j];
+                minus.iter_mut().zip(done.chunks_exact(n)).for_each(|(w, done)| *w = -done[at]);
+                let done = Rows { values: &done[at..], rows: j, columns: n - at, stride: n };
+                simd::weighted_sum(isa, done, minus, j, column);
+            }
+            if !(column[0] > 0.0 && column[0].is_finite()) {
+                return false;
+            }
+            let pivot = libm::sqrt(column[0]);
+            column[0] = pivot;
+            column[1..].iter_mut().for_each(|x| *x /= pivot);
+        }
+        for (i, row) in a.chunks_exact_mut(n).enumerate().take(n).skip(start) {
+            row[start..end.min(i + 1)].iter_mut().enumerate().for_each(|(j, x)| *x = panel[j * n + i]);
+        }
+        if end < n {
+            weights[..width].fill(-1.0);
+            let below = Rows { values: &panel[end..], rows: width, columns: n - end, stride: n };
+            simd::gram_into(isa, below, &weights[..width], &mut a[end * n + end..], n);
+        }
     }
     true
 }
@@ -204,4 +216,48 @@ pub(crate) fn pivoted_cholesky(
         m[p * n + j] = pivot;
     }
     n
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// A positive definite matrix.
+    fn matrix(n: usize) -> Vec<f64> {
+        let x = |i: usize, j: usize| libm::sin((i * 31 + j * 17 + 1) as f64);
+        let entry = |i: usize, j: usize| (0..n + 3).map(|k| x(i, k) * x(j, k)).sum::<f64>() + if i == j { 0.5 } else { 0.0 };
+        (0..n * n).map(|at| entry(at / n, at % n)).collect()
+    }
+
+    #[test]
+    fn cholesky_by_panels_is_cholesky() {
+        for n in [1, 2, 7, 31, 32, 33, 64, 65, 97] {
+            let a = matrix(n);
+            let mut factor = a.clone();
+            let mut scratch = vec![f64::NAN; large_cholesky_scratch(n)];
+            assert!(large_cholesky(Isa::detect(), &mut factor, n, &mut scratch));
+            for i in 0..n {
+                for j in 0..n {
+                    if j > i {
+                        assert_eq!(factor[i * n + j], a[i * n + j], "above the diagonal nothing is written");
+                        continue;
+                    }
+                    let product = dot(&factor[i * n..=i * n + j], &factor[j * n..=j * n + j]);
+                    assert!((product - a[i * n + j]).abs() <= 1e-12 * n as f64, "{n} {i} {j}");
+                }
+            }
+            let x: Vec<f64> = (0..n).map(|i| (i % 5) as f64 - 1.5).collect();
+            let mut b: Vec<f64> = a.chunks_exact(n).map(|row| dot(row, &x)).collect();
+            solve_large_cholesky(Isa::detect(), &factor, n, &mut b);
+            assert!(b.iter().zip(&x).all(|(b, x)| (b - x).abs() <= 1e-8), "{n}");
+            // Not positive definite, at the last row and not a number.
+            for bad in [-1.0, f64::NAN] {
+                let mut a = a.clone();
+                a[n * n - 1] = bad;
+                assert!(!large_cholesky(Isa::detect(), &mut a, n, &mut scratch), "{n} {bad}");
+            }
+        }
+    }
 }

@@ -313,12 +313,12 @@ impl Evaluation<'_> {
         let ev = &*self;
         each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
             let mut left = &mut *task.rows;
+            let mut e = indices.partition_point(|i| *i < ev.rows_of_block(data, task.blocks.start).start);
+            let mut u = indptr.map_or(e, |p| p.partition_point(|first| *first <= e).saturating_sub(1));
             for b in task.blocks.clone() {
-                let (before, rows) = (layout.start(b) * c, ev.rows_of_block(data, b));
+                let (before, end) = (layout.start(b) * c, ev.rows_of_block(data, b).end);
                 let omega = filled(take(&mut left, layout.length(b) * c), 0.0);
-                let first = indices.partition_point(|i| *i < rows.start);
-                let mut u = indptr.map_or(first, |p| p.partition_point(|e| *e <= first).saturating_sub(1));
-                for (e, i) in indices.iter().enumerate().skip(first).take_while(|(_, i)| **i < rows.end) {
+                while e < indices.len() && indices[e] < end {
                     match indptr {
                         Some(p) => {
                             while p[u + 1] <= e {
@@ -327,9 +327,9 @@ impl Evaluation<'_> {
                         }
                         None => u = e,
                     }
-                    let (at, stride) = layout.at(*i, c);
-                    let times = data.times(e);
-                    add_strided(data.unit_weight(u) * times, &ev.r[u * c..(u + 1) * c], omega, at - before, stride);
+                    let (at, stride) = layout.at(indices[e], c);
+                    add_strided(data.unit_weight(u) * data.times(e), &ev.r[u * c..(u + 1) * c], omega, at - before, stride);
+                    e += 1;
                 }
             }
         });

@@ -37,6 +37,7 @@ pub use isa::{Isa, Proof};
 pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
 pub use products::{gram, logits, weighted_sum};
+pub(crate) use products::gram_into;
 pub use rows::Rows;
 pub use sets::{set_log_sum_exp, set_softmax};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};

@@ -40,10 +40,16 @@ pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g
 /// # Panics
 /// Unless the rows lie inside `x.values`, `w` has a number for every row, and `h` has `L²` numbers.
 pub fn gram<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64]) {
+    gram_into(isa, x, w, h, x.columns);
+}
+
+/// The same where rows of H are `ld` numbers apart.
+pub(crate) fn gram_into<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64], ld: usize) {
     assert!(x.fits(), "the rows must lie inside the values");
     assert!(w.len() >= x.rows, "a weight for every row");
-    assert!(x.columns.checked_mul(x.columns).is_some_and(|n| n <= h.len()), "h is L by L");
-    isa.run(Gram { x, w, h });
+    let last = x.columns.saturating_sub(1).checked_mul(ld).and_then(|start| start.checked_add(x.columns));
+    assert!(ld >= x.columns && last.is_some_and(|n| n <= h.len()), "h is L by L");
+    isa.run(Gram { x, w, h, ld });
 }
 
 /// Panics unless `small` numbers make whole columns of `x.columns`, and one of `x.rows` for each fits in `large`, `ld` apart.
@@ -545,20 +551,21 @@ struct Gram<'a, T> {
     x: Rows<'a, T>,
     w: &'a [f64],
     h: &'a mut [f64],
+    ld: usize,
 }
 
 impl<T: Scalar> Kernel for Gram<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, w, h } = self;
+        let Self { x, w, h, ld } = self;
         let l = x.columns;
         for (i, &wi) in w.iter().enumerate().take(x.rows) {
             let row = x.row(i);
             for a in 0..l {
                 let wa = wi * row[a].to_f64();
                 for b in 0..=a {
-                    h[a * l + b] += wa * row[b].to_f64();
+                    h[a * ld + b] += wa * row[b].to_f64();
                 }
             }
         }
@@ -585,9 +592,9 @@ impl<T: Scalar> Kernel for Gram<'_, T> {
                 unsafe {
                     let (w, h) = (self.w.as_ptr(), self.h.as_mut_ptr());
                     match count {
-                        8 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 8, V>(simd, &self.x, w, a, b, h)),
-                        4 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 4, V>(simd, &self.x, w, a, b, h)),
-                        _ => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 2, V>(simd, &self.x, w, a, b, h)),
+                        8 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 8, V>(simd, &self.x, w, a, b, h, self.ld)),
+                        4 => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 4, V>(simd, &self.x, w, a, b, h, self.ld)),
+                        _ => with_constant!(V = vectors, one of 1 2 3; gram_tile::<T, S, 2, V>(simd, &self.x, w, a, b, h, self.ld)),
                     }
                 }
                 b += vectors * n;
@@ -601,7 +608,7 @@ impl<T: Scalar> Kernel for Gram<'_, T> {
 /// written.
 ///
 /// # Safety
-/// The rows lie inside `x.values`; `w` has a number for each; a < L; `b + (V − 1) N < L`; `h` has L² numbers.
+/// The rows lie inside `x.values`; `w` has a number for each; a < L; `b + (V − 1) N < L`; `h` has L rows of L numbers, `ld` apart.
 #[inline(always)]
 unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
     simd: S,
@@ -610,6 +617,7 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
     a: usize,
     b: usize,
     h: *mut f64,
+    ld: usize,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(l - b - (V - 1) * n);
@@ -640,7 +648,7 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
                 let column = b + v * n;
                 if column <= a + r {
                     let some = simd.first(a + r + 1 - column);
-                    let to = h.add((a + r) * l + column);
+                    let to = h.add((a + r) * ld + column);
                     simd.store_first(some, to, simd.add(simd.load_first(some, to), sums[v][r]));
                 }
             }
