@@ -293,19 +293,20 @@ impl<'w> Whitening<'w> {
             }
         }
         if rank == n {
-            // θ = D^-1 M^-T β: row j of the map is D^-1 times column j of M^-T, solved in the order of the pivots.
+            // θ = D^-1 M^-T β: row j of the map is row j of M^-1 times D^-1, found in the order of the pivots from the rows before.
             for j in 0..n {
-                let x = &mut work[..n];
+                let row = &m[order[j] * n..][..=j];
+                let (known, x) = work.split_at_mut(j * n);
+                let x = &mut x[..n];
                 x.fill(0.0);
-                x[j] = 1.0;
-                for a in (0..=j).rev() {
-                    let row = &m[order[a] * n..];
-                    x[a] /= row[a];
-                    let xa = x[a];
-                    linalg::axpy(-xa, &row[..a], &mut x[..a]);
+                x[j] = 1.0 / row[j];
+                if j > 0 {
+                    let weights = &mut products[..j];
+                    weights.iter_mut().zip(row).for_each(|(w, m)| *w = -m / row[j]);
+                    simd::weighted_sum(isa, Rows { values: &*known, rows: j, columns: j, stride: n }, weights, j, &mut x[..j]);
                 }
-                for a in 0..n {
-                    to_atoms[j * n + order[a]] = x[a] / sd[order[a]];
+                for (x, o) in x.iter().zip(&*order) {
+                    to_atoms[j * n + o] = x / sd[*o];
                 }
             }
         } else {

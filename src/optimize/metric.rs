@@ -142,18 +142,14 @@ impl<'w> Metric<'w> {
         // β = F θ: gradients go over by F^T and steps by F.
         let f = Rows { values: o.wh.from_atoms, rows: r, columns: l, stride: l };
         self.rows.fill(0.0);
-        for (beta, row) in beta.chunks_exact(r.max(1)).zip(self.rows.chunks_exact_mut(l)) {
-            simd::weighted_sum(o.ctx.isa, f, beta, r, row);
-        }
+        simd::weighted_sum(o.ctx.isa, f, beta, r, self.rows);
         self.span.solve(eta, self.rows);
         diagonal(eta, self.scale);
         for (row, factor) in self.rows.chunks_exact_mut(l).zip(self.factors.chunks_exact(l * l)) {
             linalg::solve_large_cholesky(o.ctx.isa, factor, l, row);
         }
         self.span.add(eta, self.rows);
-        for (beta, row) in beta.chunks_exact_mut(r.max(1)).zip(self.rows.chunks_exact(l)) {
-            simd::logits(o.ctx.isa, f, row, None, beta, r);
-        }
+        simd::logits(o.ctx.isa, f, self.rows, None, beta, r);
     }
 }
 

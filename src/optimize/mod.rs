@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::linalg::{axpy, dot};
 use crate::parallel::Context;
+use crate::simd::{self, Rows};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -123,9 +124,9 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         }
         let total: f64 = self.weights.iter().sum();
         self.weights.iter_mut().for_each(|w| *w /= total);
-        for (j, atom) in self.atoms.chunks_exact_mut(l).enumerate() {
-            self.wh.unwhiten_atom(&beta[j * r..(j + 1) * r], atom);
-        }
+        self.atoms.fill(0.0);
+        let map = Rows { values: self.wh.to_atoms, rows: r, columns: l, stride: l };
+        simd::weighted_sum(self.ctx.isa, map, beta, r, self.atoms);
     }
 
     /// f and its gradient at `v`; `None` where f is not a finite number.
@@ -151,9 +152,8 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
             *g = self.ev.class_weight[j] - self.weights[j] * self.data.total_weight();
         }
         self.ev.atom_gradient(self.gradient);
-        for j in 0..k {
-            self.wh.whiten_gradient(&self.gradient[j * l..(j + 1) * l], &mut g_beta[j * r..(j + 1) * r]);
-        }
+        let map = Rows { values: self.wh.to_atoms, rows: r, columns: l, stride: l };
+        simd::logits(self.ctx.isa, map, self.gradient, None, g_beta, r);
         let beta = &v[k - 1..];
         axpy(-self.ridge, beta, g_beta);
         let f = self.log_likelihood - 0.5 * self.ridge * dot(beta, beta);
