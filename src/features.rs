@@ -192,16 +192,11 @@ impl<'a> Features<'a> {
     }
 
     /// `out = x_i − x_origin`, rows × L, taken in f64.
-    pub(crate) fn differences<O: Scalar>(&self, rows: Range<usize>, origin: usize, out: &mut [O]) {
-        fn run<T: Scalar, O: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [O]) {
+    pub(crate) fn differences<O: Scalar>(&self, isa: Isa, rows: Range<usize>, origin: usize, out: &mut [O]) {
+        fn run<T: Scalar, O: Scalar>(isa: Isa, v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [O]) {
             if f.column_stride == 1 {
-                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
-                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
-                    for ((d, x), o) in out.iter_mut().zip(row(i)).zip(row(origin)) {
-                        *d = O::from_f64(x.to_f64() - o.to_f64());
-                    }
-                }
-                return;
+                let x = Rows { values: &v[rows.start * f.row_stride..], rows: rows.len(), columns: f.columns, stride: f.row_stride };
+                return simd::row_differences(isa, x, &v[origin * f.row_stride..][..f.columns], out);
             }
             let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
             for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
@@ -209,8 +204,8 @@ impl<'a> Features<'a> {
             }
         }
         match self.values {
-            Values::F32(v) => run(v, self, rows, origin, out),
-            Values::F64(v) => run(v, self, rows, origin, out),
+            Values::F32(v) => run(isa, v, self, rows, origin, out),
+            Values::F64(v) => run(isa, v, self, rows, origin, out),
         }
     }
 

@@ -1,6 +1,11 @@
 //! How a call runs: the instruction set and the threads, with pieces of fixed size and sums in a fixed order.
 
+use crate::linalg::axpy;
 use crate::simd::Isa;
+use core::ops::Range;
+
+/// Tasks that a section is split into at most: fixed, so that sums do not depend on the number of threads.
+pub(crate) const TASKS: usize = 16;
 
 /// Options of a call that do not change what it computes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,49 @@ pub(crate) fn for_each<T: Send>(threads: usize, items: &mut [T], body: impl Fn(&
     }
     let _ = threads;
     items.iter_mut().for_each(body);
+}
+
+/// A task of [`sum_over`]: some of the items, and what is its own.
+struct Share<'a> {
+    range: Range<usize>,
+    sums: &'a mut [f64],
+    scratch: &'a mut [f64],
+}
+
+/// Runs `body(range, sums, scratch)` in `n` tasks, each with some of the items and with its part of `sums` and `scratch`. The sums over all items, added in
+/// the order of the tasks, are left in the first part of `sums`.
+pub(crate) fn sum_over(
+    threads: usize,
+    n: usize,
+    items: usize,
+    sums: &mut [f64],
+    scratch: &mut [f64],
+    body: impl Fn(Range<usize>, &mut [f64], &mut [f64]) + Sync,
+) {
+    let (length, own) = (sums.len() / n, scratch.len() / n);
+    {
+        let (mut sums, mut scratch) = (&mut *sums, scratch);
+        let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
+        for (t, share) in shares.iter_mut().enumerate().take(n) {
+            let range = t * items / n..(t + 1) * items / n;
+            *share = Some(Share { range, sums: take(&mut sums, length), scratch: take(&mut scratch, own) });
+        }
+        for_each(threads, &mut shares[..n], |share| {
+            if let Some(Share { range, sums, scratch }) = share {
+                body(range.clone(), sums, scratch);
+            }
+        });
+    }
+    let (first, others) = sums.split_at_mut(length);
+    others.chunks_exact(length.max(1)).for_each(|other| axpy(1.0, other, first));
+}
+
+/// Takes the first `n` numbers off, or all that are left.
+pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let n = n.min(values.len());
+    let (first, rest) = core::mem::take(values).split_at_mut(n);
+    *values = rest;
+    first
 }
 
 /// Items shared with threads of rayon. A section may last microseconds, less than a thread takes to wake: the caller takes items as the others do, and

@@ -44,6 +44,7 @@ pub(crate) fn centered_share(data: &Data<'_>, t: usize, n: usize) -> (Range<usiz
 pub(crate) fn for_each_centered_block(
     data: &Data<'_>,
     share: (Range<usize>, Range<usize>),
+    isa: Isa,
     origin: Origin,
     scratch: &mut [f64],
     mut body: impl FnMut(Range<usize>, Range<usize>, &mut [f64]),
@@ -76,7 +77,7 @@ pub(crate) fn for_each_centered_block(
             for set in group.clone() {
                 let (first, set) = (data.first_available(set), data.set(set).start.max(all.start)..data.set(set).end.min(all.end));
                 let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
-                data.features().differences(set.clone(), first, part);
+                data.features().differences(isa, set.clone(), first, part);
                 hide(set.clone(), part);
                 if origin == Origin::Mean {
                     center.fill(0.0);
@@ -95,7 +96,7 @@ pub(crate) fn for_each_centered_block(
             let mut n = 0.0;
             for range in blocks(all.clone(), block) {
                 let rows = &mut rows[..range.len() * l];
-                data.features().differences(range.clone(), first, rows);
+                data.features().differences(isa, range.clone(), first, rows);
                 hide(range.clone(), rows);
                 n += sum(range, rows, center);
             }
@@ -120,7 +121,7 @@ pub(crate) fn for_each_centered_block(
         }
         for range in blocks(all, block) {
             let rows = &mut rows[..range.len() * l];
-            data.features().differences(range.clone(), first, rows);
+            data.features().differences(isa, range.clone(), first, rows);
             if origin == Origin::Mean || data.splits_rows() {
                 subtract(rows, center);
             }
@@ -147,7 +148,7 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(moment_rows(l), 1.0)?;
     covariance.fill(0.0);
-    for_each_centered_block(data, centered_share(data, 0, 1), Origin::Mean, scratch, |_, range, rows| {
+    for_each_centered_block(data, centered_share(data, 0, 1), isa, Origin::Mean, scratch, |_, range, rows| {
         simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
     })?;
     data.sum(covariance)?;
@@ -179,7 +180,7 @@ fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut 
             held = 0;
         }
         let part = &mut rows[held * l..(held + range.len()) * l];
-        data.features().differences(range.clone(), if sets > 1 { range.start } else { 0 }, part);
+        data.features().differences(isa, range.clone(), if sets > 1 { range.start } else { 0 }, part);
         part.chunks_exact(l).for_each(|row| axpy(1.0, row, sum));
         if sets > 1 {
             sum.iter_mut().for_each(|s| *s /= range.len() as f64);

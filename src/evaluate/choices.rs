@@ -1,11 +1,11 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{ENTRIES, Evaluation, Piece, TASKS, TRUSTED, UNITS, blocks, carve, each_task, layout_block, rows_of, take};
+use super::passes::{ENTRIES, Evaluation, Piece, TRUSTED, UNITS, blocks, carve, each_task, layout_block, rows_of};
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
 use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
 use crate::workspace::filled;
@@ -442,7 +442,7 @@ impl Evaluation<'_> {
                 let mut t = &mut *task.sets;
                 for b in task.blocks.clone() {
                     let omega = &omega[layout.start(b) * c..layout.start(b + 1) * c];
-                    sums_of_groups(ctx.isa, groups, omega, take(&mut t, layout.block / groups.height * c));
+                    sums_of_groups(ctx.isa, groups, omega, take(&mut t, layout.sets_of_block() * c));
                 }
             });
         } else {
@@ -502,7 +502,7 @@ impl Evaluation<'_> {
                 match layout.kind {
                     Kind::Groups(_) => {
                         let groups = layout.groups(c);
-                        let sets = ld / groups.height * c;
+                        let sets = layout.sets_of_block() * c;
                         let t = &ev.t[b * sets..(b + 1) * sets];
                         match what {
                             Sums::Chosen => {}

@@ -4,10 +4,10 @@
 //! `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
 
 use super::layout::zone;
-use super::passes::{Evaluation, Piece, TRUSTED, carve, each_task, rows_of, take};
+use super::passes::{Evaluation, Piece, TRUSTED, carve, each_task, rows_of};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
-use crate::parallel::Context;
+use crate::parallel::{Context, take};
 use crate::simd::{row_shares, subtract_scaled, weigh};
 use crate::workspace::filled;
 

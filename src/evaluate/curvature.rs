@@ -12,12 +12,12 @@
 use super::block_rows;
 use super::draws::Draws;
 use super::panel::groups_piece;
-use super::passes::{Evaluation, TASKS, blocks, share, take};
+use super::passes::{Evaluation, blocks, share};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, for_each, sum_over, take};
 use crate::simd::{self, Isa, Rows};
 use crate::whiten::{Origin, centered_scratch, centered_share, for_each_centered_block, moment_rows};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize};
@@ -67,13 +67,6 @@ fn information_tasks(shape: &Shape, classes: usize) -> usize {
     let blocks = shape.units.div_ceil(FEW_UNITS);
     let room = shape.rows.saturating_mul(shape.columns) / 4 / information_sums(shape, classes).max(1);
     if shape.is_part() { 1 } else { TASKS.min(blocks).min(room).max(1) }
-}
-
-/// Some of the units: what is its own of the sums and of the scratch.
-struct InformationTask<'a> {
-    units: Range<usize>,
-    sums: &'a mut [f64],
-    scratch: &'a mut [f64],
 }
 
 pub(super) fn minus_inverse(t: f64) -> f64 {
@@ -168,7 +161,7 @@ impl Evaluation<'_> {
         let (scales, rest) = rest.split_at_mut(moment_rows(l));
         let (set_sums, centered) = rest.split_at_mut(moment_rows(l) * l);
         sums.fill(0.0);
-        for_each_centered_block(data, centered_share(data, t, n), Origin::First, centered, |group, range, rows| {
+        for_each_centered_block(data, centered_share(data, t, n), ctx.isa, Origin::First, centered, |group, range, rows| {
             let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
             for k in 0..c {
                 let w = &mut weights[..range.len()];
@@ -257,24 +250,12 @@ impl Evaluation<'_> {
         let each = self.shape.units.div_ceil(n);
         let scratches = ws.f64s(n * (unit_scratch(l, c, each) + score_block(l, c, each)))?;
         let ev = &*self;
-        {
-            let (mut sums, mut scratches) = (&mut *sums, scratches);
-            let mut tasks: [Option<InformationTask<'_>>; TASKS] = [const { None }; TASKS];
-            let scratch = scratches.len() / n;
-            for (t, task) in tasks.iter_mut().enumerate().take(n) {
-                let units = t * ev.shape.units / n..(t + 1) * ev.shape.units / n;
-                *task = Some(InformationTask { units, sums: take(&mut sums, length), scratch: take(&mut scratches, scratch) });
-            }
-            for_each(ctx.threads, &mut tasks[..n], |task| {
-                if let Some(InformationTask { units, sums, scratch }) = task {
-                    ev.information_of_units(data, units.clone(), weights, means, sums, scratch, ctx.isa);
-                }
-            });
-        }
+        sum_over(ctx.threads, n, self.shape.units, sums, scratches, |units, sums, scratch| {
+            ev.information_of_units(data, units, weights, means, sums, scratch, ctx.isa);
+        });
         data.reduced()?;
-        // Sums over the tasks, in their order, on the curvature of the classes.
-        let (sums, others) = sums.split_at_mut(length);
-        others.chunks_exact(length).for_each(|other| axpy(1.0, other, sums));
+        // On the curvature of the classes.
+        let sums = &mut sums[..length];
         let (products, sums) = sums.split_at_mut(d * d);
         let (h, rest) = sums.split_at_mut(c * l * l);
         let mut own = [1.0];

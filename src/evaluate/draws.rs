@@ -9,11 +9,11 @@
 //! read of X.
 
 use super::layout::Layout;
-use super::passes::{Evaluation, TASKS, TRUSTED, share, take};
+use super::passes::{Evaluation, TRUSTED};
 use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, symmetrize};
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, sum_over};
 use crate::simd::{self, Columns, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
@@ -117,7 +117,7 @@ impl<'m, 'w> Draws<'m, 'w> {
         let (z, rest) = block.split_at_mut(ld * self.rank);
         if let Source::Features { map, origin } = self.source {
             let rows = &mut scratch[..n * l];
-            data.features().differences(range.clone(), origin, rows);
+            data.features().differences(isa, range.clone(), origin, rows);
             match map {
                 Some(_) if self.rank == 0 => {}
                 Some(map) => simd::logits(isa, Rows { values: rows, rows: n, columns: l, stride: l }, map, None, z, ld),
@@ -185,13 +185,6 @@ fn information_workspace(shape: &Shape, columns: usize, classes: usize, made: us
     of(moments(columns, classes).saturating_mul(n)).and(of(moments(columns, 1))).and(of(piece(shape, classes, made).saturating_mul(n)))
 }
 
-/// Some of the blocks: what is its own of the sums and of the scratch.
-struct Share<'a> {
-    blocks: Range<usize>,
-    sums: &'a mut [f64],
-    scratch: &'a mut [f64],
-}
-
 impl Evaluation<'_> {
     /// Workspace of [`Evaluation::information_of_draws`] of the features for K classes.
     pub fn information_of_draws_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
@@ -221,22 +214,10 @@ impl Evaluation<'_> {
         let square = side * side;
         let (length, scratch) = ((c + pairs(c)) * square, piece(&shape, c, draws.made(&shape)));
         let (sums, pieces, moment) = (ws.f64s(n * length)?, ws.f64s(n * scratch)?, ws.f64s(square)?);
-        {
-            let (mut sums, mut pieces) = (&mut *sums, pieces);
-            let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
-            for (t, task) in shares.iter_mut().enumerate().take(n) {
-                let (sums, scratch) = (take(&mut sums, length), take(&mut pieces, scratch));
-                *task = Some(Share { blocks: share(&self.layout, t, n), sums, scratch });
-            }
-            for_each(ctx.threads, &mut shares[..n], |task| {
-                if let Some(Share { blocks, sums, scratch }) = task {
-                    self.moments_of_draws(data, weights, draws, blocks.clone(), sums, scratch, ctx.isa);
-                }
-            });
-        }
-        // Sums over the tasks, in their order.
-        let (sums, others) = sums.split_at_mut(length);
-        others.chunks_exact(length).for_each(|other| axpy(1.0, other, sums));
+        sum_over(ctx.threads, n, self.layout.blocks, sums, pieces, |blocks, sums, scratch| {
+            self.moments_of_draws(data, weights, draws, blocks, sums, scratch, ctx.isa);
+        });
+        let sums = &mut sums[..length];
         data.sum(sums)?;
         let (of_classes, of_pairs) = sums.split_at(c * square);
         let (e, d) = (c - 1, c - 1 + c * r);

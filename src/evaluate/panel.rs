@@ -2,10 +2,10 @@
 
 use super::curvature::minus_inverse;
 use super::layout::{MOST_ROWS, SMALL_SET};
-use super::passes::{Evaluation, TASKS, layout_block, share, take};
+use super::passes::{Evaluation, layout_block, share};
 use crate::data::Shape;
 use crate::linalg::dot;
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns};
 use core::ops::Range;
@@ -67,7 +67,7 @@ impl Evaluation<'_> {
     fn set_means_of_blocks(&self, isa: Isa, blocks: Range<usize>, means: &mut [f64]) {
         let (l, c) = (self.shape.columns, self.columns());
         let Groups { rows: block, height, .. } = self.layout.groups(c);
-        let sets = block / height;
+        let sets = self.layout.sets_of_block();
         // A few features at a time, so that the sums fit on the stack.
         let mut v = [0.0; MOST_SETS * 4];
         for (b, means) in blocks.zip(means.chunks_mut(sets * c * l)) {

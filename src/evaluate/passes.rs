@@ -23,15 +23,13 @@ use super::layout::{Kind, Layout, block_rows, zone};
 use crate::data::{Block, Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
 use crate::simd::{self, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-/// Tasks an evaluation is split into at most: fixed, so that sums do not depend on the number of threads.
-pub(super) const TASKS: usize = 16;
 /// Entries of units, and units, that go through the kernels together.
 pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
@@ -140,14 +138,6 @@ pub(super) struct Task<'a, T> {
     pub sets: &'a mut [f64],
     /// Blocks × C.
     pub scales: &'a mut [f64],
-}
-
-/// Takes the first `n` numbers off, or all that are left.
-pub(super) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-    let n = n.min(values.len());
-    let (first, rest) = core::mem::take(values).split_at_mut(n);
-    *values = rest;
-    first
 }
 
 impl<'w> Evaluation<'w> {
@@ -359,7 +349,7 @@ impl<'w> Evaluation<'w> {
                     let x = layout_block(layout, b, l);
                     let offset = &layout.offset[b * layout.block..][..layout.block];
                     simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
-                    softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.block / groups.height * c));
+                    softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.sets_of_block() * c));
                 }
                 carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
             });
@@ -508,7 +498,7 @@ pub(super) fn each_task<T: Send>(
     let n = layout.blocks.clamp(1, TASKS);
     let (mut pieces, mut copies, mut rows, mut sets, mut scales) = (&mut *scratch.pieces, &mut *scratch.copies, rows, sets, scales);
     let copy_length = copies.len() / n;
-    let sets_of_block = if let Kind::Groups(height) = layout.kind { layout.block / height * c } else { 0 };
+    let sets_of_block = layout.sets_of_block() * c;
     let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);

@@ -3,11 +3,11 @@
 //! Of data that are no part nothing here does anything.
 
 use super::layout::zone;
-use super::passes::{Evaluation, Piece, TASKS, carve, normalize};
+use super::passes::{Evaluation, normalize};
 use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::axpy;
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, sum_over};
 use crate::simd::panel::SETS;
 
 impl Evaluation<'_> {
@@ -156,23 +156,17 @@ impl Evaluation<'_> {
     /// `Σ_s t_sk log Z_sk` of every class, and the sum of the terms' sizes: `out` 2 C.
     pub fn partition_products(&mut self, data: &Data<'_>, out: &mut [f64], ctx: Context) -> Result<()> {
         let (c, shape) = (self.columns(), self.shape);
-        let length = self.scratch_length();
         let groups = shape.sets.div_ceil(SETS);
         let n = self.layout.blocks.clamp(1, TASKS);
-        let mut tasks: [Option<(usize, &mut [f64])>; TASKS] = [const { None }; TASKS];
-        for (t, (task, piece)) in tasks.iter_mut().zip(self.scratch.pieces.chunks_exact_mut(length)).enumerate().take(n) {
-            *task = Some((t, piece));
-        }
-        let (t_of, log_z) = (&*self.t, &*self.log_z);
-        for_each(ctx.threads, &mut tasks[..n], |task| {
-            let Some((t, piece)) = task else { return };
-            let Piece { m: value, z: size, .. } = carve(piece, &shape, c);
+        let Evaluation { t, log_z, scratch, .. } = self;
+        let (t, log_z, sums) = (&**t, &**log_z, &mut scratch.pieces[..n * 2 * c]);
+        sum_over(ctx.threads, n, groups, sums, &mut [], |groups, sums, _| {
             for k in 0..c {
                 // Eight sums side by side, of the places in a group; places past the last set hold anything.
                 let (mut values, mut sizes) = ([0.0; SETS], [0.0; SETS]);
-                for group in *t * groups / n..(*t + 1) * groups / n {
+                for group in groups.clone() {
                     let at = (group * c + k) * SETS;
-                    let (t, z) = (&t_of[at..at + SETS], &log_z[at..at + SETS]);
+                    let (t, z) = (&t[at..at + SETS], &log_z[at..at + SETS]);
                     let mut add = |j: usize| {
                         let product = t[j] * z[j];
                         values[j] += product;
@@ -183,15 +177,10 @@ impl Evaluation<'_> {
                         left => (0..left).for_each(&mut add),
                     }
                 }
-                (value[k], size[k]) = (values.iter().sum(), sizes.iter().sum());
+                (sums[k], sums[c + k]) = (values.iter().sum(), sizes.iter().sum());
             }
         });
-        out[..2 * c].fill(0.0);
-        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
-            let Piece { m: value, z: size, .. } = carve(piece, &shape, c);
-            axpy(1.0, value, &mut out[..c]);
-            axpy(1.0, size, &mut out[c..2 * c]);
-        }
+        out[..2 * c].copy_from_slice(&sums[..2 * c]);
         // t and log Z of a set split by rows are those of the whole.
         if data.splits_rows() { Ok(()) } else { data.sum(&mut out[..2 * c]) }
     }

@@ -118,15 +118,7 @@ impl<'w> Metric<'w> {
             }
         }
         self.dense = true;
-        self.take_span(o, ws)
-    }
-
-    /// Takes what the metric is in the span of the atoms alone, which costs no read of X.
-    pub fn take_span(&mut self, o: &mut Objective<'_, '_, '_>, ws: Workspace<'_>) -> Result<()> {
-        match self.dense {
-            true => self.span.take(o, self.scale, self.factors, ws),
-            false => Ok(()),
-        }
+        self.span.take(o, self.scale, self.factors, ws)
     }
 
     /// `v ← M⁻¹ v`, v in log-odds and whitened atoms.
@@ -184,7 +176,7 @@ fn sampled_covariance(
                 taken += times;
                 total += times;
                 weights[held] = times;
-                o.data.features().differences(from + i..from + i + 1, origin, &mut rows[held * l..(held + 1) * l]);
+                o.data.features().differences(isa, from + i..from + i + 1, origin, &mut rows[held * l..(held + 1) * l]);
                 held += 1;
                 if held == BLOCK {
                     add(rows, weights, held);

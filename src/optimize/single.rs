@@ -5,7 +5,7 @@
 use crate::data::{Data, Features, Shape};
 use crate::error::Result;
 use crate::evaluate::blocks;
-use crate::parallel::{Context, for_each};
+use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::all_finite;
 use crate::workspace::{Workspace, WorkspaceSize, filled};
 use core::mem::MaybeUninit;
@@ -13,8 +13,6 @@ use core::ops::Range;
 
 /// Numbers converted at once, while they are in the first cache.
 const BLOCK: usize = 1 << 12;
-/// Pieces that threads share.
-const PIECES: usize = 16;
 
 /// Workspace of [`single_copy`].
 pub(crate) fn single_copy_workspace(shape: &Shape) -> WorkspaceSize {
@@ -38,20 +36,17 @@ pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(data: &Data<'d>, ctx: Context, ws:
     }
     let room = ws.room::<f32>(p * l)?;
     let mut left = &mut *room;
-    let mut pieces: [Piece<'_>; PIECES] = Default::default();
+    let mut pieces: [Piece<'_>; TASKS] = Default::default();
     for (j, piece) in pieces.iter_mut().enumerate() {
-        let rows = j * p / PIECES..(j + 1) * p / PIECES;
-        let (out, rest) = core::mem::take(&mut left).split_at_mut(rows.len() * l);
-        left = rest;
+        let rows = j * p / TASKS..(j + 1) * p / TASKS;
+        let out = take(&mut left, rows.len() * l);
         *piece = Piece { rows, out, finite: true };
     }
     for_each(ctx.threads, &mut pieces, |Piece { rows, out, finite }| {
         let mut left = &mut **out;
         for rows in blocks(rows.clone(), (BLOCK / l).max(1)) {
-            let (out, rest) = core::mem::take(&mut left).split_at_mut(rows.len() * l);
-            left = rest;
-            let out = filled(out, 0.0);
-            features.differences(rows, first, out);
+            let out = filled(take(&mut left, rows.len() * l), 0.0);
+            features.differences(ctx.isa, rows, first, out);
             *finite &= all_finite(ctx.isa, out);
         }
     });
