@@ -86,6 +86,7 @@ def main():
     options = arguments.parse_args()
     parts = options.only or ["kernels", "evaluate", "fit", "growth"]
     native_folder, out = pathlib.Path(options.native), pathlib.Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         import torch
         torch.set_num_threads(1)

@@ -11,13 +11,17 @@ use crate::data::Shape;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::linalg;
+use crate::parallel::{for_each, take};
 use crate::simd::{self, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 
 /// ε.
 const SHARE_OF_ALL: f64 = 0.1;
 /// Rows gathered for one product.
-const BLOCK: usize = 256;
+const BLOCK: usize = 128;
+/// Tasks that classes are shared among.
+const PARTS: usize = 4;
 
 /// Rows that tell the curvature of one class.
 fn sample(columns: usize) -> usize {
@@ -57,12 +61,9 @@ impl<'w> Metric<'w> {
     /// Workspace of [`Metric::take`].
     pub fn take_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let curvature = match sampled(shape) {
-            true => of(BLOCK.saturating_mul(shape.columns)).and(of(BLOCK)).and(of(BLOCK)),
-            false => Evaluation::curvature_workspace(shape, classes),
-        };
-        let scratch = of(linalg::large_cholesky_scratch(shape.columns));
-        if pays(shape) { curvature.or(scratch).or(Span::take_workspace(shape, classes)) } else { WorkspaceSize::EMPTY }
+        let curvature = if sampled(shape) { WorkspaceSize::EMPTY } else { Evaluation::curvature_workspace(shape, classes) };
+        let parts = of(part_scratch(shape).saturating_mul(classes.min(PARTS)));
+        if pays(shape) { curvature.or(parts).or(Span::take_workspace(shape, classes)) } else { WorkspaceSize::EMPTY }
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -89,31 +90,26 @@ impl<'w> Metric<'w> {
         if self.factors.is_empty() {
             return Ok(());
         }
-        if sampled(&shape) {
-            let mut ws = ws.scope();
-            let (rows, weights, a) = (ws.f64s(BLOCK * l)?, ws.f64s(BLOCK)?, ws.f64s(BLOCK)?);
-            for j in 0..k {
-                sampled_covariance(o, j, &mut self.factors[j * l * l..(j + 1) * l * l], &mut self.rows[..l], rows, weights, a);
-            }
-        } else {
+        if !sampled(&shape) {
             o.ev.class_curvature(o.data, self.factors, o.ctx, ws.scope())?;
         }
-        let mut inner = ws.scope();
-        let scratch = inner.f64s(linalg::large_cholesky_scratch(l))?;
-        let least = 1e-8 * o.data.total_choices();
-        for (j, m) in self.factors.chunks_exact_mut(l * l).enumerate() {
-            let t = o.ev.class_choices[j];
-            let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
-            let all = SHARE_OF_ALL * t.max(least) + o.ridge;
-            for (m, c) in m.iter_mut().zip(o.wh.covariance) {
-                *m = curvature * *m + all * c;
+        let n = k.min(PARTS);
+        {
+            let (o, mut ws) = (&*o, ws.scope());
+            let mut scratch = ws.f64s(n * part_scratch(&shape))?;
+            let (mut factors, mut sums) = (&mut *self.factors, &mut *self.rows);
+            let mut parts: [Option<Part<'_>>; PARTS] = [const { None }; PARTS];
+            for (t, part) in parts.iter_mut().enumerate().take(n) {
+                let classes = t * k / n..(t + 1) * k / n;
+                let (factors, sums) = (take(&mut factors, classes.len() * l * l), take(&mut sums, classes.len() * l));
+                *part = Some(Part { classes, factors, sums, scratch: take(&mut scratch, part_scratch(&shape)), definite: true });
             }
-            for a in 0..l {
-                // Collinear features leave a null space, which whitened atoms do not see.
-                let m = &mut m[a * l + a];
-                *m = if *m > 0.0 { *m * (1.0 + 1e-10) } else { 1.0 };
-            }
-            if !linalg::large_cholesky(o.ctx.isa, m, l, scratch) {
+            for_each(o.ctx.threads, &mut parts[..n], |part| {
+                if let Some(part) = part {
+                    part.factorize(o);
+                }
+            });
+            if !parts.iter().flatten().all(|part| part.definite) {
                 return Ok(());
             }
         }
@@ -142,6 +138,49 @@ impl<'w> Metric<'w> {
         }
         self.span.add(eta, self.rows);
         simd::logits(o.ctx.isa, f, self.rows, None, beta, r);
+    }
+}
+
+/// Numbers of scratch of a [`Part`].
+fn part_scratch(shape: &Shape) -> usize {
+    let l = shape.columns;
+    let rows = if sampled(shape) { BLOCK.saturating_mul(l.saturating_add(2)) } else { 0 };
+    rows.max(linalg::large_cholesky_scratch(l))
+}
+
+/// Some of the classes: what is theirs of the factors, a row of sums for each, and scratch.
+struct Part<'a> {
+    classes: Range<usize>,
+    factors: &'a mut [f64],
+    sums: &'a mut [f64],
+    scratch: &'a mut [f64],
+    definite: bool,
+}
+
+impl Part<'_> {
+    /// The Cholesky factors of `M_k`, from the curvature of the classes where it is not sampled.
+    fn factorize(&mut self, o: &Objective<'_, '_, '_>) {
+        let (l, shape) = (o.wh.columns, o.ev.shape);
+        let least = 1e-8 * o.data.total_choices();
+        for ((j, m), sum) in self.classes.clone().zip(self.factors.chunks_exact_mut(l * l)).zip(self.sums.chunks_exact_mut(l)) {
+            if sampled(&shape) {
+                let (rows, rest) = self.scratch.split_at_mut(BLOCK * l);
+                let (weights, rest) = rest.split_at_mut(BLOCK);
+                sampled_covariance(o, j, m, sum, rows, weights, &mut rest[..BLOCK]);
+            }
+            let t = o.ev.class_choices[j];
+            let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
+            let all = SHARE_OF_ALL * t.max(least) + o.ridge;
+            for (m, c) in m.iter_mut().zip(o.wh.covariance) {
+                *m = curvature * *m + all * c;
+            }
+            for a in 0..l {
+                // Collinear features leave a null space, which whitened atoms do not see.
+                let m = &mut m[a * l + a];
+                *m = if *m > 0.0 { *m * (1.0 + 1e-10) } else { 1.0 };
+            }
+            self.definite &= linalg::large_cholesky(o.ctx.isa, m, l, self.scratch);
+        }
     }
 }
 
