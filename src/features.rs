@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::scalar::Scalar;
-use crate::simd::{self, Columns, Element, Isa, Rows};
+use crate::simd::{self, Ahead, Columns, Element, Isa, Rows};
 use crate::workspace::filled;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -323,9 +323,13 @@ pub(crate) enum Block<'b> {
 impl Block<'_> {
     /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
     pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+        self.logits_ahead(isa, theta, offset, out, ld, Ahead::ALL);
+    }
+
+    pub fn logits_ahead(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead) {
         match *self {
-            Block::F32(x) => simd::logits(isa, x, theta, offset, out, ld),
-            Block::F64(x) => simd::logits(isa, x, theta, offset, out, ld),
+            Block::F32(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
+            Block::F64(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
             Block::F32Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
             Block::F64Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
         }
@@ -333,9 +337,13 @@ impl Block<'_> {
 
     /// `G += X^T W`: see [`simd::weighted_sum`].
     pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
+        self.weighted_sum_ahead(isa, w, ld, g, Ahead::ALL);
+    }
+
+    pub fn weighted_sum_ahead(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
         match *self {
-            Block::F32(x) => simd::weighted_sum(isa, x, w, ld, g),
-            Block::F64(x) => simd::weighted_sum(isa, x, w, ld, g),
+            Block::F32(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
+            Block::F64(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
             Block::F32Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
             Block::F64Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
         }

@@ -1,9 +1,9 @@
 //! The finish: one start carried to its end on the observed likelihood, EM being the fallback.
 
-use crate::data::Data;
+use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_pays, race_form};
+use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
 use crate::linalg::dot;
 use crate::mixture::canonical_order;
 use crate::optimize::lbfgs::lbfgs;
@@ -40,6 +40,20 @@ impl Steps<'_> {
 /// one of L-BFGS, which leads through the first region alone, where the likelihood is not concave.
 const NEWTON_FROM: f64 = 1e-3;
 const CHEAP_NEWTON_FROM: f64 = 1e-1;
+/// Evaluations of L-BFGS after which Newton's method takes over where a step of it costs as much as many of them.
+const PATIENCE: u64 = 60;
+
+/// Down to which gradient L-BFGS goes, and in how many evaluations, if it goes before Newton's method or alone.
+fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
+    let from = if newton_is_cheap(shape, classes) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
+    match newton_pays(shape, classes) {
+        false => Some((tolerance, u64::MAX)),
+        true if newton_is_dear(shape, classes) => Some((tolerance, PATIENCE)),
+        // After a race the first region, where the likelihood is not concave, is behind.
+        true if shape.units_are_draws && !raced => Some((tolerance.max(from), u64::MAX)),
+        true => None,
+    }
+}
 
 /// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
 pub(crate) fn finish(
@@ -61,6 +75,7 @@ pub(crate) fn finish(
     let pays = newton_pays(&shape, options.classes);
     let (k, l) = (options.classes, shape.columns);
     let spent = state.evaluations;
+    let lead = lead(&shape, k, raced, options.gradient_tolerance);
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
     for attempt in 0..3 {
@@ -80,7 +95,8 @@ pub(crate) fn finish(
             if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
                 (o.data, o.exact) = (problem.data, Some(data));
             }
-            let Some(mut f) = o.evaluate(v, g) else {
+            o.once.serves &= lead.is_some() && !newton_is_cheap(&shape, k);
+            let Some(mut f) = o.evaluate_apart(v, g) else {
                 data.reduced()?;
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
             };
@@ -91,18 +107,21 @@ pub(crate) fn finish(
                 !steps.cancelled
             };
             let tolerance = options.gradient_tolerance;
-            let lead = pays && !raced && shape.units_are_draws;
-            let newton_from = if newton_is_cheap(&shape, k) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
-            let stop = match report(f, o.evaluations) {
-                false => Stop::Cancelled,
-                true if !pays => lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?,
-                true => match lead {
-                    true => lbfgs(&mut o, v, &mut f, g, tolerance.max(newton_from), &mut report, inner.scope())?,
-                    false => Stop::Gradient,
-                },
+            let mut stop = match (report(f, o.evaluations), lead) {
+                (false, _) => Stop::Cancelled,
+                (true, None) => Stop::Gradient,
+                (true, Some((tolerance, patience))) => {
+                    o.limit = limit.min(o.evaluations.saturating_add(patience));
+                    lbfgs(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
+                }
             };
+            if o.limit < limit && stop == Stop::Limit {
+                stop = Stop::Stalled;
+            }
+            o.limit = limit;
+            let done = lead.is_some_and(|lead| lead.0 <= tolerance) && stop == Stop::Gradient;
             let stop = match stop {
-                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays => {
+                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays && !done => {
                     newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
                 }
                 stop => stop,

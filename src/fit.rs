@@ -323,6 +323,11 @@ pub(crate) fn newton_is_cheap(shape: &Shape, classes: usize) -> bool {
     information_cost(shape, classes) <= 4.0
 }
 
+/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner on counts over one choice set.
+pub(crate) fn newton_is_dear(shape: &Shape, classes: usize) -> bool {
+    shape.units_are_draws && information_cost(shape, classes) > 10.0
+}
+
 /// Whether the dense information is cheap beside an evaluation.
 pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
     let parameters = classes as f64 * (shape.columns as f64 + 1.0);

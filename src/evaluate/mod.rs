@@ -8,6 +8,7 @@ mod counts;
 pub(crate) mod curvature;
 mod draws;
 mod layout;
+pub(crate) mod once;
 mod panel;
 pub(crate) mod passes;
 pub(crate) mod scores;

@@ -215,22 +215,32 @@ impl<'w> Evaluation<'w> {
             Choices::Counts(_) => data.observed_units(),
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => indices.len(),
         };
-        let at_once = self.shape.sets > 1 || 2 * observed >= self.shape.rows;
-        self.normalizers(data, atoms, !at_once, ctx)?;
-        match at_once {
-            true => {
-                self.row_weights(data, Some(weights), true, ctx)?;
-                match self.has_shares() {
-                    true => self.gradient_of_shares(data, weights, ctx),
-                    false => self.gradient_at_once(data, ctx),
-                }
-            }
-            false => {
-                self.choices_here(data, Some(weights), ctx)?;
-                self.means_here(data, ctx);
-            }
+        if self.shape.sets == 1 && 2 * observed < self.shape.rows {
+            self.apart(data, weights, atoms, ctx)?;
+            return self.sum_gradient(data);
+        }
+        self.normalizers(data, atoms, false, ctx)?;
+        self.row_weights(data, Some(weights), true, ctx)?;
+        match self.has_shares() {
+            true => self.gradient_of_shares(data, weights, ctx),
+            false => self.gradient_at_once(data, ctx),
         }
         self.sum_gradient(data)
+    }
+
+    /// The same of one choice set, with the sums over the chosen rows and under the model each for itself.
+    pub fn evaluate_apart(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
+        self.apart(data, weights, atoms, ctx)?;
+        let n = self.columns() * self.shape.columns;
+        data.sum(&mut self.chosen[..n])?;
+        data.sum(&mut self.mean[..n])
+    }
+
+    fn apart(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
+        self.normalizers(data, atoms, true, ctx)?;
+        self.choices_here(data, Some(weights), ctx)?;
+        self.means_here(data, ctx);
+        Ok(())
     }
 
     /// The first read of X: logits, log-normalizers, and for one choice set the mean features `Σ_i A_ic x_i` if wanted.

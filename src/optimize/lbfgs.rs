@@ -16,6 +16,7 @@ const REFRESH: u32 = 4;
 /// Workspace of [`lbfgs`] for K classes.
 pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
+    // One more than D, as `Objective::length` may be.
     let dimension = classes.saturating_mul(shape.columns.saturating_add(1));
     let pairs = of(dimension.saturating_mul(MEMORY));
     let one = of(dimension);
@@ -24,6 +25,8 @@ pub(crate) fn lbfgs_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         .and(pairs)
         .and(of(MEMORY))
         .and(of(MEMORY))
+        .and(one)
+        .and(one)
         .and(one)
         .and(one)
         .and(one)
@@ -37,6 +40,11 @@ const LOG_ODDS: f64 = 1.0;
 
 /// The largest entry of the gradient, over all choices, down to which features in f32 lead.
 const SINGLE: f64 = 2e-6;
+
+/// By how much the gradient of F may exceed the tolerance where single reads end: a step or two are left.
+const LEAD: f64 = 3.0;
+/// Trials of a step for which single reads may fail before evaluations in full take over.
+const LOST: u32 = 3;
 
 /// What L-BFGS knows of the curvature: falls y of the gradient along steps s, about a metric M.
 ///
@@ -108,8 +116,9 @@ impl<'w> Memory<'w> {
         }
     }
 
-    /// Takes in the step from `v` to `trial`, where the gradient went from `g` to `trial_g`.
-    fn learn(&mut self, o: &Objective<'_, '_, '_>, v: &[f64], g: &[f64], trial: &[f64], trial_g: &[f64]) {
+    /// Takes in the step from the point to the trial.
+    fn learn(&mut self, o: &Objective<'_, '_, '_>, point: &Point<'_>, room: &Room<'_>) {
+        let (Point { v, g, .. }, Room { trial, trial_g, .. }) = (point, room);
         let range = self.next * v.len()..(self.next + 1) * v.len();
         let (s, y, z) = (&mut self.s[range.clone()], &mut self.y[range.clone()], &mut self.z[range]);
         z.copy_from_slice(self.from);
@@ -129,10 +138,11 @@ impl<'w> Memory<'w> {
     }
 }
 
-/// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.
+/// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`, by [`Objective::evaluate_apart`]; all three are updated.
 ///
-/// Where the objective has exact features beside those that it works on, it goes over to them once the gradient is as small as single precision lets it
-/// be, or when nothing ascends any more: what was learnt of the curvature is kept, and f ends as that of the exact features whatever stops it.
+/// Where single reads of X serve, they lead until the gradient is small, and the last steps are evaluated in full. Where the objective has exact features
+/// beside those that it works on, it goes over to them once the gradient is as small as single precision lets it be, or when nothing ascends any more. What
+/// was learnt of the curvature is kept, and f ends as that of the exact features whatever stops it.
 pub(crate) fn lbfgs(
     o: &mut Objective<'_, '_, '_>,
     v: &mut [f64],
@@ -142,117 +152,177 @@ pub(crate) fn lbfgs(
     progress: &mut dyn FnMut(f64, u64) -> bool,
     mut ws: Workspace<'_>,
 ) -> Result<Stop> {
-    let d = o.dimension();
+    let (n, d) = (o.length(), o.dimension());
     let mut memory = Memory {
-        s: ws.f64s(d * MEMORY)?,
-        y: ws.f64s(d * MEMORY)?,
-        z: ws.f64s(d * MEMORY)?,
+        s: ws.f64s(n * MEMORY)?,
+        y: ws.f64s(n * MEMORY)?,
+        z: ws.f64s(n * MEMORY)?,
         rho: ws.f64s(MEMORY)?,
         coefficient: ws.f64s(MEMORY)?,
         metric: Metric::new(&o.ev.shape, o.classes(), &mut ws)?,
-        from: ws.f64s(d)?,
+        from: ws.f64s(n)?,
         pairs: 0,
         next: 0,
         steps: 0,
     };
-    let (direction, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
-    memory.renew(o, g, ws.scope())?;
+    let mut point = Point { v: ws.f64s(n)?, f: *f, g: ws.f64s(n)?, exact: true };
+    point.v[..d].copy_from_slice(v);
+    point.g[..d].copy_from_slice(g);
+    let mut room = Room { direction: ws.f64s(n)?, trial: ws.f64s(n)?, trial_g: ws.f64s(n)? };
+    memory.renew(o, point.g, ws.scope())?;
+    let mut stop = None;
     if o.exact.is_some() {
         // One evaluation is kept for the exact features.
         o.limit = o.limit.saturating_sub(1).max(1);
-        let stop = ascend(o, &mut memory, v, f, g, tolerance.max(SINGLE), progress, direction, trial, trial_g, ws.scope())?;
+        let phase = if o.once.serves { lead } else { ascend };
+        let led = phase(o, &mut memory, &mut point, &mut room, tolerance.max(SINGLE), progress, ws.scope())?;
         o.limit += 1;
-        *f = o.refine(v, g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
-        memory.stand(o, g);
-        if matches!(stop, Stop::Limit | Stop::Cancelled) {
-            return Ok(stop);
-        }
-        if !progress(*f, o.evaluations) {
-            return Ok(Stop::Cancelled);
-        }
+        point.f = o.refine(point.v, point.g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+        point.exact = true;
+        memory.stand(o, point.g);
+        stop = match led {
+            Stop::Limit | Stop::Cancelled => Some(led),
+            _ => (!progress(point.f, o.evaluations)).then_some(Stop::Cancelled),
+        };
     }
-    ascend(o, &mut memory, v, f, g, tolerance, progress, direction, trial, trial_g, ws)
+    if stop.is_none() && o.once.serves {
+        let led = lead(o, &mut memory, &mut point, &mut room, LEAD * tolerance, progress, ws.scope())?;
+        stop = matches!(led, Stop::Limit | Stop::Cancelled).then_some(led);
+    }
+    let stop = match stop {
+        None => ascend(o, &mut memory, &mut point, &mut room, tolerance, progress, ws)?,
+        Some(stop) => stop,
+    };
+    v.copy_from_slice(&point.v[..d]);
+    g.copy_from_slice(&point.g[..d]);
+    *f = point.f;
+    Ok(stop)
 }
 
-/// Steps until one of the rules stops them; the last evaluation is that of `v`.
-#[allow(clippy::too_many_arguments)]
+/// Where steps begin, its value and its gradient.
+struct Point<'w> {
+    v: &'w mut [f64],
+    f: f64,
+    g: &'w mut [f64],
+    /// Whether they are those of f, and the last evaluation that of `v`.
+    exact: bool,
+}
+
+/// What a step is tried in.
+struct Room<'w> {
+    direction: &'w mut [f64],
+    trial: &'w mut [f64],
+    trial_g: &'w mut [f64],
+}
+
+/// Steps by single reads of X from a point evaluated apart, down to a gradient of F of `tolerance`. Where something else stops them, the point is evaluated
+/// in full again.
+fn lead(
+    o: &mut Objective<'_, '_, '_>,
+    memory: &mut Memory<'_>,
+    point: &mut Point<'_>,
+    room: &mut Room<'_>,
+    tolerance: f64,
+    progress: &mut dyn FnMut(f64, u64) -> bool,
+    ws: Workspace<'_>,
+) -> Result<Stop> {
+    if o.norm(point.g) <= tolerance {
+        return Ok(Stop::Gradient);
+    }
+    // One evaluation is kept for f itself.
+    if o.evaluations + 1 >= o.limit {
+        return Ok(Stop::Stalled);
+    }
+    o.limit -= 1;
+    o.anchor(point.v);
+    let stop = ascend(o, memory, point, room, tolerance, progress, ws)?;
+    o.limit += 1;
+    o.settle(point.v, point.g);
+    if stop != Stop::Gradient {
+        point.f = o.evaluate(point.v, point.g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+        point.exact = true;
+    }
+    memory.stand(o, point.g);
+    Ok(stop)
+}
+
+/// Steps until one of the rules stops them; the last evaluation is that of the point, unless it is by single reads.
 fn ascend(
     o: &mut Objective<'_, '_, '_>,
     memory: &mut Memory<'_>,
-    v: &mut [f64],
-    f: &mut f64,
-    g: &mut [f64],
+    point: &mut Point<'_>,
+    room: &mut Room<'_>,
     tolerance: f64,
     progress: &mut dyn FnMut(f64, u64) -> bool,
-    direction: &mut [f64],
-    trial: &mut [f64],
-    trial_g: &mut [f64],
     mut ws: Workspace<'_>,
 ) -> Result<Stop> {
+    let once = o.once.on;
     loop {
-        if o.norm(g) <= tolerance {
+        if (point.exact || once) && o.norm(point.g) <= tolerance {
             return Ok(Stop::Gradient);
         }
         if o.evaluations >= o.limit {
             return Ok(Stop::Limit);
         }
-        memory.direct(g, direction);
+        memory.direct(point.g, room.direction);
         // A weight that falls far at once may stay where it falls: its gradient goes with it.
-        let farthest = direction[..o.classes() - 1].iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+        let farthest = room.direction[..o.classes() - 1].iter().fold(0.0, |m: f64, d| m.max(d.abs()));
         if farthest > LOG_ODDS {
-            direction.iter_mut().for_each(|d| *d *= LOG_ODDS / farthest);
+            room.direction.iter_mut().for_each(|d| *d *= LOG_ODDS / farthest);
         }
-        let slope = dot(g, direction);
-        let rounding = 1e-15 * f.abs();
+        let slope = dot(point.g, room.direction);
+        let rounding = 1e-15 * point.f.abs();
         let fresh = memory.pairs == 0;
-        if !(slope > 0.0 && slope.is_finite()) {
-            if fresh {
-                return Ok(Stop::Stalled);
-            }
-            memory.pairs = 0;
-            memory.renew(o, g, ws.scope())?;
-            continue;
-        }
-        if slope <= rounding {
+        let refresh = memory.steps + 1 == REFRESH && Metric::refresh_pays(&o.ev.shape);
+        let ascends = slope.is_finite() && slope > rounding;
+        if !ascends && slope > 0.0 && (point.exact || once) {
             return Ok(Stop::Rounding);
         }
-        let Some(value) = search(o, v, *f, slope, direction, trial, trial_g)? else {
-            let spent = o.evaluations >= o.limit;
-            o.evaluate(v, g);
+        o.once.keep = refresh;
+        let found = if ascends { search(o, point, slope, room)? } else { None };
+        let Some(value) = found else {
+            let (spent, exact) = (o.evaluations >= o.limit, point.exact);
+            if once {
+                return Ok(if spent { Stop::Limit } else { Stop::Stalled });
+            }
+            if ascends || !exact {
+                point.f = o.evaluate(point.v, point.g).unwrap_or(point.f);
+                point.exact = true;
+            }
             if spent {
                 return Ok(Stop::Limit);
             }
-            if fresh {
-                return Ok(if slope <= 100.0 * rounding { Stop::Rounding } else { Stop::Stalled });
+            if fresh && exact {
+                return Ok(if ascends && slope <= 100.0 * rounding { Stop::Rounding } else { Stop::Stalled });
             }
             memory.pairs = 0;
-            memory.renew(o, g, ws.scope())?;
+            memory.renew(o, point.g, ws.scope())?;
             continue;
         };
-        memory.learn(o, v, g, trial, trial_g);
-        v.copy_from_slice(trial);
-        g.copy_from_slice(trial_g);
-        *f = value;
-        if !progress(*f, o.evaluations) {
+        memory.learn(o, point, room);
+        point.v.copy_from_slice(room.trial);
+        point.g.copy_from_slice(room.trial_g);
+        (point.f, point.exact) = (value, !once);
+        if !progress(point.f, o.evaluations) {
             return Ok(Stop::Cancelled);
         }
         memory.steps += 1;
-        if memory.steps == REFRESH && Metric::refresh_pays(&o.ev.shape) {
-            memory.renew(o, g, ws.scope())?;
+        if once && o.accept() && o.evaluations < o.limit {
+            o.settle(point.v, point.g);
+            point.f = o.evaluate_apart(point.v, point.g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+            o.anchor(point.v);
+            memory.stand(o, point.g);
+        }
+        if refresh {
+            memory.renew(o, point.g, ws.scope())?;
         }
     }
 }
 
-/// A point along `direction` where f rises enough and its slope has fallen (strong Wolfe, 1e-4 and 0.9), in `trial`, evaluated last.
-fn search(
-    o: &mut Objective<'_, '_, '_>,
-    v: &[f64],
-    f: f64,
-    slope: f64,
-    direction: &[f64],
-    trial: &mut [f64],
-    trial_g: &mut [f64],
-) -> Result<Option<f64>> {
+/// A trial along the direction where f rises enough and its slope has fallen (strong Wolfe, 1e-4 and 0.9), evaluated last.
+fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &mut Room<'_>) -> Result<Option<f64>> {
+    let (Point { v, f, .. }, Room { direction, trial, trial_g }) = (point, room);
+    let (f, mut lost) = (*f, 0);
     // (step, value, slope) of the ends of the bracket.
     let mut low = (0.0, f, slope);
     let mut high: Option<(f64, f64, f64)> = None;
@@ -262,8 +332,12 @@ fn search(
         if o.evaluations >= o.limit {
             break;
         }
-        trial.iter_mut().zip(v).zip(direction).for_each(|((t, v), d)| *t = v + step * d);
+        trial.iter_mut().zip(&**v).zip(&**direction).for_each(|((t, v), d)| *t = v + step * d);
         let value = o.evaluate(trial, trial_g);
+        lost += u32::from(value.is_none());
+        if o.once.on && lost > LOST {
+            break;
+        }
         let (y, dy) = match value {
             Some(y) => (y, dot(trial_g, direction)),
             None => (f64::NEG_INFINITY, f64::NAN),
@@ -300,7 +374,7 @@ fn search(
     // A rise without the curvature condition is still a rise.
     match best {
         Some(step) if o.evaluations < o.limit => {
-            trial.iter_mut().zip(v).zip(direction).for_each(|((t, v), d)| *t = v + step * d);
+            trial.iter_mut().zip(&**v).zip(&**direction).for_each(|((t, v), d)| *t = v + step * d);
             Ok(o.evaluate(trial, trial_g).filter(|y| *y > f))
         }
         _ => Ok(None),

@@ -117,9 +117,12 @@ impl<'w> Metric<'w> {
         self.span.take(o, self.scale, self.factors, ws)
     }
 
-    /// `v ← M⁻¹ v`, v in log-odds and whitened atoms.
+    /// `v ← M⁻¹ v`, v in log-odds and whitened atoms, and s if it is there.
     pub fn solve(&mut self, o: &Objective<'_, '_, '_>, v: &mut [f64]) {
         let (k, l, r) = (o.classes(), o.wh.columns, o.wh.rank);
+        let (v, s) = v.split_at_mut(o.dimension());
+        // `−∂²F/∂s²` where s is best.
+        s.iter_mut().for_each(|s| *s /= o.data.total_weight());
         let (eta, beta) = v.split_at_mut(k - 1);
         let diagonal = |v: &mut [f64], s: &[f64]| v.iter_mut().zip(s).for_each(|(v, s)| *v /= s);
         if !self.dense {

@@ -7,9 +7,11 @@ pub(crate) mod divergence;
 pub(crate) mod lbfgs;
 mod metric;
 pub(crate) mod newton;
+mod once;
 pub(crate) mod single;
 mod span;
 
+use self::once::Once;
 use crate::data::Data;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
@@ -53,13 +55,15 @@ pub(crate) struct Objective<'a, 'd, 'w> {
     /// ℓ at the point last evaluated.
     pub log_likelihood: f64,
     gradient: &'a mut [f64],
+    /// Evaluations in a single read of X.
+    pub once: Once<'a>,
 }
 
 impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
     pub fn workspace(columns: usize, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let kl = classes.saturating_mul(columns);
-        of(kl).and(of(kl)).and(of(classes))
+        of(kl).and(of(kl)).and(of(classes)).and(Once::workspace(columns, classes))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -74,6 +78,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
     ) -> Result<Self> {
         let (k, l) = (ev.classes, ev.shape.columns);
         ev.set_starts(1);
+        let serves = ev.once_serves(data);
         let (weights, atoms, gradient) = (ws.f64s(k)?, ws.f64s(k * l)?, ws.f64s(k * l)?);
         Ok(Objective {
             data,
@@ -88,6 +93,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
             limit,
             log_likelihood: f64::NEG_INFINITY,
             gradient,
+            once: Once::new(serves, l, k, ws)?,
         })
     }
 
@@ -114,10 +120,10 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         }
     }
 
-    /// The mixture of a point.
+    /// The mixture of a point; what is behind its D numbers is left alone.
     pub fn unpack(&mut self, v: &[f64]) {
         let (k, r, l) = (self.classes(), self.wh.rank, self.wh.columns);
-        let (eta, beta) = v.split_at(k - 1);
+        let (eta, beta) = v[..self.dimension()].split_at(k - 1);
         let m = eta.iter().fold(0.0, |m: f64, e| m.max(*e));
         for (w, e) in self.weights.iter_mut().zip(eta.iter().chain(&[0.0])) {
             *w = libm::exp(e - m);
@@ -129,32 +135,48 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         simd::weighted_sum(self.ctx.isa, map, beta, r, self.atoms);
     }
 
-    /// f and its gradient at `v`; `None` where f is not a finite number.
+    /// f and its gradient at `v`; `None` where f is not a finite number. While single reads are on, F and its gradient.
     pub fn evaluate(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
         self.unpack(v);
         self.evaluations += 1;
+        if self.once.on {
+            return self.evaluate_once(v, g);
+        }
         self.ev.evaluate(self.data, self.weights, self.atoms, self.ctx).ok()?;
         self.log_likelihood = self.ev.value[0];
         self.gather(v, g)
     }
 
-    /// Goes over to the exact features: f and its gradient at `v`.
+    /// f and its gradient at `v`, in full: with the means that [`Objective::anchor`] needs apart where single reads serve.
+    pub fn evaluate_apart(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
+        if !self.once.serves {
+            return self.evaluate(v, g);
+        }
+        self.unpack(v);
+        self.evaluations += 1;
+        self.ev.evaluate_apart(self.data, self.weights, self.atoms, self.ctx).ok()?;
+        self.log_likelihood = self.ev.value[0];
+        self.gather(v, g)
+    }
+
+    /// Goes over to the exact features: f and its gradient at `v`, as [`Objective::evaluate_apart`].
     pub fn refine(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
         self.data = self.exact.take().unwrap_or(self.data);
-        self.evaluate(v, g)
+        self.evaluate_apart(v, g)
     }
 
     /// f and its gradient from the evaluation last made at `v`.
     pub fn gather(&mut self, v: &[f64], g: &mut [f64]) -> Option<f64> {
-        let (k, r, l) = (self.classes(), self.wh.rank, self.wh.columns);
-        let (g_eta, g_beta) = g.split_at_mut(k - 1);
+        let (k, r, l, d) = (self.classes(), self.wh.rank, self.wh.columns, self.dimension());
+        g[d..].fill(0.0);
+        let (g_eta, g_beta) = g[..d].split_at_mut(k - 1);
         for (j, g) in g_eta.iter_mut().enumerate() {
             *g = self.ev.class_weight[j] - self.weights[j] * self.data.total_weight();
         }
         self.ev.atom_gradient(self.gradient);
         let map = Rows { values: self.wh.to_atoms, rows: r, columns: l, stride: l };
         simd::logits(self.ctx.isa, map, self.gradient, None, g_beta, r);
-        let beta = &v[k - 1..];
+        let beta = &v[k - 1..d];
         axpy(-self.ridge, beta, g_beta);
         let f = self.log_likelihood - 0.5 * self.ridge * dot(beta, beta);
         (f.is_finite() && g.iter().all(|g| g.is_finite())).then_some(f)

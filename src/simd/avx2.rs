@@ -1,7 +1,7 @@
 //! AVX2 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 
 use super::elementary::Elementary;
-use super::vector::{AHEAD, Features, Lanes, Powers};
+use super::vector::{Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -76,8 +76,8 @@ impl Lanes<f64> for V3 {
         unsafe { self.avx._mm256_stream_pd(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, p: *const f64) {
-        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    fn fetch(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -179,8 +179,8 @@ impl Lanes<f32> for V3 {
         unsafe { self.avx._mm256_stream_ps(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, p: *const f32) {
-        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    fn fetch(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {

@@ -1,7 +1,7 @@
 //! AVX-512 vectors. The instructions are called through pulp's token, which only exists where the machine has them.
 #![allow(clippy::incompatible_msrv, reason = "the feature avx512 asks for Rust 1.89; without it this module is not compiled")]
 
-use super::vector::{AHEAD, Features, Lanes, Powers};
+use super::vector::{Features, Lanes, Powers};
 use crate::scalar::Scalar;
 use core::arch::x86_64::*;
 use pulp::cast;
@@ -100,8 +100,8 @@ impl Lanes<f64> for V4 {
         unsafe { self.avx512f._mm512_stream_pd(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, p: *const f64) {
-        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    fn fetch(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -202,8 +202,8 @@ impl Lanes<f32> for V4 {
         unsafe { self.avx512f._mm512_stream_ps(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, p: *const f32) {
-        self.sse._mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(AHEAD).cast());
+    fn fetch(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -404,5 +404,18 @@ impl Features for V4 {
             self.avx._mm256_add_pd(low, high)
         };
         (*self).sum_each([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
+    }
+    #[inline(always)]
+    fn sum_each_of_two(self, v: [[__m512d; 4]; 2]) -> [[f64; 4]; 2] {
+        let f = self.avx512f;
+        // Sums of two: of `a` in even lanes, of `b` in odd ones.
+        let pair = |a, b| f._mm512_add_pd(f._mm512_mask_blend_pd(0b10101010, a, b), f._mm512_shuffle_pd::<0b01010101>(a, b));
+        // Quarters of 128 bits: the first plus the second, the third plus the fourth, of `a`, then of `b`.
+        let quarters = |a, b| {
+            let (even, odd) = (f._mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), f._mm512_shuffle_f64x2::<0b11_01_11_01>(a, b));
+            f._mm512_add_pd(even, odd)
+        };
+        let four = |v: [__m512d; 4]| quarters(pair(v[0], v[1]), pair(v[2], v[3]));
+        cast!(quarters(four(v[0]), four(v[1])))
     }
 }

@@ -79,6 +79,19 @@ pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64
     isa.run(RowShares { a, ld, factors, counts, shares, totals })
 }
 
+/// The same without the totals.
+pub(crate) fn shares_alone(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64]) -> RowTotals {
+    let (rows, classes) = (counts.len(), factors.len());
+    assert!(ld >= rows && shares.len() == rows && classes.saturating_sub(1) * ld + rows <= a.len().max(rows), "room");
+    isa.run(RowShares { a, ld, factors, counts, shares, totals: &mut [] })
+}
+
+/// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
+pub(crate) fn weigh_in_place(isa: Isa, w: &mut [f64], shares: &[f64], factors: [f64; 2]) -> f64 {
+    assert_eq!(w.len(), shares.len(), "w and shares must have the same length");
+    isa.run(WeighInPlace { w, shares, factors })
+}
+
 /// `out_i = a_i (f share_i − g)`, `[f, g] = factors`.
 ///
 /// # Panics
@@ -428,8 +441,8 @@ impl Kernel for RowShares<'_> {
             let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
             let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
             shares[i] = n / known;
-            for (k, f) in factors.iter().enumerate() {
-                totals[k] += f * a[k * ld + i] * shares[i];
+            for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
+                *total += f * a[k * ld + i] * shares[i];
             }
             value += n * libm::log(known);
             if n > 0.0 && pi < smallest {
@@ -533,6 +546,63 @@ impl Weigh<'_> {
     }
 }
 
+struct WeighInPlace<'a> {
+    w: &'a mut [f64],
+    shares: &'a [f64],
+    factors: [f64; 2],
+}
+
+impl Kernel for WeighInPlace<'_> {
+    type Output = f64;
+
+    fn plain(self) -> f64 {
+        let [f, g] = self.factors;
+        let mut total = 0.0;
+        for (w, share) in self.w.iter_mut().zip(self.shares) {
+            total += *w * (f * share);
+            *w *= f * share - g;
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> f64 {
+        self.over_vectors(simd)
+    }
+}
+
+impl WeighInPlace<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) -> f64 {
+        let (n, rows) = (<S as Lanes<f64>>::N, self.w.len());
+        let (f, g) = (simd.splat(self.factors[0]), simd.splat(self.factors[1]));
+        let (w, shares) = (self.w.as_mut_ptr(), self.shares.as_ptr());
+        let mut sums = [simd.splat(0.0); 2];
+        let mut i = 0;
+        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+        unsafe {
+            while i + 2 * n <= rows {
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    let (at, a) = (w.add(i + u * n), simd.load(w.add(i + u * n)));
+                    let share = simd.mul(f, simd.load(shares.add(i + u * n)));
+                    *sum = simd.mul_add(a, share, *sum);
+                    simd.store(at, simd.mul(a, simd.sub(share, g)));
+                }
+                i += 2 * n;
+            }
+            while i < rows {
+                let first = simd.first(rows - i);
+                let a = simd.load_first(first, w.add(i));
+                let share = simd.mul(f, simd.load_first(first, shares.add(i)));
+                sums[0] = simd.mul_add(a, share, sums[0]);
+                simd.store_first(first, w.add(i), simd.mul(a, simd.sub(share, g)));
+                i += n;
+            }
+        }
+        simd.sum(simd.add(sums[0], sums[1]))
+    }
+}
+
 struct SubtractScaled<'a> {
     f: f64,
     a: &'a [f64],
@@ -568,6 +638,37 @@ impl SubtractScaled<'_> {
             if i < rows {
                 let first = simd.first(rows - i);
                 simd.store_first(first, w.add(i), simd.mul_add(minus, simd.load_first(first, a.add(i)), simd.load_first(first, w.add(i))));
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn shares_and_weights_in_place_are_those_of_the_plain_way_on_every_instruction_set() {
+        for isa in Isa::available() {
+            for rows in 0..70 {
+                let ld = rows + 3;
+                let a: Vec<f64> = (0..3 * ld).map(|i| ((i * 37) % 101) as f64 / 101.0 + 1e-3).collect();
+                let counts: Vec<f64> = (0..rows).map(|i| (i % 5) as f64).collect();
+                let factors = [0.5, 1.5, 0.25];
+                let (mut shares, mut alone, mut totals) = (alloc::vec![0.0; rows], alloc::vec![0.0; rows], [0.0; 3]);
+                let found = row_shares(isa, &a, ld, &factors, &counts, &mut shares, &mut totals);
+                let same = shares_alone(isa, &a, ld, &factors, &counts, &mut alone);
+                assert!(shares == alone && found == same);
+                for (k, f) in factors.iter().enumerate() {
+                    let (mut w, mut out) = (a[k * ld..][..rows].to_vec(), alloc::vec![0.0; rows]);
+                    weigh(isa, &w, &shares, [*f, 0.75], &mut out);
+                    let total = weigh_in_place(isa, &mut w, &shares, [*f, 0.75]);
+                    assert!((total - totals[k]).abs() <= 1e-14 * totals[k], "{rows}");
+                    for (x, y) in w.iter().zip(&out) {
+                        assert!((x - y).abs() <= 1e-14 * (1.0 + y.abs()), "{rows} {x} {y}");
+                    }
+                }
             }
         }
     }

@@ -28,8 +28,8 @@ mod sets;
 mod softmax;
 mod vector;
 
-pub(crate) use blocks::largest;
 pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_shares, row_weights, subtract_scaled, weigh};
+pub(crate) use blocks::{largest, shares_alone, weigh_in_place};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub(crate) use differences::row_differences;
 pub use dispatch::Element;
@@ -38,7 +38,7 @@ pub use finite::all_finite;
 pub use isa::{Isa, Proof};
 pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
-pub(crate) use products::gram_into;
+pub(crate) use products::{Ahead, gram_into, logits_ahead, weighted_sum_ahead};
 pub use products::{gram, logits, weighted_sum};
 pub use rows::Rows;
 pub use sets::{set_log_sum_exp, set_softmax};

@@ -54,7 +54,7 @@ impl Lanes<f64> for Neon {
         unsafe { self.store(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, _: *const f64) {}
+    fn fetch(self, _: *const f64) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]
@@ -163,7 +163,7 @@ impl Lanes<f32> for Neon {
         unsafe { self.store(p, v) }
     }
     #[inline(always)]
-    fn fetch_ahead(self, _: *const f32) {}
+    fn fetch(self, _: *const f32) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]

@@ -4,7 +4,7 @@
 //! additions depends on the shape and the instruction set alone.
 
 use super::dispatch::Kernel;
-use super::vector::{F64, Features, Lanes, Simd, begins_line};
+use super::vector::{AHEAD, F64, Features, Lanes, Simd, begins_line};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
@@ -16,9 +16,22 @@ use crate::scalar::Scalar;
 /// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `theta` is whole columns, `offset` has a number for every row
 /// and `out` has `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn logits<T: Scalar>(isa: Isa, x: Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+    logits_ahead(isa, x, theta, offset, out, ld, Ahead::ALL);
+}
+
+/// The same, which asks for other memory ahead.
+pub(crate) fn logits_ahead<T: Scalar>(
+    isa: Isa,
+    x: Rows<'_, T>,
+    theta: &[f64],
+    offset: Option<&[f64]>,
+    out: &mut [f64],
+    ld: usize,
+    ahead: Ahead,
+) {
     check(&x, theta.len(), out.len(), ld);
     assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
-    isa.run(Logits { x, theta, offset, out, ld });
+    isa.run(Logits { x, theta, offset, out, ld, ahead });
 }
 
 /// `g[c * L + l] += Σ_i w[c * ld + i] x_il` for every column c of W and every feature l.
@@ -29,8 +42,40 @@ pub fn logits<T: Scalar>(isa: Isa, x: Rows<'_, T>, theta: &[f64], offset: Option
 /// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `g` is whole columns and `w` has `(C − 1) · ld + rows` numbers
 /// with `ld ≥ rows`.
 pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
+    weighted_sum_ahead(isa, x, w, ld, g, Ahead::ALL);
+}
+
+/// The same, which asks for other memory ahead.
+pub(crate) fn weighted_sum_ahead<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     check(&x, g.len(), w.len(), ld);
-    isa.run(WeightedSum { x, w, ld, g });
+    isa.run(WeightedSum { x, w, ld, g, ahead });
+}
+
+/// What a product asks of the memory ahead to come to the second cache: the lines of even rows, of odd ones, or of all, so many bytes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    even: bool,
+    odd: bool,
+    bytes: usize,
+}
+
+impl Ahead {
+    pub const ALL: Ahead = Ahead { even: true, odd: true, bytes: AHEAD };
+
+    /// For the first and the second of two products that read a block of `bytes` one after the other: each asks for half of the block to come.
+    pub fn halves(bytes: usize) -> [Ahead; 2] {
+        if bytes > 4 * AHEAD {
+            return [Ahead::ALL; 2];
+        }
+        let bytes = bytes.max(AHEAD);
+        [Ahead { even: true, odd: false, bytes }, Ahead { even: false, odd: true, bytes }]
+    }
+
+    /// Whether for lines of row `i`.
+    #[inline(always)]
+    fn asks(self, i: usize) -> bool {
+        if i % 2 == 0 { self.even } else { self.odd }
+    }
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major. The rest of `h` is left alone.
@@ -93,13 +138,14 @@ struct Logits<'a, T> {
     offset: Option<&'a [f64]>,
     out: &'a mut [f64],
     ld: usize,
+    ahead: Ahead,
 }
 
 impl<T: Scalar> Kernel for Logits<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, theta, offset, out, ld } = self;
+        let Self { x, theta, offset, out, ld, .. } = self;
         for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
             for i in 0..x.rows {
                 let mut s = 0.0;
@@ -135,9 +181,9 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
                 let theta = self.theta.as_ptr().add(c * self.x.columns);
                 let out = self.out.as_mut_ptr().add(c * self.ld);
                 if along {
-                    with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                    with_constant!(C = count, one of 1 2 3 4 5; logits_along::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld, self.ahead));
                 } else {
-                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld));
+                    with_constant!(C = count, one of 1 2 3 4 5 6 7 8; logits_across::<T, S, C, 1>(simd, &self.x, theta, self.offset, out, self.ld, self.ahead));
                 }
             }
             c += count;
@@ -158,6 +204,7 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
     offset: Option<&[f64]>,
     out: *mut f64,
     ld: usize,
+    ahead: Ahead,
 ) {
     const R: usize = 4;
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
@@ -177,8 +224,8 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    if begins_line::<T>(n, k) {
-                        <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    if begins_line::<T>(n, k) && ahead.asks(r) {
+                        <S as Lanes<f64>>::fetch(simd, rows[r].add(k).wrapping_byte_add(ahead.bytes).cast());
                     }
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -196,8 +243,7 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 }
             }
             let b: [f64; R] = core::array::from_fn(|r| offset.map_or(0.0, |b| *b.get_unchecked(i + r.min(count - 1))));
-            for c in 0..C {
-                let mut s = simd.sum_each(core::array::from_fn(|r| sums[r][c]));
+            let finish = |c: usize, mut s: [f64; R]| {
                 for r in 0..R {
                     s[r] += b[r];
                 }
@@ -207,6 +253,15 @@ unsafe fn logits_along<T: Scalar, S: Features, const C: usize>(
                 } else {
                     core::ptr::copy_nonoverlapping(s.as_ptr(), to, count);
                 }
+            };
+            let column = |c: usize| core::array::from_fn(|r| sums[r][c]);
+            for c in (0..C - C % 2).step_by(2) {
+                let [s, t] = simd.sum_each_of_two([column(c), column(c + 1)]);
+                finish(c, s);
+                finish(c + 1, t);
+            }
+            if C % 2 == 1 {
+                finish(C - 1, simd.sum_each(column(C - 1)));
             }
         }
         i += R;
@@ -225,17 +280,18 @@ unsafe fn logits_across<T: Scalar, S: Features, const C: usize, const V: usize>(
     offset: Option<&[f64]>,
     out: *mut f64,
     ld: usize,
+    ahead: Ahead,
 ) {
     let n = <S as Lanes<f64>>::N;
     let mut i = 0;
     // SAFETY: whole squares lie before `x.rows`; the last ones choose the rows that are left.
     unsafe {
         while i + V * n <= x.rows {
-            squares_across::<T, S, C, V>(simd, x, theta, offset, out, ld, i, n);
+            squares_across::<T, S, C, V>(simd, x, theta, offset, out, ld, i, n, ahead);
             i += V * n;
         }
         while i < x.rows {
-            squares_across::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i);
+            squares_across::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i, ahead);
             i += n;
         }
     }
@@ -255,6 +311,7 @@ unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>
     ld: usize,
     i: usize,
     left: usize,
+    ahead: Ahead,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let whole = l - l % n;
@@ -276,8 +333,8 @@ unsafe fn squares_across<T: Scalar, S: Features, const C: usize, const V: usize>
                 for (r, to) in squares[v].as_mut().iter_mut().enumerate() {
                     let from = start.add((v * n + r.min(count - 1)) * x.stride + k);
                     *to = simd.load_as_f64(from);
-                    if begins_line::<T>(n, k) {
-                        <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
+                    if begins_line::<T>(n, k) && ahead.asks(r) {
+                        <S as Lanes<f64>>::fetch(simd, from.wrapping_byte_add(ahead.bytes).cast());
                     }
                 }
                 squares[v] = simd.transpose(squares[v]);
@@ -326,13 +383,14 @@ struct WeightedSum<'a, T> {
     w: &'a [f64],
     ld: usize,
     g: &'a mut [f64],
+    ahead: Ahead,
 }
 
 impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, w, ld, g } = self;
+        let Self { x, w, ld, g, .. } = self;
         for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
             for i in 0..x.rows {
                 let wi = w[c * ld + i];
@@ -356,7 +414,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C>(simd, &self.x, w, self.ld, g));
+                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C>(simd, &self.x, w, self.ld, g, self.ahead));
                 }
                 c += count;
             }
@@ -391,7 +449,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                     unsafe {
                         let w = self.w.as_ptr().add(c * self.ld + start);
                         let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask));
+                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ask, self.ahead));
                     }
                     c += count;
                 }
@@ -406,7 +464,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
 /// # Safety
 /// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
 #[inline(always)]
-unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_, T>, w: *const f64, ld: usize, g: *mut f64) {
+unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_, T>, w: *const f64, ld: usize, g: *mut f64, ahead: Ahead) {
     const R: usize = 4;
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let whole = l - l % n;
@@ -425,8 +483,8 @@ unsafe fn sum_along<T: Scalar, S: Features, const C: usize>(simd: S, x: &Rows<'_
                 let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
                 for r in 0..R {
                     let v = simd.load_as_f64(rows[r].add(k));
-                    if begins_line::<T>(n, k) {
-                        <S as Lanes<f64>>::fetch_ahead(simd, rows[r].add(k).cast());
+                    if begins_line::<T>(n, k) && ahead.asks(r) {
+                        <S as Lanes<f64>>::fetch(simd, rows[r].add(k).wrapping_byte_add(ahead.bytes).cast());
                     }
                     for c in 0..C {
                         sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
@@ -469,17 +527,18 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     ld: usize,
     g: *mut f64,
     ask: u32,
+    ahead: Ahead,
 ) {
     // SAFETY: by the contract.
     unsafe {
         match vectors {
-            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ask),
-            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ask),
-            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask),
-            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask),
-            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask),
-            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask),
-            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask),
+            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ask, ahead),
+            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ask, ahead),
+            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask, ahead),
+            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask, ahead),
+            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask, ahead),
+            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask, ahead),
+            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask, ahead),
             _ => unreachable!(),
         }
     }
@@ -500,6 +559,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     ld: usize,
     g: *mut f64,
     ask: u32,
+    ahead: Ahead,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(l - k - (V - 1) * n);
@@ -515,8 +575,8 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
-                        if ask >> v & 1 == 1 {
-                            <S as Lanes<f64>>::fetch_ahead(simd, from.cast());
+                        if ask >> v & 1 == 1 && ahead.asks(i + u) {
+                            <S as Lanes<f64>>::fetch(simd, from.wrapping_byte_add(ahead.bytes).cast());
                         }
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }

@@ -54,8 +54,13 @@ pub trait Lanes<T>: Copy {
     /// # Safety
     /// They must be writable, and `p` a multiple of the size of a vector.
     unsafe fn stream(self, p: *mut T, v: Self::V);
-    /// Asks for the cache line [`AHEAD`] of `p`, which need not be readable, to come to the second cache.
-    fn fetch_ahead(self, p: *const T);
+    /// Asks for the cache line of `p`, which need not be readable, to come to the second cache.
+    fn fetch(self, p: *const T);
+    /// The same of the line [`AHEAD`] of `p`.
+    #[inline(always)]
+    fn fetch_ahead(self, p: *const T) {
+        self.fetch(p.wrapping_byte_add(AHEAD));
+    }
     /// Ends streaming: what was streamed comes before all that is written after it.
     fn fence(self);
     /// `a` in the first lanes, `b` in the others.
@@ -135,6 +140,11 @@ pub trait Features: Lanes<f64> {
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
     fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
+    /// The same of two fours, which may take fewer steps together.
+    #[inline(always)]
+    fn sum_each_of_two(self, v: [[<Self as Lanes<f64>>::V; 4]; 2]) -> [[f64; 4]; 2] {
+        v.map(|v| self.sum_each(v))
+    }
 }
 
 /// Everything a kernel may use.
