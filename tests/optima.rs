@@ -12,7 +12,7 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
-use softmix::fit::{Fit, FitOptions, Outcome, Starts};
+use softmix::fit::{Fit, FitOptions, Outcome, Starts, StopRule};
 use softmix::mixture::MixtureRef;
 use softmix::parallel::Context;
 
@@ -193,4 +193,65 @@ fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
     let [plain, phased] =
         [false, true].map(|single_phase| Fit::new(&data, &FitOptions { single_phase, ..options }).unwrap().report.log_likelihood);
     assert_eq!(plain, phased);
+}
+
+/// On counts L-BFGS evaluates in single reads of the features until its last steps; on sparse counts in full.
+#[test]
+fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_are_stopped() {
+    // Newton's method could follow in the first, and does not in the second. Starts near the truth and far from it.
+    for (p, l, k) in [(3000, 20, 4), (1500, 70, 3)] {
+        for distance in [0.5, 2.5] {
+            let mut r = common::random::Random::new(7);
+            let x: Vec<f64> = r.normals(p * l, 1.0).iter().map(|x| if *x > 1.0 { x * x } else { *x }).collect();
+            let truth = r.normals(k * l, 1.5 / (l as f64).sqrt());
+            let start: Vec<f64> = truth.iter().zip(r.normals(k * l, distance / (l as f64).sqrt())).map(|(a, b)| a + b).collect();
+            let mut shares = vec![0.0; p];
+            for (j, atom) in truth.chunks(l).enumerate() {
+                let s: Vec<f64> = x.chunks(l).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
+                let total: f64 = s.iter().sum();
+                shares.iter_mut().zip(&s).for_each(|(share, s)| *share += (j + 2) as f64 * s / total);
+            }
+            let total: f64 = shares.iter().sum();
+            let n: Vec<f64> = shares.iter().map(|s| (2e5 * s / total + 0.3 * r.normal()).round().max(0.0)).collect();
+            let data = counts(&x, l, &n);
+            let indices: Vec<usize> = (0..p).filter(|i| n[*i] > 0.0).collect();
+            let chosen: Vec<f64> = indices.iter().map(|i| n[*i]).collect();
+            let sparse = Choices::SparseCounts { indices: &indices, counts: &chosen };
+            let sparse = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, sparse).unwrap();
+
+            let weights = vec![1.0 / k as f64; k];
+            let mut options = FitOptions::new(k);
+            options.starts = Starts::Given(MixtureRef { weights: &weights, atoms: &start });
+            let full = Fit::new(&sparse, &options).unwrap().report;
+            for (single_phase, threads) in [(false, 1), (false, 2), (true, 1)] {
+                options.single_phase = single_phase;
+                options.context.threads = threads;
+                let fit = Fit::new(&data, &options).unwrap();
+                assert_eq!(fit.report.outcome, Outcome::Converged);
+                assert!(fit.report.passes < 2 * fit.report.evaluations, "{:?}", fit.report);
+                // Far from the truth other ways may end at other maxima.
+                let off = (fit.report.log_likelihood - full.log_likelihood) / full.log_likelihood;
+                assert!(distance > 1.0 || off.abs() <= 1e-9, "{p} x {l} x {k}: {} {}", fit.report.log_likelihood, full.log_likelihood);
+                let exact = quantities(&data, &fit.mixture, 0.0, Context::default());
+                assert!((exact.value.log_likelihood - fit.report.log_likelihood).abs() <= 1e-12 * exact.value.log_likelihood.abs());
+                let most = if fit.report.stop == StopRule::Rounding { 1e-6 } else { options.gradient_tolerance };
+                assert!(fit.report.gradient_norm <= most, "{:?}", fit.report);
+            }
+            // The value is that of the mixture returned, whatever stops the fit.
+            for stop in 1..14 {
+                options.single_phase = stop % 3 == 0;
+                options.max_evaluations = stop;
+                let limited = Fit::new(&data, &options).unwrap();
+                options.max_evaluations = 1000;
+                let cancelled = Fit::with_progress(&data, &options, &mut |s| s.evaluations < stop).unwrap();
+                assert_eq!((limited.report.stop, cancelled.report.stop), (StopRule::Evaluations, StopRule::Callback));
+                for fit in [limited, cancelled] {
+                    // Beside them the check of divergence.
+                    assert!(fit.report.evaluations <= stop + 16, "{stop} {:?}", fit.report);
+                    let exact = quantities(&data, &fit.mixture, 0.0, Context::default()).value.log_likelihood;
+                    assert!((exact - fit.report.log_likelihood).abs() <= 1e-12 * exact.abs(), "{stop}: {exact} {:?}", fit.report);
+                }
+            }
+        }
+    }
 }
