@@ -19,7 +19,7 @@ use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{Ahead, exp_in_place, exp_shifted_sum, largest, shares_alone, weigh_in_place};
+use crate::simd::{Ahead, exp_shifted_sum, shares_alone, weigh_in_place};
 use crate::workspace::filled;
 
 /// Where a single read is made.
@@ -62,26 +62,21 @@ impl Evaluation<'_> {
         let expected = data.total_weight() * libm::exp(at.s);
         let length = self.scratch_length();
         let room = self.a.take();
-        let Evaluation { layout, log_scale, scratch, .. } = self;
+        let Evaluation { layout, scratch, .. } = self;
         let kept = if at.keep { &mut *room } else { &mut [] };
-        let n = each_task(layout, k, length, scratch, kept, &mut [], log_scale, ctx, |layout, task| {
-            let Piece { sum, part, m: factors, z: masses, value, columns, weight: shares, .. } = carve(task.piece, &shape, k);
+        let n = each_task(layout, k, length, scratch, kept, &mut [], &mut [], ctx, |layout, task| {
+            let Piece { sum, part, z: masses, value, columns, weight: shares, .. } = carve(task.piece, &shape, k);
             let t = &mut part[..k];
             [&mut *sum, masses, t, value].into_iter().for_each(|v| v.fill(0.0));
-            let (mut kept, mut tops) = (&mut *task.rows, &mut *task.scales);
+            let mut kept = &mut *task.rows;
             for b in task.blocks.clone() {
                 let (range, ld) = (layout.rows(b), layout.block);
-                let (columns, tops, shares) = (&mut columns[..ld * k], take(&mut tops, k), &mut shares[..range.len()]);
+                let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);
                 let x = data.features().block(range.clone(), task.copy);
                 x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
-                for (j, column) in columns.chunks_exact_mut(ld).enumerate() {
-                    let column = &mut column[..range.len()];
-                    tops[j] = largest(ctx.isa, column);
-                    let total = exp_shifted_sum(ctx.isa, column, tops[j]);
-                    let scale = libm::exp(tops[j] - at.zeta[j]);
-                    // Of a block without an available alternative the total is 0; NaN where a logit is.
-                    masses[j] += scale * total;
-                    factors[j] = at.weights[j] * scale;
+                for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {
+                    // NaN where a logit is, +∞ where one is far above ζ.
+                    *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
                 }
                 if at.keep {
                     let kept = filled(take(&mut kept, ld * k), 0.0);
@@ -89,9 +84,9 @@ impl Evaluation<'_> {
                         to[..range.len()].copy_from_slice(&from[..range.len()]);
                     }
                 }
-                let rows = shares_alone(ctx.isa, columns, ld, factors, &counts[range], shares);
+                let rows = shares_alone(ctx.isa, columns, ld, at.weights, &counts[range], shares);
                 value[0] += if rows.smallest >= TRUSTED { rows.value } else { f64::NAN };
-                for ((column, f), t) in columns.chunks_exact_mut(ld).zip(&*factors).zip(&mut *t) {
+                for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);
                 }
                 x.weighted_sum_ahead(ctx.isa, columns, ld, sum, second);
@@ -136,13 +131,10 @@ impl Evaluation<'_> {
             found[j] = at.weights[j] * masses[j] / total;
             self.log_z[zone(0, j, k)] = at.zeta[j] + log;
             (self.class_weight[j], self.class_choices[j]) = (t[j], t[j]);
-            for scale in self.log_scale[j..self.layout.blocks * k].iter_mut().step_by(k) {
-                *scale = (*scale - at.zeta[j]) - log;
+            for b in 0..self.layout.blocks {
+                (self.log_scale[b * k + j], self.scale[b * k + j]) = (-log, 1.0 / masses[j]);
             }
         }
-        let blocks = self.layout.blocks * k;
-        self.scale[..blocks].copy_from_slice(&self.log_scale[..blocks]);
-        exp_in_place(ctx.isa, &mut self.scale[..blocks]);
         self.set_t(|ev, k| ev.class_choices[k]);
         let n = data.total_weight();
         self.value[0] = value - n * libm::log(total);
