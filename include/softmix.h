@@ -239,7 +239,7 @@ size_t smx_error_format(const struct smx_error *error,
  *
  * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
  * sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of smx_fit K L L and about
- * (K L)^2; every call of the progress function 1.
+ * (K L)^2, its other steps on counts sums of 2 K + 1 and K L, and at most twice about K^4 / 2; every call of the progress function 1.
  */
 
 /** What is done with the numbers of all ranks, entry by entry. */
