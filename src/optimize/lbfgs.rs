@@ -303,11 +303,12 @@ fn ascend(
         point.v.copy_from_slice(room.trial);
         point.g.copy_from_slice(room.trial_g);
         (point.f, point.exact) = (value, !once);
+        let far = once && o.accept();
         if !progress(point.f, o.evaluations) {
             return Ok(Stop::Cancelled);
         }
         memory.steps += 1;
-        if once && o.accept() && o.evaluations < o.limit {
+        if far && o.evaluations < o.limit {
             o.settle(point.v, point.g);
             point.f = o.evaluate_apart(point.v, point.g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
             o.anchor(point.v);
