@@ -59,6 +59,8 @@ pub mod scalar;
 pub mod scan;
 pub mod simd;
 pub mod starts;
+#[cfg(all(test, feature = "alloc"))]
+mod testing;
 pub mod whiten;
 pub mod workspace;
 

@@ -146,18 +146,9 @@ impl Evaluation<'_> {
 mod tests {
     use super::*;
     use crate::data::Features;
+    use crate::testing::numbers;
     use crate::workspace::{WorkspaceBuffer, WorkspaceSize};
     use alloc::vec::Vec;
-
-    /// Numbers that look random.
-    fn numbers(n: usize, seed: u64) -> Vec<f64> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-        };
-        (0..n).map(|_| (0..4).map(|_| next()).sum()).collect()
-    }
 
     /// Everything a single read finds is what its formulas say, and what an evaluation in full finds at α'.
     #[test]

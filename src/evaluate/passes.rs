@@ -17,7 +17,8 @@
 //! from its logit where its logarithm matters.
 //!
 //! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then the part under the
-//! model is accumulated in the first read (online softmax), and the second read is of observed rows alone.
+//! model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights may be what comes out, one read
+//! serves: `once.rs`.
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use crate::data::{Block, Choices, Data, Shape};

@@ -129,19 +129,10 @@ mod tests {
     use crate::data::{Choices, Data, Features};
     use crate::evaluate::Evaluation;
     use crate::parallel::Context;
+    use crate::testing::numbers;
     use crate::whiten::Whitening;
     use crate::workspace::WorkspaceBuffer;
     use alloc::vec::Vec;
-
-    /// Numbers that look random.
-    fn numbers(n: usize, seed: u64) -> Vec<f64> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-        };
-        (0..n).map(|_| (0..4).map(|_| next()).sum()).collect()
-    }
 
     #[test]
     fn near_an_anchor_f_has_the_gradient_of_its_differences_and_at_it_the_value_and_gradient_of_the_likelihood() {

@@ -4,6 +4,7 @@
 //! plain twin in ordinary Rust that [`Isa::Scalar`] runs and the tests compare with.
 #![allow(clippy::needless_range_loop, reason = "loops over the vectors of a tile index several arrays alike")]
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
@@ -28,6 +29,7 @@ mod sets;
 mod softmax;
 mod vector;
 
+pub(crate) use ahead::Ahead;
 pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_shares, row_weights, subtract_scaled, weigh};
 pub(crate) use blocks::{largest, shares_alone, weigh_in_place};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
@@ -38,8 +40,8 @@ pub use finite::all_finite;
 pub use isa::{Isa, Proof};
 pub use log::{ln, ln_in_place};
 pub use logsumexp::{LogSumExp, logsumexp, logsumexp_columns, logsumexp_strided};
-pub(crate) use products::{Ahead, gram_into, logits_ahead, weighted_sum_ahead};
 pub use products::{gram, logits, weighted_sum};
+pub(crate) use products::{gram_into, logits_ahead, weighted_sum_ahead};
 pub use rows::Rows;
 pub use sets::{set_log_sum_exp, set_softmax};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};

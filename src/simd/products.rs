@@ -3,8 +3,9 @@
 //! Arithmetic is f64 for f32 features too. Each product is cut into tiles whose sums stay in registers; the order of the
 //! additions depends on the shape and the instruction set alone.
 
+use super::ahead::Ahead;
 use super::dispatch::Kernel;
-use super::vector::{AHEAD, F64, Features, Lanes, Simd, begins_line};
+use super::vector::{F64, Features, Lanes, Simd, begins_line};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
@@ -49,33 +50,6 @@ pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g
 pub(crate) fn weighted_sum_ahead<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     check(&x, g.len(), w.len(), ld);
     isa.run(WeightedSum { x, w, ld, g, ahead });
-}
-
-/// What a product asks of the memory ahead to come to the second cache: the lines of even rows, of odd ones, or of all, so many bytes on.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    even: bool,
-    odd: bool,
-    bytes: usize,
-}
-
-impl Ahead {
-    pub const ALL: Ahead = Ahead { even: true, odd: true, bytes: AHEAD };
-
-    /// For the first and the second of two products that read a block of `bytes` one after the other: each asks for half of the block to come.
-    pub fn halves(bytes: usize) -> [Ahead; 2] {
-        if bytes > 4 * AHEAD {
-            return [Ahead::ALL; 2];
-        }
-        let bytes = bytes.max(AHEAD);
-        [Ahead { even: true, odd: false, bytes }, Ahead { even: false, odd: true, bytes }]
-    }
-
-    /// Whether for lines of row `i`.
-    #[inline(always)]
-    fn asks(self, i: usize) -> bool {
-        if i % 2 == 0 { self.even } else { self.odd }
-    }
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major. The rest of `h` is left alone.
