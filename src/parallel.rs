@@ -76,7 +76,8 @@ pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
 }
 
 /// Items shared with threads of rayon. A section may last microseconds, less than a thread takes to wake: the caller takes items as the others do, and
-/// waits for items alone that someone has begun.
+/// waits for items alone that someone has begun. It takes them from the front, the others from the back, so that each is likely to get those again whose
+/// data it had in its caches in the section before.
 #[cfg(feature = "rayon")]
 mod pool {
     use std::any::Any;
@@ -89,11 +90,22 @@ mod pool {
     /// Looks at the items under way before the processor is offered to others.
     const SPINS: u32 = 1 << 12;
 
+    /// Where items are taken from.
+    #[derive(Clone, Copy)]
+    enum End {
+        Front,
+        Back,
+    }
+
+    /// Items of a section at most, and what one stands for in the upper half of [`Section::left`].
+    const MOST: usize = (1 << (usize::BITS / 2)) - 1;
+    const FIRST: usize = MOST + 1;
+
     /// One section.
     struct Section {
         items: usize,
-        /// The next item that nobody has.
-        next: AtomicUsize,
+        /// The items that nobody has: the first, and how many.
+        left: AtomicUsize,
         done: AtomicUsize,
         /// What an item panicked with.
         panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -123,13 +135,23 @@ mod pool {
     }
 
     impl Section {
+        /// The next item that nobody has, from the front or from the back.
+        fn next(&self, from: End) -> Option<usize> {
+            let take = |left: usize| match (left & MOST, from) {
+                (0, _) => None,
+                (_, End::Front) => Some(left + FIRST - 1),
+                (_, End::Back) => Some(left - 1),
+            };
+            let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+            Some(match from {
+                End::Front => left / FIRST,
+                End::Back => left / FIRST + (left & MOST) - 1,
+            })
+        }
+
         /// Takes items until there are none.
-        fn take_part(&self) {
-            loop {
-                let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= self.items {
-                    return;
-                }
+        fn take_part(&self, from: End) {
+            while let Some(i) = self.next(from) {
                 // SAFETY: this thread alone has got i, and the caller keeps `work` until this item is done.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i) })) {
                     *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
@@ -140,13 +162,14 @@ mod pool {
     }
 
     pub fn share<T: Send, F: Fn(&mut T) + Sync>(threads: usize, items: &mut [T], body: &F) {
+        debug_assert!(items.len() <= MOST);
         let callers = CALLERS.fetch_add(1, Ordering::Relaxed) + 1;
         let free = rayon::current_num_threads().saturating_sub(callers);
         let helpers = (threads - 1).min(items.len() - 1).min(free);
         let work = Work { items: items.as_mut_ptr(), body };
         let section = Arc::new(Section {
             items: items.len(),
-            next: AtomicUsize::new(0),
+            left: AtomicUsize::new(items.len()),
             done: AtomicUsize::new(0),
             panic: Mutex::new(None),
             run: run::<T, F>,
@@ -155,9 +178,9 @@ mod pool {
         for _ in 0..helpers {
             let section = section.clone();
             // One that wakes when all items are taken finds none, and touches nothing but the section.
-            rayon::spawn(move || section.take_part());
+            rayon::spawn(move || section.take_part(End::Back));
         }
-        section.take_part();
+        section.take_part(End::Front);
         let mut looks = 0;
         while section.done.load(Ordering::Acquire) < section.items {
             looks += 1;

@@ -18,6 +18,7 @@ mod exp;
 mod finite;
 mod isa;
 mod log;
+mod logits;
 mod logsumexp;
 mod map;
 #[cfg(target_arch = "aarch64")]
@@ -27,6 +28,7 @@ mod products;
 mod rows;
 mod sets;
 mod softmax;
+mod sums;
 mod vector;
 
 pub(crate) use ahead::Ahead;

@@ -1,0 +1,521 @@
+//! Logits `S = b + X Θ` of a block of rows: along the features, or in groups of rows across them or by columns.
+
+use super::ahead::Ahead;
+use super::dispatch::Kernel;
+use super::products::{part, with_constant};
+use super::vector::{F64, Features, Lanes, Simd, begins_line};
+use super::{Isa, Rows};
+use crate::scalar::Scalar;
+use core::mem::MaybeUninit;
+
+/// Columns of Θ that go through X together at most.
+const COLUMNS: usize = 8;
+/// Columns that go along the features together at most.
+const ALONG: usize = 5;
+/// Rows of a group.
+const ROWS: usize = 8;
+/// Features of which Θ, and rows of features that are not f64, are kept on the stack.
+const STRIP: usize = 64;
+
+pub(super) struct Logits<'a, T> {
+    pub x: Rows<'a, T>,
+    pub theta: &'a [f64],
+    pub offset: Option<&'a [f64]>,
+    pub out: &'a mut [f64],
+    pub ld: usize,
+    pub ahead: Ahead,
+    /// Whose kernel this is.
+    pub isa: Isa,
+}
+
+/// What a vector holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Features of a row. Each tile ends in sums over lanes.
+    Along,
+    /// Rows. Each tile begins with transpositions.
+    Across,
+    /// Columns of Θ. Each tile ends in transpositions.
+    ByColumns,
+}
+
+/// The way that was fastest, and how many of the columns to take: by columns unless more than two lanes would go unused, else along many features or across
+/// the rows.
+fn way<T: Scalar, S: Features>(l: usize, columns: usize) -> (Way, usize) {
+    let n = <S as Lanes<f64>>::N;
+    let count = columns.min(COLUMNS);
+    // Vectors of f32 cross the lines of the cache less often, and cost a conversion wherever they are loaded.
+    let many = if T::IS_F64 { 8 * n } else { 4 * n };
+    match n {
+        4 | 8 if count.next_multiple_of(n) - count <= 2 => (Way::ByColumns, count),
+        8 if l >= many => (Way::Along, part(count, ALONG)),
+        4 | 8 => (Way::Across, count),
+        _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, ALONG)),
+        _ => (Way::Across, part(columns, COLUMNS)),
+    }
+}
+
+impl<T: Scalar> Kernel for Logits<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, theta, offset, out, ld, .. } = self;
+        for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
+            for i in 0..x.rows {
+                let mut s = 0.0;
+                for (a, b) in x.row(i).iter().zip(atom) {
+                    s += a.to_f64() * b;
+                }
+                out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let Self { x, theta, offset, out, ld, mut ahead, isa } = self;
+        let l = x.columns;
+        let columns = theta.len() / l;
+        if x.rows == 0 {
+            return;
+        }
+        let mut c = 0;
+        while c < columns {
+            let (way, count) = way::<T, S>(l, columns - c);
+            let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
+            if way == Way::Along && S::REGISTERS >= 32 {
+                // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices.
+                unsafe {
+                    let (theta, out) = (theta.as_ptr(), out.as_mut_ptr());
+                    with_constant!(C = count, one of 1 2 3 4 5; along::<T, S, C>(simd, &x, theta, offset, out, ld, ahead));
+                }
+            } else {
+                in_groups(isa, &x, theta, offset, out, ld, ahead, way);
+            }
+            c += count;
+            // The columns to come find the rows in cache.
+            ahead = Ahead::NONE;
+        }
+    }
+}
+
+/// C columns of logits, vectors along the features, which end in sums over lanes: four rows at a time, the last rows one by one.
+///
+/// # Safety
+/// The rows lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld` apart.
+#[inline(always)]
+unsafe fn along<T: Scalar, S: Features, const C: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+    ahead: Ahead,
+) {
+    let whole = x.rows - x.rows % 4;
+    // SAFETY: four rows at a time lie before `whole`, the others before `x.rows`; so do their offsets and logits.
+    unsafe {
+        for i in (0..whole).step_by(4) {
+            let sums = products_along::<T, S, C, 4>(simd, x, i, theta, ahead);
+            let b: [f64; 4] = match offset {
+                Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
+                None => [0.0; 4],
+            };
+            let column = |c: usize| core::array::from_fn(|r| sums[r][c]);
+            let finish = |c: usize, s: [f64; 4]| {
+                out.add(c * ld + i).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]);
+            };
+            for c in (0..C - C % 2).step_by(2) {
+                let [s, t] = simd.sum_each_of_two([column(c), column(c + 1)]);
+                finish(c, s);
+                finish(c + 1, t);
+            }
+            if C % 2 == 1 {
+                finish(C - 1, simd.sum_each(column(C - 1)));
+            }
+        }
+        for i in whole..x.rows {
+            let [sums] = products_along::<T, S, C, 1>(simd, x, i, theta, ahead);
+            for c in 0..C {
+                *out.add(c * ld + i) = <S as Lanes<f64>>::sum(simd, sums[c]) + offset.map_or(0.0, |b| b[i]);
+            }
+        }
+    }
+}
+
+/// The sums of R rows from row i on, lane by lane.
+///
+/// # Safety
+/// As for [`along`]; `i + R ≤ x.rows`.
+#[inline(always)]
+unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    i: usize,
+    theta: *const f64,
+    ahead: Ahead,
+) -> [[F64<S>; C]; R] {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let whole = l - l % n;
+    let mut sums = [[simd.splat(0.0); C]; R];
+    // SAFETY: features below `whole` are whole vectors, and from there on `first` chooses those below L.
+    unsafe {
+        let rows = x.values.as_ptr().add(i * x.stride);
+        let mut k = 0;
+        while k < whole {
+            if begins_line::<T>(n, k) {
+                ahead.ask_rows::<T, S, R>(simd, rows.add(k), x.stride, i);
+            }
+            let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
+            for r in 0..R {
+                let v = simd.load_as_f64(rows.add(r * x.stride + k));
+                for c in 0..C {
+                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                }
+            }
+            k += n;
+        }
+        if k < l {
+            let first = simd.first(l - k);
+            let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
+            for r in 0..R {
+                let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
+                for c in 0..C {
+                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy.
+#[inline(never)]
+fn in_groups<T: Scalar>(isa: Isa, x: &Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead, way: Way) {
+    let (l, ahead) = (x.columns, ahead.of(x));
+    let whole = x.rows - x.rows % ROWS;
+    for from in (0..l).step_by(STRIP) {
+        let (features, theta) = (STRIP.min(l - from), &theta[from..]);
+        let base = match offset {
+            _ if from > 0 => Base::Logits,
+            Some(b) => Base::Offset(b),
+            None => Base::Zero,
+        };
+        if whole > 0 {
+            let rows = Rows { values: &x.values[from..], rows: whole, columns: features, stride: x.stride };
+            isa.run(Groups { x: rows, theta, l, base, out: &mut *out, ld, ahead, way });
+        }
+        if whole < x.rows {
+            let (mut copy, mut last) = ([0.0; ROWS * STRIP], [0.0; ROWS * COLUMNS]);
+            for (row, i) in copy.chunks_exact_mut(STRIP).zip(whole..x.rows) {
+                row.iter_mut().zip(&x.row(i)[from..]).for_each(|(to, x)| *to = x.to_f64());
+            }
+            let rows = Rows { values: &copy[..], rows: ROWS, columns: features, stride: STRIP };
+            isa.run(Groups { x: rows, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead, way });
+            for (c, sums) in last.chunks_exact(ROWS).enumerate().take(theta.len().div_ceil(l)) {
+                for (i, sum) in (whole..x.rows).zip(sums) {
+                    let to = &mut out[c * ld + i];
+                    *to = match base {
+                        Base::Zero => *sum,
+                        Base::Offset(b) => sum + b[i],
+                        Base::Logits => sum + *to,
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// What is added to the products of a strip of features: offsets, or logits so far.
+#[derive(Clone, Copy)]
+enum Base<'a> {
+    Zero,
+    Offset(&'a [f64]),
+    Logits,
+}
+
+/// Whole groups of ROWS rows, in at most STRIP features and COLUMNS columns of Θ, `l` numbers apart.
+struct Groups<'a, T> {
+    x: Rows<'a, T>,
+    theta: &'a [f64],
+    l: usize,
+    base: Base<'a>,
+    out: &'a mut [f64],
+    ld: usize,
+    ahead: Ahead,
+    way: Way,
+}
+
+impl<T: Scalar> Kernel for Groups<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, theta, l, base, out, ld, .. } = self;
+        for (c, atom) in theta.chunks(l).enumerate() {
+            for i in 0..x.rows {
+                let sum: f64 = x.row(i).iter().zip(atom).map(|(x, t)| x.to_f64() * t).sum();
+                out[c * ld + i] = match base {
+                    Base::Zero => sum,
+                    Base::Offset(b) => sum + b[i],
+                    Base::Logits => sum + out[c * ld + i],
+                };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let (n, columns) = (<S as Lanes<f64>>::N, self.theta.len().div_ceil(self.l));
+        let mut turned = Room::<{ STRIP * COLUMNS }>::new();
+        // SAFETY: `in_groups` gives whole groups whose rows, offsets and logits lie inside their slices, and at most STRIP features and COLUMNS columns.
+        unsafe {
+            let turned = turned.0.as_mut_ptr().cast::<f64>();
+            turn(simd, self.theta.as_ptr(), self.l, columns, self.x.columns, turned);
+            match (self.way, n, columns.div_ceil(n)) {
+                (Way::Across, ..) => with_constant!(C = columns, one of 1 2 3 4 5 6 7 8; across::<T, S, C>(simd, self, turned)),
+                // Eight sums under way at least.
+                (_, 8, _) => by_columns::<T, S, 1, 1>(simd, self, columns, turned),
+                (_, 4, 1) => by_columns::<T, S, 2, 1>(simd, self, columns, turned),
+                (_, 4, _) => by_columns::<T, S, 1, 2>(simd, self, columns, turned),
+                (_, _, 1) => by_columns::<T, S, 4, 1>(simd, self, columns, turned),
+                (_, _, 2) => by_columns::<T, S, 2, 2>(simd, self, columns, turned),
+                _ => by_columns::<T, S, 1, 4>(simd, self, columns, turned),
+            }
+        }
+    }
+}
+
+/// Room on the stack for numbers that are written before they are read.
+#[repr(align(64))]
+struct Room<const M: usize>([MaybeUninit<f64>; M]);
+
+impl<const M: usize> Room<M> {
+    #[inline(always)]
+    fn new() -> Self {
+        Room([MaybeUninit::uninit(); M])
+    }
+}
+
+/// Columns of Θ side by side for each feature: `out[k * COLUMNS + c] = θ[c * L + k]`, 0 for the columns that are not there and for features up to a whole
+/// vector.
+///
+/// # Safety
+/// `theta` has `columns ≤ COLUMNS` columns, L apart, of at least `features` numbers; `features ≤ STRIP`; `out` has room for STRIP · COLUMNS numbers.
+#[inline(always)]
+unsafe fn turn<S: Features>(simd: S, theta: *const f64, l: usize, columns: usize, features: usize, out: *mut f64) {
+    let n = <S as Lanes<f64>>::N;
+    for c in (0..COLUMNS).step_by(n) {
+        for k in (0..features).step_by(n) {
+            let first = simd.first(features - k);
+            let mut square = simd.square(simd.splat(0.0));
+            // SAFETY: columns below `columns`, of which `first` chooses features; vectors of columns end at COLUMNS, a multiple of N, and features at STRIP,
+            // another.
+            unsafe {
+                for (r, to) in square.as_mut().iter_mut().enumerate() {
+                    if c + r < columns {
+                        *to = simd.load_first(first, theta.add((c + r) * l + k));
+                    }
+                }
+                square = simd.transpose(square);
+                for (j, from) in square.as_ref().iter().enumerate() {
+                    simd.store(out.add((k + j) * COLUMNS + c), *from);
+                }
+            }
+        }
+    }
+}
+
+/// Stores the sums of N rows at `to`, the rows from i on, with what is added to them.
+///
+/// # Safety
+/// N logits at `to` are readable and writable, and so many offsets from i on.
+#[inline(always)]
+unsafe fn finish<S: Features>(simd: S, sums: F64<S>, base: Base<'_>, i: usize, to: *mut f64) {
+    // SAFETY: by the contract.
+    unsafe {
+        let sums = match base {
+            Base::Zero => sums,
+            Base::Offset(b) => simd.add(sums, simd.load(b.as_ptr().add(i))),
+            Base::Logits => simd.add(sums, simd.load(to)),
+        };
+        simd.store(to, sums);
+    }
+}
+
+/// C columns, vectors across the rows: squares of N rows by N features are transposed in registers.
+///
+/// # Safety
+/// Whole groups of rows in `of.x`; `turned` is as [`turn`] leaves it; offsets for all rows; `of.out` has C columns of them, `ld` apart.
+#[inline(always)]
+unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_, T>, turned: *const f64) {
+    let n = <S as Lanes<f64>>::N;
+    let (features, stride, out) = (of.x.columns, of.x.stride, of.out.as_mut_ptr());
+    let whole = features - features % n;
+    let first = simd.first(features - whole);
+    for i in (0..of.x.rows).step_by(n) {
+        let mut sums = [simd.splat(0.0); C];
+        let mut square = simd.square(simd.splat(0.0));
+        // SAFETY: by the contract; vectors of features below `whole` are whole, and from there on `first` chooses those that are left.
+        unsafe {
+            let rows = of.x.values.as_ptr().add(i * stride);
+            let mut k = 0;
+            while k < whole {
+                of.ahead.ask(simd, rows, stride, i, n, k, n);
+                for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    *v = simd.load_as_f64(rows.add(r * stride + k));
+                }
+                square = simd.transpose(square);
+                for j in 0..n {
+                    for c in 0..C {
+                        sums[c] = simd.mul_add(square.as_ref()[j], simd.splat(*turned.add((k + j) * COLUMNS + c)), sums[c]);
+                    }
+                }
+                k += n;
+            }
+            if k < features {
+                for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    *v = simd.load_first_as_f64(first, rows.add(r * stride + k));
+                }
+                square = simd.transpose(square);
+                for (j, feature) in square.as_ref().iter().enumerate() {
+                    if k + j < features {
+                        for c in 0..C {
+                            sums[c] = simd.mul_add(*feature, simd.splat(*turned.add((k + j) * COLUMNS + c)), sums[c]);
+                        }
+                    }
+                }
+            }
+            for c in 0..C {
+                finish(simd, sums[c], of.base, i, out.add(c * of.ld + i));
+            }
+        }
+    }
+}
+
+/// By columns: V vectors hold the columns of Θ, at least as many as there are, and each feature of U · N rows is broadcast. The logits of N rows are transposed at the end.
+///
+/// # Safety
+/// As for [`across`], with `columns` columns.
+#[inline(always)]
+unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(simd: S, of: Groups<'_, T>, columns: usize, turned: *const f64) {
+    let n = <S as Lanes<f64>>::N;
+    let (features, out) = (of.x.columns, of.out.as_mut_ptr());
+    let whole = features - features % n;
+    let first = simd.first(features - whole);
+    let mut copy = Room::<{ ROWS * STRIP }>::new();
+    let copy = copy.0.as_mut_ptr().cast::<f64>();
+    for i in (0..of.x.rows).step_by(U * n) {
+        let mut sums = [[simd.square(simd.splat(0.0)); V]; U];
+        // SAFETY: by the contract; all features have their Θ turned.
+        unsafe {
+            let start = of.x.values.as_ptr().add(i * of.x.stride);
+            let (rows, stride) = if T::IS_F64 { (start.cast::<f64>(), of.x.stride) } else { (copy.cast_const(), STRIP) };
+            if !T::IS_F64 {
+                for r in 0..U * n {
+                    let (from, to) = (start.add(r * of.x.stride), copy.add(r * STRIP));
+                    let mut k = 0;
+                    while k < whole {
+                        simd.store(to.add(k), simd.load_as_f64(from.add(k)));
+                        k += n;
+                    }
+                    simd.store_first(first, to.add(k), simd.load_first_as_f64(first, from.add(k)));
+                }
+            }
+            let mut k = 0;
+            while k < whole {
+                of.ahead.ask(simd, start, of.x.stride, i, U * n, k, n);
+                for j in 0..n {
+                    add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
+                }
+                k += n;
+            }
+            while k < features {
+                add_feature::<S, U, V>(simd, rows.add(k), stride, turned.add(k * COLUMNS), &mut sums);
+                k += 1;
+            }
+            for u in 0..U {
+                for v in 0..V {
+                    let square = simd.transpose(sums[u][v]);
+                    for (c, s) in square.as_ref().iter().enumerate() {
+                        if v * n + c < columns {
+                            finish(simd, *s, of.base, i + u * n, out.add((v * n + c) * of.ld + i + u * n));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of one feature of U · N rows with V vectors of columns.
+///
+/// # Safety
+/// The feature at `x` in each of the rows, `stride` apart, and V vectors at `theta` must be readable.
+#[inline(always)]
+unsafe fn add_feature<S: Features, const U: usize, const V: usize>(
+    simd: S,
+    x: *const f64,
+    stride: usize,
+    theta: *const f64,
+    sums: &mut [[S::Square; V]; U],
+) {
+    let n = <S as Lanes<f64>>::N;
+    // SAFETY: by the contract.
+    unsafe {
+        let theta: [F64<S>; V] = core::array::from_fn(|v| simd.load(theta.add(v * n)));
+        for u in 0..U {
+            for r in 0..n {
+                let feature = simd.splat(*x.add((u * n + r) * stride));
+                for v in 0..V {
+                    let sum = &mut sums[u][v].as_mut()[r];
+                    *sum = simd.mul_add(feature, theta[v], *sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::testing::numbers;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Groups of rows, across and by columns, on every instruction set, the plain twin among them.
+    #[test]
+    fn groups_of_rows_have_the_logits_of_their_rows() {
+        for (rows, l, c) in [(8, 1, 1), (16, 5, 3), (24, 64, 8), (30, 65, 4), (13, 150, 5), (7, 3, 7), (40, 16, 6), (9, 70, 2)] {
+            let (values, theta, offset) = (numbers(rows * (l + 1), 1), numbers(c * l, 2), numbers(rows, 3));
+            let single: Vec<f32> = values.iter().map(|x| *x as f32).collect();
+            let (ld, stride) = (rows + 2, l + 1);
+            for isa in Isa::available() {
+                for way in [Way::Across, Way::ByColumns] {
+                    for b in [None, Some(&offset[..])] {
+                        let (mut of_f64, mut of_f32) = (vec![7.5; (c - 1) * ld + rows], vec![7.5; (c - 1) * ld + rows]);
+                        in_groups(isa, &Rows { values: &values, rows, columns: l, stride }, &theta, b, &mut of_f64, ld, Ahead::ALL, way);
+                        in_groups(isa, &Rows { values: &single, rows, columns: l, stride }, &theta, b, &mut of_f32, ld, Ahead::NONE, way);
+                        for k in 0..c {
+                            for i in 0..ld.min(of_f64.len() - k * ld) {
+                                let sum = |x: &dyn Fn(usize) -> f64| {
+                                    let b = b.map_or(0.0, |b| b[i]);
+                                    (0..l).fold(b, |s, m| s + x(i * stride + m) * theta[k * l + m])
+                                };
+                                let (a, b) = (of_f64[k * ld + i], of_f32[k * ld + i]);
+                                match i < rows {
+                                    true => {
+                                        let what = (isa.name(), rows, l, c, k, i);
+                                        assert!((a - sum(&|j| values[j])).abs() < 1e-12, "{what:?}");
+                                        assert!((b - sum(&|j| f64::from(single[j]))).abs() < 1e-12, "{what:?}");
+                                    }
+                                    false => assert!(a == 7.5 && b == 7.5, "between the columns"),
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
