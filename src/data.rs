@@ -391,15 +391,6 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// The multiplicity of entry `e` of all units' choices.
-    #[inline]
-    pub(crate) fn times(&self, e: usize) -> f64 {
-        match self.choices {
-            Choices::Units { counts: Some(counts), .. } => counts[e],
-            _ => 1.0,
-        }
-    }
-
     /// The rows that unit `u` chose, with multiplicities.
     #[inline]
     pub fn entries(&self, u: usize) -> impl Iterator<Item = (usize, f64)> + 'a {

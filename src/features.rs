@@ -209,6 +209,24 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// The rows less row `origin`, row j feature l at `out[l * stride + j * step]`.
+    pub(crate) fn columns_less(&self, rows: Range<usize>, origin: usize, out: &mut [f64], stride: usize, step: usize) {
+        let here = (self, rows, origin);
+        fn run<T: Scalar>(v: &[T], (f, rows, origin): (&Features<'_>, Range<usize>, usize), out: &mut [f64], stride: usize, step: usize) {
+            for (j, i) in rows.enumerate() {
+                let (mut at, mut from, mut of_origin) = (j * step, i * f.row_stride, origin * f.row_stride);
+                for _ in 0..f.columns {
+                    out[at] = v[from].to_f64() - v[of_origin].to_f64();
+                    (at, from, of_origin) = (at + stride, from + f.column_stride, of_origin + f.column_stride);
+                }
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, here, out, stride, step),
+            Values::F64(v) => run(v, here, out, stride, step),
+        }
+    }
+
     /// The rows less their mean, row j feature l at `out[l * stride + j * step]`; rows that are not `there` are left alone and count for nothing. Taken
     /// about row `origin` first: a common shift costs no digits.
     pub(crate) fn centered_columns(

@@ -121,17 +121,31 @@ pub(crate) fn filled<T: Copy>(room: &mut [MaybeUninit<T>], value: T) -> &mut [T]
     unsafe { &mut *(core::ptr::from_mut(room) as *mut [T]) }
 }
 
+/// The values as they stand if they have been `written` before, which costs nothing, else 0: for those who write them all, or do not look at the rest.
+///
+/// # Safety
+/// If `written`, all must have been.
+pub(crate) unsafe fn written_or_zero(room: &mut [MaybeUninit<f64>], written: bool) -> &mut [f64] {
+    match written {
+        // SAFETY: by the contract.
+        true => unsafe { &mut *(core::ptr::from_mut(room) as *mut [f64]) },
+        false => filled(room, 0.0),
+    }
+}
+
 /// Numbers that are written as far as they are asked for, and not before: pages of memory that no one needs stay untouched.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers<'w> {
     room: &'w mut [MaybeUninit<f64>],
     /// How many are written, from the first on.
     written: usize,
+    /// How many have ever been.
+    reached: usize,
 }
 
 impl<'w> Numbers<'w> {
     pub fn new(room: &'w mut [MaybeUninit<f64>]) -> Self {
-        Numbers { room, written: 0 }
+        Numbers { room, written: 0, reached: 0 }
     }
 
     /// How many there may be.
@@ -150,12 +164,26 @@ impl<'w> Numbers<'w> {
     pub unsafe fn give_back(&mut self, room: &'w mut [MaybeUninit<f64>], written: usize) {
         assert!(written <= room.len());
         (self.room, self.written) = (room, written);
+        self.reached = self.reached.max(written);
+    }
+
+    /// How many have been written ever since the workspace was lent, with whatever values.
+    pub fn reached(&self) -> usize {
+        self.reached
+    }
+
+    /// Sees to it that the first `n` are written.
+    pub fn ensure(&mut self, n: usize) {
+        if self.written < n {
+            self.zero(n);
+        }
     }
 
     /// Writes 0 to the first `n`.
     pub fn zero(&mut self, n: usize) {
         filled(&mut self.room[..n], 0.0);
         self.written = n;
+        self.reached = self.reached.max(n);
     }
 }
 

@@ -22,7 +22,13 @@ fn shapes() -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
     let features = (1..=70).flat_map(|l| [(13, l, 3, 0, 0), (8, l, 9, 2, 5)]);
     let rows = (0..=70).flat_map(|n| [(n, 5, 2, 0, 1), (n, 37, 4, 1, 0)]);
     let columns = (0..=40).flat_map(|c| [(19, 6, c, 0, 0), (19, 70, c, 3, 2)]);
-    features.chain(rows).chain(columns).chain([(128, 384, 4, 0, 0), (256, 50, 5, 0, 0), (3, 1000, 2, 0, 0), (20, 10, 100, 0, 0), (43, 200, 7, 0, 1)])
+    features.chain(rows).chain(columns).chain([
+        (128, 384, 4, 0, 0),
+        (256, 50, 5, 0, 0),
+        (3, 1000, 2, 0, 0),
+        (20, 10, 100, 0, 0),
+        (43, 200, 7, 0, 1),
+    ])
 }
 
 /// Whether two sums of `n` products agree, where `size` is the sum of the products' absolute values.

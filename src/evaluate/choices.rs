@@ -51,14 +51,6 @@ impl Entries {
     }
 }
 
-/// `out[at + k * stride] += f r_k`.
-fn add_strided(f: f64, r: &[f64], out: &mut [f64], mut at: usize, stride: usize) {
-    for r in r {
-        out[at] += f * r;
-        at += stride;
-    }
-}
-
 /// The first unit of a task, its responsibilities and its scratch.
 type UnitTask<'a> = (usize, &'a mut [f64], &'a mut [f64]);
 
@@ -74,7 +66,9 @@ impl Evaluation<'_> {
     /// The same, with the sums over the chosen rows of this rank alone.
     pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
         self.row_weights(data, weights, false, ctx)?;
-        if self.omega.capacity() > 0 {
+        if self.by_units() {
+            self.chosen_of_units(data);
+        } else if self.omega.capacity() > 0 {
             self.passes += 1;
             self.sums(data, Sums::Chosen, ctx);
         }
@@ -91,6 +85,8 @@ impl Evaluation<'_> {
     /// The same of this rank alone.
     pub(super) fn means_here(&mut self, data: &Data<'_>, ctx: Context) {
         if self.shape.sets > 1 {
+            let n = self.layout.start(self.layout.blocks) * self.columns();
+            self.omega.ensure(n);
             return self.sums(data, Sums::Mean, ctx);
         }
         let (c, l) = (self.columns(), self.shape.columns);
@@ -119,9 +115,10 @@ impl Evaluation<'_> {
             (false, weights) => self.units(data, weights, ctx),
         }
         // t is of a choice set as far as it is here, or of all of it where its rows are on several ranks.
-        match shape.sets == 1 {
-            true => self.set_t(|ev, k| ev.class_choices[k]),
-            false => self.sums_of_sets(data, ctx),
+        if shape.sets == 1 {
+            self.set_t(|ev, k| ev.class_choices[k]);
+        } else if !self.by_units() {
+            self.sums_of_sets(data, ctx);
         }
         self.sum_choices(data)?;
         if data.splits_rows() {
@@ -276,70 +273,15 @@ impl Evaluation<'_> {
                 axpy(w * n, r, &mut self.class_choices[..c]);
             }
         }
-        let ordered = *self.ordered.get_or_insert_with(|| match *data.choices() {
-            Choices::Units { indices, .. } | Choices::SparseCounts { indices, .. } => indices.is_sorted(),
-            Choices::Counts(_) => false,
-        });
-        match ordered {
+        match self.is_ordered(data) {
+            _ if self.by_units() => self.choices_of_sets(data, ctx),
             true => self.weights_of_ordered_units(data, ctx),
             false => self.weights_of_units(data),
         }
     }
 
-    /// Ω of units, serially: they may have chosen the same row.
-    fn weights_of_units(&mut self, data: &Data<'_>) {
-        let c = self.columns();
-        self.omega.zero(self.layout.start(self.layout.blocks) * c);
-        let Evaluation { r, omega, layout, .. } = self;
-        let omega = &mut **omega;
-        for (u, r) in r.chunks_exact(c.max(1)).enumerate().take(self.shape.units) {
-            for (i, times) in data.entries(u) {
-                let (at, stride) = layout.at(i, c);
-                add_strided(data.unit_weight(u) * times, r, omega, at, stride);
-            }
-        }
-    }
-
-    /// The same block by block, where the choices of all units stand in the order of the rows.
-    fn weights_of_ordered_units(&mut self, data: &Data<'_>, ctx: Context) {
-        let (c, length) = (self.columns(), self.scratch_length());
-        let (indptr, indices) = match *data.choices() {
-            Choices::Units { indptr, indices, .. } => (Some(indptr), indices),
-            Choices::SparseCounts { indices, .. } => (None, indices),
-            Choices::Counts(_) => return,
-        };
-        let room = self.omega.take();
-        let mut scratch = core::mem::take(&mut self.scratch);
-        let ev = &*self;
-        each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
-            let mut left = &mut *task.rows;
-            let mut e = indices.partition_point(|i| *i < ev.rows_of_block(data, task.blocks.start).start);
-            let mut u = indptr.map_or(e, |p| p.partition_point(|first| *first <= e).saturating_sub(1));
-            for b in task.blocks.clone() {
-                let (before, end) = (layout.start(b) * c, ev.rows_of_block(data, b).end);
-                let omega = filled(take(&mut left, layout.length(b) * c), 0.0);
-                while e < indices.len() && indices[e] < end {
-                    match indptr {
-                        Some(p) => {
-                            while p[u + 1] <= e {
-                                u += 1;
-                            }
-                        }
-                        None => u = e,
-                    }
-                    let (at, stride) = layout.at(indices[e], c);
-                    add_strided(data.unit_weight(u) * data.times(e), &ev.r[u * c..(u + 1) * c], omega, at - before, stride);
-                    e += 1;
-                }
-            }
-        });
-        self.scratch = scratch;
-        // SAFETY: the tasks have filled every block.
-        unsafe { self.omega.give_back(room, self.layout.start(self.layout.blocks) * c) };
-    }
-
     /// The rows of block `b`, in whatever order the layout has them.
-    fn rows_of_block(&self, data: &Data<'_>, b: usize) -> Range<usize> {
+    pub(super) fn rows_of_block(&self, data: &Data<'_>, b: usize) -> Range<usize> {
         match self.layout.kind {
             Kind::Groups(_) => {
                 let sets = self.layout.sets(data, b);

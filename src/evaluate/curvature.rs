@@ -95,6 +95,9 @@ impl Evaluation<'_> {
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
         // t ∘ A of groups is written over Ω.
+        if grouped {
+            self.omega.ensure(self.layout.start(self.layout.blocks) * c);
+        }
         let mut omega = if grouped { core::mem::take(&mut self.omega) } else { Numbers::default() };
         let ev = &*self;
         let failed = {

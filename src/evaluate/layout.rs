@@ -82,8 +82,17 @@ fn groups(shape: &Shape, height: usize) -> (usize, usize) {
     (in_block * group, all.div_ceil(in_block))
 }
 
-fn may_group(shape: &Shape) -> bool {
-    shape.sets > 1 && shape.columns <= FEW_COLUMNS
+/// Takes the mean off each of SETS columns of numbers side by side.
+fn center(values: &mut [f64]) {
+    let mut means = [0.0; SETS];
+    for row in values.chunks_exact(SETS) {
+        means.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+    }
+    let n = (values.len() / SETS) as f64;
+    means.iter_mut().for_each(|m| *m /= n);
+    for row in values.chunks_exact_mut(SETS) {
+        row.iter_mut().zip(&means).for_each(|(x, m)| *x -= m);
+    }
 }
 
 fn kind(shape: &Shape) -> Kind {
@@ -92,13 +101,18 @@ fn kind(shape: &Shape) -> Kind {
         return Kind::One;
     }
     let (block, blocks) = groups(shape, height.clamp(1, SMALL_SET));
-    match may_group(shape) && (1..=SMALL_SET).contains(&height) && block.saturating_mul(blocks) <= most_places(shape.rows) {
+    match Layout::may_group(shape) && (1..=SMALL_SET).contains(&height) && block.saturating_mul(blocks) <= most_places(shape.rows) {
         true => Kind::Groups(height),
         false => Kind::Whole,
     }
 }
 
 impl<'w> Layout<'w> {
+    /// Whether choice sets may stand side by side, if they are small.
+    pub fn may_group(shape: &Shape) -> bool {
+        shape.sets > 1 && shape.columns <= FEW_COLUMNS
+    }
+
     /// What [`Layout::new`] takes at most, whatever the sizes of the sets.
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
@@ -107,7 +121,7 @@ impl<'w> Layout<'w> {
         }
         let places = most_places(shape.rows);
         let index = WorkspaceSize::of::<usize>(shape.rows.saturating_mul(2)).and(WorkspaceSize::of::<usize>(shape.sets.saturating_add(1)));
-        match may_group(shape) {
+        match Layout::may_group(shape) {
             true => index.and(of(places.saturating_mul(shape.columns)).and(of(places)).and(of(places))),
             false => index,
         }
@@ -117,9 +131,9 @@ impl<'w> Layout<'w> {
     pub fn most_numbers(shape: &Shape) -> (usize, usize) {
         let block = block_rows(shape.columns).min(shape.rows.max(1).saturating_add(7) & !7);
         let rows = shape.rows.div_ceil(block).saturating_mul(block);
-        let rows = if may_group(shape) { rows.max(most_places(shape.rows)) } else { rows };
+        let rows = if Layout::may_group(shape) { rows.max(most_places(shape.rows)) } else { rows };
         // The last block of groups may have more sets than there are.
-        let sets = if may_group(shape) { shape.sets.saturating_add(MOST_ROWS) } else { shape.sets };
+        let sets = if Layout::may_group(shape) { shape.sets.saturating_add(MOST_ROWS) } else { shape.sets };
         (rows, zones(sets))
     }
 
@@ -161,11 +175,11 @@ impl<'w> Layout<'w> {
     }
 
     /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice sets must be
-    /// the same every time.
-    pub fn prepare(&mut self, data: &Data<'_>) {
+    /// the same every time. Whether it copied.
+    pub fn prepare(&mut self, data: &Data<'_>) -> bool {
         let source = data.features().address();
         if self.kind == Kind::One || self.source == source {
-            return;
+            return false;
         }
         self.source = source;
         match self.kind {
@@ -187,14 +201,20 @@ impl<'w> Layout<'w> {
                 self.first[self.blocks] = self.rows;
             }
         }
+        self.is_grouped()
     }
 
     fn copy(&mut self, data: &Data<'_>, height: usize) {
         let (block, l, features) = (self.block, data.features().columns(), data.features());
         let group = SETS * height;
         self.offset.fill(f64::NEG_INFINITY);
+        let mut whole = false;
         for set in 0..self.blocks * (block / height) {
             let start = set / SETS * group + set % SETS;
+            if set % SETS == 0 {
+                // All alternatives of the sets side by side are there.
+                whole = data.offset().is_none() && (set..set + SETS).all(|s| s < self.sets && data.set(s).len() == height);
+            }
             if set >= self.sets {
                 self.offset[start] = 0.0;
                 continue;
@@ -212,8 +232,16 @@ impl<'w> Layout<'w> {
             // Only differences inside a set matter.
             let columns = &mut self.features[before * l + inside..(before + block) * l];
             match data.offset() {
+                _ if whole => features.columns_less(rows, reference, columns, block, SETS),
                 None => features.centered_columns(rows, reference, |_| true, columns, block, SETS),
                 Some(_) => features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS),
+            }
+            if whole && set % SETS == SETS - 1 {
+                // The first place of the eight is SETS − 1 places back.
+                let inside = inside + 1 - SETS;
+                for k in 0..l {
+                    center(&mut self.features[before * l + k * block + inside..][..group]);
+                }
             }
         }
     }
@@ -275,7 +303,7 @@ impl<'w> Layout<'w> {
     }
 
     /// `(base, stride)` of row `i` in a matrix of C columns.
-    #[inline]
+    #[inline(always)]
     pub fn at(&self, i: usize, columns: usize) -> (usize, usize) {
         match self.kind {
             Kind::One => (i / self.block * self.block * columns + i % self.block, self.block),
@@ -294,6 +322,12 @@ impl<'w> Layout<'w> {
         }
         let from = self.place[2 * i] * out.len() + self.place[2 * i + 1];
         out.iter_mut().zip(self.features[from..].iter().step_by(self.block)).for_each(|(out, x)| *out = *x);
+    }
+
+    /// `Groups`: adds `f` times row `i`, as [`Layout::row`] has it.
+    pub fn add_row(&self, i: usize, f: f64, out: &mut [f64]) {
+        let from = self.place[2 * i] * out.len() + self.place[2 * i + 1];
+        out.iter_mut().zip(self.features[from..].iter().step_by(self.block)).for_each(|(out, x)| *out += f * x);
     }
 
     /// `Groups`: feature `k` of row `i`, less the mean in its choice set.

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
 use crate::simd::{Ahead, exp_shifted_sum, shares_alone, weigh_in_place};
-use crate::workspace::filled;
+use crate::workspace::written_or_zero;
 
 /// Where a single read is made.
 pub(crate) struct At<'a> {
@@ -61,6 +61,7 @@ impl Evaluation<'_> {
         let [first, second] = Ahead::halves(data.features().bytes() / shape.rows * self.layout.block);
         let expected = data.total_weight() * libm::exp(at.s);
         let length = self.scratch_length();
+        let written = self.a.reached() >= self.layout.blocks * self.layout.block * k;
         let room = self.a.take();
         let Evaluation { layout, scratch, .. } = self;
         let kept = if at.keep { &mut *room } else { &mut [] };
@@ -79,7 +80,8 @@ impl Evaluation<'_> {
                     *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
                 }
                 if at.keep {
-                    let kept = filled(take(&mut kept, ld * k), 0.0);
+                    // SAFETY: `written` says that all blocks have been before.
+                    let kept = unsafe { written_or_zero(take(&mut kept, ld * k), written) };
                     for (to, from) in kept.chunks_exact_mut(ld).zip(columns.chunks_exact(ld)) {
                         to[..range.len()].copy_from_slice(&from[..range.len()]);
                     }

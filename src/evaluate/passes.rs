@@ -9,7 +9,7 @@
 //! | log-normalizers | `log_z` | `log Z_sc = logsumexp_{i∈s} S_ic` |
 //! | responsibilities | `r` | `r_uc ∝ α_c exp Σ_i c_ui log A_ic` |
 //! | row weights | `omega`, `t` | `Ω_ic = Σ_u w_u r_uc c_ui`, `t_sc = Σ_{i∈s} Ω_ic` |
-//! | sums over the chosen rows | `chosen` | `X^T Ω` |
+//! | sums over the chosen rows | `chosen` | `X^T Ω`; of few units `Σ_u w_u r_uc Σ_i c_ui x_i` (`units.rs`) |
 //! | sums under the model | `mean` | `X^T (t ∘ A)` |
 //!
 //! Exponentials are taken once: responsibilities and sums follow from the stored `A`. Of one choice set, whose normalizer is known only at its end, `a`
@@ -27,7 +27,7 @@ use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
 use crate::simd::{self, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
-use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
@@ -53,6 +53,8 @@ pub(crate) struct Evaluation<'w> {
     pub(super) t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
+    /// Of few units with many choice sets, U × L: `Σ_i c_ui x_i`.
+    pub(super) unit_features: &'w mut [f64],
     /// Row weights; empty for counts over one choice set, which have shares of each start.
     pub(super) omega: Numbers<'w>,
     pub(super) shares: Numbers<'w>,
@@ -152,7 +154,7 @@ impl<'w> Evaluation<'w> {
             size = size.and(of(Layout::most_blocks(shape))).and(of(Layout::most_blocks(shape)));
         }
         if !shape.units_are_rows {
-            size = size.and(of(shape.units));
+            size = size.and(of(shape.units)).and(WorkspaceSize::of::<f64>(unit_features(shape)));
         }
         size = match stores_omega(shape) {
             true => size.and(of(rows)),
@@ -180,6 +182,7 @@ impl<'w> Evaluation<'w> {
             log_z: ws.f64s(sets * c)?,
             t: ws.f64s(sets * c)?,
             r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
+            unit_features: ws.f64s(unit_features(&shape))?,
             omega: Numbers::new(ws.room(if stores_omega(&shape) { rows * c } else { 0 })?),
             shares: Numbers::new(ws.room(if stores_omega(&shape) { 0 } else { rows * starts })?),
             class_weight: ws.f64s(c)?,
@@ -222,9 +225,13 @@ impl<'w> Evaluation<'w> {
         }
         self.normalizers(data, atoms, false, ctx)?;
         self.row_weights(data, Some(weights), true, ctx)?;
-        match self.has_shares() {
-            true => self.gradient_of_shares(data, weights, ctx),
-            false => self.gradient_at_once(data, ctx),
+        if self.has_shares() {
+            self.gradient_of_shares(data, weights, ctx);
+        } else if self.by_units() {
+            self.chosen_of_units(data);
+            self.means_here(data, ctx);
+        } else {
+            self.gradient_at_once(data, ctx);
         }
         self.sum_gradient(data)
     }
@@ -249,7 +256,9 @@ impl<'w> Evaluation<'w> {
         data.reduced()?;
         self.passes += 1;
         self.holds_model = false;
-        self.layout.prepare(data);
+        if self.layout.prepare(data) {
+            self.sum_features_of_units(data);
+        }
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         let finite = if self.shape.sets == 1 {
@@ -271,6 +280,7 @@ impl<'w> Evaluation<'w> {
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
         let length = piece(&shape, c);
+        let written = a.reached() >= layout.blocks * layout.block * c;
         let room = a.take();
         let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
             let Piece { sum, part, m, z, totals: shares, .. } = carve(task.piece, &shape, c);
@@ -280,7 +290,9 @@ impl<'w> Evaluation<'w> {
             let (mut a, mut tops) = (&mut *task.rows, &mut *task.scales);
             for b in task.blocks.clone() {
                 let (range, block) = (layout.rows(b), layout.block);
-                let (a, tops) = (filled(take(&mut a, block * c), 0.0), take(&mut tops, c));
+                // SAFETY: `written` says that all blocks have been before.
+                let a = unsafe { written_or_zero(take(&mut a, block * c), written) };
+                let tops = take(&mut tops, c);
                 let n = range.len();
                 let x = data.features().block(range.clone(), task.copy);
                 x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
@@ -350,13 +362,15 @@ impl<'w> Evaluation<'w> {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
         let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
         let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
+        let written = a.reached() >= layout.start(layout.blocks) * c;
         let room = a.take();
         if matches!(layout.kind, Kind::Groups(_)) {
             let n = each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
                 for b in task.blocks.clone() {
-                    let a = filled(take(&mut a, layout.block * c), 0.0);
+                    // SAFETY: `written` says that all blocks have been before.
+                    let a = unsafe { written_or_zero(take(&mut a, layout.block * c), written) };
                     let x = layout_block(layout, b, l);
                     let offset = &layout.offset[b * layout.block..][..layout.block];
                     simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
@@ -376,7 +390,9 @@ impl<'w> Evaluation<'w> {
             let mut found = [0.0; super::layout::MOST_ROWS];
             for b in task.blocks.clone() {
                 let (range, n) = (layout.rows(b), layout.length(b));
-                let (a, waiting) = (filled(take(&mut a, n * c), 0.0), take(&mut waiting, n * c));
+                // SAFETY: as above.
+                let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
+                let waiting = take(&mut waiting, n * c);
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
@@ -475,6 +491,12 @@ impl<'w> Evaluation<'w> {
             *g = chosen - mean;
         }
     }
+}
+
+/// Numbers of the features of units, where they may serve: see `units.rs`.
+fn unit_features(shape: &Shape) -> usize {
+    let few = shape.sets > 1 && !shape.units_are_rows && shape.units <= shape.rows / 4;
+    if few && Layout::may_group(shape) { shape.units.saturating_mul(shape.columns) } else { 0 }
 }
 
 /// Whether Ω has a matrix of its own.

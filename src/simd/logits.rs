@@ -192,7 +192,16 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
 
 /// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy.
 #[inline(never)]
-fn in_groups<T: Scalar>(isa: Isa, x: &Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead, way: Way) {
+fn in_groups<T: Scalar>(
+    isa: Isa,
+    x: &Rows<'_, T>,
+    theta: &[f64],
+    offset: Option<&[f64]>,
+    out: &mut [f64],
+    ld: usize,
+    ahead: Ahead,
+    way: Way,
+) {
     let (l, ahead) = (x.columns, ahead.of(x));
     let whole = x.rows - x.rows % ROWS;
     for from in (0..l).step_by(STRIP) {
@@ -398,7 +407,12 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
 /// # Safety
 /// As for [`across`], with `columns` columns.
 #[inline(always)]
-unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(simd: S, of: Groups<'_, T>, columns: usize, turned: *const f64) {
+unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
+    simd: S,
+    of: Groups<'_, T>,
+    columns: usize,
+    turned: *const f64,
+) {
     let n = <S as Lanes<f64>>::N;
     let (features, out) = (of.x.columns, of.out.as_mut_ptr());
     let whole = features - features % n;

@@ -93,7 +93,14 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
 /// # Safety
 /// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
 #[inline(always)]
-unsafe fn sum_along<T: Scalar, S: Features, const C: usize, const R: usize>(simd: S, x: &Rows<'_, T>, w: *const f64, ld: usize, g: *mut f64, ahead: Ahead) {
+unsafe fn sum_along<T: Scalar, S: Features, const C: usize, const R: usize>(
+    simd: S,
+    x: &Rows<'_, T>,
+    w: *const f64,
+    ld: usize,
+    g: *mut f64,
+    ahead: Ahead,
+) {
     let whole = x.rows - x.rows % R;
     // SAFETY: R rows at a time lie before `whole`, the others before `x.rows`; so do their weights.
     unsafe {

@@ -1,0 +1,262 @@
+//! What units in compressed rows give their choice sets and rows: Ω and t, or, of few units, t and `X^T Ω` without Ω.
+//!
+//! A unit has the same responsibilities in all of its choice sets, so that `X^T Ω = Σ_u w_u r_u z_u^T` with `z_u = Σ_i c_ui x_i`, which no parameter changes.
+//! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
+
+use super::layout::zone;
+use super::passes::{Evaluation, each_task};
+use crate::data::{Choices, Data};
+use crate::linalg::axpy;
+use crate::parallel::{Context, take};
+use crate::simd::panel::SETS;
+use crate::workspace::filled;
+
+/// Goes through the choices of all units, which stand in the order of the rows.
+struct Walk<'a> {
+    indptr: Option<&'a [usize]>,
+    indices: &'a [usize],
+    /// Multiplicities, and weights of the units, where they are not 1.
+    times: Option<&'a [f64]>,
+    weights: Option<&'a [f64]>,
+    /// The next entry, and the unit whose it is.
+    entry: usize,
+    unit: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// From the first choice among the rows from `row` on.
+    fn from(data: &Data<'a>, row: usize) -> Self {
+        let (indptr, indices, times, weights) = match *data.choices() {
+            Choices::Units { indptr, indices, counts, weights } => (Some(indptr), indices, counts, weights),
+            Choices::SparseCounts { indices, counts } => (None, indices, None, Some(counts)),
+            Choices::Counts(_) => (None, &[][..], None, None),
+        };
+        let entry = indices.partition_point(|i| *i < row);
+        let unit = indptr.map_or(entry, |p| p.partition_point(|first| *first <= entry).saturating_sub(1));
+        Walk { indptr, indices, times, weights, entry, unit }
+    }
+
+    /// Goes on to the choices of rows before `end`: `choice(r_u, w_u c_ui, i)` of each, r as U × C.
+    #[inline(always)]
+    fn on(&mut self, end: usize, r: &[f64], c: usize, mut choice: impl FnMut(&[f64], f64, usize)) {
+        let last = self.entry + self.indices[self.entry..].partition_point(|i| *i < end);
+        while self.entry < last {
+            let mut next = last.min(self.entry + 1);
+            match self.indptr {
+                Some(p) => {
+                    while p[self.unit + 1] <= self.entry {
+                        self.unit += 1;
+                    }
+                    next = last.min(p[self.unit + 1]);
+                }
+                None => self.unit = self.entry,
+            }
+            let (r, w) = (&r[self.unit * c..(self.unit + 1) * c], self.weights.map_or(1.0, |w| w[self.unit]));
+            for (e, i) in (self.entry..next).zip(&self.indices[self.entry..next]) {
+                choice(r, w * self.times.map_or(1.0, |t| t[e]), *i);
+            }
+            self.entry = next;
+        }
+    }
+}
+
+/// `out[at + k * stride] += f r_k`.
+#[inline(always)]
+fn add_strided(f: f64, r: &[f64], out: &mut [f64], mut at: usize, stride: usize) {
+    // One check for all places.
+    let out = &mut out[..at + (r.len().max(1) - 1) * stride + 1];
+    for r in r {
+        out[at] += f * r;
+        at += stride;
+    }
+}
+
+impl Evaluation<'_> {
+    /// Whether the choices of all units stand in the order of the rows.
+    pub(super) fn is_ordered(&mut self, data: &Data<'_>) -> bool {
+        *self.ordered.get_or_insert_with(|| match *data.choices() {
+            Choices::Units { indices, .. } | Choices::SparseCounts { indices, .. } => indices.is_sorted(),
+            Choices::Counts(_) => false,
+        })
+    }
+
+    /// Whether `X^T Ω` comes from the units, and Ω is not stored.
+    pub(super) fn by_units(&self) -> bool {
+        !self.unit_features.is_empty() && self.layout.is_grouped() && self.ordered == Some(true)
+    }
+
+    /// z, where it serves, in the features as the layout has them.
+    pub(super) fn sum_features_of_units(&mut self, data: &Data<'_>) {
+        if self.unit_features.is_empty() || !self.is_ordered(data) {
+            return;
+        }
+        let Evaluation { layout, unit_features, shape, .. } = self;
+        for (u, z) in unit_features.chunks_exact_mut(shape.columns).enumerate() {
+            z.fill(0.0);
+            for (i, times) in data.entries(u) {
+                layout.add_row(i, times, z);
+            }
+        }
+    }
+
+    /// `X^T Ω` from z.
+    pub(super) fn chosen_of_units(&mut self, data: &Data<'_>) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        let Evaluation { chosen, unit_features, r, .. } = self;
+        let chosen = &mut chosen[..c * l];
+        chosen.fill(0.0);
+        for (u, (r, z)) in r.chunks_exact(c.max(1)).zip(unit_features.chunks_exact(l)).enumerate() {
+            let w = data.unit_weight(u);
+            for (r, chosen) in r.iter().zip(chosen.chunks_exact_mut(l)) {
+                axpy(w * r, z, chosen);
+            }
+        }
+    }
+
+    /// t of choice sets side by side, straight from the choices.
+    pub(super) fn choices_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
+        let (c, length) = (self.columns(), self.scratch_length());
+        let t = core::mem::take(&mut self.t);
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        each_task(&ev.layout, c, length, &mut scratch, &mut [] as &mut [f64], t, &mut [], ctx, |layout, task| {
+            let mut left = &mut *task.sets;
+            let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
+            for b in task.blocks.clone() {
+                let (sets, end) = (layout.sets(data, b), ev.rows_of_block(data, b).end);
+                let t = take(&mut left, sets.len() * c);
+                t.fill(0.0);
+                let (mut set, mut last) = (sets.start, data.set(sets.start).end);
+                walk.on(end, ev.r, c, |r, w, i| {
+                    while last <= i {
+                        set += 1;
+                        last = data.set(set).end;
+                    }
+                    add_strided(w, r, t, zone(set - sets.start, 0, c), SETS);
+                });
+            }
+        });
+        (self.t, self.scratch) = (t, scratch);
+    }
+
+    /// Ω of units, serially: they may have chosen the same row.
+    pub(super) fn weights_of_units(&mut self, data: &Data<'_>) {
+        let c = self.columns();
+        self.omega.zero(self.layout.start(self.layout.blocks) * c);
+        let Evaluation { r, omega, layout, .. } = self;
+        let omega = &mut **omega;
+        for (u, r) in r.chunks_exact(c.max(1)).enumerate().take(self.shape.units) {
+            for (i, times) in data.entries(u) {
+                let (at, stride) = layout.at(i, c);
+                add_strided(data.unit_weight(u) * times, r, omega, at, stride);
+            }
+        }
+    }
+
+    /// The same block by block, where the choices of all units stand in the order of the rows.
+    pub(super) fn weights_of_ordered_units(&mut self, data: &Data<'_>, ctx: Context) {
+        let (c, length) = (self.columns(), self.scratch_length());
+        let room = self.omega.take();
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+            let mut left = &mut *task.rows;
+            let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
+            for b in task.blocks.clone() {
+                let (before, end) = (layout.start(b) * c, ev.rows_of_block(data, b).end);
+                let omega = filled(take(&mut left, layout.length(b) * c), 0.0);
+                walk.on(end, ev.r, c, |r, w, i| {
+                    let (at, stride) = layout.at(i, c);
+                    add_strided(w, r, omega, at - before, stride);
+                });
+            }
+        });
+        self.scratch = scratch;
+        // SAFETY: the tasks have filled every block.
+        unsafe { self.omega.give_back(room, self.layout.start(self.layout.blocks) * c) };
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::data::Features;
+    use crate::testing::numbers;
+    use crate::workspace::{WorkspaceBuffer, WorkspaceSize};
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// What comes from the features of units is what comes from Ω, for units with and without weights and multiplicities, sets of any sizes, alternatives
+    /// that are not available, rows chosen more than once, and single precision.
+    #[test]
+    fn sums_by_units_are_those_of_the_row_weights() {
+        for (largest, weighted, offsets, repeats) in
+            [(4, false, false, false), (5, true, true, true), (4, true, false, true), (3, false, true, false)]
+        {
+            let (l, c) = (3, 2);
+            let sizes: Vec<usize> = (0..61).map(|s| if offsets || s % 5 != 3 { largest } else { largest - 1 }).collect();
+            let sets: Vec<usize> = core::iter::once(0)
+                .chain(sizes.iter().scan(0, |sum, n| {
+                    *sum += n;
+                    Some(*sum)
+                }))
+                .collect();
+            let p = sets[61];
+            let x: Vec<f64> = numbers(p * l, 1).iter().map(|x| 3.0 * x + 0.5).collect();
+            let single: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+            let chosen = |s: usize| sets[s] + (s * 7 + 1) % sizes[s];
+            let offset: Vec<f64> =
+                (0..p).map(|i| if (0..61).any(|s| i == sets[s] && chosen(s) != i) { f64::NEG_INFINITY } else { 0.1 }).collect();
+            // Units of three sets, the last one of one; sets that nobody chose in, and one that two units chose in.
+            let (mut indptr, mut indices) = (vec![0], vec![]);
+            for u in 0..21 {
+                for s in (3 * u..(3 * u + 3).min(61)).filter(|s| s % 11 != 10) {
+                    indices.push(chosen(s));
+                    if repeats && s % 4 == 0 {
+                        indices.push(chosen(s));
+                    }
+                }
+                indptr.push(indices.len());
+            }
+            let times: Vec<f64> = (0..indices.len()).map(|e| [1.0, 2.0, 0.0, 0.5][e % 4]).collect();
+            let w: Vec<f64> = (0..21).map(|u| [1.0, 0.0, 2.5][u % 3]).collect();
+            let choices = Choices::Units {
+                indptr: &indptr,
+                indices: &indices,
+                counts: weighted.then_some(&times[..]),
+                weights: weighted.then_some(&w[..]),
+            };
+            let (theta, alpha) = (numbers(c * l, 4), [0.3, 0.7]);
+            for features in [Features::row_major(&x[..], p, l).unwrap(), Features::row_major(&single[..], p, l).unwrap()] {
+                let data = Data::new(features, offsets.then_some(&offset[..]), Some(&sets), choices).unwrap();
+                let ctx = Context { threads: 2, ..Context::default() };
+                let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 16)).unwrap();
+                let (mut of_one, mut of_other) = (buffers(), buffers());
+                let mut by_units = Evaluation::new(data.shape(), c, 1, &mut of_one.lend()).unwrap();
+                let mut by_rows = Evaluation::new(data.shape(), c, 1, &mut of_other.lend()).unwrap();
+                by_rows.unit_features = &mut [];
+                for apart in [false, true] {
+                    for ev in [&mut by_units, &mut by_rows] {
+                        match apart {
+                            true => ev.evaluate_apart(&data, &alpha, &theta, ctx).unwrap(),
+                            false => ev.evaluate(&data, &alpha, &theta, ctx).unwrap(),
+                        }
+                    }
+                    assert!(by_units.by_units() && !by_rows.by_units());
+                    assert_eq!((by_units.value[0], &*by_units.r), (by_rows.value[0], &*by_rows.r));
+                    let (mut one, mut other) = ([0.0; 6], [0.0; 6]);
+                    by_units.atom_gradient(&mut one);
+                    by_rows.atom_gradient(&mut other);
+                    for (a, b) in one.iter().zip(&other).chain(by_units.class_choices.iter().zip(&*by_rows.class_choices)) {
+                        assert!((a - b).abs() < 1e-11, "{a} {b}");
+                    }
+                    for s in 0..61 {
+                        for k in 0..c {
+                            assert!((by_units.t(s, k) - by_rows.t(s, k)).abs() < 1e-13, "t of set {s}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
