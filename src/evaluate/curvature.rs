@@ -69,7 +69,7 @@ fn information_tasks(shape: &Shape, classes: usize) -> usize {
     if shape.is_part() { 1 } else { TASKS.min(blocks).min(room).max(1) }
 }
 
-pub(super) fn minus_inverse(t: f64) -> f64 {
+fn minus_inverse(t: f64) -> f64 {
     if t > 0.0 { -1.0 / t } else { 0.0 }
 }
 

@@ -1,6 +1,5 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
-use super::curvature::minus_inverse;
 use super::layout::{MOST_ROWS, SMALL_SET};
 use super::passes::{Evaluation, layout_block, share};
 use crate::data::Shape;
@@ -20,13 +19,13 @@ pub(super) fn groups_piece(shape: &Shape) -> usize {
 }
 
 impl Evaluation<'_> {
-    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A x`, the lower triangles.
+    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles.
     /// `products`: as many numbers as the blocks have rows × C.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, products: &mut [f64], h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
         let groups = self.layout.groups(c);
         let (block, sets) = (self.layout.block, self.layout.sets_of_block());
-        let (v, minus_inverses) = scratch.split_at_mut(sets * l);
+        let (means, minus_t) = scratch.split_at_mut(sets * l);
         for (b, omega) in blocks.zip(products.chunks_exact_mut(block * c)) {
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
             if !self.holds_model {
@@ -35,11 +34,12 @@ impl Evaluation<'_> {
             let x = layout_block(&self.layout, b, l);
             for (k, (h, w)) in h.chunks_exact_mut(l * l).zip(omega.chunks_exact(block)).enumerate() {
                 gram_of_columns(ctx.isa, x, w, h);
-                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, w, x.values, v);
-                for (set, m) in minus_inverses[..sets].iter_mut().enumerate() {
-                    *m = minus_inverse(t[(set / SETS * c + k) * SETS + set % SETS]);
+                let a = &self.a[(b * c + k) * block..][..block];
+                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, a, x.values, means);
+                for (group, minus) in minus_t[..sets].chunks_exact_mut(SETS).enumerate() {
+                    minus.iter_mut().zip(&t[(group * c + k) * SETS..]).for_each(|(minus, t)| *minus = -t);
                 }
-                gram_of_columns(ctx.isa, Columns { values: &*v, rows: sets, columns: l, stride: sets }, &minus_inverses[..sets], h);
+                gram_of_columns(ctx.isa, Columns { values: &*means, rows: sets, columns: l, stride: sets }, &minus_t[..sets], h);
             }
         }
     }
