@@ -41,14 +41,12 @@ enum Way {
 
 /// The way that was fastest, and how many of the columns to take: by columns unless more than two lanes would go unused, else along many features or across
 /// the rows.
-fn way<T: Scalar, S: Features>(l: usize, columns: usize) -> (Way, usize) {
+fn way<S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let n = <S as Lanes<f64>>::N;
     let count = columns.min(COLUMNS);
-    // Vectors of f32 cross the lines of the cache less often, and cost a conversion wherever they are loaded.
-    let many = if T::IS_F64 { 8 * n } else { 4 * n };
     match n {
         4 | 8 if count.next_multiple_of(n) - count <= 2 => (Way::ByColumns, count),
-        8 if l >= many => (Way::Along, part(count, ALONG)),
+        8 if l >= 4 * n => (Way::Along, part(count, ALONG)),
         4 | 8 => (Way::Across, count),
         _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, ALONG)),
         _ => (Way::Across, part(columns, COLUMNS)),
@@ -81,7 +79,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         }
         let mut c = 0;
         while c < columns {
-            let (way, count) = way::<T, S>(l, columns - c);
+            let (way, count) = way::<S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
             if way == Way::Along && S::REGISTERS >= 32 {
                 // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices.
