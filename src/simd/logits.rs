@@ -211,7 +211,7 @@ fn in_groups<T: Scalar>(
         };
         if whole > 0 {
             let rows = Rows { values: &x.values[from..], rows: whole, columns: features, stride: x.stride };
-            isa.run(Groups { x: rows, theta, l, base, out: &mut *out, ld, ahead, way });
+            isa.run(Groups { x: rows, from, theta, l, base, out: &mut *out, ld, ahead, way });
         }
         if whole < x.rows {
             let (mut copy, mut last) = ([0.0; ROWS * STRIP], [0.0; ROWS * COLUMNS]);
@@ -219,7 +219,7 @@ fn in_groups<T: Scalar>(
                 row.iter_mut().zip(&x.row(i)[from..]).for_each(|(to, x)| *to = x.to_f64());
             }
             let rows = Rows { values: &copy[..], rows: ROWS, columns: features, stride: STRIP };
-            isa.run(Groups { x: rows, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead, way });
+            isa.run(Groups { x: rows, from, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead: Ahead::NONE, way });
             for (c, sums) in last.chunks_exact(ROWS).enumerate().take(theta.len().div_ceil(l)) {
                 for (i, sum) in (whole..x.rows).zip(sums) {
                     let to = &mut out[c * ld + i];
@@ -242,9 +242,10 @@ enum Base<'a> {
     Logits,
 }
 
-/// Whole groups of ROWS rows, in at most STRIP features and COLUMNS columns of Θ, `l` numbers apart.
+/// Whole groups of ROWS rows, in at most STRIP features from number `from` on, and COLUMNS columns of Θ, `l` numbers apart.
 struct Groups<'a, T> {
     x: Rows<'a, T>,
+    from: usize,
     theta: &'a [f64],
     l: usize,
     base: Base<'a>,
@@ -368,7 +369,7 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
             let rows = of.x.values.as_ptr().add(i * stride);
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, rows, stride, i, n, k, n);
+                of.ahead.ask(simd, rows.wrapping_sub(of.from), stride, i, n, of.from + k, n);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
                     *v = simd.load_as_f64(rows.add(r * stride + k));
                 }
@@ -436,7 +437,7 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
             }
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, start, of.x.stride, i, U * n, k, n);
+                of.ahead.ask(simd, start.wrapping_sub(of.from), of.x.stride, i, U * n, of.from + k, n);
                 for j in 0..n {
                     add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
                 }
