@@ -267,7 +267,7 @@ impl Evaluation<'_> {
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
         for (u, r) in self.r.chunks_exact(c.max(1)).enumerate().take(shape.units) {
-            let (w, n) = (data.unit_weight(u), data.entries(u).map(|e| e.1).sum::<f64>());
+            let (w, n) = (data.unit_weight(u), self.choices_of_unit(data, u));
             if w > 0.0 {
                 axpy(w, r, &mut self.class_weight[..c]);
                 axpy(w * n, r, &mut self.class_choices[..c]);
@@ -311,15 +311,19 @@ impl Evaluation<'_> {
             for (k, w) in weights.iter().enumerate() {
                 joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
             }
-            for u in batch.clone() {
-                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                    if entries.held == ENTRIES {
-                        self.add_entries(data, &mut entries, logs, joint, ctx);
+            if self.by_units() {
+                self.add_log_likelihoods(data, batch.clone(), joint);
+            } else {
+                for u in batch.clone() {
+                    for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                        if entries.held == ENTRIES {
+                            self.add_entries(data, &mut entries, logs, joint, ctx);
+                        }
+                        entries.push(i, times, u - batch.start);
                     }
-                    entries.push(i, times, u - batch.start);
                 }
+                self.add_entries(data, &mut entries, logs, joint, ctx);
             }
-            self.add_entries(data, &mut entries, logs, joint, ctx);
             let (n, r) = (batch.len(), &mut r[(batch.start - first) * c..]);
             for (start, joint) in joint.chunks_exact_mut(kk * UNITS).enumerate() {
                 let log_likelihood = &mut log_likelihood[..n];

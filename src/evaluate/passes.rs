@@ -53,7 +53,7 @@ pub(crate) struct Evaluation<'w> {
     pub(super) t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
-    /// Of few units with many choice sets, U × L: `Σ_i c_ui x_i`.
+    /// Of few units with many choice sets, U × (L + 2): `Σ_i c_ui x_i`, `Σ_i c_ui b_i` and `Σ_i c_ui`.
     pub(super) unit_features: &'w mut [f64],
     /// Row weights; empty for counts over one choice set, which have shares of each start.
     pub(super) omega: Numbers<'w>,
@@ -496,7 +496,7 @@ impl<'w> Evaluation<'w> {
 /// Numbers of the features of units, where they may serve: see `units.rs`.
 fn unit_features(shape: &Shape) -> usize {
     let few = shape.sets > 1 && !shape.units_are_rows && shape.units <= shape.rows / 4;
-    if few && Layout::may_group(shape) { shape.units.saturating_mul(shape.columns) } else { 0 }
+    if few && Layout::may_group(shape) { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
 }
 
 /// Whether Ω has a matrix of its own.

@@ -167,14 +167,14 @@ impl Evaluation<'_> {
                 for group in groups.clone() {
                     let at = (group * c + k) * SETS;
                     let (t, z) = (&t[at..at + SETS], &log_z[at..at + SETS]);
-                    let mut add = |j: usize| {
-                        let product = t[j] * z[j];
-                        values[j] += product;
-                        sizes[j] += product.abs();
-                    };
-                    match shape.sets - group * SETS {
-                        SETS.. => (0..SETS).for_each(add),
-                        left => (0..left).for_each(&mut add),
+                    let mut products = [0.0; SETS];
+                    for j in 0..SETS {
+                        products[j] = t[j] * z[j];
+                    }
+                    products[SETS.min(shape.sets - group * SETS)..].fill(0.0);
+                    for j in 0..SETS {
+                        values[j] += products[j];
+                        sizes[j] += products[j].abs();
                     }
                 }
                 (sums[k], sums[c + k]) = (values.iter().sum(), sizes.iter().sum());

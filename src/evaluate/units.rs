@@ -1,15 +1,20 @@
-//! What units in compressed rows give their choice sets and rows: Ω and t, or, of few units, t and `X^T Ω` without Ω.
+//! What units in compressed rows give their choice sets and rows: Ω and t; and, of few units, all that needs no look at single rows.
 //!
-//! A unit has the same responsibilities in all of its choice sets, so that `X^T Ω = Σ_u w_u r_u z_u^T` with `z_u = Σ_i c_ui x_i`, which no parameter changes.
+//! A unit has the same responsibilities in all of its choice sets, so that with `z_u = Σ_i c_ui x_i`, which no parameter changes,
+//!
+//! - `X^T Ω = Σ_u w_u r_u z_u^T`,
+//! - `log P(u | k) = Σ_i c_ui b_i + z_u·θ_k − Σ_i c_ui log Z_s(i)k`.
+//!
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
 
 use super::layout::zone;
-use super::passes::{Evaluation, each_task};
+use super::passes::{Evaluation, UNITS, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
 use crate::simd::panel::SETS;
 use crate::workspace::filled;
+use core::ops::Range;
 
 /// Goes through the choices of all units, which stand in the order of the rows.
 struct Walk<'a> {
@@ -85,17 +90,28 @@ impl Evaluation<'_> {
         !self.unit_features.is_empty() && self.layout.is_grouped() && self.ordered == Some(true)
     }
 
-    /// z, where it serves, in the features as the layout has them.
+    /// z, `Σ_i c_ui b_i` and `Σ_i c_ui`, where they serve, in the features as the layout has them.
     pub(super) fn sum_features_of_units(&mut self, data: &Data<'_>) {
         if self.unit_features.is_empty() || !self.is_ordered(data) {
             return;
         }
         let Evaluation { layout, unit_features, shape, .. } = self;
-        for (u, z) in unit_features.chunks_exact_mut(shape.columns).enumerate() {
+        for (u, z) in unit_features.chunks_exact_mut(shape.columns + 2).enumerate() {
             z.fill(0.0);
-            for (i, times) in data.entries(u) {
+            let (z, rest) = z.split_at_mut(shape.columns);
+            for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
                 layout.add_row(i, times, z);
+                rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
+                rest[1] += times;
             }
+        }
+    }
+
+    /// `Σ_i c_ui`.
+    pub(super) fn choices_of_unit(&self, data: &Data<'_>, u: usize) -> f64 {
+        match self.by_units() {
+            true => self.unit_features[(u + 1) * (self.shape.columns + 2) - 1],
+            false => data.entries(u).map(|e| e.1).sum(),
         }
     }
 
@@ -105,10 +121,35 @@ impl Evaluation<'_> {
         let Evaluation { chosen, unit_features, r, .. } = self;
         let chosen = &mut chosen[..c * l];
         chosen.fill(0.0);
-        for (u, (r, z)) in r.chunks_exact(c.max(1)).zip(unit_features.chunks_exact(l)).enumerate() {
+        for (u, (r, z)) in r.chunks_exact(c.max(1)).zip(unit_features.chunks_exact(l + 2)).enumerate() {
             let w = data.unit_weight(u);
             for (r, chosen) in r.iter().zip(chosen.chunks_exact_mut(l)) {
-                axpy(w * r, z, chosen);
+                axpy(w * r, &z[..l], chosen);
+            }
+        }
+    }
+
+    /// Adds `log P(u | c)` of the units from z: that of unit `units.start + j` to `joint[c * UNITS + j]`.
+    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
+        let mut set = data.set_of(first);
+        let mut last = data.set(set).end;
+        for (j, u) in units.enumerate() {
+            let (z, rest) = self.unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at(l);
+            for (joint, atom) in joint[j..].iter_mut().step_by(UNITS).zip(self.atoms[..c * l].chunks_exact(l)) {
+                *joint += rest[0] + z.iter().zip(atom).map(|(z, t)| z * t).sum::<f64>();
+            }
+            for (i, times) in data.entries(u) {
+                while last <= i {
+                    set += 1;
+                    last = data.set(set).end;
+                }
+                let (mut at, mut to) = (zone(set, 0, c), j);
+                for _ in 0..c {
+                    joint[to] -= times * self.log_z[at];
+                    (at, to) = (at + SETS, to + UNITS);
+                }
             }
         }
     }
@@ -243,7 +284,8 @@ mod tests {
                         }
                     }
                     assert!(by_units.by_units() && !by_rows.by_units());
-                    assert_eq!((by_units.value[0], &*by_units.r), (by_rows.value[0], &*by_rows.r));
+                    assert!((by_units.value[0] - by_rows.value[0]).abs() < 1e-11);
+                    assert!(by_units.r.iter().zip(&*by_rows.r).all(|(a, b)| (a - b).abs() < 1e-13));
                     let (mut one, mut other) = ([0.0; 6], [0.0; 6]);
                     by_units.atom_gradient(&mut one);
                     by_rows.atom_gradient(&mut other);
