@@ -10,8 +10,6 @@ mod sealed {
 pub trait Scalar: sealed::Sealed + Copy + Send + Sync + PartialOrd + core::fmt::Debug + 'static {
     /// Zero.
     const ZERO: Self;
-    /// Whether this is f64.
-    const IS_F64: bool;
     /// The distance from 1 to the next number, in f64.
     const EPSILON: f64;
     /// The number as f64, exactly.
@@ -22,7 +20,6 @@ pub trait Scalar: sealed::Sealed + Copy + Send + Sync + PartialOrd + core::fmt::
 
 impl Scalar for f64 {
     const ZERO: Self = 0.0;
-    const IS_F64: bool = true;
     const EPSILON: f64 = f64::EPSILON;
     #[inline(always)]
     fn to_f64(self) -> f64 {
@@ -36,7 +33,6 @@ impl Scalar for f64 {
 
 impl Scalar for f32 {
     const ZERO: Self = 0.0;
-    const IS_F64: bool = false;
     const EPSILON: f64 = f32::EPSILON as f64;
     #[inline(always)]
     fn to_f64(self) -> f64 {

@@ -16,6 +16,9 @@ use crate::simd::panel::SETS;
 use crate::workspace::filled;
 use core::ops::Range;
 
+/// How many times as large as a log-likelihood (or 1) the terms that it is the sum of may be: it keeps twelve digits.
+const MOST_CANCELLED: f64 = 4096.0;
+
 /// Goes through the choices of all units, which stand in the order of the rows.
 struct Walk<'a> {
     indptr: Option<&'a [usize]>,
@@ -62,6 +65,27 @@ impl<'a> Walk<'a> {
             }
             self.entry = next;
         }
+    }
+}
+
+/// The choice set of rows that come in their order.
+struct Set {
+    set: usize,
+    end: usize,
+}
+
+impl Set {
+    fn number(data: &Data<'_>, set: usize) -> Self {
+        Set { set, end: data.set(set).end }
+    }
+
+    /// That of row i.
+    #[inline(always)]
+    fn of(&mut self, data: &Data<'_>, i: usize) -> usize {
+        while self.end <= i {
+            *self = Set::number(data, self.set + 1);
+        }
+        self.set
     }
 }
 
@@ -129,27 +153,32 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Adds `log P(u | c)` of the units from z: that of unit `units.start + j` to `joint[c * UNITS + j]`.
-    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
+    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`. From z, but where that is the small difference of large
+    /// numbers, which offsets or runaway atoms make, from the probabilities of the rows. `room`: 2 C.
+    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64], room: &mut [f64]) {
         let (c, l) = (self.columns(), self.shape.columns);
+        let (sums, sizes) = room[..2 * c].split_at_mut(c);
         let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
-        let mut set = data.set_of(first);
-        let mut last = data.set(set).end;
+        let mut set = Set::number(data, data.set_of(first));
         for (j, u) in units.enumerate() {
             let (z, rest) = self.unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at(l);
-            for (joint, atom) in joint[j..].iter_mut().step_by(UNITS).zip(self.atoms[..c * l].chunks_exact(l)) {
-                *joint += rest[0] + z.iter().zip(atom).map(|(z, t)| z * t).sum::<f64>();
+            for (atom, (sum, size)) in self.atoms[..c * l].chunks_exact(l).zip(sums.iter_mut().zip(&mut *sizes)) {
+                let product: f64 = z.iter().zip(atom).map(|(z, t)| z * t).sum();
+                (*sum, *size) = (rest[0] + product, rest[0].abs() + product.abs());
             }
             for (i, times) in data.entries(u) {
-                while last <= i {
-                    set += 1;
-                    last = data.set(set).end;
+                let at = zone(set.of(data, i), 0, c);
+                for (k, (sum, size)) in sums.iter_mut().zip(&mut *sizes).enumerate() {
+                    let term = times * self.log_z[at + k * SETS];
+                    *sum -= term;
+                    *size += term.abs();
                 }
-                let (mut at, mut to) = (zone(set, 0, c), j);
-                for _ in 0..c {
-                    joint[to] -= times * self.log_z[at];
-                    (at, to) = (at + SETS, to + UNITS);
-                }
+            }
+            for (k, (sum, size)) in sums.iter().zip(&*sizes).enumerate() {
+                joint[k * UNITS + j] += match *size <= MOST_CANCELLED * (1.0 + sum.abs()) {
+                    true => *sum,
+                    false => data.entries(u).filter(|e| e.1 != 0.0).map(|(i, times)| times * self.log_probability(data, i, k)).sum(),
+                };
             }
         }
     }
@@ -167,14 +196,8 @@ impl Evaluation<'_> {
                 let (sets, end) = (layout.sets(data, b), ev.rows_of_block(data, b).end);
                 let t = take(&mut left, sets.len() * c);
                 t.fill(0.0);
-                let (mut set, mut last) = (sets.start, data.set(sets.start).end);
-                walk.on(end, ev.r, c, |r, w, i| {
-                    while last <= i {
-                        set += 1;
-                        last = data.set(set).end;
-                    }
-                    add_strided(w, r, t, zone(set - sets.start, 0, c), SETS);
-                });
+                let mut set = Set::number(data, sets.start);
+                walk.on(end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(set.of(data, i) - sets.start, 0, c), SETS));
             }
         });
         (self.t, self.scratch) = (t, scratch);
@@ -299,6 +322,34 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Offsets that leave one alternative of a set, or are many: what comes from z keeps its digits, or comes from the rows.
+    #[test]
+    fn log_likelihoods_of_units_do_not_cancel() {
+        let (l, c, sets) = (2, 2, 24);
+        let offsets: Vec<usize> = (0..=sets).map(|s| 4 * s).collect();
+        let x = numbers(8 * sets, 1);
+        let indptr: Vec<usize> = (0..=8).map(|u| 3 * u).collect();
+        let chosen: Vec<usize> = (0..sets).map(|s| 4 * s + s % 4).collect();
+        let (theta, alpha) = (numbers(c * l, 4), [0.3, 0.7]);
+        for size in [1.0, 1e3, 1e6, 1e9, 1e17, 1e200] {
+            // Of some sets the chosen alternative alone is likely, of others all are shifted.
+            let b: Vec<f64> = (0..4 * sets).map(|i| if chosen[i / 4] == i || i / 4 % 3 == 0 { size } else { 0.0 }).collect();
+            let choices = Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None };
+            let data = Data::new(Features::row_major(&x[..], 4 * sets, l).unwrap(), Some(&b), Some(&offsets), choices).unwrap();
+            let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 15)).unwrap();
+            let (mut of_one, mut of_other) = (buffers(), buffers());
+            let mut by_units = Evaluation::new(data.shape(), c, 1, &mut of_one.lend()).unwrap();
+            let mut by_rows = Evaluation::new(data.shape(), c, 1, &mut of_other.lend()).unwrap();
+            by_rows.unit_features = &mut [];
+            for ev in [&mut by_units, &mut by_rows] {
+                ev.evaluate(&data, &alpha, &theta, Context::default()).unwrap();
+            }
+            assert!(by_units.by_units());
+            assert!((by_units.value[0] - by_rows.value[0]).abs() < 1e-9, "{size}: {} {}", by_units.value[0], by_rows.value[0]);
+            assert!(by_units.r.iter().zip(&*by_rows.r).all(|(a, b)| (a - b).abs() < 1e-9), "{size}");
         }
     }
 }

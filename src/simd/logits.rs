@@ -188,7 +188,8 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
     sums
 }
 
-/// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy.
+/// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy. A function of its own, and groups a kernel of
+/// their own: beside what the last rows need, the addresses of a group do not fit in the registers.
 #[inline(never)]
 fn in_groups<T: Scalar>(
     isa: Isa,
@@ -401,7 +402,8 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
     }
 }
 
-/// By columns: V vectors hold the columns of Θ, at least as many as there are, and each feature of U · N rows is broadcast. The logits of N rows are transposed at the end.
+/// By columns: V vectors hold the columns of Θ, at least as many as there are, and each feature of U · N rows is broadcast. The logits of N rows are
+/// transposed at the end.
 ///
 /// # Safety
 /// As for [`across`], with `columns` columns.
@@ -423,8 +425,10 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
         // SAFETY: by the contract; all features have their Θ turned.
         unsafe {
             let start = of.x.values.as_ptr().add(i * of.x.stride);
-            let (rows, stride) = if T::IS_F64 { (start.cast::<f64>(), of.x.stride) } else { (copy.cast_const(), STRIP) };
-            if !T::IS_F64 {
+            // The size tells f64 from f32, which is copied: a conversion for every number that is broadcast would cost more.
+            let in_place = size_of::<T>() == 8;
+            let (rows, stride) = if in_place { (start.cast::<f64>(), of.x.stride) } else { (copy.cast_const(), STRIP) };
+            if !in_place {
                 for r in 0..U * n {
                     let (from, to) = (start.add(r * of.x.stride), copy.add(r * STRIP));
                     let mut k = 0;

@@ -40,6 +40,8 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
         let columns = self.g.len() / l;
         let wide = S::REGISTERS >= 32;
+        // Columns after the first find the rows in cache.
+        let ahead = |c: usize| if c == 0 { self.ahead } else { Ahead::NONE };
         if l >= ALONG * n && wide {
             let mut c = 0;
             while c < columns {
@@ -48,7 +50,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, self.ahead));
+                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead(c)));
                 }
                 c += count;
             }
@@ -62,8 +64,8 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             _ if wide => 6,
             _ => 4,
         };
-        // Where several tiles read a row, a few rows at a time, which stay in the first cache.
-        let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) } else { self.x.rows.max(1) };
+        // Where several tiles read a row, a few rows at a time, which stay in the first cache: whole eights, of which halves are asked for.
+        let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) & !7 } else { self.x.rows.max(1) };
         for start in (0..self.x.rows).step_by(some) {
             let rows = some.min(self.x.rows - start);
             let x = Rows { values: &self.x.values[start * self.x.stride..], rows, ..self.x };
@@ -78,7 +80,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                     unsafe {
                         let w = self.w.as_ptr().add(c * self.ld + start);
                         let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, c == 0, self.ahead));
+                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ahead(c)));
                     }
                     c += count;
                 }
@@ -180,26 +182,25 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     w: *const f64,
     ld: usize,
     g: *mut f64,
-    ask: bool,
     ahead: Ahead,
 ) {
     // SAFETY: by the contract.
     unsafe {
         match vectors {
-            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ask, ahead),
-            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ask, ahead),
-            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ask, ahead),
-            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ask, ahead),
-            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ask, ahead),
-            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ask, ahead),
-            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ask, ahead),
+            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ahead),
+            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ahead),
+            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ahead),
+            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ahead),
+            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ahead),
+            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ahead),
+            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ahead),
             _ => unreachable!(),
         }
     }
 }
 
-/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. If `ask`, these features of the rows ahead are
-/// asked for.
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. The same features of the
+/// rows ahead are asked for.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
@@ -212,7 +213,6 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     w: *const f64,
     ld: usize,
     g: *mut f64,
-    ask: bool,
     ahead: Ahead,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
@@ -227,7 +227,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                 if i + u < x.rows {
                     let row = x.values.as_ptr().add((i + u) * x.stride + k);
                     let mut features = [zero; V];
-                    if ask && ahead.asks(i + u) {
+                    if ahead.asks(i + u) {
                         for v in (0..V).filter(|v| begins_line::<T>(n, v * n)) {
                             <S as Lanes<f64>>::fetch(simd, row.add(v * n).wrapping_byte_add(ahead.bytes).cast());
                         }
