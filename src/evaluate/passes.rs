@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | choice probabilities | `a`, `scale` | `A_ic = exp(S_ic − log Z_s(i)c)`, `S = b + X Θ` |
 //! | log-normalizers | `log_z` | `log Z_sc = logsumexp_{i∈s} S_ic` |
-//! | responsibilities | `r` | `r_uc ∝ α_c exp Σ_i c_ui log A_ic` |
+//! | responsibilities | `r` | `r_uc ∝ α_c exp Σ_i c_ui log A_ic`; of few units from `log Z` (`units.rs`) |
 //! | row weights | `omega`, `t` | `Ω_ic = Σ_u w_u r_uc c_ui`, `t_sc = Σ_{i∈s} Ω_ic` |
 //! | sums over the chosen rows | `chosen` | `X^T Ω`; of few units `Σ_u w_u r_uc Σ_i c_ui x_i` (`units.rs`) |
 //! | sums under the model | `mean` | `X^T (t ∘ A)` |
