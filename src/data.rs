@@ -356,6 +356,11 @@ impl<'a> Data<'a> {
         self.sets.map_or(0..self.features.rows(), |o| o[s]..o[s + 1])
     }
 
+    /// Where the choice sets begin, and the end; not of one set of all rows.
+    pub(crate) fn set_offsets(&self) -> Option<&'a [usize]> {
+        self.sets
+    }
+
     /// The first set that begins at row `i` or later.
     pub(crate) fn first_set_from(&self, i: usize) -> usize {
         match self.sets {

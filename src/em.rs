@@ -126,7 +126,6 @@ impl<'w> Em<'w> {
             self.ev.normalizers(data, atoms, true, ctx)?;
         }
         self.ev.choices(data, Some(weights), ctx)?;
-        self.ev.means(data, ctx)?;
         self.update_weights(data, weights);
         self.update_atoms(data, wh, ridge, form, atoms, ctx)
     }
@@ -156,14 +155,17 @@ impl<'w> Em<'w> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
         self.fresh = false;
         for iteration in 0..200 {
+            let taken = form != MStep::Gradient && !self.again;
+            match taken {
+                true => self.ev.means_and_curvature(data, self.h, ctx, self.scratch.scope())?,
+                false => self.ev.means(data, ctx)?,
+            }
             self.ev.partition_products(data, self.partition, ctx)?;
             for k in 0..c {
                 let range = k * l..(k + 1) * l;
                 (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
             }
-            let taken = form != MStep::Gradient && !self.again;
             if taken {
-                self.ev.class_curvature(data, self.h, ctx, self.scratch.scope())?;
                 self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
             }
             for k in 0..c {
@@ -178,7 +180,6 @@ impl<'w> Em<'w> {
             if form != MStep::Converged || converged {
                 break;
             }
-            self.ev.means(data, ctx)?;
         }
         self.fresh = true;
         Ok(())

@@ -209,21 +209,30 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// The rows less row `origin`, row j feature l at `out[l * stride + j * step]`.
-    pub(crate) fn columns_less(&self, rows: Range<usize>, origin: usize, out: &mut [f64], stride: usize, step: usize) {
-        let here = (self, rows, origin);
-        fn run<T: Scalar>(v: &[T], (f, rows, origin): (&Features<'_>, Range<usize>, usize), out: &mut [f64], stride: usize, step: usize) {
-            for (j, i) in rows.enumerate() {
-                let (mut at, mut from, mut of_origin) = (j * step, i * f.row_stride, origin * f.row_stride);
-                for _ in 0..f.columns {
-                    out[at] = v[from].to_f64() - v[of_origin].to_f64();
-                    (at, from, of_origin) = (at + stride, from + f.column_stride, of_origin + f.column_stride);
+    /// N choice sets of `height` alternatives side by side, less their means: alternative j of the set from row `first[s]` on, feature l, at
+    /// `out[l * stride + j * N + s]`. Taken about the first alternatives first: a common shift costs no digits.
+    pub(crate) fn centered_sets<const N: usize>(&self, first: [usize; N], height: usize, out: &mut [f64], stride: usize) {
+        fn run<const N: usize, T: Scalar>(v: &[T], f: &Features<'_>, first: [usize; N], height: usize, out: &mut [f64], stride: usize) {
+            for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
+                let x = first.map(|i| &v[i * f.row_stride + l * f.column_stride..]);
+                let out = &mut out[..height * N];
+                let mut means = [0.0; N];
+                for (j, out) in out.chunks_exact_mut(N).enumerate() {
+                    let at = j * f.row_stride;
+                    for s in 0..N {
+                        out[s] = x[s][at].to_f64() - x[s][0].to_f64();
+                        means[s] += out[s];
+                    }
+                }
+                means.iter_mut().for_each(|m| *m /= height as f64);
+                for out in out.chunks_exact_mut(N) {
+                    out.iter_mut().zip(&means).for_each(|(x, m)| *x -= m);
                 }
             }
         }
         match self.values {
-            Values::F32(v) => run(v, here, out, stride, step),
-            Values::F64(v) => run(v, here, out, stride, step),
+            Values::F32(v) => run(v, self, first, height, out, stride),
+            Values::F64(v) => run(v, self, first, height, out, stride),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The dense linear algebra of small symmetric matrices, each decomposition behind one non-generic function.
 //!
 //! Matrices are row-major n × n slices of f64. faer does the Cholesky factorisation, with parameters under which it does
-//! not allocate; the pivoted one, which must find the rank without an allocator, is ours.
+//! not allocate; ours are that of a few rows, where the call costs more than the work, that by panels, and the pivoted one, which must find the rank.
 
 use crate::error::Result;
 use crate::simd::{self, Isa, Rows};
@@ -29,8 +29,8 @@ fn cholesky_params(n: usize) -> Spec<LltParams, f64> {
 
 /// Overwrites the lower triangle of `a` by its Cholesky factor; false when `a` is not positive definite.
 pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<bool> {
-    if n == 0 {
-        return Ok(true);
+    if n <= FEW_ROWS {
+        return Ok(small_cholesky(a, n));
     }
     ws.require(cholesky_workspace(n))?;
     if a[..n * n].iter().any(|x| !x.is_finite()) {
@@ -39,6 +39,31 @@ pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<boo
     let matrix = MatMut::from_row_major_slice_mut(&mut a[..n * n], n, n);
     let stack = MemStack::new(ws.rest());
     Ok(cholesky_in_place(matrix, Default::default(), Par::Seq, stack, cholesky_params(n)).is_ok())
+}
+
+/// Rows of a matrix that [`small_cholesky`] takes at most.
+const FEW_ROWS: usize = 32;
+
+/// [`cholesky`] of at most [`FEW_ROWS`] rows, column after column.
+fn small_cholesky(a: &mut [f64], n: usize) -> bool {
+    let mut column = [0.0; FEW_ROWS];
+    for j in 0..n {
+        // What is not finite left of a pivot has come to it.
+        let pivot = a[j * n + j];
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return false;
+        }
+        let root = libm::sqrt(pivot);
+        a[j * n + j] = root;
+        for i in j + 1..n {
+            a[i * n + j] /= root;
+            column[i] = a[i * n + j];
+        }
+        for i in j + 1..n {
+            axpy(-column[i], &column[j + 1..=i], &mut a[i * n + j + 1..=i * n + i]);
+        }
+    }
+    true
 }
 
 /// Columns that [`large_cholesky`] takes at once.

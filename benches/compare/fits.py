@@ -29,7 +29,7 @@ def ours(problem, weights, atoms, best, threads=1, single_phase=False):
     """The fit of the largest gradient tolerance that gets there, and what the fit of the default options says."""
     default = problem.fitting(weights, atoms, threads=threads, single_phase=single_phase)
     # As near to where the peers are stopped as a step of a tenth of a power allows.
-    for tolerance in [10 ** (-j / 10) for j in range(30, 71)] + [None]:
+    for tolerance in [10 ** (-j / 10) for j in range(20, 71)] + [None]:
         call = problem.fitting(weights, atoms, tolerance, threads, single_phase)
         result = call()
         if result.log_likelihood >= best - RELATIVE * abs(best):
@@ -84,7 +84,7 @@ def counts(name, quick, note):
             contenders["torch L-BFGS"] = timed_path(lambda: torch_counts.direct(made["X"], made["counts"], atoms, made["even"], best, RELATIVE), best, peers, "torch L-BFGS")
         except ImportError:
             pass
-    times = in_turns(contenders, batch=1e-3, rounds=21 if name not in ("A2", "A3") else 5, budget=40)
+    times = in_turns(contenders, batch=2e-2, rounds=21 if name not in ("A2", "A3") else 5, budget=40)
     return row_of(name, best, times, found, peers, note)
 
 
@@ -130,7 +130,7 @@ def panel(name, quick, note):
         contenders["softmix"] = repeated(call)
     model = panel_model(made)
     contenders["numpy em-newton"] = timed_path(lambda: numpy_panel.em_newton(model, made["start"], made["even"]), best, peers, "numpy em-newton")
-    times = in_turns(contenders, batch=1e-3, rounds=11, budget=30)
+    times = in_turns(contenders, batch=2e-2, rounds=11, budget=30)
     other = None if quick else flexmix(name, made, K, note)
     if other:
         times["flexmix"] = [other[0]] * len(times["numpy em-newton"])

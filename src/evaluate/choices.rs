@@ -312,7 +312,7 @@ impl Evaluation<'_> {
                 joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
             }
             if self.by_units() {
-                self.add_log_likelihoods(data, batch.clone(), joint, logs);
+                self.add_log_likelihoods(data, batch.clone(), joint);
             } else {
                 for u in batch.clone() {
                     for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {

@@ -80,18 +80,36 @@ impl Evaluation<'_> {
         // Fewer columns may have more tasks, but then no more sums than there is room for.
         let tasks = curvature_tasks(shape, 1);
         let sums = columns.saturating_mul(tasks - 1).min(room_for_sums(shape)).saturating_mul(shape.columns.saturating_mul(shape.columns));
-        let piece = if shape.sets > 1 { curvature_piece(shape, columns).max(groups_piece(shape)) } else { curvature_piece(shape, columns) };
+        let piece = if shape.sets > 1 {
+            curvature_piece(shape, columns).max(groups_piece(shape, columns))
+        } else {
+            curvature_piece(shape, columns)
+        };
         of(sums).and(of(piece.saturating_mul(tasks)))
     }
 
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
-    pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+    pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, ws: Workspace<'_>) -> Result<()> {
+        self.curvature(data, false, h, ctx, ws)
+    }
+
+    /// [`Self::means`] and [`Self::class_curvature`]: of choice sets side by side in one read.
+    pub fn means_and_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, ws: Workspace<'_>) -> Result<()> {
+        let grouped = self.layout.is_grouped();
+        if !grouped {
+            self.means(data, ctx)?;
+        }
+        self.curvature(data, grouped, h, ctx, ws)
+    }
+
+    /// The curvature; of choice sets side by side `with_means`, too.
+    fn curvature(&mut self, data: &Data<'_>, with_means: bool, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
         let grouped = self.layout.is_grouped();
-        let piece = if grouped { self.layout.sets_of_block() * (l + 1) } else { curvature_piece(&self.shape, c) };
+        let piece = if grouped { c * l + self.layout.sets_of_block() * (l + 1) } else { curvature_piece(&self.shape, c) };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
         // t ∘ A of groups is written over Ω.
@@ -128,6 +146,12 @@ impl Evaluation<'_> {
         // Sums over the tasks, in their order.
         for other in others.chunks_exact((c * l * l).max(1)) {
             axpy(1.0, other, h);
+        }
+        if with_means {
+            let mean = &mut self.mean[..c * l];
+            mean.fill(0.0);
+            pieces.chunks_exact(piece).for_each(|piece| axpy(1.0, &piece[..c * l], mean));
+            data.sum(mean)?;
         }
         // Of one choice set, whose rows are in several tasks or on several ranks, v is known only now.
         let correct = |ev: &Self, v: &[f64], h: &mut [f64]| {

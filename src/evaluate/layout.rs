@@ -12,7 +12,7 @@
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::simd::panel::{Groups, SETS};
-use crate::workspace::{Workspace, WorkspaceSize};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
 use core::ops::Range;
 
 /// Rows of a block at most, where sets do not ask for more.
@@ -60,7 +60,7 @@ pub(crate) struct Layout<'w> {
     /// `Whole`: the first row of each block, and the number of rows.
     first: &'w mut [usize],
     /// `Groups`: the features less their mean in the choice set, L × block in each block.
-    pub features: &'w mut [f64],
+    pub features: Numbers<'w>,
     /// `Groups`: offsets, −∞ where no alternative is, but 0 for the first of a set that is not there.
     pub offset: &'w mut [f64],
     /// `Groups`: counts, where units are rows.
@@ -80,19 +80,6 @@ fn groups(shape: &Shape, height: usize) -> (usize, usize) {
     let all = shape.sets.div_ceil(SETS);
     let in_block = (MOST_ROWS / group).clamp(1, all.max(1));
     (in_block * group, all.div_ceil(in_block))
-}
-
-/// Takes the mean off each of SETS columns of numbers side by side.
-fn center(values: &mut [f64]) {
-    let mut means = [0.0; SETS];
-    for row in values.chunks_exact(SETS) {
-        means.iter_mut().zip(row).for_each(|(m, x)| *m += x);
-    }
-    let n = (values.len() / SETS) as f64;
-    means.iter_mut().for_each(|m| *m /= n);
-    for row in values.chunks_exact_mut(SETS) {
-        row.iter_mut().zip(&means).for_each(|(x, m)| *x -= m);
-    }
 }
 
 fn kind(shape: &Shape) -> Kind {
@@ -167,7 +154,7 @@ impl<'w> Layout<'w> {
             rows,
             place: ws.fill(index, 0)?,
             first: ws.fill(if kind == Kind::Whole { sets + 1 } else { 0 }, 0)?,
-            features: ws.f64s(places * l)?,
+            features: Numbers::new(ws.room(places * l)?),
             offset: ws.f64s(places)?,
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
             source: 0,
@@ -206,44 +193,43 @@ impl<'w> Layout<'w> {
 
     fn copy(&mut self, data: &Data<'_>, height: usize) {
         let (block, l, features) = (self.block, data.features().columns(), data.features());
-        let group = SETS * height;
+        let sets = block / height;
         self.offset.fill(f64::NEG_INFINITY);
-        let mut whole = false;
-        for set in 0..self.blocks * (block / height) {
-            let start = set / SETS * group + set % SETS;
-            if set % SETS == 0 {
-                // All alternatives of the sets side by side are there.
-                whole = data.offset().is_none() && (set..set + SETS).all(|s| s < self.sets && data.set(s).len() == height);
-            }
-            if set >= self.sets {
-                self.offset[start] = 0.0;
-                continue;
-            }
-            let (rows, reference) = (data.set(set), data.first_available(set));
-            let (before, inside) = (start / block * block, start % block);
-            for (j, i) in rows.clone().enumerate() {
-                let place = inside + j * SETS;
-                (self.place[2 * i], self.place[2 * i + 1]) = (before, place);
-                self.offset[before + place] = data.offset().map_or(0.0, |b| b[i]);
-                if !self.counts.is_empty() {
-                    self.counts[before + place] = data.unit_weight(i);
+        let room = self.features.take();
+        for b in 0..self.blocks {
+            let (before, mut whole) = (b * block, false);
+            let of_block = filled(&mut room[before * l..][..block * l], 0.0);
+            for set in b * sets..(b + 1) * sets {
+                let first = (set - b * sets) / SETS * SETS * height + set % SETS;
+                if set % SETS == 0 {
+                    // All alternatives of the sets side by side are there.
+                    whole = data.offset().is_none() && (set..set + SETS).all(|s| s < self.sets && data.set(s).len() == height);
                 }
-            }
-            // Only differences inside a set matter.
-            let columns = &mut self.features[before * l + inside..(before + block) * l];
-            match data.offset() {
-                _ if whole => features.columns_less(rows, reference, columns, block, SETS),
-                None => features.centered_columns(rows, reference, |_| true, columns, block, SETS),
-                Some(_) => features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS),
-            }
-            if whole && set % SETS == SETS - 1 {
-                // The first place of the eight is SETS − 1 places back.
-                let inside = inside + 1 - SETS;
-                for k in 0..l {
-                    center(&mut self.features[before * l + k * block + inside..][..group]);
+                if set >= self.sets {
+                    self.offset[before + first] = 0.0;
+                    continue;
+                }
+                let (rows, reference) = (data.set(set), data.first_available(set));
+                for (j, i) in rows.clone().enumerate() {
+                    let place = first + j * SETS;
+                    (self.place[2 * i], self.place[2 * i + 1]) = (before, place);
+                    self.offset[before + place] = data.offset().map_or(0.0, |b| b[i]);
+                    if !self.counts.is_empty() {
+                        self.counts[before + place] = data.unit_weight(i);
+                    }
+                }
+                // Only differences inside a set matter.
+                let columns = &mut of_block[first..];
+                match data.offset() {
+                    _ if whole && set % SETS > 0 => {}
+                    _ if whole => features.centered_sets::<SETS>(core::array::from_fn(|s| data.set(set + s).start), height, columns, block),
+                    None => features.centered_columns(rows, reference, |_| true, columns, block, SETS),
+                    Some(_) => features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS),
                 }
             }
         }
+        // SAFETY: every block is filled.
+        unsafe { self.features.give_back(room, self.blocks * block * l) };
     }
 
     /// The rows of block `b` as the caller has them; not of `Groups`.

@@ -6,26 +6,28 @@ use crate::data::Shape;
 use crate::linalg::dot;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
-use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns};
+use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 use core::ops::Range;
 
 const _: () = assert!(MOST_ROWS <= SETS * SMALL_SET, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
 const MOST_SETS: usize = 256;
 
-/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L + 1 for every set of a block.
-pub(super) fn groups_piece(shape: &Shape) -> usize {
-    MOST_SETS.saturating_mul(shape.columns.saturating_add(1))
+/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L for every column, and L + 1 for every set of a block.
+pub(super) fn groups_piece(shape: &Shape, columns: usize) -> usize {
+    columns.saturating_mul(shape.columns).saturating_add(MOST_SETS.saturating_mul(shape.columns.saturating_add(1)))
 }
 
 impl Evaluation<'_> {
-    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles.
-    /// `products`: as many numbers as the blocks have rows × C.
+    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles, and of the
+    /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`. `products`: as many numbers as the blocks have rows × C.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, products: &mut [f64], h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
         let groups = self.layout.groups(c);
         let (block, sets) = (self.layout.block, self.layout.sets_of_block());
-        let (means, minus_t) = scratch.split_at_mut(sets * l);
+        let (sums, scratch) = scratch.split_at_mut(c * l);
+        let (means, of_class) = scratch.split_at_mut(sets * l);
+        sums.fill(0.0);
         for (b, omega) in blocks.zip(products.chunks_exact_mut(block * c)) {
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
             if !self.holds_model {
@@ -36,10 +38,14 @@ impl Evaluation<'_> {
                 gram_of_columns(ctx.isa, x, w, h);
                 let a = &self.a[(b * c + k) * block..][..block];
                 weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, a, x.values, means);
-                for (group, minus) in minus_t[..sets].chunks_exact_mut(SETS).enumerate() {
-                    minus.iter_mut().zip(&t[(group * c + k) * SETS..]).for_each(|(minus, t)| *minus = -t);
+                let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
+                let of_class = &mut of_class[..sets];
+                for (group, of_class) in of_class.chunks_exact_mut(SETS).enumerate() {
+                    of_class.copy_from_slice(&t[(group * c + k) * SETS..][..SETS]);
                 }
-                gram_of_columns(ctx.isa, Columns { values: &*means, rows: sets, columns: l, stride: sets }, &minus_t[..sets], h);
+                weighted_sum_of_columns(ctx.isa, means, of_class, sets, &mut sums[k * l..(k + 1) * l]);
+                of_class.iter_mut().for_each(|t| *t = -*t);
+                gram_of_columns(ctx.isa, means, of_class, h);
             }
         }
     }

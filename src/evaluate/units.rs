@@ -47,43 +47,45 @@ impl<'a> Walk<'a> {
     /// Goes on to the choices of rows before `end`: `choice(r_u, w_u c_ui, i)` of each, r as U × C.
     #[inline(always)]
     fn on(&mut self, end: usize, r: &[f64], c: usize, mut choice: impl FnMut(&[f64], f64, usize)) {
-        let last = self.entry + self.indices[self.entry..].partition_point(|i| *i < end);
-        while self.entry < last {
-            let mut next = last.min(self.entry + 1);
+        while self.indices.get(self.entry).is_some_and(|i| *i < end) {
+            let mut last = self.entry + 1;
             match self.indptr {
                 Some(p) => {
                     while p[self.unit + 1] <= self.entry {
                         self.unit += 1;
                     }
-                    next = last.min(p[self.unit + 1]);
+                    last = p[self.unit + 1];
                 }
                 None => self.unit = self.entry,
             }
             let (r, w) = (&r[self.unit * c..(self.unit + 1) * c], self.weights.map_or(1.0, |w| w[self.unit]));
-            for (e, i) in (self.entry..next).zip(&self.indices[self.entry..next]) {
-                choice(r, w * self.times.map_or(1.0, |t| t[e]), *i);
+            for i in self.indices[self.entry..last].iter().take_while(|i| **i < end) {
+                choice(r, w * self.times.map_or(1.0, |t| t[self.entry]), *i);
+                self.entry += 1;
             }
-            self.entry = next;
         }
     }
 }
 
 /// The choice set of rows that come in their order.
-struct Set {
+#[derive(Clone, Copy)]
+struct Set<'a> {
+    /// The ends of the choice sets.
+    ends: &'a [usize],
     set: usize,
-    end: usize,
 }
 
-impl Set {
-    fn number(data: &Data<'_>, set: usize) -> Self {
-        Set { set, end: data.set(set).end }
+impl<'a> Set<'a> {
+    /// From the choice set of row i on.
+    fn from(data: &Data<'a>, i: usize) -> Self {
+        Set { ends: data.set_offsets().map_or(&[], |o| &o[1..]), set: data.set_of(i) }
     }
 
     /// That of row i.
     #[inline(always)]
-    fn of(&mut self, data: &Data<'_>, i: usize) -> usize {
-        while self.end <= i {
-            *self = Set::number(data, self.set + 1);
+    fn of(&mut self, i: usize) -> usize {
+        while self.ends.get(self.set).is_some_and(|end| *end <= i) {
+            self.set += 1;
         }
         self.set
     }
@@ -91,13 +93,8 @@ impl Set {
 
 /// `out[at + k * stride] += f r_k`.
 #[inline(always)]
-fn add_strided(f: f64, r: &[f64], out: &mut [f64], mut at: usize, stride: usize) {
-    // One check for all places.
-    let out = &mut out[..at + (r.len().max(1) - 1) * stride + 1];
-    for r in r {
-        out[at] += f * r;
-        at += stride;
-    }
+fn add_strided(f: f64, r: &[f64], out: &mut [f64], at: usize, stride: usize) {
+    out[at..].iter_mut().step_by(stride).zip(r).for_each(|(out, r)| *out += f * r);
 }
 
 impl Evaluation<'_> {
@@ -153,33 +150,52 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`. From z, but where that is the small difference of large
-    /// numbers, which offsets or runaway atoms make, from the probabilities of the rows. `room`: 2 C.
-    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64], room: &mut [f64]) {
-        let (c, l) = (self.columns(), self.shape.columns);
-        let (sums, sizes) = room[..2 * c].split_at_mut(c);
+    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`.
+    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
+        let c = self.columns();
         let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
-        let mut set = Set::number(data, data.set_of(first));
+        let mut set = Set::from(data, first);
         for (j, u) in units.enumerate() {
-            let (z, rest) = self.unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at(l);
-            for (atom, (sum, size)) in self.atoms[..c * l].chunks_exact(l).zip(sums.iter_mut().zip(&mut *sizes)) {
-                let product: f64 = z.iter().zip(atom).map(|(z, t)| z * t).sum();
-                (*sum, *size) = (rest[0] + product, rest[0].abs() + product.abs());
-            }
-            for (i, times) in data.entries(u) {
-                let at = zone(set.of(data, i), 0, c);
-                for (k, (sum, size)) in sums.iter_mut().zip(&mut *sizes).enumerate() {
-                    let term = times * self.log_z[at + k * SETS];
-                    *sum -= term;
-                    *size += term.abs();
+            let here = set;
+            for k in (0..c).step_by(4) {
+                set = here;
+                let joint = &mut joint[k * UNITS + j..];
+                match c - k {
+                    1 => self.add_log_likelihood::<1>(data, u, k, &mut set, joint),
+                    2 => self.add_log_likelihood::<2>(data, u, k, &mut set, joint),
+                    3 => self.add_log_likelihood::<3>(data, u, k, &mut set, joint),
+                    _ => self.add_log_likelihood::<4>(data, u, k, &mut set, joint),
                 }
             }
-            for (k, (sum, size)) in sums.iter().zip(&*sizes).enumerate() {
-                joint[k * UNITS + j] += match *size <= MOST_CANCELLED * (1.0 + sum.abs()) {
-                    true => *sum,
-                    false => data.entries(u).filter(|e| e.1 != 0.0).map(|(i, times)| times * self.log_probability(data, i, k)).sum(),
-                };
+        }
+    }
+
+    /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of large numbers, which
+    /// offsets or runaway atoms make, from the probabilities of the rows.
+    #[inline(always)]
+    fn add_log_likelihood<const N: usize>(&self, data: &Data<'_>, u: usize, k: usize, set: &mut Set<'_>, joint: &mut [f64]) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        let (z, rest) = self.unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at(l);
+        let atoms = &self.atoms[k * l..(k + N) * l];
+        let mut products = [0.0; N];
+        for (a, z) in z.iter().enumerate() {
+            products.iter_mut().enumerate().for_each(|(n, product)| *product += z * atoms[n * l + a]);
+        }
+        let mut sums = products.map(|product| rest[0] + product);
+        let mut sizes = products.map(|product: f64| rest[0].abs() + product.abs());
+        for (i, times) in data.entries(u) {
+            let log_z = &self.log_z[zone(set.of(i), k, c)..][..(N - 1) * SETS + 1];
+            for n in 0..N {
+                let term = times * log_z[n * SETS];
+                sums[n] -= term;
+                sizes[n] += term.abs();
             }
+        }
+        for n in 0..N {
+            joint[n * UNITS] += match sizes[n] <= MOST_CANCELLED * (1.0 + sums[n].abs()) {
+                true => sums[n],
+                false => data.entries(u).filter(|e| e.1 != 0.0).map(|(i, times)| times * self.log_probability(data, i, k + n)).sum(),
+            };
         }
     }
 
@@ -193,11 +209,11 @@ impl Evaluation<'_> {
             let mut left = &mut *task.sets;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {
-                let (sets, end) = (layout.sets(data, b), ev.rows_of_block(data, b).end);
+                let (sets, rows) = (layout.sets(data, b), ev.rows_of_block(data, b));
                 let t = take(&mut left, sets.len() * c);
                 t.fill(0.0);
-                let mut set = Set::number(data, sets.start);
-                walk.on(end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(set.of(data, i) - sets.start, 0, c), SETS));
+                let mut set = Set::from(data, rows.start);
+                walk.on(rows.end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(set.of(i) - sets.start, 0, c), SETS));
             }
         });
         (self.t, self.scratch) = (t, scratch);

@@ -332,7 +332,6 @@ pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize
     em.ev.set_t(|ev, k| ev.class_weight[k]);
     em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
     for _ in 0..rounds {
-        em.ev.means(problem.data, problem.ctx)?;
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
     }
     Ok(())

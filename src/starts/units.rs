@@ -32,7 +32,6 @@ pub(crate) fn fit_responsibilities(
     em.ev.choices(problem.data, None, problem.ctx)?;
     em.update_weights(problem.data, weights);
     for _ in 0..rounds {
-        em.ev.means(problem.data, problem.ctx)?;
         em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
     }
     Ok(())
