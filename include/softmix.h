@@ -723,7 +723,7 @@ typedef struct smx_fit_options {
   void *user;
   /**
    * 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
-   * last steps are taken on the features as they are given; default 0.
+   * last steps are taken on the features as they are given. Without effect on data that are a rank's part of a whole; default 0.
    */
   int32_t single_phase;
   /** Zero. */
@@ -1501,7 +1501,7 @@ typedef struct smx_estimate_options {
   int32_t order;
   /** SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule. */
   double tilt;
-  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72. */
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 96. */
   size_t max_evaluations;
   /** SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own. */
   const double *start_weights;

@@ -245,7 +245,7 @@ impl<'a> Data<'a> {
             let w = self.unit_weight(u);
             let mut n = 0.0;
             for (e, (i, c)) in self.entries(u).enumerate() {
-                if c * w > 0.0 && b.is_some_and(|b| b[i] == f64::NEG_INFINITY) {
+                if c > 0.0 && w > 0.0 && b.is_some_and(|b| b[i] == f64::NEG_INFINITY) {
                     let place = match self.choices {
                         Choices::Counts(_) | Choices::SparseCounts { .. } => u,
                         Choices::Units { indptr, .. } => indptr[u] + e,

@@ -153,8 +153,8 @@ impl<'w> Em<'w> {
         ctx: Context,
     ) -> Result<()> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
-        self.fresh = false;
         for iteration in 0..200 {
+            self.fresh = false;
             let taken = form != MStep::Gradient && !self.again;
             match taken {
                 true => self.ev.means_and_curvature(data, self.h, ctx, self.scratch.scope())?,
@@ -176,12 +176,12 @@ impl<'w> Em<'w> {
             }
             let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * self.ev.class_choices[k]);
             let halved = self.search(data, wh, ridge, atoms, ctx)?;
+            self.fresh = true;
             self.again = self.thrifty && form == MStep::Newton && taken && !halved;
             if form != MStep::Converged || converged {
                 break;
             }
         }
-        self.fresh = true;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
 //! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and by L-BFGS elsewhere, EM being the fallback.
-//! When fewer than two of the finished starts agree on the best, more are drawn.
+//! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
 
 use crate::data::{Data, Shape};
 use crate::em::{EMPTY, MStep};
@@ -57,6 +57,7 @@ pub struct FitOptions<'a> {
     /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
     /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
     /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
+    /// Data that are one rank's part of a whole are read as they are.
     pub single_phase: bool,
     /// Instruction set and threads.
     pub context: Context,
@@ -88,9 +89,9 @@ impl FitOptions<'_> {
             Starts::Count(n) => (1.0, n, None),
             Starts::Given(m) => (2.0, 0, Some(m)),
         };
-        let seed = [(self.seed >> 32) as f64, (self.seed & 0xffff_ffff) as f64];
+        let others = [(self.seed >> 32) as f64, (self.seed & 0xffff_ffff) as f64, f64::from(u8::from(self.single_phase))];
         let numbers = [self.classes as f64, self.ridge, rule, count as f64, self.max_evaluations as f64, self.gradient_tolerance];
-        numbers.into_iter().chain(seed).chain(given.into_iter().chain(self.grow).flat_map(MixtureRef::numbers))
+        numbers.into_iter().chain(others).chain(given.into_iter().chain(self.grow).flat_map(MixtureRef::numbers))
     }
 
     fn check(&self, data: &Data<'_>) -> Result<()> {
@@ -295,8 +296,8 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
 pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
     match options.starts {
         Starts::Given(_) => 1,
+        _ if options.classes <= 1 => 1,
         Starts::Count(n) => n,
-        Starts::Auto if options.classes <= 1 => 1,
         Starts::Auto => BATCHES * default_starts(shape, options.classes),
     }
 }
@@ -335,6 +336,11 @@ pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
     !shape.units_are_split && information_cost(shape, classes) <= 30.0 && parameters <= 400.0
 }
 
+/// Whether the early phase may read a copy in single precision. Ranks have none: each would shift its rows by one of its own.
+fn has_single_phase(shape: &Shape, options: &FitOptions<'_>) -> bool {
+    options.single_phase && shape.sets == 1 && !shape.is_part()
+}
+
 /// Workspace of [`fit`].
 pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
@@ -347,7 +353,7 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
         true => newton_workspace(shape, k),
         false => lbfgs_workspace(shape, k),
     };
-    let single = if options.single_phase && shape.sets == 1 { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
+    let single = if has_single_phase(shape, options) { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
@@ -380,7 +386,7 @@ pub fn fit(
         _ => Whitening::new(data, ctx.isa, &mut ws)?,
     };
     let batch = batch_size(&shape, options);
-    let single = if options.single_phase && shape.sets == 1 { single_copy(data, ctx, &mut ws)? } else { None };
+    let single = if has_single_phase(&shape, options) { single_copy(data, ctx, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
@@ -522,6 +528,7 @@ pub fn fit(
         let polished = finish(data, &problem, &options, true, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
         report.log_likelihood = polished.log_likelihood;
         report.penalized_log_likelihood = polished.penalized_log_likelihood;
+        report.gradient_norm = polished.gradient_norm;
         out.start_values[report.best_start] = polished.penalized_log_likelihood;
     }
     canonical_order(best_weights, best_atoms, classes);

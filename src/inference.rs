@@ -35,7 +35,7 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
     let d = k.saturating_mul(l.saturating_add(1));
     let dd = of(d.saturating_mul(d));
     let vectors = of(k).and(of(k.saturating_mul(l))).and(of(d)).and(of(d)).and(of(l.saturating_mul(l))).and(of(l));
-    let inner = linalg::cholesky_workspace(d).or(Evaluation::information_workspace(shape, k));
+    let inner = linalg::cholesky_workspace(d).or(Evaluation::information_workspace_up_to(shape, k));
     Evaluation::workspace(shape, k, 1).and(dd).and(dd).and(dd).and(vectors).and(inner)
 }
 

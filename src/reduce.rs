@@ -133,6 +133,7 @@ pub(crate) enum Operation {
     StandardErrors,
     Criteria,
     Probabilities,
+    Scan,
 }
 
 impl<'a> Shard<'a> {

@@ -186,9 +186,10 @@ pub fn scan(
     found: &mut dyn FnMut(&Scanned<'_>),
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    check(data, options, &classes)?;
     let shape = data.shape();
-    ws.require(scan_workspace(&shape, options, classes.clone()))?;
+    let enough = || ws.require(scan_workspace(&shape, options, classes.clone()));
+    let range = [*classes.start() as f64, *classes.end() as f64];
+    data.open(check(data, options, &classes).and_then(|()| enough()), Operation::Scan, range)?;
     let ((first, last), l) = (classes.into_inner(), shape.columns);
     let most = (first..=last).map(|k| max_starts(&shape, &FitOptions { classes: k, ..*options })).max().unwrap_or(0);
     let (mut weights, mut atoms) = (ws.f64s(last)?, ws.f64s(last * l)?);

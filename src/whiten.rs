@@ -6,7 +6,7 @@
 //! The features themselves are neither copied nor changed.
 
 use crate::data::{Data, Shape};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{block_rows, blocks, set_groups};
 use crate::linalg::{self, axpy, dot};
 use crate::reduce::Operation;
@@ -317,7 +317,9 @@ impl<'w> Whitening<'w> {
                     work[a * rank + b] = (0..n).map(|l| m[l * n + a] * m[l * n + b]).sum();
                 }
             }
-            linalg::cholesky(work, rank, scratch.scope())?;
+            if !linalg::cholesky(work, rank, scratch.scope())? {
+                return Err(Error::new(ErrorKind::IllPosed, "features"));
+            }
             for j in 0..rank {
                 let y = &mut tolerance[..rank];
                 y.fill(0.0);

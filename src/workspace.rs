@@ -172,7 +172,7 @@ impl<'w> Numbers<'w> {
         self.reached
     }
 
-    /// Sees to it that the first `n` are written.
+    /// Sees to it that the first `n` are written: as they stand, or 0 one and all.
     pub fn ensure(&mut self, n: usize) {
         if self.written < n {
             self.zero(n);

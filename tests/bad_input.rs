@@ -102,6 +102,9 @@ fn what_is_not_available_cannot_be_chosen() {
     refused(Some(&gone), None, sparse(&[5, 3, 0], &[1.0, 2.0, 1.0]), place(1));
     refused(Some(&gone), None, units(&[0, 2, 3], &[0, 1, 3], None, None), place(2));
     refused(Some(&gone), Some(&[0, 2, 6]), units(&[0, 2, 3], &[0, 3, 1], Some(&[1.0; 3]), Some(&[1.0, 0.0])), place(1));
+    // However little it counts.
+    let rare = Some(&[1e-200; 3][..]);
+    refused(Some(&gone), None, units(&[0, 2, 3], &[0, 1, 3], rare, Some(&[1.0, 1e-200])), place(2));
     // Not chosen after all: no count, or no weight.
     let fine = [
         Choices::Counts(&[1.0, 1.0, 1.0, 0.0, 1.0, 1.0]),

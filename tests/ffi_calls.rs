@@ -196,6 +196,18 @@ fn an_evaluation_finds_features_that_are_not_finite() {
         let kept: Vec<f64> = block().map(|i| std::mem::replace(&mut x[i], f64::NAN)).collect();
         assert_eq!(evaluate(&x), (SMX_NOT_FINITE, first, 2 % columns), "a block of NaN");
         block().zip(kept).for_each(|(i, kept)| x[i] = kept);
+        // The same of infinite ones, whose logits are −∞ under both classes.
+        let mut falling = x.clone();
+        (0..rows).filter(|row| *row >= first).for_each(|row| falling[place(row)] = f64::NEG_INFINITY);
+        let atoms = vec![0.2; 2 * columns];
+        let mut out = new!(smx_evaluation, smx_evaluation_init);
+        let mut error = new!(smx_error, smx_error_init);
+        let data = smx_data { features: falling.as_ptr().cast(), ..data };
+        // SAFETY: as above.
+        let status = unsafe {
+            smx_evaluate(&data, 2, weights.as_ptr(), atoms.as_ptr(), null(), &mut out, ws.as_mut_ptr().cast(), ws.len(), &mut error)
+        };
+        assert_eq!((status, error.row, error.column, out.log_likelihood), (SMX_NOT_FINITE, first, 2 % columns, 0.0), "a block of −∞");
     }
 }
 

@@ -221,6 +221,26 @@ fn frequency_weights_count_units_and_sampling_weights_have_no_scale() {
 }
 
 #[test]
+fn the_workspace_serves_whichever_classes_are_empty() {
+    // Shapes where fewer classes have more tasks, or larger blocks of units, than all of them.
+    let mut random = Random::new(8);
+    for (layout, rows, columns, classes) in
+        [(Layout::Counts, 1120, 2, 6), (Layout::Counts, 1296, 3, 6), (Layout::SparseCounts, 3512, 8, 4), (Layout::Panel, 6000, 10, 4)]
+    {
+        let case = random_case(Recipe { layout, rows, columns, units: 900, offsets: false, seed: random.next() });
+        for live in 1..classes {
+            let mut weights = random.simplex(live);
+            weights.resize(classes, 0.0);
+            let m = Mixture { weights, atoms: random.normals(classes * columns, 0.3) };
+            let (of_weights, of_atoms) = errors(&case.data(), &m, 1e4, Variance::Information);
+            assert!(of_weights[live..].iter().chain(&of_atoms[live * columns..]).all(|e| e.is_nan()));
+            // Of one class there is no doubt.
+            assert!(live > 1 || of_atoms[..columns].iter().all(|e| e.is_finite()), "{layout:?} {live}");
+        }
+    }
+}
+
+#[test]
 fn errors_are_absent_where_the_information_is_not_positive() {
     // Two equal classes: their difference has no information, whichever of its directions is asked for.
     let mut random = Random::new(4);

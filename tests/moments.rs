@@ -510,6 +510,21 @@ fn a_correction_from_the_truth_stays_there_and_reports_the_likelihood_of_what_it
 }
 
 #[test]
+fn a_correction_keeps_to_its_evaluations() {
+    let j = job(3, 2000, 3, 3, 1_000_000, 1.0, Law::Normal);
+    let data = j.data();
+    let mut memory = None;
+    let wh = whitening(&data, &mut memory);
+    for start in [CorrectionStart::Auto, CorrectionStart::Given(j.truth.view())] {
+        for max_evaluations in [1, 2, 3, 5, 8, 13, 40] {
+            let options = CorrectionOptions { start, max_evaluations, ..Default::default() };
+            let (_, report) = by_correction(&data, &wh, 3, &options).unwrap();
+            assert!((1..=max_evaluations).contains(&report.evaluations), "{report:?} of {max_evaluations}");
+        }
+    }
+}
+
+#[test]
 fn the_subspace_holds_the_atoms_and_its_profile_counts_them() {
     let j = job(31, 50_000, 8, 4, 400_000, 1.5, Law::Normal);
     let data = j.data();

@@ -822,6 +822,14 @@ fn a_budget_of_evaluations_is_kept() {
 }
 
 #[test]
+fn one_class_has_one_start() {
+    let case = random_case(Recipe { layout: Layout::Panel, rows: 60, columns: 2, units: 30, offsets: false, seed: 6 });
+    for starts in [Starts::Auto, Starts::Count(5)] {
+        assert_eq!(Fit::new(&case.data(), &FitOptions { starts, ..FitOptions::new(1) }).unwrap().report.starts, 1);
+    }
+}
+
+#[test]
 fn a_report_tells_the_truth() {
     for (case, _) in cases(0..2) {
         let data = case.data();

@@ -14,8 +14,8 @@ use softmix::inference::Variance;
 use softmix::mixture::Mixture;
 use softmix::parallel::Context;
 use softmix::reduce::{ReduceFailed, ReduceOp, Shard, Split};
-use softmix::scan::Criteria;
-use softmix::workspace::WorkspaceBuffer;
+use softmix::scan::{Criteria, scan, scan_workspace};
+use softmix::workspace::{WorkspaceBuffer, WorkspaceSize};
 use std::sync::Barrier;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -341,6 +341,38 @@ fn a_fit_of_many_features_reaches_the_same_optimum() {
             assert!((f - g).abs() <= 1e-11 * g.abs(), "{f} {g} {how:?} {ranks} {:?}", fits[0].report);
         }
     }
+}
+
+/// A copy in single precision is of differences from a row that every rank would choose for itself: there is none, but ranks agree on what is asked.
+#[test]
+fn ranks_fit_in_double_precision() {
+    let mut random = Random::new(31);
+    let mut case = random_case(Recipe { layout: Layout::Counts, rows: 600, columns: 6, units: 4000, offsets: false, seed: random.next() });
+    case.features.iter_mut().enumerate().for_each(|(j, x)| *x += 0.02 * (j / 6) as f64);
+    let start = mixture(2, 6, &mut random);
+    let fit = |data: &Data<'_>, single_phase: bool| {
+        let options = FitOptions { starts: Starts::Given(start.view()), ridge: 1.0, single_phase, ..FitOptions::new(2) };
+        Fit::new(data, &options)
+    };
+    let (how, pieces) = split(&case, 2, &mut random);
+    let fits = on_ranks(how, &pieces, |_, data| [false, true].map(|single| fit(data, single).unwrap()));
+    same_fit(&fits.concat());
+    let kinds = on_ranks(how, &pieces, |rank, data| fit(data, rank == 0).unwrap_err().kind);
+    assert_eq!(kinds, [ErrorKind::Disagreement; 2]);
+}
+
+/// A scan that one rank cannot begin ends on all.
+#[test]
+fn a_scan_begins_on_all_ranks_or_none() {
+    let (case, mut random) = cases(0..1).next().unwrap();
+    let (how, pieces) = split(&case, 2, &mut random);
+    let options = FitOptions { ridge: 4.0, ..FitOptions::new(1) };
+    let kinds = on_ranks(how, &pieces, |rank, data| {
+        let size = if rank == 0 { scan_workspace(&data.shape(), &options, 1..=2) } else { WorkspaceSize::EMPTY };
+        let mut memory = WorkspaceBuffer::new(size).unwrap();
+        scan(data, &options, 1..=2, &mut |_, _| true, &mut |_| {}, memory.lend()).unwrap_err().kind
+    });
+    assert_eq!(kinds, [ErrorKind::Remote, ErrorKind::Workspace]);
 }
 
 #[test]

@@ -104,7 +104,8 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
-/// Cost: two reads of X, `3 p L K` products and `2 p K` exponentials; `p` of them observed rows only where choices are counts.
+/// Cost: two reads of X, `3 p L K` products and `p K` exponentials; where less than half of one choice set was chosen the second read is of observed rows
+/// alone.
 ///
 /// # Errors
 /// `Shape` for an output of the wrong length, `NotFinite` where logits overflow, `Workspace`.

@@ -215,11 +215,12 @@ impl<'w> Evaluation<'w> {
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
     pub fn evaluate(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        let observed = match *data.choices() {
-            Choices::Counts(_) => data.observed_units(),
-            Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => indices.len(),
+        // Counts are known of the whole, entries of this rank.
+        let (observed, rows) = match *data.choices() {
+            Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),
+            Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => (indices.len(), self.shape.rows),
         };
-        if self.shape.sets == 1 && 2 * observed < self.shape.rows {
+        if self.shape.sets == 1 && 2 * observed < rows {
             self.apart(data, weights, atoms, ctx)?;
             return self.sum_gradient(data);
         }
@@ -333,9 +334,10 @@ impl<'w> Evaluation<'w> {
             let (m_of, z_of) = (2 * c * l + k, 2 * c * l + c + k);
             let m = (0..tasks).map(|t| state(t)[m_of]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
             let mut z = 0.0;
-            // A task without a maximum has nothing to add, unless it has seen NaN alone.
-            for task in (0..tasks).map(state).filter(|s| s[m_of] != f64::NEG_INFINITY || s[z_of] != 0.0) {
-                let share = libm::exp(task[m_of] - m);
+            for task in (0..tasks).map(state) {
+                // A task without a maximum adds 0, or NaN where a feature is not finite.
+                let nothing = task[m_of] == f64::NEG_INFINITY && task[z_of] == 0.0;
+                let share = if nothing { 0.0 } else { libm::exp(task[m_of] - m) };
                 z += share * task[z_of];
                 axpy(share, &task[k * l..(k + 1) * l], &mut means[k * l..(k + 1) * l]);
             }

@@ -77,7 +77,7 @@ pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -
         Ok(()) => (SMX_OK, smx_error::blank()),
         Err(fault) => (fault.status, smx_error::record(fault)),
     };
-    // A record that overlaps other memory of the call is left alone.
+    // A record that was found to overlap other memory of the call is left alone.
     let aliased = matches!(&result, Err(f) if f.status == SMX_ALIAS && f.error.argument == "error");
     if size > 0 && !aliased {
         record.struct_size = size;

@@ -306,9 +306,12 @@ pub unsafe extern "C" fn smx_em_step(
 }
 
 /// Flags of Rust as bytes of C.
-pub(super) fn copy_flags(out: Option<Output<u8>>, flags: &[bool]) {
+///
+/// # Safety
+/// As of [`Output::get`]: the call is past `disjoint`, and the output is not in use.
+pub(super) unsafe fn copy_flags(out: Option<Output<u8>>, flags: &[bool]) {
     if let Some(out) = out {
-        // SAFETY: callers are past `disjoint`, and come here once an output.
+        // SAFETY: by the contract.
         for (out, flag) in unsafe { out.get() }.iter_mut().zip(flags) {
             *out = u8::from(*flag);
         }

@@ -44,7 +44,7 @@ pub struct smx_estimate_options {
     pub order: i32,
     /// SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule.
     pub tilt: f64,
-    /// SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 72.
+    /// SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 96.
     pub max_evaluations: usize,
     /// SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own.
     pub start_weights: *const f64,

@@ -137,7 +137,7 @@ pub struct smx_fit_options {
     /// Handed to `progress`; default NULL.
     pub user: *mut c_void,
     /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
-    /// last steps are taken on the features as they are given; default 0.
+    /// last steps are taken on the features as they are given. Without effect on data that are a rank's part of a whole; default 0.
     pub single_phase: i32,
     /// Zero.
     pub reserved_end: i32,

@@ -303,6 +303,11 @@ pub fn corrected(
 
     // The race of tilts, each from its own start; the winner then goes on with less and less tilt.
     for (entry, tau) in tilts.iter().enumerate() {
+        // What is left of the evaluations; one is there for the first start that there is.
+        let left = limit.saturating_sub(report.evaluations);
+        if left == 0 {
+            break;
+        }
         let mut ws = ws.scope();
         tilting.tilt(*tau, log_weights, log_base);
         let frame = Frame::of_base(data, wh, log_base, tilting.center, ctx, &mut ws)?;
@@ -318,10 +323,12 @@ pub fn corrected(
             Err(e) => return Err(e),
         }
         let eq = Equations { data, frame, log_base: tilting.log_base, log_weights, frequencies, tilted, order };
-        let share = (limit.saturating_sub(report.evaluations) / (tilts.len() - entry)).clamp(1, RACE);
-        let from_given = matches!(options.start, CorrectionStart::Given(_));
-        if from_given {
-            report.evaluations += retilt(&eq, &mut walk, &mut scratch, ctx);
+        let given = matches!(options.start, CorrectionStart::Given(_));
+        let mut share = (left / (tilts.len() - entry)).clamp(1, RACE + usize::from(given));
+        if given && share > 1 {
+            let spent = retilt(&eq, &mut walk, &mut scratch, ctx);
+            report.evaluations += spent;
+            share -= spent;
         }
         let (value, evaluations, solved) = walk.run(&eq, share, tolerance, &mut scratch, ctx, ws)?;
         report.evaluations += evaluations;

@@ -59,7 +59,7 @@ pub fn subspace_workspace(shape: &Shape) -> WorkspaceSize {
 ///
 /// `tilt` τ ≥ 0: 0 is section 6 as it stands; above 0 the base measure is centred at the one-class fit and rows and draws
 /// are weighted by `e^{−τ d²/2}`, which makes the profile far clearer where `e^{|θ|²}` is not small beside p (eigenvalues are then in units of the tilted
-/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, and for a tilt about a dozen reads of X more.
+/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, and for a tilt as many reads of X more as the one-class fit takes, two for each of its steps.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `InvalidOption`, `Shape`, `IllPosed` without identified features.

@@ -255,7 +255,7 @@ pub(crate) fn simplex(weights: &mut [f64]) {
     weights.iter_mut().for_each(|w| *w /= total);
 }
 
-/// The nearest point of the simplex with every weight at least `least`.
+/// A point of the simplex with every weight at least `least`: the nearest one, drawn towards the middle.
 pub(crate) fn simplex_above(weights: &mut [f64], least: f64) {
     simplex(weights);
     let k = weights.len() as f64;

@@ -82,7 +82,8 @@ pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64
 /// The same without the totals.
 pub(crate) fn shares_alone(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64]) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
-    assert!(ld >= rows && shares.len() == rows && classes.saturating_sub(1) * ld + rows <= a.len().max(rows), "room");
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && shares.len() == rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
     isa.run(RowShares { a, ld, factors, counts, shares, totals: &mut [] })
 }
 
