@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{Evaluation, Value, check_mixture};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
+use crate::optimize::penalty;
 use crate::parallel::Context;
 use crate::reduce::Operation;
 use crate::whiten::Whitening;
@@ -199,7 +200,7 @@ impl<'w> Em<'w> {
         if ridge > 0.0 {
             let beta = &mut self.beta[..wh.rank];
             wh.whiten_atom(atom, beta);
-            value -= 0.5 * ridge * dot(beta, beta);
+            value -= penalty(ridge, beta);
         }
         (value, 8.0 * f64::EPSILON * size)
     }
@@ -341,7 +342,7 @@ pub fn em_step(
     let mut penalized_log_likelihood = log_likelihood;
     for atom in atoms.chunks_exact(shape.columns) {
         whitening.whiten_atom(atom, beta);
-        penalized_log_likelihood -= 0.5 * ridge * dot(beta, beta);
+        penalized_log_likelihood -= penalty(ridge, beta);
     }
     weights.copy_from_slice(next_weights);
     atoms.copy_from_slice(next_atoms);

@@ -4,11 +4,10 @@ use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
-use crate::linalg::dot;
 use crate::mixture::canonical_order;
 use crate::optimize::lbfgs::lbfgs;
 use crate::optimize::newton::newton;
-use crate::optimize::{Objective, Stop};
+use crate::optimize::{Objective, Stop, penalty};
 use crate::race::Problem;
 use crate::workspace::Workspace;
 
@@ -129,7 +128,7 @@ pub(crate) fn finish(
             o.unpack(v);
             weights.copy_from_slice(o.weights);
             atoms.copy_from_slice(o.atoms);
-            (stop, f, f + 0.5 * options.ridge * dot(&v[k - 1..], &v[k - 1..]), o.norm(g), o.evaluations)
+            (stop, f, f + penalty(options.ridge, &v[k - 1..]), o.norm(g), o.evaluations)
         };
         state.evaluations = spent + evaluations;
         let (outcome, rule) = match stop {

@@ -364,7 +364,8 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
 /// The mixture is written at the end, or not at all when an error is returned.
 ///
 /// # Errors
-/// `TooManyClasses`, `InvalidOption`, `Shape` for outputs of the wrong length, `Workspace`, and what is wrong with a given start.
+/// `TooManyClasses`, `InvalidOption`, `OutOfRange` for a feature whose variance is beyond the range of f64, `Shape` for outputs of the wrong length,
+/// `Workspace`, and what is wrong with a given start.
 pub fn fit(
     data: &Data<'_>,
     options: &FitOptions<'_>,

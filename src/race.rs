@@ -7,6 +7,7 @@ use crate::finish::Steps;
 use crate::fit::{Progress, Starts, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
+use crate::optimize::penalty;
 use crate::parallel::Context;
 use crate::starts::draws::{self, MomentStarts};
 use crate::starts::rows::{RowStarts, fit_rows};
@@ -27,15 +28,15 @@ pub(crate) struct Problem<'a, 'd> {
 impl Problem<'_, '_> {
     /// `½ λ Σ_k |β_k|²`. `beta`: L numbers.
     pub fn penalty(&self, atoms: &[f64], beta: &mut [f64]) -> f64 {
-        let mut square = 0.0;
+        let mut sum = 0.0;
         if self.ridge > 0.0 {
             let beta = &mut beta[..self.wh.rank];
             for atom in atoms.chunks_exact(self.wh.columns) {
                 self.wh.whiten_atom(atom, beta);
-                square += dot(beta, beta);
+                sum += penalty(self.ridge, beta);
             }
         }
-        0.5 * self.ridge * square
+        sum
     }
 }
 

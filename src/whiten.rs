@@ -219,6 +219,15 @@ pub struct Whitening<'w> {
     pub unidentified: &'w [bool],
 }
 
+/// Whether feature j differs inside a choice set.
+fn varies(data: &Data<'_>, j: usize) -> bool {
+    (0..data.set_count()).any(|s| {
+        let mut there = data.set(s).filter(|&i| data.available(i)).map(|i| data.features().get(i, j));
+        let first = there.next();
+        there.any(|x| Some(x) != first)
+    })
+}
+
 impl<'w> Whitening<'w> {
     /// Workspace of [`Whitening::new`], of which what the result borrows.
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
@@ -231,6 +240,9 @@ impl<'w> Whitening<'w> {
     }
 
     /// Whitens the features of `data`. Cost: p L² / 2 and L³.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a feature whose variance is beyond the range of f64, or below it; `Workspace`.
     pub fn new(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
         Self::of_rows(data, isa, 1, ws)
     }
@@ -271,6 +283,11 @@ impl<'w> Whitening<'w> {
             data.max(largest)?;
             for j in 0..n {
                 let variance = covariance[j * n + j];
+                // Squares beyond the range of f64, or below it.
+                let below = step == 1 && variance == 0.0 && largest[j] > 0.0 && largest[j] < 1e-150;
+                if !variance.is_finite() || below && data.any(varies(data, j)) {
+                    return Err(Error::new(ErrorKind::OutOfRange, "features").column(j));
+                }
                 let noise = data.features().epsilon() * largest[j];
                 sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
                 let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };

@@ -94,6 +94,37 @@ fn offsets_may_be_minus_infinity_alone() {
     refused(Some(&[0.0; 7]), None, ONES, Error::shape("offset", 6, 7));
 }
 
+/// Features are finite, but squares of them are not, or are 0.
+#[test]
+fn features_whose_variance_has_no_number_are_named() {
+    for size in [1e160, 1e200, 1e-170, 1e-200] {
+        for column in [0, 1] {
+            let x: Vec<f64> = X.iter().enumerate().map(|(i, x)| if i % 2 == column { size * x } else { *x }).collect();
+            let data = Data::new(Features::row_major(&x[..], 6, 2).unwrap(), None, None, ONES).unwrap();
+            let found = Fit::new(&data, &FitOptions::new(1)).map(|_| ());
+            assert_eq!(found, Err(error(ErrorKind::OutOfRange, "features").column(column)), "{size}");
+            // An evaluation needs none.
+            let atom = [0.1; 2];
+            let mixture = MixtureRef { weights: &[1.0], atoms: &atom.map(|a| a / size.max(1.0)) };
+            let mut memory = memory(evaluate_workspace(&data.shape(), 1));
+            evaluate(&data, mixture, None, Context::default(), EvaluateOutput::default(), memory.lend()).unwrap();
+        }
+    }
+    // The same small number everywhere is a constant.
+    let x: Vec<f64> = X.iter().enumerate().map(|(i, x)| if i % 2 == 0 { 1e-200 } else { *x }).collect();
+    let data = Data::new(Features::row_major(&x[..], 6, 2).unwrap(), None, None, ONES).unwrap();
+    assert_eq!(Fit::new(&data, &FitOptions { ridge: 0.1, ..FitOptions::new(1) }).unwrap().unidentified, [true, false]);
+}
+
+/// However long the atoms of a start are, without a ridge they are a start.
+#[test]
+fn a_given_start_may_be_far_out() {
+    let data = Data::new(features(), None, None, ONES).unwrap();
+    let start = MixtureRef { weights: &[1.0], atoms: &[1e160, 0.0] };
+    let fit = Fit::new(&data, &FitOptions { starts: Starts::Given(start), ..FitOptions::new(1) }).unwrap();
+    assert!(fit.report.log_likelihood.is_finite());
+}
+
 #[test]
 fn what_is_not_available_cannot_be_chosen() {
     let gone = [0.0, 0.0, 0.0, -INFINITY, 0.0, 0.0];

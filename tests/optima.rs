@@ -41,6 +41,21 @@ fn counts<'a>(features: &'a [f64], columns: usize, counts: &'a [f64]) -> Data<'a
 
 const JOB_A: [(usize, f64); 2] = [(2, -79972.450686), (3, -84234.239792)];
 
+/// A few choices of the rest beside very many of one alternative: the gradient is small among all of them long before the maximum. One class has a single
+/// maximum, where the gradient is 0; the values are those of Newton's method in higher precision.
+#[test]
+fn very_uneven_counts_are_fitted_to_the_end() {
+    let x = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0];
+    for (many, best) in [(1e10, -392.803933), (1e12, -475.696997), (1e14, -558.590060)] {
+        let counts = [many, 3.0, 5.0, 7.0];
+        let data = Data::new(Features::row_major(&x[..], 4, 2).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let fit = Fit::new(&data, &FitOptions::new(1)).unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Converged, "{:?}", fit.report);
+        // log π is known to the rounding unit.
+        assert!((fit.report.log_likelihood - best).abs() < 1e-4 + f64::EPSILON * many, "{:?}", fit.report);
+    }
+}
+
 #[test]
 fn counts_over_one_set() {
     for (classes, best) in JOB_A {

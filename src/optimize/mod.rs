@@ -36,6 +36,11 @@ pub(crate) enum Stop {
     Cancelled,
 }
 
+/// `½ λ |β|²`; 0 without a ridge, however long β is.
+pub(crate) fn penalty(ridge: f64, beta: &[f64]) -> f64 {
+    if ridge > 0.0 { 0.5 * ridge * dot(beta, beta) } else { 0.0 }
+}
+
 /// The objective of one start, with the maps between parameters.
 pub(crate) struct Objective<'a, 'd, 'w> {
     /// The data worked on.
@@ -178,7 +183,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         simd::logits(self.ctx.isa, map, self.gradient, None, g_beta, r);
         let beta = &v[k - 1..d];
         axpy(-self.ridge, beta, g_beta);
-        let f = self.log_likelihood - 0.5 * self.ridge * dot(beta, beta);
+        let f = self.log_likelihood - penalty(self.ridge, beta);
         (f.is_finite() && g.iter().all(|g| g.is_finite())).then_some(f)
     }
 

@@ -20,7 +20,10 @@ const NEGLIGIBLE: f64 = 1e-10;
 const RISE: f64 = 2.0;
 const GROWTH: f64 = 4.0;
 const SHRINK: f64 = 4.0;
-/// Steps past the tolerance at most.
+/// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very uneven counts a
+/// gradient that is small among all choices may be large among those that curve.
+const ENOUGH: f64 = 1e12;
+/// Steps past the tolerance at most, once little is promised.
 const POLISH: u32 = 8;
 /// Steps at most: what takes more goes to and fro.
 const MOST: u32 = 1000;
@@ -63,11 +66,12 @@ pub(crate) fn newton(
         false => None,
     };
     let (mut mu, mut whole) = (0.0, true);
-    let (mut last, mut polished) = (f64::INFINITY, 0);
+    let (mut last, mut polished, mut promised) = (f64::INFINITY, 0, 0.0);
+    let enough = ENOUGH * tolerance * tolerance;
     for _ in 0..MOST {
         let norm = o.norm(g);
         // Past the tolerance Newton goes on while each step still divides the gradient by ten, or is damped: it is nearly free.
-        if norm <= tolerance {
+        if norm <= tolerance && promised <= enough {
             if norm <= 1e-3 * tolerance || norm > 0.1 * last && mu == 0.0 || polished >= POLISH {
                 return Ok(Stop::Gradient);
             }
@@ -101,7 +105,7 @@ pub(crate) fn newton(
             }
             step.copy_from_slice(g);
             linalg::solve_cholesky(factor, d, step);
-            let promised = dot(g, step);
+            promised = dot(g, step);
             let predicted = promised - 0.5 * quadratic(info, d, step);
             add(v, step, trial);
             let rounding = 1e-14 * f.abs();
@@ -128,7 +132,7 @@ pub(crate) fn newton(
                 *f = y;
                 break mu <= LEAST && is_straight(gain, promised);
             }
-            if norm <= tolerance {
+            if norm <= tolerance && promised <= enough {
                 o.evaluate(v, g);
                 return Ok(Stop::Gradient);
             }

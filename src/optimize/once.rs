@@ -4,7 +4,7 @@
 //! under a class are as Gaussian as all: `ζ_k(β) = log Z°_k + m°_k·(β − β°) + ½ |β − β°|²`, `m°` their means there, so that masses stay near 1 and
 //! `F(η, β, s)` is close to `ℓ(η, β)` with s best where it is 0. Derivatives in an atom are `X^T W_k − e_k ∂ζ_k`.
 
-use super::Objective;
+use super::{Objective, penalty};
 use crate::error::Result;
 use crate::evaluate::once::At;
 use crate::linalg::{axpy, dot};
@@ -118,7 +118,7 @@ impl Objective<'_, '_, '_> {
         }
         axpy(-self.ridge, beta, g_beta);
         self.weights.copy_from_slice(found);
-        let f = once.value - 0.5 * self.ridge * dot(beta, beta);
+        let f = once.value - penalty(self.ridge, beta);
         (f.is_finite() && g.iter().all(|g| g.is_finite())).then_some(f)
     }
 }
