@@ -370,6 +370,21 @@ fn outcomes_are_no_errors_and_come_with_advice() {
     assert!(desk.run("--classes 1 --features x.csv --counts n.csv").out.contains("not identified"));
 }
 
+/// Names may hold what would move a terminal's cursor or is no XML: the JSON has them as they are.
+#[test]
+fn names_are_shown_without_control_characters() {
+    let desk = Desk::new();
+    desk.write("x.csv", "name,lat,lon,lat\u{1b}\n\"two\nlines\",1,2,3\nbell\u{7},4,5,1\nplain,6,8,0\n");
+    desk.write("n.csv", "name,who,n\n\"two\nlines\",\"a\nb\",3\nbell\u{7},c,2\nplain,c,4\n");
+    let args = "--classes 1 --ridge 1 --features x.csv --alternative name --columns lat,lon,lat\u{1b} --counts n.csv --count n --unit who";
+    let run = desk.run(&format!("{args} --plot map.svg"));
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    let drawn = fs::read_to_string(desk.path("map.svg")).unwrap();
+    assert!(run.out.contains("two\u{fffd}lines") && drawn.contains("bell\u{fffd}"), "{}", run.out);
+    assert!(run.out.chars().chain(drawn.chars()).all(|c| !c.is_control() || c == '\n'));
+    assert_eq!(desk.json(args)["features"][2], "lat\u{1b}");
+}
+
 #[test]
 fn bad_arguments_end_with_2() {
     let desk = Desk::new();
@@ -408,6 +423,11 @@ fn bad_arguments_end_with_2() {
         ("--choices x.csv --classes 1 --unit a --set a --chosen a", &["--columns"]),
         ("--choices x.csv --features x.csv", &["--choices", "--features"]),
         ("--columns lat", &["--columns"]),
+        ("--features x.csv --counts n.csv --classes 1 --columns=", &["--columns", "empty"]),
+        ("--features x.csv --counts n.csv --classes 1 --columns a,,b", &["--columns", "empty"]),
+        ("--features x.csv --counts n.csv --classes 2 --starts 1000000000000000", &["--starts", "memory"]),
+        ("--features x.csv --counts n.csv --classes 1 --json one.x --plot ./one.x", &["one.x", "twice"]),
+        ("--features x.csv --counts n.csv --classes 1 --json ./n.csv", &["n.csv", "data"]),
     ] {
         desk.refused(args, 2, parts);
     }
@@ -451,6 +471,8 @@ fn bad_tables_end_with_1_and_name_the_place() {
     desk.write("n.csv", "n\n1\n2\n3\n");
     desk.refused("--classes 1 --features x.csv --counts n.csv --columns a,c", 1, &["x.csv", "'c'", "a, b"]);
     desk.refused("--classes 1 --features none.csv --counts n.csv", 1, &["none.csv"]);
+    desk.write("x.csv", "b,a\n1,1e200\n1,1\n2,2\n");
+    desk.refused("--classes 1 --features x.csv --counts n.csv", 1, &["'a'", "squares"]);
     desk.write("x.csv", "a\n1e39\n1\n2\n");
     desk.refused("--classes 1 --features x.csv --counts n.csv --precision f32", 1, &["x.csv, line 2, column 'a': '1e39'"]);
 }

@@ -4,7 +4,7 @@ use crate::fault::{Fault, Result, usage};
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Fits a softmax mixture (latent-class multinomial logit) to choices
@@ -80,15 +80,17 @@ struct Args {
 }
 
 const EXAMPLES: &str = "\
-Without data arguments: the flights out of New York shipped with the crate, whose units are carriers at an origin and whose
-alternatives are destinations, in three classes. CSV files are UTF-8 with a header row, NPY files little-endian; lists are
-comma-separated names of columns.
+Without data arguments: the flights out of New York shipped with the crate,
+whose units are carriers at an origin and whose alternatives are destinations,
+in three classes. CSV files are UTF-8 with a header row, NPY files
+little-endian; lists are comma-separated names of columns.
 
 Examples, on the data shipped with the crate:
-  fit --classes 2 --features data/flights_items.csv --alternative dest --columns lat,lon,alt,tz,distance \\
-      --counts data/flights_counts.csv --count n --unit carrier,origin --plot flights.svg
-  fit --classes 1..5 --choices data/electricity.csv --unit id --set chid --chosen choice --columns pf,cl,loc,wk,tod,seas \\
-      --json electricity.json
+  fit --classes 2 --features data/flights_items.csv --alternative dest \\
+      --columns lat,lon,alt,tz,distance --counts data/flights_counts.csv \\
+      --count n --unit carrier,origin --plot flights.svg
+  fit --classes 1..5 --choices data/electricity.csv --unit id --set chid \\
+      --chosen choice --columns pf,cl,loc,wk,tod,seas --json electricity.json
 
 The table counts classes from 1, the JSON from 0; both by decreasing weight.
 Exit code: 0 for every outcome of a fit, 1 for bad data or files, 2 for bad arguments.";
@@ -101,6 +103,16 @@ pub enum Source {
     Items { features: PathBuf, counts: PathBuf, alternative: String, columns: Vec<String>, count: String, unit: Vec<String> },
     /// Panels in long form.
     Panel { choices: PathBuf, unit: Vec<String>, set: String, chosen: String, columns: Vec<String> },
+}
+
+impl Source {
+    /// The files.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Source::Rows { features, counts, .. } | Source::Items { features, counts, .. } => vec![features, counts],
+            Source::Panel { choices, .. } => vec![choices],
+        }
+    }
 }
 
 /// Numbers of classes to fit.
@@ -171,6 +183,9 @@ impl Job {
             return usage(format!("--ridge {}: a finite number, not negative, is needed", args.ridge));
         }
         for (name, list) in [("--columns", &args.columns), ("--unit", &args.unit)] {
+            if list.iter().any(|c| c.trim().is_empty()) {
+                return usage(format!("{name}: the name of a column is empty"));
+            }
             if let Some(twice) = list.iter().enumerate().find(|(i, c)| list[..*i].contains(c)) {
                 return usage(format!("{name} names {} twice", twice.1));
             }

@@ -34,6 +34,7 @@ fn run(job: &Job) -> Result<()> {
     let to_stdout = job.json.as_deref() == Some(Path::new("-"));
     let paths = job.json.iter().filter(|_| !to_stdout).chain(&job.plot);
     paths.clone().try_for_each(|path| output::check(path))?;
+    output::apart(paths.clone(), job.source.files())?;
     let input = Input::read(&job.source, job.precision)?;
     let solutions = solve::solve(job, &input)?;
     let scan = job.classes.is_some_and(|c| c.scan);

@@ -1,6 +1,6 @@
 //! Writing: files whole or not at all, and standard output.
 
-use crate::fault::{Fault, Result, bad};
+use crate::fault::{Fault, Result, bad, usage};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub enum Pending {
 impl Pending {
     pub fn write(path: &Path, text: &str) -> Result<Self> {
         // A link stays a link: what it points to is replaced.
-        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if place.exists() && !place.is_file() {
+        let place = place(path);
+        if is_device(&place) {
             return Ok(Pending::Device { place, text: text.to_owned() });
         }
         let fault = |e| Fault::file(path, e);
@@ -49,8 +49,32 @@ pub fn check(path: &Path) -> Result<()> {
     match path {
         _ if path.is_dir() => bad(format!("{}: is a directory", path.display())),
         _ if !directory(path).is_dir() => bad(format!("{}: no such directory", directory(path).display())),
-        _ => Ok(()),
+        _ if is_device(path) => Ok(()),
+        _ => tempfile::tempfile_in(directory(&place(path))).map(drop).map_err(|e| Fault::file(path, e.kind())),
     }
+}
+
+/// Refuses files to be written that are one another, or one of the data.
+pub fn apart<'a>(written: impl Iterator<Item = &'a PathBuf>, read: Vec<&Path>) -> Result<()> {
+    let mut taken: Vec<PathBuf> = read.into_iter().map(place).collect();
+    for path in written.filter(|path| !is_device(path)) {
+        if taken.contains(&place(path)) {
+            return usage(format!("{}: named twice, or one of the data", path.display()));
+        }
+        taken.push(place(path));
+    }
+    Ok(())
+}
+
+/// Where a path leads: a link to what it points to, which may not be there yet.
+fn place(path: &Path) -> PathBuf {
+    let beside = || fs::canonicalize(directory(path)).ok().zip(path.file_name()).map(|(directory, name)| directory.join(name));
+    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+}
+
+/// Whether a path is something, but no regular file: a pipe, a device.
+fn is_device(path: &Path) -> bool {
+    path.exists() && !path.is_file()
 }
 
 fn directory(path: &Path) -> &Path {

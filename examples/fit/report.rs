@@ -26,7 +26,7 @@ const INDENT: usize = 16;
 pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> String {
     let mut out = String::new();
     describe(&mut out, input);
-    let shown = match scan {
+    let detailed = match scan {
         true => {
             let best = BestBy::of(solutions);
             criteria_table(&mut out, solutions, &best);
@@ -39,14 +39,14 @@ pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> Str
         }
         false => solutions.first(),
     };
-    if let Some(s) = shown {
+    if let Some(s) = detailed {
         atoms(&mut out, input, s);
         classes(&mut out, input, s);
         trust(&mut out, job, input, s);
     }
     for (name, path) in [("plot", &job.plot), ("JSON", &job.json)] {
         if let Some(path) = path {
-            entry(&mut out, name, &path.display().to_string());
+            entry(&mut out, name, &shown(&path.display().to_string()));
         }
     }
     out
@@ -91,14 +91,19 @@ fn describe(out: &mut String, input: &Input) {
         sets => format!("{} in {}", plural(data.features().rows(), "row"), plural(sets, "choice set")),
     };
     let units = match &input.units {
-        Some(u) => format!("{} ({})", plural(u.labels.len(), "unit"), u.columns.join("/")),
+        Some(u) => format!("{} ({})", plural(u.labels.len(), "unit"), shown(&u.columns.join("/"))),
         None => "every draw its own unit".into(),
     };
     let choices = format!("{} choices", data.total_choices());
-    entry(out, "data", &format!("{}: {rows}, {}, {units}, {choices}", input.files, plural(input.names.len(), "feature")));
+    entry(out, "data", &format!("{}: {rows}, {}, {units}, {choices}", shown(&input.files), plural(input.names.len(), "feature")));
 }
 
-fn plural(n: usize, what: &str) -> String {
+/// A name as a terminal can take it: what would move the cursor is replaced.
+fn shown(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
+}
+
+pub fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
@@ -126,8 +131,8 @@ fn criteria_table(out: &mut String, solutions: &[Solution], best: &BestBy) {
 /// Weights and atoms, a column for every class, as many side by side as a line holds.
 fn atoms(out: &mut String, input: &Input, s: &Solution) {
     let features = largest_features(s, MOST_FEATURES);
-    let weights = row("weight", s.classes.iter().map(|c| (c.weight, c.weight_error)));
-    let atoms = features.iter().map(|&l| row(&input.names[l], s.classes.iter().map(|c| (c.atom[l], c.errors[l]))));
+    let weights = row("weight", s.classes.iter().map(|c| (c.weight, c.weight_error)), 3);
+    let atoms = features.iter().map(|&l| row(&shown(&input.names[l]), s.classes.iter().map(|c| (c.atom[l], c.errors[l])), 0));
     let rows: Vec<(String, Vec<String>)> = std::iter::once(weights).chain(atoms).collect();
     let label = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(6);
     let width = rows.iter().flat_map(|(_, cells)| cells).map(|c| c.chars().count()).max().unwrap_or(0);
@@ -166,8 +171,8 @@ pub fn largest_features(s: &Solution, most: usize) -> Vec<usize> {
     order
 }
 
-/// Estimates with their standard errors, all to the same decimal.
-fn row(name: &str, cells: impl Iterator<Item = (f64, f64)> + Clone) -> (String, Vec<String>) {
+/// Estimates with their standard errors, all to the same decimal, `fewest` at least.
+fn row(name: &str, cells: impl Iterator<Item = (f64, f64)> + Clone, fewest: i32) -> (String, Vec<String>) {
     let least = |values: &mut dyn Iterator<Item = f64>| values.filter(|x| x.is_finite() && *x > 0.0).fold(f64::INFINITY, f64::min);
     let error = least(&mut cells.clone().map(|(_, e)| e));
     // Two digits of the smallest error, else four of the smallest estimate.
@@ -175,7 +180,7 @@ fn row(name: &str, cells: impl Iterator<Item = (f64, f64)> + Clone) -> (String, 
         true => 1 - error.log10().floor() as i32,
         false => 3 - least(&mut cells.clone().map(|(x, _)| x.abs())).clamp(1e-9, 1e9).log10().floor() as i32,
     };
-    let decimals = decimals.clamp(0, 9) as usize;
+    let decimals = decimals.clamp(fewest, 9) as usize;
     let number = |x: f64| if x.abs() < 1e7 { format!("{x:.decimals$}") } else { format!("{x:.3e}") };
     let errors: Vec<String> = cells.clone().map(|(_, e)| if e.is_finite() { number(e) } else { "—".into() }).collect();
     let width = errors.iter().map(|e| e.chars().count()).max().unwrap_or(0);
@@ -221,7 +226,7 @@ fn label(alternatives: Option<&[Alternative]>, i: usize) -> String {
         Some(Alternative { key, .. }) => key.clone(),
         None => format!("row {i}"),
     };
-    long.chars().take(WIDTH / 2).collect()
+    shown(&long).chars().take(WIDTH / 2).collect()
 }
 
 /// The units of which the class is the likeliest: how many, and which, the largest first. Nothing where every draw is its own unit.
@@ -242,8 +247,8 @@ pub fn members_of(input: &Input, s: &Solution, class: usize) -> Option<String> {
     }
     members.sort_by(|&a, &b| units.sizes[b].total_cmp(&units.sizes[a]));
     let label = |&u: &usize| match &units.labels[u] {
-        l if probability(u) >= SURE => l.clone(),
-        l => format!("{l} ({:.2})", probability(u)),
+        l if probability(u) >= SURE => shown(l),
+        l => format!("{} ({:.2})", shown(l), probability(u)),
     };
     let some: Vec<String> = members.iter().take(MOST_UNITS).map(label).collect();
     let more = if members.len() > some.len() { format!(", and {} more", members.len() - some.len()) } else { String::new() };
@@ -261,7 +266,7 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
     entry(out, "outcome", &outcome(job, input, s));
     let unidentified: Vec<&str> = input.names.iter().zip(&s.unidentified).filter(|u| *u.1).map(|u| u.0.as_str()).collect();
     if !unidentified.is_empty() {
-        let names = unidentified.join(", ");
+        let names = shown(&unidentified.join(", "));
         entry(out, "not identified", &format!("{names}: constant within choice sets or collinear; of the atoms that fit alike, the least"));
     }
     let empty: Vec<String> = s.empty_classes().iter().map(|k| (k + 1).to_string()).collect();

@@ -1,12 +1,13 @@
 //! Fits the mixture for every number of classes asked for, or evaluates a given one, and works out all that is reported of it.
 
 use crate::args::{Classes, Job};
-use crate::fault::{Fault, Result, bad, usage};
+use crate::fault::{Fault, Result, bad, quoted, usage};
 use crate::input::Input;
 use crate::json::Given;
+use crate::report::plural;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use softmix::data::Data;
-use softmix::error::Error;
+use softmix::error::{Error, ErrorKind};
 use softmix::evaluate::{EvaluateOutput, Penalty, Value, evaluate, evaluate_workspace};
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule, default_starts, is_empty_class, max_starts};
 use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
@@ -87,12 +88,12 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         (None, None) => return usage("--classes is missing"),
     };
     if !job.evaluate && classes.last > data.observed_units() {
-        let units = if input.units.is_some() { "units" } else { "alternatives that were ever chosen" };
-        return usage(format!("--classes {}: these data have only {} {units}", classes.last, data.observed_units()));
+        let unit = if input.units.is_some() { "unit" } else { "chosen alternative" };
+        return usage(format!("--classes {}: these data have only {}", classes.last, plural(data.observed_units(), unit)));
     }
     let ctx = Context { threads: job.threads, ..Context::default() };
     if let (true, Some(given)) = (job.evaluate, &given) {
-        return Ok(vec![evaluated(&data, &given.mixture, job.ridge, ctx)?]);
+        return Ok(vec![evaluated(&data, &input.names, &given.mixture, job.ridge, ctx)?]);
     }
     if job.threads > 1 && !cfg!(feature = "rayon") && !job.quiet {
         eprintln!("note: one thread is used; more need cargo run --release --features rayon --example fit");
@@ -111,7 +112,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         // A scan grows each fit from the one before.
         let before = solutions.last().map(Solution::mixture);
         options.grow = before.as_ref().map(Mixture::view);
-        solutions.push(fitted(&data, &options, job.quiet, &cancelled)?);
+        solutions.push(fitted(&data, &input.names, &options, job.quiet, &cancelled)?);
         if cancelled.load(Ordering::Relaxed) {
             break;
         }
@@ -132,7 +133,7 @@ fn interruptible() -> Result<Arc<AtomicBool>> {
     Ok(cancelled)
 }
 
-fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &AtomicBool) -> Result<Solution> {
+fn fitted(data: &Data<'_>, names: &[String], options: &FitOptions<'_>, quiet: bool, cancelled: &AtomicBool) -> Result<Solution> {
     let bar = Bar::new(data, options, quiet);
     let begun = Instant::now();
     let fit = Fit::with_progress(data, options, &mut |p| {
@@ -141,8 +142,8 @@ fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &At
     });
     let seconds = begun.elapsed().as_secs_f64();
     bar.bar.set_message("standard errors");
-    let fit = fit.or_else(refused)?;
-    let (report, told) = (fit.report, evaluated(data, &fit.mixture, options.ridge, options.context)?);
+    let fit = fit.or_else(|e| refused(e, names))?;
+    let (report, told) = (fit.report, evaluated(data, names, &fit.mixture, options.ridge, options.context)?);
     bar.bar.finish_and_clear();
     Ok(Solution {
         ending: Some((report.outcome, report.stop)),
@@ -158,13 +159,13 @@ fn fitted(data: &Data<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &At
 }
 
 /// What a mixture says about the data, no fit being made: two reads of the features, and the standard errors.
-fn evaluated(data: &Data<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Result<Solution> {
+fn evaluated(data: &Data<'_>, names: &[String], mixture: &Mixture, ridge: f64, ctx: Context) -> Result<Solution> {
     let mixture = mixture.canonical();
     let view = mixture.view();
     let (shape, k, l) = (data.shape(), mixture.classes(), data.features().columns());
     let begun = Instant::now();
     let mut kept = buffer(WorkspaceBuffer::new(Whitening::workspace(&shape)))?;
-    let whitening = Whitening::new(data, ctx.isa, &mut kept.lend()).or_else(refused)?;
+    let whitening = Whitening::new(data, ctx.isa, &mut kept.lend()).or_else(|e| refused(e, names))?;
     let mut posterior = vec![0.0; shape.units * k];
     let (mut weight_gradient, mut atom_gradient) = (vec![0.0; k], vec![0.0; k * l]);
     let out = EvaluateOutput {
@@ -175,7 +176,7 @@ fn evaluated(data: &Data<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Re
     };
     let penalty = Penalty { ridge, covariance: whitening.covariance };
     let mut memory = buffer(WorkspaceBuffer::new(evaluate_workspace(&shape, k)))?;
-    let value = evaluate(data, view, Some(penalty), ctx, out, memory.lend()).or_else(refused)?;
+    let value = evaluate(data, view, Some(penalty), ctx, out, memory.lend()).or_else(|e| refused(e, names))?;
     let mut whitened = vec![0.0; whitening.rank];
     let mut largest = weight_gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
     for gradient in atom_gradient.chunks_exact(l) {
@@ -202,7 +203,7 @@ fn evaluated(data: &Data<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Re
     if shape.sets == 1 {
         (by_class, mixed) = (vec![0.0; shape.rows * k], vec![0.0; shape.rows]);
         let mut memory = buffer(WorkspaceBuffer::new(choice_probabilities_workspace(&shape, k)))?;
-        choice_probabilities(data, view, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend()).or_else(refused)?;
+        choice_probabilities(data, view, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend()).or_else(|e| refused(e, names))?;
     }
     Ok(Solution {
         classes: (0..k).map(class).collect(),
@@ -245,12 +246,20 @@ fn errors(
 }
 
 /// An error of the library that the reading of the files did not foresee.
-fn refused<T>(error: Error) -> Result<T> {
-    bad(error.to_string())
+fn refused<T>(error: Error, names: &[String]) -> Result<T> {
+    match (error.kind, error.argument, error.sizes) {
+        (ErrorKind::Workspace, "starts", _) => usage("--starts: there is no memory for so many"),
+        (ErrorKind::Workspace, _, Some((needed, _))) => bad(format!("there is no memory for the {needed} bytes that this takes")),
+        (ErrorKind::OutOfRange, "features", _) => {
+            let name = error.column.and_then(|j| names.get(j)).map_or("features", |name| name);
+            bad(format!("{}: its squares are beyond the range of numbers: take another unit", quoted(name)))
+        }
+        _ => bad(error.to_string()),
+    }
 }
 
 fn buffer(memory: std::result::Result<WorkspaceBuffer, Error>) -> Result<WorkspaceBuffer> {
-    memory.or_else(refused)
+    memory.or_else(|e| refused(e, &[]))
 }
 
 /// Progress on standard error, shown only on a terminal: the starts drawn of those that may be, and where the best is.

@@ -50,7 +50,9 @@ pub fn svg(input: &Input, solutions: &[Solution], scan: bool) -> Result<String> 
         }
         ([], _) => Ok(()),
     };
-    drawn.or_else(|e| bad(format!("plot: {e}"))).map(|()| text)
+    drawn.or_else(|e| bad(format!("plot: {e}")))?;
+    // XML has no control characters but the ends of lines.
+    Ok(text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}"))
 }
 
 fn draw(text: &mut String, size: (u32, u32), body: impl FnOnce(&Canvas<'_>) -> Drawn) -> Drawn {
