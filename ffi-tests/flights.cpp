@@ -78,6 +78,13 @@ int main(int argc, char **argv)
         require(std::string(e.what()) == "features: not a finite number at row 1, column 2", e.what());
     }
     try {
+        softmix::data sets(softmix::features::row_major(x, DESTINATIONS, FEATURES), all);
+        softmix::fit(sets.choice_sets(std::vector<std::size_t>()), 1);
+        require(false, "no choice sets are an error");
+    } catch (const softmix::error &e) {
+        require(e.status() == SMX_EMPTY, e.what());
+    }
+    try {
         softmix::features::row_major(x, DESTINATIONS + 1, FEATURES);
         require(false, "too few numbers are an error");
     } catch (const softmix::error &e) {

@@ -343,7 +343,7 @@ typedef struct smx_data {
    * with `sets` 0 or 1: one choice set of all rows.
    */
   const size_t *set_offsets;
-  /** Choice sets. */
+  /** Choice sets; at least 1 where `set_offsets` is not NULL. */
   size_t sets;
   /** SMX_UNITS: units U. */
   size_t units;

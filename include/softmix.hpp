@@ -233,7 +233,9 @@ public:
     /// Choice sets: set s holds the rows from `offsets[s]` to below `offsets[s + 1]`.
     data &choice_sets(view<const std::size_t> offsets)
     {
-        raw_.set_offsets = offsets.data();
+        // No offsets are an error, which the first call with these data throws, and not one set of all rows.
+        static const std::size_t none = 0;
+        raw_.set_offsets = offsets.empty() ? &none : offsets.data();
         raw_.sets = offsets.empty() ? 0 : offsets.size() - 1;
         return *this;
     }

@@ -211,6 +211,38 @@ fn an_evaluation_finds_features_that_are_not_finite() {
     }
 }
 
+/// The mixtures of the options have names of their own in errors.
+#[test]
+fn errors_tell_the_mixtures_of_a_call_apart() {
+    let case = &golden()[0];
+    let data = describe(&case.panel);
+    let n = 2 * data.columns;
+    let (halves, wrong, start) = ([0.5; 2], [0.5, 0.6], vec![0.1; n]);
+    let fit = |change: &dyn Fn(&mut smx_fit_options)| {
+        let (mut weights, mut atoms) = (vec![0.0; 3], vec![0.0; 3 * data.columns]);
+        let mut options = new!(smx_fit_options, smx_fit_options_init);
+        change(&mut options);
+        let mut result =
+            smx_fit_result { weights: weights.as_mut_ptr(), atoms: atoms.as_mut_ptr(), ..new!(smx_fit_result, smx_fit_result_init) };
+        let mut error = new!(smx_error, smx_error_init);
+        let classes = if options.grow_weights.is_null() && options.grow_atoms.is_null() { 2 } else { 3 };
+        // SAFETY: every array has the size that the description gives.
+        let mut ws = memory(unsafe { smx_fit_workspace(&data, classes, &options) });
+        // SAFETY: as above.
+        let status = unsafe { smx_fit(&data, classes, &options, &mut result, ws.as_mut_ptr().cast(), ws.len(), &mut error) };
+        // SAFETY: a string that ends in 0, by the header.
+        (status, unsafe { std::ffi::CStr::from_ptr(error.argument.as_ptr()) }.to_str().unwrap().to_owned())
+    };
+    for (change, expected) in [
+        (&(|o: &mut smx_fit_options| o.start_weights = halves.as_ptr()) as &dyn Fn(&mut smx_fit_options), (SMX_NULL, "start_atoms")),
+        (&|o| o.start_atoms = start.as_ptr(), (SMX_NULL, "start_weights")),
+        (&|o| (o.start_weights, o.start_atoms) = (wrong.as_ptr(), start.as_ptr()), (SMX_NOT_ON_SIMPLEX, "start_weights")),
+        (&|o| (o.grow_weights, o.grow_atoms) = (wrong.as_ptr(), start.as_ptr()), (SMX_NOT_ON_SIMPLEX, "grow_weights")),
+    ] {
+        assert_eq!(fit(change), (expected.0, expected.1.to_owned()));
+    }
+}
+
 #[test]
 #[cfg(feature = "std")]
 fn a_panic_deep_inside_a_fit_is_a_status() {

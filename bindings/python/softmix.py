@@ -20,6 +20,7 @@ The shared library is found next to this file, by the environment variable SOFTM
 
 import ctypes
 import ctypes.util
+import operator
 import os
 import pathlib
 import signal
@@ -210,7 +211,22 @@ def _pointer(array):
     return None if array is None else array.ctypes.data
 
 
+def _whole(value, name, least=0):
+    """An integer that C can take: ctypes would wrap or refuse others."""
+    number = operator.index(value) if hasattr(value, "__index__") else None
+    if number is None or not least <= number < 2**64:
+        raise ValueError(f"{name}: expected a whole number from {least} to below 2^64, got {value!r}")
+    return number
+
+
+def _unmasked(values, name):
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name}: has masked entries; leave them out")
+    return values
+
+
 def _numbers(values, dtype, name, length=None):
+    values = _unmasked(values, name)
     array = np.ascontiguousarray(values, dtype=dtype)
     if array.ndim != 1 or length is not None and len(array) != length:
         raise ValueError(f"{name}: expected {'' if length is None else length} numbers in one dimension, got shape {array.shape}")
@@ -285,7 +301,7 @@ class _Described:
     """An smx_data and the arrays it points to, which live as long."""
 
     def __init__(self, X, choices, sets=None, offset=None, shard=None):
-        X = np.asarray(X)
+        X = np.asarray(_unmasked(X, "X"))
         if X.ndim != 2:
             raise ValueError(f"X: expected two dimensions (alternatives, features), got shape {X.shape}")
         if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative:
@@ -317,7 +333,7 @@ class _Described:
             self._matrix_shape(matrix.shape)
             self._units(matrix.indptr, matrix.indices, matrix.data, None)
         else:
-            choices = np.asarray(choices)
+            choices = np.asarray(_unmasked(choices, "counts"))
             if choices.ndim == 2:
                 self._matrix_shape(choices.shape)
                 rows, indices = np.nonzero(choices)
@@ -327,6 +343,13 @@ class _Described:
                 self.counts = _numbers(choices, np.float64, "counts", len(X))
                 d.choices, d.counts = 0, self.counts.ctypes.data
                 self.units = len(X)
+
+    def __reduce__(self):
+        """Copies are made anew: C is told where the arrays of the copy are."""
+        if self.shard is not None:
+            raise TypeError("data that are a rank's part of a whole cannot be copied")
+        choices = self.counts if self.raw.choices == 0 else Units(self.indptr, self.indices, self.counts, self.weights)
+        return _Described, (self.X, choices, self.sets, self.offset)
 
     def _matrix_shape(self, shape):
         if shape[1] != len(self.X):
@@ -379,14 +402,17 @@ class SoftmaxMixture:
     def fit(self, X, counts, *, sets=None, offset=None, shard=None):
         """Fits to features X (alternatives, features) and choices: see the head of this module. With a Shard these are one rank's part of
         them. Returns self."""
+        return self._fit(X, counts, sets, offset, shard, 3)
+
+    def _fit(self, X, counts, sets, offset, shard, stacklevel):
         data = _Described(X, counts, sets, offset, shard)
-        k, l = int(self.classes), data.X.shape[1]
-        if k < 1:
-            raise ValueError("classes: at least 1")
+        k, l = _whole(self.classes, "classes", 1), data.X.shape[1]
         o = self._fit_options()
         if self.init is not None:
             start_weights = _numbers(self.init[0], np.float64, "init weights", k)
-            start_atoms = _numbers(np.asarray(self.init[1]).reshape(-1), np.float64, "init atoms", k * l)
+            if np.shape(self.init[1]) != (k, l):
+                raise ValueError(f"init atoms: expected shape {(k, l)}, got {np.shape(self.init[1])}")
+            start_atoms = _numbers(np.ravel(_unmasked(self.init[1], "init atoms")), np.float64, "init atoms")
             o.start_weights, o.start_atoms = start_weights.ctypes.data, start_atoms.ctypes.data
         most = _lib.smx_fit_max_starts(byref(data.raw), k, byref(o))
         most = 0 if most == _NONE else most
@@ -416,9 +442,16 @@ class SoftmaxMixture:
         self.n_features_in_ = l
         self._data = data
         if self.outcome_ not in ("converged", "cancelled"):
-            runs_off = f" (classes {list(np.flatnonzero(diverging))} run off: try a ridge)" if diverging.any() else ""
-            warnings.warn(f"the fit ended as {self.outcome_}{runs_off}", NotConverged, stacklevel=2)
+            runs_off = f" (classes {np.flatnonzero(diverging).tolist()} run off: try a ridge)" if diverging.any() else ""
+            warnings.warn(f"the fit ended as {self.outcome_}{runs_off}", NotConverged, stacklevel=stacklevel)
         return self
+
+    def __getstate__(self):
+        """What a copy has: of a fit to one rank's part of a whole, all but those data."""
+        state = dict(self.__dict__)
+        if getattr(state.get("_data"), "shard", None) is not None:
+            state["_data"] = None
+        return state
 
     def get_params(self, deep=True):
         """The parameters of the constructor, by name: what sklearn.base.clone and model selection ask for."""
@@ -435,22 +468,19 @@ class SoftmaxMixture:
     def _fit_options(self):
         if self.isa not in _ISAS:
             raise ValueError(f"isa: one of {', '.join(_ISAS)}")
-        if self.starts is not None and self.starts < 1:
-            raise ValueError("starts: at least 1")
-        for name in ("threads", "seed", "max_evaluations"):
-            if not 0 <= getattr(self, name) < 2**64:  # ctypes would wrap it
-                raise ValueError(f"{name}: not negative, and below 2^64")
         o = _new(_FitOptions, "fit_options")
-        o.threads, o.isa, o.ridge, o.seed = self.threads, _ISAS[self.isa], self.ridge, self.seed
+        o.threads, o.isa, o.ridge, o.seed = _whole(self.threads, "threads"), _ISAS[self.isa], self.ridge, _whole(self.seed, "seed")
         o.single_phase = int(bool(self.single_phase))
-        o.starts = 0 if self.starts is None else self.starts
-        o.max_evaluations, o.gradient_tolerance = self.max_evaluations, self.gradient_tolerance
+        o.starts = 0 if self.starts is None else _whole(self.starts, "starts", 1)
+        o.max_evaluations, o.gradient_tolerance = _whole(self.max_evaluations, "max_evaluations"), self.gradient_tolerance
         return o
 
     def _described(self, X, counts, sets, offset):
         if not hasattr(self, "weights_"):
             raise AttributeError("not fitted yet: call fit first")
         if X is None:
+            if self._data is None:
+                raise ValueError("X: this model is a copy, without the rank's part of the data that it was fitted to")
             return self._data
         described = _Described(X, counts, sets, offset)
         if described.X.shape[1] != self.n_features_in_:
@@ -507,6 +537,8 @@ class SoftmaxMixture:
     def standard_errors(self, variance="information"):
         """Standard errors of weights and atoms, from the "information", or "robust" for weights of units that are frequencies or "sampling"
         for weights that are of sampling. NaN where they are not defined."""
+        if variance not in _VARIANCES:
+            raise ValueError(f"variance: one of {', '.join(_VARIANCES)}")
         data = self._described(None, None, None, None)
         k, weights, atoms = self._mixture()
         l = data.X.shape[1]
@@ -601,7 +633,7 @@ class _Watch:
 
 def fit(X, counts, classes, *, sets=None, offset=None, shard=None, **options):
     """Fits a softmax mixture; options are those of SoftmaxMixture. Returns the fitted model."""
-    return SoftmaxMixture(classes, **options).fit(X, counts, sets=sets, offset=offset, shard=shard)
+    return SoftmaxMixture(classes, **options)._fit(X, counts, sets, offset, shard, 3)
 
 
 def scan(X, counts, first, last, *, sets=None, offset=None, **options):
@@ -609,9 +641,9 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
     Returns a Scan."""
     if options.pop("init", None) is not None:
         raise ValueError("init: a scan takes no start")
-    model = SoftmaxMixture(max(int(last), 1), **options)
+    model = SoftmaxMixture(max(_whole(last, "last"), 1), **options)
     data, o = _Described(X, counts, sets, offset), model._fit_options()
-    first, last, l = int(first), int(last), data.X.shape[1]
+    first, last, l = _whole(first, "first"), _whole(last, "last"), data.X.shape[1]
     if not 1 <= first <= last:
         raise ValueError(f"first, last: expected 1 <= first <= last, got {first} and {last}")
     n, all_ = last - first + 1, (last * (last + 1) - first * (first - 1)) // 2

@@ -1,8 +1,10 @@
 """Tests of softmix.py: `SOFTMIX_LIBRARY=path/to/libsoftmix.so python3 test_softmix.py`."""
 
+import copy
 import csv
 import os
 import pathlib
+import pickle
 import re
 import signal
 import threading
@@ -126,7 +128,9 @@ class Softmix(unittest.TestCase):
         model = softmix.SoftmaxMixture(3, ridge=2.0)
         self.assertEqual(softmix.SoftmaxMixture(**model.get_params()).get_params(), model.get_params())
         self.assertEqual(model.set_params(classes=4).classes, 4)
-        for wrong in ({"classes": 2, "isa": "none"}, {"classes": 2, "seed": -1}, {"classes": 2, "starts": 0}):
+        halves, turned = np.full(2, 0.5), np.zeros((self.X.shape[1], 2))
+        for wrong in ({"classes": 2, "isa": "none"}, {"classes": 2, "seed": -1}, {"classes": 2, "starts": 0}, {"classes": 2, "starts": 2**64 + 1},
+                      {"classes": 2.7}, {"classes": 0}, {"classes": 2, "max_evaluations": 1.5}, {"classes": 2, "init": (halves, turned)}):
             with self.assertRaises(ValueError):
                 softmix.SoftmaxMixture(**wrong).fit(self.X, self.matrix)
         with self.assertRaises(ValueError):
@@ -183,13 +187,27 @@ class Softmix(unittest.TestCase):
         with self.assertRaises(AttributeError):
             softmix.SoftmaxMixture(2).predict_proba()
 
+        with self.assertRaises(ValueError):
+            softmix.fit(np.ma.masked_less(self.X, 0.0), self.matrix, classes=1)
+        with self.assertRaises(ValueError):
+            softmix.fit(self.X, self.matrix, classes=1).standard_errors("none")
+
+    def test_a_copy_is_a_model_with_data_of_its_own(self):
+        X, sets, indptr, chosen = electricity()
+        panel = softmix.fit(X, softmix.Units(indptr, chosen), classes=2, sets=sets)
+        for model in (panel, softmix.fit(self.X, self.matrix, classes=2), softmix.fit(self.X, self.matrix.sum(0), classes=1)):
+            for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+                self.assertEqual(other.score(), model.score())
+                np.testing.assert_array_equal(other.predict_proba(), model.predict_proba())
+                self.assertIsNot(other._data.X, model._data.X)
+
     def test_a_fit_that_runs_off_warns(self):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model = softmix.fit(self.X, self.matrix.sum(0), classes=4)
         self.assertEqual(model.outcome_, "diverging")
         self.assertTrue(model.diverging_.any())
-        self.assertTrue(any(w.category is softmix.NotConverged and "ridge" in str(w.message) for w in caught))
+        self.assertTrue(any(w.category is softmix.NotConverged and "ridge" in str(w.message) and w.filename == __file__ for w in caught))
         self.assertEqual(softmix.fit(self.X, self.matrix.sum(0), classes=3, ridge=10.0).outcome_, "converged")
 
     def test_progress_is_told_and_may_end_the_fit(self):

@@ -55,7 +55,7 @@ pub struct smx_data {
     /// Choice set s holds the rows `set_offsets[s]` <= i < `set_offsets[s + 1]`: `sets` + 1 numbers from 0 to p, increasing. NULL,
     /// with `sets` 0 or 1: one choice set of all rows.
     pub set_offsets: *const usize,
-    /// Choice sets.
+    /// Choice sets; at least 1 where `set_offsets` is not NULL.
     pub sets: usize,
     /// SMX_UNITS: units U.
     pub units: usize,

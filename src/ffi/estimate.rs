@@ -184,7 +184,7 @@ pub unsafe extern "C" fn smx_estimate(
             let ctx = context(o.isa, o.threads)?;
             let start = match (o.start_weights.is_null(), o.start_atoms.is_null()) {
                 (true, true) => None,
-                _ => Some(MixtureInput::new(call, classes, l, o.start_weights, o.start_atoms)?),
+                _ => Some(MixtureInput::named(call, ["start_weights", "start_atoms"], classes, l, o.start_weights, o.start_atoms)?),
             };
             let along = call.optional_input("direction", o.direction, wh.rank())?;
             let ill_posed = match o.project {

@@ -157,6 +157,7 @@ pub(super) fn atoms_length(classes: usize, columns: usize) -> Result<usize> {
 
 /// A mixture that is read.
 pub(super) struct MixtureInput {
+    names: [&'static str; 2],
     weights: Input<f64>,
     atoms: Input<f64>,
     columns: usize,
@@ -164,15 +165,32 @@ pub(super) struct MixtureInput {
 
 impl MixtureInput {
     pub fn new(call: &mut Call, classes: usize, columns: usize, weights: *const f64, atoms: *const f64) -> Result<Self> {
+        Self::named(call, ["weights", "atoms"], classes, columns, weights, atoms)
+    }
+
+    /// One whose arguments have other names.
+    pub fn named(
+        call: &mut Call,
+        names: [&'static str; 2],
+        classes: usize,
+        columns: usize,
+        weights: *const f64,
+        atoms: *const f64,
+    ) -> Result<Self> {
         let n = atoms_length(classes, columns)?;
-        Ok(MixtureInput { weights: call.input("weights", weights, classes)?, atoms: call.input("atoms", atoms, n)?, columns })
+        Ok(MixtureInput { names, weights: call.input(names[0], weights, classes)?, atoms: call.input(names[1], atoms, n)?, columns })
     }
 
     /// # Safety
     /// As for [`Input::get`].
     pub unsafe fn get<'a>(&self) -> Result<MixtureRef<'a>> {
         // SAFETY: by the caller's promise.
-        unsafe { Ok(MixtureRef::new(self.weights.get(), self.atoms.get(), self.columns)?) }
+        let mixture = unsafe { MixtureRef::new(self.weights.get(), self.atoms.get(), self.columns) };
+        Ok(mixture.map_err(|e| match e.argument {
+            "weights" => Error { argument: self.names[0], ..e },
+            "atoms" => Error { argument: self.names[1], ..e },
+            _ => e,
+        })?)
     }
 }
 

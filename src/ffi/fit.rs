@@ -304,7 +304,7 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
 fn given_start(call: &mut Call, o: &smx_fit_options, classes: usize, columns: usize) -> Result<Option<MixtureInput>> {
     match (o.start_weights.is_null(), o.start_atoms.is_null()) {
         (true, true) => Ok(None),
-        _ => MixtureInput::new(call, classes, columns, o.start_weights, o.start_atoms).map(Some),
+        _ => MixtureInput::named(call, ["start_weights", "start_atoms"], classes, columns, o.start_weights, o.start_atoms).map(Some),
     }
 }
 
@@ -313,7 +313,7 @@ pub(super) fn grown(call: &mut Call, o: &smx_fit_options, classes: usize, column
     match (o.grow_weights.is_null() && o.grow_atoms.is_null(), classes) {
         (true, _) => Ok(None),
         (false, 1) => Err(Fault::new(SMX_INVALID_OPTION, "grow_weights")),
-        (false, k) => MixtureInput::new(call, k - 1, columns, o.grow_weights, o.grow_atoms).map(Some),
+        (false, k) => MixtureInput::named(call, ["grow_weights", "grow_atoms"], k - 1, columns, o.grow_weights, o.grow_atoms).map(Some),
     }
 }
 
