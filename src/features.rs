@@ -209,6 +209,26 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// `out = x_i − x_origin` for the rows of a list, one after the other, in f64.
+    pub(crate) fn differences_of(&self, rows: &[usize], origin: usize, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: &[usize], origin: usize, out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                    out.iter_mut().zip(row(*i)).zip(row(origin)).for_each(|((d, x), o)| *d = x.to_f64() - o.to_f64());
+                }
+                return;
+            }
+            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = f.get(*i, l) - f.get(origin, l));
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, rows, origin, out),
+            Values::F64(v) => run(v, self, rows, origin, out),
+        }
+    }
+
     /// N choice sets of `height` alternatives side by side, less their means: alternative j of the set from row `first[s]` on, feature l, at
     /// `out[l * stride + j * N + s]`. Taken about the first alternatives first: a common shift costs no digits.
     pub(crate) fn centered_sets<const N: usize>(&self, first: [usize; N], height: usize, out: &mut [f64], stride: usize) {

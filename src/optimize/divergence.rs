@@ -101,7 +101,7 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
     if ev.layout.is_grouped() {
         return variance_over_ranks(data, ev.logit_variance_of_groups(isa, k));
     }
-    let (mut a, mut logits) = ([0.0; BLOCK], [0.0f64; BLOCK]);
+    let (mut a, mut logits, ones) = ([0.0; BLOCK], [0.0f64; BLOCK], [1.0; BLOCK]);
     let (mut sum, mut total) = (0.0, 0.0);
     for set in 0..sets {
         let t = ev.t(set, k);
@@ -117,10 +117,11 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
             for (i, s) in rows.clone().zip(&mut *logits) {
                 *s = if s.is_finite() { *s - data.offset().map_or(0.0, |b| b[i]) } else { 0.0 };
             }
-            let weight: f64 = a.iter().sum();
+            let weight = dot(a, &ones[..a.len()]);
             if weight > 0.0 {
                 let mean = dot(a, logits) / weight;
-                let square: f64 = a.iter().zip(logits).map(|(a, s)| a * (*s - mean) * (*s - mean)).sum();
+                logits.iter_mut().for_each(|s| *s = (*s - mean) * (*s - mean));
+                let square = dot(a, logits);
                 let step = mean - m;
                 q += square + n * weight / (n + weight) * step * step;
                 n += weight;

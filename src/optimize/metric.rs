@@ -18,14 +18,16 @@ use core::ops::Range;
 
 /// ε.
 const SHARE_OF_ALL: f64 = 0.1;
-/// Rows gathered for one product.
+/// Rows gathered for one product, and rows looked at together.
 const BLOCK: usize = 128;
+const STRIP: usize = 4;
 /// Tasks that classes are shared among.
 const PARTS: usize = 4;
 
-/// Rows that tell the curvature of one class.
+/// Rows that tell the curvature of one class: more save evaluations, up to where they cost as much.
 fn sample(columns: usize) -> usize {
-    columns.saturating_mul(4).max(512)
+    let l = columns;
+    l.saturating_mul(4).max(l.saturating_mul(16).clamp(512, 768))
 }
 
 /// Whether the curvature of classes is worth its cost: it is sampled, or costs little beside an evaluation.
@@ -202,32 +204,43 @@ fn sampled_covariance(
     let origin = o.data.first_available(0);
     h.fill(0.0);
     sum.fill(0.0);
-    let (mut cumulated, mut taken, mut total, mut held) = (0.0, 0.0, 0.0, 0);
-    let mut add = |rows: &[f64], weights: &[f64], held: usize| {
-        let x = Rows { values: rows, rows: held, columns: l, stride: l };
-        simd::gram(isa, x, &weights[..held], h);
-        simd::weighted_sum(isa, x, &weights[..held], held.max(1), sum);
+    let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
+    let mut picked = [0; BLOCK];
+    let mut add = |picked: &[usize], weights: &[f64]| {
+        let held = picked.len();
+        let rows = &mut rows[..held * l];
+        o.data.features().differences_of(picked, origin, rows);
+        let x = Rows { values: &*rows, rows: held, columns: l, stride: l };
+        simd::gram(isa, x, weights, h);
+        simd::weighted_sum(isa, x, weights, held.max(1), sum);
     };
     for from in (0..p).step_by(BLOCK) {
         let a = &mut a[..BLOCK.min(p - from)];
         o.ev.probabilities(k, from, a);
-        for (i, a) in a.iter().enumerate() {
-            cumulated += n * a;
-            if cumulated - taken >= 1.0 {
-                let times = libm::floor(cumulated) - taken;
-                taken += times;
-                total += times;
-                weights[held] = times;
-                o.data.features().differences(isa, from + i..from + i + 1, origin, &mut rows[held * l..(held + 1) * l]);
-                held += 1;
-                if held == BLOCK {
-                    add(rows, weights, held);
-                    held = 0;
+        for (part, a) in a.chunks(STRIP).enumerate() {
+            // Most strips have no row that is taken.
+            let before = cumulated;
+            cumulated += n * a.iter().sum::<f64>();
+            if cumulated - taken < 1.0 {
+                continue;
+            }
+            let mut so_far = before;
+            for (i, a) in a.iter().enumerate() {
+                so_far += n * a;
+                if so_far - taken >= 1.0 {
+                    (picked[held], weights[held]) = (from + part * STRIP + i, libm::floor(so_far) - taken);
+                    taken += weights[held];
+                    held += 1;
+                    if held == BLOCK {
+                        add(&picked, weights);
+                        held = 0;
+                    }
                 }
             }
         }
     }
-    add(rows, weights, held);
+    add(&picked[..held], &weights[..held]);
+    let total = taken;
     if total > 0.0 {
         simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / total], h);
         h.iter_mut().for_each(|h| *h /= total);
