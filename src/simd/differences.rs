@@ -14,6 +14,9 @@ pub(crate) fn row_differences<T: Scalar, O: Scalar>(isa: Isa, x: Rows<'_, T>, or
     isa.run(Differences { x, origin, out });
 }
 
+/// Features of a row that are too few for vectors of their own.
+const FEW: usize = 16;
+
 struct Differences<'a, T, O> {
     x: Rows<'a, T>,
     origin: &'a [T],
@@ -25,6 +28,16 @@ impl<T: Scalar, O: Scalar> Kernel for Differences<'_, T, O> {
 
     #[inline(always)]
     fn plain(self) {
+        let l = self.x.columns;
+        if l < FEW && self.x.stride == l && l > 0 {
+            // Eight rows at once, less as many copies of the origin.
+            let mut origins = [self.origin[0]; 8 * FEW];
+            origins.chunks_exact_mut(l).take(8).for_each(|copy| copy.copy_from_slice(self.origin));
+            for (out, x) in self.out.chunks_mut(8 * l).zip(self.x.values.chunks(8 * l)) {
+                out.iter_mut().zip(x).zip(&origins).for_each(|((d, x), o)| *d = O::from_f64(x.to_f64() - o.to_f64()));
+            }
+            return;
+        }
         for (i, out) in self.out.chunks_exact_mut(self.x.columns).enumerate() {
             for ((d, x), o) in out.iter_mut().zip(self.x.row(i)).zip(self.origin) {
                 *d = O::from_f64(x.to_f64() - o.to_f64());
