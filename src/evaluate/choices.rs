@@ -1,7 +1,8 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{ENTRIES, Evaluation, Piece, TRUSTED, UNITS, blocks, carve, each_task, layout_block, rows_of};
+use super::passes::{Evaluation, TRUSTED, blocks, layout_block, rows_of};
+use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
@@ -139,7 +140,8 @@ impl Evaluation<'_> {
         let room = self.omega.take();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let matrices = Matrices { rows: room, ..Matrices::default() };
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
             let Piece { sum, m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             class_weight.fill(0.0);
@@ -383,7 +385,8 @@ impl Evaluation<'_> {
         let Evaluation { layout, omega, t, scratch, .. } = self;
         if matches!(layout.kind, Kind::Groups(_)) {
             let omega = &**omega;
-            each_task(layout, c, length, scratch, &mut [] as &mut [f64], t, &mut [], ctx, |layout, task| {
+            let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
+            each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let mut t = &mut *task.sets;
                 for b in task.blocks.clone() {
@@ -437,7 +440,8 @@ impl Evaluation<'_> {
         let mut omega = core::mem::take(&mut self.omega);
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, &mut omega, &mut [], &mut [], ctx, |layout, task| {
+        let matrices = Matrices { rows: &mut *omega, ..Matrices::default() };
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
             let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);

@@ -4,7 +4,8 @@
 //! `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
 
 use super::layout::zone;
-use super::passes::{Evaluation, Piece, TRUSTED, carve, each_task, rows_of};
+use super::passes::{Evaluation, TRUSTED, rows_of};
+use super::tasks::{Matrices, Piece, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
@@ -25,7 +26,8 @@ impl Evaluation<'_> {
         let room = self.shares.take();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, starts, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let matrices = Matrices { rows: room, ..Matrices::default() };
+        let n = each_task(&ev.layout, starts, length, &mut scratch, matrices, ctx, |layout, task| {
             let Piece { m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -77,7 +79,7 @@ impl Evaluation<'_> {
         let length = self.scratch_length();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, &mut [] as &mut [f64], &mut [], &mut [], ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, &mut scratch, Matrices::<f64>::default(), ctx, |layout, task| {
             let Piece { sum, totals, columns, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             for b in task.blocks.clone() {

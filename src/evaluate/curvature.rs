@@ -12,8 +12,9 @@
 use super::block_rows;
 use super::draws::Draws;
 use super::panel::groups_piece;
-use super::passes::{Evaluation, blocks, share};
+use super::passes::{Evaluation, blocks};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
+use super::tasks::share;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};

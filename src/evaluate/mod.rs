@@ -13,6 +13,7 @@ mod panel;
 pub(crate) mod passes;
 pub(crate) mod scores;
 mod split;
+mod tasks;
 mod units;
 
 pub(crate) use draws::Draws;

@@ -14,12 +14,13 @@
 //! At the best s, `e^s Σ_k α_k m_k = 1`, F is ℓ at the weights `α'_k ∝ α_k m_k`: F has the maxima of ℓ, whatever ζ is. Responsibilities are those of α' at any s.
 
 use super::layout::zone;
-use super::passes::{Evaluation, Piece, TRUSTED, carve, each_task};
+use super::passes::{Evaluation, TRUSTED};
+use super::tasks::{Matrices, Piece, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{Ahead, exp_shifted_sum, shares_alone, weigh_in_place};
+use crate::simd::{Ahead, exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// Where a single read is made.
@@ -65,7 +66,8 @@ impl Evaluation<'_> {
         let room = self.a.take();
         let Evaluation { layout, scratch, .. } = self;
         let kept = if at.keep { &mut *room } else { &mut [] };
-        let n = each_task(layout, k, length, scratch, kept, &mut [], &mut [], ctx, |layout, task| {
+        let matrices = Matrices { rows: kept, ..Matrices::default() };
+        let n = each_task(layout, k, length, scratch, matrices, ctx, |layout, task| {
             let Piece { sum, part, z: masses, value, columns, weight: shares, .. } = carve(task.piece, &shape, k);
             let t = &mut part[..k];
             [&mut *sum, masses, t, value].into_iter().for_each(|v| v.fill(0.0));
@@ -86,7 +88,7 @@ impl Evaluation<'_> {
                         to[..range.len()].copy_from_slice(&from[..range.len()]);
                     }
                 }
-                let rows = shares_alone(ctx.isa, columns, ld, at.weights, &counts[range], shares);
+                let rows = row_shares(ctx.isa, columns, ld, at.weights, &counts[range], shares, &mut []);
                 value[0] += if rows.smallest >= TRUSTED { rows.value } else { f64::NAN };
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);

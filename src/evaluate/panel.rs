@@ -1,7 +1,8 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
 use super::layout::{MOST_ROWS, SMALL_SET};
-use super::passes::{Evaluation, layout_block, share};
+use super::passes::{Evaluation, layout_block};
+use super::tasks::share;
 use crate::data::Shape;
 use crate::linalg::dot;
 use crate::parallel::{Context, TASKS, for_each, take};

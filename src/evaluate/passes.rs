@@ -21,19 +21,17 @@
 //! serves: `once.rs`.
 
 use super::layout::{Kind, Layout, block_rows, zone};
+use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
 use crate::data::{Block, Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
-use crate::parallel::{Context, TASKS, for_each, take};
+use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
 use crate::simd::{self, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-/// Entries of units, and units, that go through the kernels together.
-pub(super) const ENTRIES: usize = 256;
-pub(super) const UNITS: usize = 64;
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
 
@@ -77,70 +75,6 @@ pub(crate) struct Evaluation<'w> {
     pub(super) ordered: Option<bool>,
     /// Reads of X so far.
     pub passes: u64,
-}
-
-/// Scratch of the tasks: a piece each, and room for a block of features that are not side by side.
-#[derive(Default)]
-pub(super) struct Scratch<'w> {
-    pub pieces: &'w mut [f64],
-    copies: &'w mut [MaybeUninit<f64>],
-}
-
-/// Scratch of one task.
-pub(super) struct Piece<'a> {
-    /// Two C × L sums.
-    pub sum: &'a mut [f64],
-    pub part: &'a mut [f64],
-    /// C each.
-    pub m: &'a mut [f64],
-    pub z: &'a mut [f64],
-    pub totals: &'a mut [f64],
-    pub value: &'a mut [f64],
-    /// C × `columns_length`.
-    pub columns: &'a mut [f64],
-    /// A block of counts or log-likelihoods.
-    pub weight: &'a mut [f64],
-}
-
-/// Numbers of a column of scratch: a block, or a batch of entries and one of units.
-fn columns_length(shape: &Shape) -> usize {
-    if shape.units_are_rows { block_rows(shape.columns) } else { ENTRIES + UNITS }
-}
-
-fn piece(shape: &Shape, c: usize) -> usize {
-    let per_column = shape.columns.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
-    c.saturating_mul(per_column).saturating_add(ENTRIES)
-}
-
-/// Numbers of a block of features.
-fn copy_length(shape: &Shape) -> usize {
-    shape.columns.saturating_mul(block_rows(shape.columns))
-}
-
-pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
-    let l = shape.columns;
-    let (sum, rest) = piece.split_at_mut(c * l);
-    let (part, rest) = rest.split_at_mut(c * l);
-    let (m, rest) = rest.split_at_mut(c);
-    let (z, rest) = rest.split_at_mut(c);
-    let (totals, rest) = rest.split_at_mut(c);
-    let (value, rest) = rest.split_at_mut(c);
-    let (columns, weight) = rest.split_at_mut(c * columns_length(shape));
-    Piece { sum, part, m, z, totals, value, columns, weight }
-}
-
-/// What one task works on: some blocks, and what belongs to them of the matrices it writes.
-pub(super) struct Task<'a, T> {
-    pub blocks: Range<usize>,
-    pub piece: &'a mut [f64],
-    /// Room for a block of features.
-    pub copy: &'a mut [MaybeUninit<f64>],
-    /// A matrix over rows.
-    pub rows: &'a mut [T],
-    /// A matrix over choice sets.
-    pub sets: &'a mut [f64],
-    /// Blocks × C.
-    pub scales: &'a mut [f64],
 }
 
 impl<'w> Evaluation<'w> {
@@ -283,7 +217,8 @@ impl<'w> Evaluation<'w> {
         let length = piece(&shape, c);
         let written = a.reached() >= layout.blocks * layout.block * c;
         let room = a.take();
-        let tasks = each_task(layout, c, length, scratch, room, &mut [], log_scale, ctx, |layout, task| {
+        let matrices = Matrices { rows: room, scales: log_scale, ..Matrices::default() };
+        let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
             let Piece { sum, part, m, z, totals: shares, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
@@ -367,7 +302,8 @@ impl<'w> Evaluation<'w> {
         let written = a.reached() >= layout.start(layout.blocks) * c;
         let room = a.take();
         if matches!(layout.kind, Kind::Groups(_)) {
-            let n = each_task(layout, c, length, scratch, room, log_z, &mut [], ctx, |layout, task| {
+            let matrices = Matrices { rows: room, sets: log_z, ..Matrices::default() };
+            let n = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
                 let groups = layout.groups(c);
                 let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
                 for b in task.blocks.clone() {
@@ -386,8 +322,9 @@ impl<'w> Evaluation<'w> {
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
         omega.zero(shape.rows * c);
-        each_task_with(layout, c, length, scratch, room, omega, ctx, |layout, task, waiting| {
-            let (mut a, mut waiting) = (&mut *task.rows, waiting);
+        let matrices = Matrices { rows: room, others: omega, ..Matrices::default() };
+        each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
+            let (mut a, mut waiting) = (&mut *task.rows, &mut *task.others);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
             let mut found = [0.0; super::layout::MOST_ROWS];
             for b in task.blocks.clone() {
@@ -510,81 +447,6 @@ fn stores_omega(shape: &Shape) -> bool {
 pub(super) fn layout_block<'a>(layout: &'a Layout<'_>, b: usize, l: usize) -> Columns<'a, f64> {
     let values = &layout.features[b * layout.block * l..(b + 1) * layout.block * l];
     Columns { values, rows: layout.block, columns: l, stride: layout.block }
-}
-
-/// Blocks of task `t` of `n`.
-pub(super) fn share(layout: &Layout<'_>, t: usize, n: usize) -> Range<usize> {
-    t * layout.blocks / n..(t + 1) * layout.blocks / n
-}
-
-/// Runs `body` over the tasks, whose number is returned, each with what is its own of a matrix over rows, one over choice sets (of `Groups`) and one of
-/// blocks × C; matrices that are empty stay so.
-pub(super) fn each_task<T: Send>(
-    layout: &Layout<'_>,
-    c: usize,
-    length: usize,
-    scratch: &mut Scratch<'_>,
-    rows: &mut [T],
-    sets: &mut [f64],
-    scales: &mut [f64],
-    ctx: Context,
-    body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
-) -> usize {
-    let n = layout.blocks.clamp(1, TASKS);
-    let (mut pieces, mut copies, mut rows, mut sets, mut scales) = (&mut *scratch.pieces, &mut *scratch.copies, rows, sets, scales);
-    let copy_length = copies.len() / n;
-    let sets_of_block = layout.sets_of_block() * c;
-    let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
-    for (t, task) in tasks.iter_mut().enumerate().take(n) {
-        let blocks = share(layout, t, n);
-        *task = Some(Task {
-            piece: take(&mut pieces, length),
-            copy: take(&mut copies, copy_length),
-            rows: take(&mut rows, (layout.start(blocks.end) - layout.start(blocks.start)) * c),
-            sets: take(&mut sets, blocks.len() * sets_of_block),
-            scales: take(&mut scales, blocks.len() * c),
-            blocks,
-        });
-    }
-    for_each(ctx.threads, &mut tasks[..n], |task| {
-        if let Some(task) = task {
-            body(layout, task);
-        }
-    });
-    n
-}
-
-/// A task and what is its own of a second matrix.
-type TwoTask<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [f64]);
-
-/// [`each_task`] with two matrices over rows.
-pub(super) fn each_task_with(
-    layout: &Layout<'_>,
-    c: usize,
-    length: usize,
-    scratch: &mut Scratch<'_>,
-    rows: &mut [MaybeUninit<f64>],
-    others: &mut [f64],
-    ctx: Context,
-    body: impl Fn(&Layout<'_>, &mut Task<'_, MaybeUninit<f64>>, &mut [f64]) + Sync,
-) {
-    let n = layout.blocks.clamp(1, TASKS);
-    let (mut pieces, mut copies, mut rows, mut others) = (&mut *scratch.pieces, &mut *scratch.copies, rows, others);
-    let copy_length = copies.len() / n;
-    let mut tasks: [Option<TwoTask<'_>>; TASKS] = [const { None }; TASKS];
-    for (t, task) in tasks.iter_mut().enumerate().take(n) {
-        let blocks = share(layout, t, n);
-        let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
-        let other = take(&mut others, numbers);
-        let copy = take(&mut copies, copy_length);
-        let own = Task { piece: take(&mut pieces, length), copy, rows: take(&mut rows, numbers), sets: &mut [], scales: &mut [], blocks };
-        *task = Some((own, other));
-    }
-    for_each(ctx.threads, &mut tasks[..n], |task| {
-        if let Some((task, other)) = task {
-            body(layout, task, other);
-        }
-    });
 }
 
 /// Turns logarithms into probabilities in place; the log of their sum before.

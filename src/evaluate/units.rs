@@ -8,7 +8,8 @@
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
 
 use super::layout::zone;
-use super::passes::{Evaluation, UNITS, each_task};
+use super::passes::Evaluation;
+use super::tasks::{Matrices, UNITS, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
@@ -205,7 +206,8 @@ impl Evaluation<'_> {
         let t = core::mem::take(&mut self.t);
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        each_task(&ev.layout, c, length, &mut scratch, &mut [] as &mut [f64], t, &mut [], ctx, |layout, task| {
+        let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
+        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
             let mut left = &mut *task.sets;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {
@@ -239,7 +241,8 @@ impl Evaluation<'_> {
         let room = self.omega.take();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        each_task(&ev.layout, c, length, &mut scratch, room, &mut [], &mut [], ctx, |layout, task| {
+        let matrices = Matrices { rows: room, ..Matrices::default() };
+        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
             let mut left = &mut *task.rows;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {

@@ -67,24 +67,20 @@ pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f6
     isa.run(RowWeights { a, ld, factors, counts, omega, totals })
 }
 
-/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but the weights.
+/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but the weights. Without the
+/// totals where `totals` is empty.
 ///
 /// # Panics
-/// As [`row_weights`], `shares` in place of `omega` of the length of `counts`.
+/// As [`row_weights`], `shares` in place of `omega` of the length of `counts`, and but for empty totals.
 pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64], totals: &mut [f64]) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
     let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
     assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
-    assert_eq!((shares.len(), totals.len()), (rows, classes), "a share for every row and a total for every class");
+    assert!(
+        shares.len() == rows && (totals.is_empty() || totals.len() == classes),
+        "a share for every row, and a total for every class or none"
+    );
     isa.run(RowShares { a, ld, factors, counts, shares, totals })
-}
-
-/// The same without the totals.
-pub(crate) fn shares_alone(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64]) -> RowTotals {
-    let (rows, classes) = (counts.len(), factors.len());
-    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
-    assert!(ld >= rows && shares.len() == rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
-    isa.run(RowShares { a, ld, factors, counts, shares, totals: &mut [] })
 }
 
 /// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
@@ -659,7 +655,7 @@ mod tests {
                 let factors = [0.5, 1.5, 0.25];
                 let (mut shares, mut alone, mut totals) = (alloc::vec![0.0; rows], alloc::vec![0.0; rows], [0.0; 3]);
                 let found = row_shares(isa, &a, ld, &factors, &counts, &mut shares, &mut totals);
-                let same = shares_alone(isa, &a, ld, &factors, &counts, &mut alone);
+                let same = row_shares(isa, &a, ld, &factors, &counts, &mut alone, &mut []);
                 assert!(shares == alone && found == same);
                 for (k, f) in factors.iter().enumerate() {
                     let (mut w, mut out) = (a[k * ld..][..rows].to_vec(), alloc::vec![0.0; rows]);
