@@ -10,10 +10,10 @@
 //! An evaluation costs what a step of EM costs; `docs/moments.md` has what was measured and what did not help.
 
 use super::direction::{direction_in, direction_in_workspace};
-use super::equations::{Equations, Scratch, restore};
+use super::equations::{Equations, Scratch};
 use super::frame::{Draws, Frame};
 use super::subspace::covariance_of_atoms;
-use super::tensor::{check_output, shorten, tensor_in, tensor_in_workspace};
+use super::tensor::{check_output, shorten, simplex_above, tensor_in, tensor_in_workspace};
 use super::tensors::tensors_workspace;
 use super::tilt::{Tilting, best_tilt};
 use super::{IllPosed, LONGEST};
@@ -148,7 +148,7 @@ impl<'w> Walk<'w> {
         let least = f64::min(1e-3, 0.1 / k as f64);
         let (mut best, mut beta, mut known, mut last_gain) = (f64::NEG_INFINITY, 0.5, 0, 0);
         for n in 1..=budget {
-            restore(&mut self.x[..k], least);
+            simplex_above(&mut self.x[..k], least);
             let (a, deltas) = self.x.split_at(k);
             let value = eq.residuals(a, deltas, self.weights, self.residual, scratch, ctx);
             let fallen = !value.is_finite() || value < best - FALL;
@@ -459,7 +459,7 @@ fn start(
 fn retilt(eq: &Equations<'_>, walk: &mut Walk<'_>, scratch: &mut Scratch<'_>, ctx: Context) -> usize {
     let k = walk.weights.len();
     let least = f64::min(1e-3, 0.1 / k as f64);
-    restore(&mut walk.x[..k], least);
+    simplex_above(&mut walk.x[..k], least);
     let (a, deltas) = walk.x.split_at(k);
     // The equations turn a into weights ∝ a / s, s = Σ_i A_i e^{t_i}; so α² over them is ∝ α s.
     if eq.residuals(a, deltas, walk.weights, walk.residual, scratch, ctx).is_finite() {

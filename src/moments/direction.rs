@@ -6,11 +6,12 @@
 //! eigenproblem of the Jacobi matrix (Golub and Welsch 1969), whose eigenvectors `√α_k p_i(x_k)` solve the Vandermonde systems too. Moments that are
 //! not those of any law on K points are mixed with those of the normal law of the same mean and deviation until they are.
 
-use super::eigen::{symmetric_eigen, tridiagonal_eigen};
+use super::eigen::tridiagonal_eigen;
 use super::frame::{Draws, Frame, natural, natural_workspace};
 use super::hermite::{cross, cross_workspace, univariate, univariate_workspace};
+use super::subspace::covariance_of_atoms;
 use super::tensor::{check_output, finish, shorten};
-use super::{IllPosed, TensorOutput, tensors, tensors_workspace};
+use super::{IllPosed, tensors_workspace};
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::axpy;
@@ -137,12 +138,7 @@ pub(crate) fn direction_in(
         Some(along) if along.len() != r => return Err(Error::shape("along", r, along.len())),
         Some(along) => v.copy_from_slice(along),
         None => {
-            let out = TensorOutput { first: Some(first), second: Some(vectors), ..Default::default() };
-            tensors(draws, frame, out, ctx, ws.scope())?;
-            for (a, row) in vectors.chunks_exact_mut(r).enumerate() {
-                axpy(-first[a], first, row);
-            }
-            symmetric_eigen(vectors, r, values, scratch)?;
+            covariance_of_atoms(draws, frame, first, values, vectors, scratch, ctx, ws.scope())?;
             v.copy_from_slice(&vectors[..r]);
         }
     }

@@ -14,7 +14,6 @@
 //! exponential series to order n. So one evaluation costs two reads of X and K columns, like a step of EM, whatever R is.
 
 use super::frame::Frame;
-use super::tensor::simplex_above;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::evaluate::{block_rows, blocks};
@@ -380,9 +379,4 @@ impl Equations<'_> {
         }
         Ok(direction.iter().all(|x| x.is_finite()))
     }
-}
-
-/// Weights back on the simplex, none below `least`.
-pub(crate) fn restore(weights: &mut [f64], least: f64) {
-    simplex_above(weights, least);
 }
