@@ -219,7 +219,7 @@ impl<'w> Em<'w> {
             *v = chosen - mean;
         }
         let (g, beta) = (&mut self.gradient[..r], &mut self.beta[..r]);
-        wh.whiten_gradient(self.vector, g);
+        wh.to_whitened(self.vector, g);
         if ridge > 0.0 {
             wh.whiten_atom(&atoms[range.clone()], beta);
             axpy(-ridge, beta, g);

@@ -379,10 +379,10 @@ impl<'w> Whitening<'w> {
         }
     }
 
-    /// The gradient in β from the gradient in θ.
-    pub fn whiten_gradient(&self, gradient: &[f64], out: &mut [f64]) {
-        for (g, row) in out.iter_mut().zip(self.to_atoms.chunks_exact(self.columns)) {
-            *g = dot(row, gradient);
+    /// `T x` with T = `to_atoms`, from L numbers to r: whitened features from features or their differences, the gradient in β from the gradient in θ.
+    pub fn to_whitened(&self, x: &[f64], out: &mut [f64]) {
+        for (z, row) in out.iter_mut().zip(self.to_atoms.chunks_exact(self.columns)) {
+            *z = dot(row, x);
         }
     }
 

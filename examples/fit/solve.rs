@@ -180,7 +180,7 @@ fn evaluated(data: &Data<'_>, names: &[String], mixture: &Mixture, ridge: f64, c
     let mut whitened = vec![0.0; whitening.rank];
     let mut largest = weight_gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
     for gradient in atom_gradient.chunks_exact(l) {
-        whitening.whiten_gradient(gradient, &mut whitened);
+        whitening.to_whitened(gradient, &mut whitened);
         largest = whitened.iter().fold(largest, |m, g| m.max(g.abs()));
     }
     let seconds = begun.elapsed().as_secs_f64();

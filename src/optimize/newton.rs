@@ -241,7 +241,7 @@ pub(crate) fn whiten_packed(wh: &Whitening<'_>, classes: usize, theta: &[f64], o
     for a in 0..e {
         out[a * d..a * d + e].copy_from_slice(&theta[a * n..a * n + e]);
         for j in 0..classes {
-            wh.whiten_gradient(&theta[a * n + e + j * l..][..l], &mut out[a * d + e + j * r..][..r]);
+            wh.to_whitened(&theta[a * n + e + j * l..][..l], &mut out[a * d + e + j * r..][..r]);
             for b in e + j * r..e + (j + 1) * r {
                 out[b * d + a] = out[a * d + b];
             }

@@ -321,7 +321,7 @@ impl<'w> RowStarts<'w> {
     /// Features of the alternative of unit `u` in `row` and, whitened, in `z`.
     fn whiten(&mut self, problem: &Problem<'_, '_>, u: usize) {
         copy_row(problem.data, u, self.row);
-        problem.wh.whiten_gradient(self.row, self.z);
+        problem.wh.to_whitened(self.row, self.z);
     }
 }
 

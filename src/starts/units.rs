@@ -146,7 +146,7 @@ impl<'w> UnitStarts<'w> {
         let estimates = &mut *starts.estimates;
         em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
             let e = &mut estimates[u * r..(u + 1) * r];
-            wh.whiten_gradient(y, e);
+            wh.to_whitened(y, e);
             if known {
                 linalg::solve_lower(factor, r, e);
             }
@@ -227,7 +227,7 @@ impl<'w> UnitStarts<'w> {
             let refit = |j: usize, sign: f64, row: &mut [f64]| {
                 let share = 1.0 + sign * data.unit_weight(u) * n / em.ev.class_choices[j];
                 let s = &mut row[..r];
-                wh.whiten_gradient(&y[j * l..(j + 1) * l], s);
+                wh.to_whitened(&y[j * l..(j + 1) * l], s);
                 linalg::solve_lower(&factors[j * r * r..(j + 1) * r * r], r, s);
                 0.5 * data.unit_weight(u) * linalg::dot(s, s) / share.max(0.05)
             };
