@@ -30,6 +30,9 @@ pub enum MStep {
 
 /// The share of all choices below which a class counts as empty: its atom stays where it is.
 pub(crate) const EMPTY: f64 = 1e-12;
+/// The mixing weight up to which a class of a finished fit counts as empty. More than [`EMPTY`]: where a class vanishes the gradient in its log-odds is as small
+/// as its weight, and a fit ends before it is quite gone.
+pub(crate) const VANISHED: f64 = 1e-10;
 
 /// An evaluation with what an M-step needs beside it.
 pub(crate) struct Em<'w> {

@@ -5,7 +5,7 @@
 //! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
 
 use crate::data::{Data, Shape};
-use crate::em::{EMPTY, MStep};
+use crate::em::{MStep, VANISHED};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finish::{Steps, finish};
 use crate::linalg::dot;
@@ -594,7 +594,7 @@ fn reverse(weights: &mut [f64], atoms: &mut [f64], columns: usize) {
 
 /// Classes whose share of the choices is nothing: their atoms mean nothing.
 pub fn is_empty_class(weight: f64) -> bool {
-    weight <= EMPTY.max(1e-10)
+    weight <= VANISHED
 }
 
 /// A fit, owned.
