@@ -65,7 +65,7 @@ pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -
         if !error.is_null() {
             // SAFETY: by the caller's promise.
             let record: smx_error = unsafe { Struct::read(error, "error") }?;
-            call.add("error", error.cast(), record.struct_size, true)?;
+            call.add("error", error.cast::<u8>(), record.struct_size, true)?;
             size = record.struct_size;
         }
         body(&mut call)
@@ -155,6 +155,18 @@ pub(super) trait Struct: Copy {
         Ok(s)
     }
 
+    /// [`Struct::read`], or the defaults where the pointer is null.
+    ///
+    /// # Safety
+    /// As for [`Struct::read`].
+    unsafe fn read_or_blank(p: *const Self, name: &'static str) -> Result<Self> {
+        match p.is_null() {
+            true => Ok(Self::blank()),
+            // SAFETY: by the caller's promise.
+            false => unsafe { Self::read(p, name) },
+        }
+    }
+
     /// Writes back as much as the caller's struct holds.
     ///
     /// # Safety
@@ -205,12 +217,28 @@ fn check_pointer<T>(p: *const T, name: &'static str) -> Result<()> {
     }
 }
 
+/// The bytes of an argument.
 #[derive(Clone, Copy)]
-struct Range {
+pub(super) struct Range {
     name: &'static str,
     start: usize,
     end: usize,
     written: bool,
+}
+
+impl Range {
+    /// Those of `n` values at `p`, where they may be.
+    pub fn new<T>(name: &'static str, p: *const T, n: usize, written: bool) -> Result<Self> {
+        check_pointer(p, name)?;
+        let bytes = n.checked_mul(size_of::<T>()).filter(|bytes| *bytes <= isize::MAX as usize);
+        let end = bytes.and_then(|bytes| p.addr().checked_add(bytes)).ok_or_else(|| Fault::new(SMX_OVERFLOW, name))?;
+        Ok(Range { name, start: p.addr(), end, written })
+    }
+
+    /// Whether both overlap and one is written.
+    pub fn clashes(&self, other: &Range) -> bool {
+        (self.written || other.written) && self.start < other.end && other.start < self.end
+    }
 }
 
 /// The memory of a call, and its hook if it has one.
@@ -225,22 +253,18 @@ impl<'h> Call<'h> {
         Call { hook, ranges: [Range { name: "", start: 0, end: 0, written: false }; 32], len: 0 }
     }
 
-    fn add(&mut self, name: &'static str, p: *const u8, bytes: usize, written: bool) -> Result<()> {
-        let start = p.addr();
-        let end = start.checked_add(bytes).filter(|_| bytes <= isize::MAX as usize);
-        let end = end.ok_or_else(|| Fault::new(SMX_OVERFLOW, name))?;
-        self.ranges[self.len] = Range { name, start, end, written };
-        self.len += 1;
+    /// Registers `n` values. Null only where `n` is 0.
+    fn add<T>(&mut self, name: &'static str, p: *const T, n: usize, written: bool) -> Result<()> {
+        if n > 0 {
+            self.ranges[self.len] = Range::new(name, p, n, written)?;
+            self.len += 1;
+        }
         Ok(())
     }
 
     /// Registers `n` values that are read. Null only where `n` is 0.
     pub fn input<T>(&mut self, name: &'static str, p: *const T, n: usize) -> Result<Input<T>> {
-        if n > 0 {
-            check_pointer(p, name)?;
-            let bytes = n.checked_mul(size_of::<T>()).ok_or_else(|| Fault::new(SMX_OVERFLOW, name))?;
-            self.add(name, p.cast(), bytes, false)?;
-        }
+        self.add(name, p, n, false)?;
         Ok(Input { p, n })
     }
 
@@ -254,11 +278,7 @@ impl<'h> Call<'h> {
 
     /// Registers `n` values that are written (and may be read).
     pub fn output<T>(&mut self, name: &'static str, p: *mut T, n: usize) -> Result<Output<T>> {
-        if n > 0 {
-            check_pointer(p, name)?;
-            let bytes = n.checked_mul(size_of::<T>()).ok_or_else(|| Fault::new(SMX_OVERFLOW, name))?;
-            self.add(name, p.cast(), bytes, true)?;
-        }
+        self.add(name, p, n, true)?;
         Ok(Output { p, n })
     }
 
@@ -277,7 +297,7 @@ impl<'h> Call<'h> {
     pub unsafe fn description<S: Struct>(&mut self, name: &'static str, p: *const S) -> Result<S> {
         // SAFETY: by the caller's promise.
         let (s, size) = unsafe { (S::read(p, name)?, p.cast::<usize>().read()) };
-        self.add(name, p.cast(), size, false)?;
+        self.add(name, p.cast::<u8>(), size, false)?;
         Ok(s)
     }
 
@@ -300,7 +320,7 @@ impl<'h> Call<'h> {
     pub unsafe fn result<S: Struct>(&mut self, name: &'static str, p: *mut S) -> Result<S> {
         // SAFETY: by the caller's promise.
         let (s, size) = unsafe { (S::read(p, name)?, p.cast::<usize>().read()) };
-        self.add(name, p.cast(), size, true)?;
+        self.add(name, p.cast::<u8>(), size, true)?;
         Ok(s)
     }
 
@@ -314,7 +334,7 @@ impl<'h> Call<'h> {
         let ranges = &self.ranges[..self.len];
         for (i, a) in ranges.iter().enumerate() {
             for b in &ranges[..i] {
-                if (a.written || b.written) && a.start < b.end && b.start < a.end {
+                if a.clashes(b) {
                     // The error record is named before others, since it must not be written then.
                     return Err(Fault::new(SMX_ALIAS, if b.name == "error" { b.name } else { a.name }));
                 }

@@ -240,7 +240,7 @@ pub unsafe extern "C" fn smx_em_step_workspace(data: *const smx_data, classes: u
         // SAFETY: the caller vouches for the structs.
         let shape = unsafe { shape_of(data, classes) }?;
         // SAFETY: as above.
-        let o: smx_em_options = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
+        let o = unsafe { Struct::read_or_blank(options, "options") }?;
         Ok(workspace_of(&shape, classes, m_step(o.m_step)?))
     })
 }

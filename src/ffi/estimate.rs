@@ -140,7 +140,7 @@ pub unsafe extern "C" fn smx_estimate_workspace(data: *const smx_data, classes: 
         // SAFETY: the caller vouches for the structs.
         let shape = unsafe { shape_of(data, classes) }?;
         // SAFETY: as above.
-        let o: smx_estimate_options = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
+        let o = unsafe { Struct::read_or_blank(options, "options") }?;
         atoms_length(classes, shape.columns)?;
         estimate_workspace(&shape, classes, o.method)
     })

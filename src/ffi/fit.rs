@@ -370,7 +370,7 @@ fn workspace_of(shape: &Shape, o: &FitOptions<'_>) -> WorkspaceSize {
 unsafe fn sizes(data: *const smx_data, classes: usize, options: *const smx_fit_options) -> Result<(Shape, FitOptions<'static>)> {
     // SAFETY: by the caller's promise, both.
     let shape = unsafe { shape_of(data, classes) }?;
-    let o = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
+    let o = unsafe { Struct::read_or_blank(options, "options") }?;
     atoms_length(classes, shape.columns)?;
     Ok((shape, sizing(&o, classes)))
 }

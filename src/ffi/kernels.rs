@@ -4,7 +4,7 @@
 //! NaN is no error here: it passes through as each comment says. `out` may be `x` itself, and else may not overlap it. Arrays are
 //! aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
 
-use super::call::{Fault, Result, guard};
+use super::call::{Fault, Range, Result, guard};
 use super::evaluate::{context, smx_isa};
 use super::status::*;
 use crate::simd::{self, Element, Isa, LogSumExp};
@@ -20,21 +20,23 @@ pub struct smx_sum {
     pub sum: f64,
 }
 
-/// The bytes of `n` values at `p`, where they may be.
-fn span<T>(p: *const T, n: usize, name: &'static str) -> Result<(usize, usize)> {
-    if p.is_null() {
-        return Err(Fault::new(SMX_NULL, name));
-    }
-    if !p.is_aligned() {
-        return Err(Fault::new(SMX_ALIGNMENT, name));
-    }
-    let bytes = n.checked_mul(size_of::<T>()).filter(|bytes| *bytes <= isize::MAX as usize);
-    let end = bytes.and_then(|bytes| p.addr().checked_add(bytes));
-    end.map(|end| (p.addr(), end)).ok_or_else(|| Fault::new(SMX_OVERFLOW, name))
-}
-
 fn set(isa: smx_isa) -> Result<Isa> {
     Ok(context(isa, 1)?.isa)
+}
+
+/// The `n` values at `x`, apart from those of `out`.
+///
+/// # Safety
+/// The caller vouches for `n` values at `x`.
+unsafe fn values<'a, T>(x: *const T, n: usize, out: &Range) -> Result<&'a [T]> {
+    if n == 0 {
+        return Ok(&[]);
+    }
+    if Range::new("x", x, n, false)?.clashes(out) {
+        return Err(Fault::new(SMX_ALIAS, "out"));
+    }
+    // SAFETY: not null, aligned, of a size that fits; valid by the caller's promise.
+    Ok(unsafe { core::slice::from_raw_parts(x, n) })
 }
 
 /// Runs `apart` on two arrays, or `in_place` where they are one.
@@ -53,17 +55,14 @@ unsafe fn map<T: Element>(
     if n == 0 {
         return Ok(());
     }
-    let (from, to) = (span(x, n, "x")?, span(out, n, "out")?);
-    if x == out {
-        // SAFETY: not null, aligned, of a size that fits; exclusive by the caller's promise.
-        in_place(isa, unsafe { core::slice::from_raw_parts_mut(out, n) });
-        return Ok(());
+    let to = Range::new("x", x, n, false).and(Range::new("out", out, n, true))?;
+    // SAFETY: by the caller's promise; `out` is not null, aligned, of a size that fits, and apart from `x` unless it is `x`.
+    unsafe {
+        match x == out {
+            true => in_place(isa, core::slice::from_raw_parts_mut(out, n)),
+            false => apart(isa, values(x, n, &to)?, core::slice::from_raw_parts_mut(out, n)),
+        }
     }
-    if from.0 < to.1 && to.0 < from.1 {
-        return Err(Fault::new(SMX_ALIAS, "out"));
-    }
-    // SAFETY: as above, and apart from one another.
-    unsafe { apart(isa, core::slice::from_raw_parts(x, n), core::slice::from_raw_parts_mut(out, n)) };
     Ok(())
 }
 
@@ -71,19 +70,9 @@ unsafe fn map<T: Element>(
 /// The caller vouches for `n` values at `x`, and room for one at `out`, which overlaps nothing.
 unsafe fn reduce<T: Element, R>(x: *const T, n: usize, out: *mut R, isa: smx_isa, of: impl FnOnce(Isa, &[T]) -> R) -> Result<()> {
     let isa = set(isa)?;
-    let to = span(out, 1, "out")?;
-    let value = if n == 0 {
-        of(isa, &[])
-    } else {
-        let from = span(x, n, "x")?;
-        if from.0 < to.1 && to.0 < from.1 {
-            return Err(Fault::new(SMX_ALIAS, "out"));
-        }
-        // SAFETY: not null, aligned, of a size that fits; valid by the caller's promise.
-        of(isa, unsafe { core::slice::from_raw_parts(x, n) })
-    };
-    // SAFETY: not null and aligned; room by the caller's promise.
-    unsafe { out.write(value) };
+    let to = Range::new("out", out, 1, true)?;
+    // SAFETY: by the caller's promise; `out` is not null and aligned.
+    unsafe { out.write(of(isa, values(x, n, &to)?)) };
     Ok(())
 }
 
@@ -104,18 +93,9 @@ unsafe fn columns<T: Element>(x: *const T, rows: usize, columns: usize, out: *mu
         return Ok(());
     }
     let n = rows.checked_mul(columns).ok_or_else(|| Fault::new(SMX_OVERFLOW, "x"))?;
-    let to = span(out, columns, "out")?;
-    let mut values: &[T] = &[];
-    if n > 0 {
-        let from = span(x, n, "x")?;
-        if from.0 < to.1 && to.0 < from.1 {
-            return Err(Fault::new(SMX_ALIAS, "out"));
-        }
-        // SAFETY: not null, aligned, of a size that fits; valid by the caller's promise.
-        values = unsafe { core::slice::from_raw_parts(x, n) };
-    }
-    // SAFETY: as above, and apart from `x`.
-    simd::logsumexp_columns(isa, values, unsafe { core::slice::from_raw_parts_mut(out, columns) });
+    let to = Range::new("out", out, columns, true)?;
+    // SAFETY: by the caller's promise; `out` is not null, aligned, of a size that fits, and apart from `x`.
+    unsafe { simd::logsumexp_columns(isa, values(x, n, &to)?, core::slice::from_raw_parts_mut(out, columns)) };
     Ok(())
 }
 

@@ -185,7 +185,7 @@ pub unsafe extern "C" fn smx_scan_workspace(data: *const smx_data, first: usize,
         // SAFETY: the caller vouches for the structs.
         let shape = unsafe { shape_of(data, last) }?;
         // SAFETY: as above.
-        let o = if options.is_null() { Struct::blank() } else { unsafe { Struct::read(options, "options") }? };
+        let o = unsafe { Struct::read_or_blank(options, "options") }?;
         workspace_of(&shape, &sizing(&o, last), first, last)
     })
 }
