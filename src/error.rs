@@ -1,5 +1,6 @@
 //! The one error of the crate: what is wrong, in which argument, and where in it. Shared by Rust and C.
 
+use core::ffi::CStr;
 use core::fmt;
 
 /// What is wrong. Outcomes of a fit that did not converge are not errors; see `Outcome`.
@@ -105,23 +106,31 @@ impl Error {
 impl ErrorKind {
     /// The kind in words.
     pub const fn message(self) -> &'static str {
+        match self.c_message().to_str() {
+            Ok(message) => message,
+            Err(_) => "",
+        }
+    }
+
+    /// The same for C, ended by a zero.
+    pub(crate) const fn c_message(self) -> &'static CStr {
         match self {
-            ErrorKind::NotFinite => "not a finite number",
-            ErrorKind::Negative => "negative",
-            ErrorKind::Empty => "empty",
-            ErrorKind::Shape => "wrong size",
-            ErrorKind::OutOfRange => "out of range or out of order",
-            ErrorKind::Overflow => "sizes overflow",
-            ErrorKind::TooManyClasses => "more classes than units with a positive weight",
-            ErrorKind::NotOnSimplex => "mixing weights do not sum to one",
-            ErrorKind::Workspace => "workspace too small",
-            ErrorKind::InvalidOption => "option out of range",
-            ErrorKind::Unsupported => "not defined for data of this layout",
-            ErrorKind::IllPosed => "the estimating equations have no usable solution",
-            ErrorKind::Unavailable => "alternative not available",
-            ErrorKind::Remote => "another rank reported an error",
-            ErrorKind::Reduction => "the reduction hook failed",
-            ErrorKind::Disagreement => "ranks differ in what they call or in its arguments",
+            ErrorKind::NotFinite => c"not a finite number",
+            ErrorKind::Negative => c"negative",
+            ErrorKind::Empty => c"empty",
+            ErrorKind::Shape => c"wrong size",
+            ErrorKind::OutOfRange => c"out of range or out of order",
+            ErrorKind::Overflow => c"sizes overflow",
+            ErrorKind::TooManyClasses => c"more classes than units with a positive weight",
+            ErrorKind::NotOnSimplex => c"mixing weights do not sum to one",
+            ErrorKind::Workspace => c"workspace too small",
+            ErrorKind::InvalidOption => c"option out of range",
+            ErrorKind::Unsupported => c"not defined for data of this layout",
+            ErrorKind::IllPosed => c"the estimating equations have no usable solution",
+            ErrorKind::Unavailable => c"alternative not available",
+            ErrorKind::Remote => c"another rank reported an error",
+            ErrorKind::Reduction => c"the reduction hook failed",
+            ErrorKind::Disagreement => c"ranks differ in what they call or in its arguments",
         }
     }
 }

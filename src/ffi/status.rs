@@ -6,7 +6,7 @@
 
 use super::call::{Fault, Struct, guard};
 use crate::error::{Error, ErrorKind};
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write};
 
 /// Major version of this header.
@@ -139,55 +139,56 @@ impl smx_error {
     }
 }
 
-pub(super) fn status_of(kind: ErrorKind) -> smx_status {
-    match kind {
-        ErrorKind::NotFinite => SMX_NOT_FINITE,
-        ErrorKind::Negative => SMX_NEGATIVE,
-        ErrorKind::Empty => SMX_EMPTY,
-        ErrorKind::Shape => SMX_SHAPE,
-        ErrorKind::OutOfRange => SMX_OUT_OF_RANGE,
-        ErrorKind::Overflow => SMX_OVERFLOW,
-        ErrorKind::TooManyClasses => SMX_TOO_MANY_CLASSES,
-        ErrorKind::NotOnSimplex => SMX_NOT_ON_SIMPLEX,
-        ErrorKind::Workspace => SMX_WORKSPACE,
-        ErrorKind::InvalidOption => SMX_INVALID_OPTION,
-        ErrorKind::Unsupported => SMX_UNSUPPORTED,
-        ErrorKind::IllPosed => SMX_ILL_POSED,
-        ErrorKind::Unavailable => SMX_UNAVAILABLE,
-        ErrorKind::Remote => SMX_REMOTE,
-        ErrorKind::Reduction => SMX_REDUCTION,
-        ErrorKind::Disagreement => SMX_DISAGREEMENT,
-    }
+/// The statuses of the crate's own errors, there and back.
+macro_rules! statuses {
+    ($($kind:ident => $status:ident,)*) => {
+        pub(super) fn status_of(kind: ErrorKind) -> smx_status {
+            match kind {
+                $(ErrorKind::$kind => $status,)*
+            }
+        }
+
+        fn kind_of(status: smx_status) -> Option<ErrorKind> {
+            match status {
+                $($status => Some(ErrorKind::$kind),)*
+                _ => None,
+            }
+        }
+    };
 }
 
-/// The statuses in words, each ended by a zero.
-static MESSAGES: [(smx_status, &str); 22] = [
-    (SMX_OK, "all is well\0"),
-    (SMX_NOT_FINITE, "not a finite number\0"),
-    (SMX_NEGATIVE, "negative\0"),
-    (SMX_EMPTY, "empty\0"),
-    (SMX_SHAPE, "wrong size\0"),
-    (SMX_OUT_OF_RANGE, "out of range or out of order\0"),
-    (SMX_OVERFLOW, "sizes overflow\0"),
-    (SMX_TOO_MANY_CLASSES, "more classes than units with a positive weight\0"),
-    (SMX_NOT_ON_SIMPLEX, "mixing weights do not sum to one\0"),
-    (SMX_WORKSPACE, "workspace too small\0"),
-    (SMX_INVALID_OPTION, "option out of range\0"),
-    (SMX_UNSUPPORTED, "not defined for data of this layout, or not on this machine\0"),
-    (SMX_ILL_POSED, "the estimating equations have no usable solution\0"),
-    (SMX_UNAVAILABLE, "alternative not available\0"),
-    (SMX_REMOTE, "another rank reported an error\0"),
-    (SMX_REDUCTION, "the reduction hook failed\0"),
-    (SMX_DISAGREEMENT, "ranks differ in what they call or in its arguments\0"),
-    (SMX_NULL, "null pointer\0"),
-    (SMX_ALIGNMENT, "pointer not aligned for its type\0"),
-    (SMX_ALIAS, "overlaps other memory of the call\0"),
-    (SMX_STRUCT_SIZE, "struct of an unknown size\0"),
-    (SMX_PANIC, "defect of the library\0"),
-];
+statuses! {
+    NotFinite => SMX_NOT_FINITE,
+    Negative => SMX_NEGATIVE,
+    Empty => SMX_EMPTY,
+    Shape => SMX_SHAPE,
+    OutOfRange => SMX_OUT_OF_RANGE,
+    Overflow => SMX_OVERFLOW,
+    TooManyClasses => SMX_TOO_MANY_CLASSES,
+    NotOnSimplex => SMX_NOT_ON_SIMPLEX,
+    Workspace => SMX_WORKSPACE,
+    InvalidOption => SMX_INVALID_OPTION,
+    Unsupported => SMX_UNSUPPORTED,
+    IllPosed => SMX_ILL_POSED,
+    Unavailable => SMX_UNAVAILABLE,
+    Remote => SMX_REMOTE,
+    Reduction => SMX_REDUCTION,
+    Disagreement => SMX_DISAGREEMENT,
+}
 
-fn message(status: smx_status) -> &'static str {
-    MESSAGES.iter().find(|(s, _)| *s == status).map_or("unknown status\0", |(_, m)| m)
+/// A status in words: those of the kind of error, where it is one of the crate's own.
+fn message(status: smx_status) -> &'static CStr {
+    match status {
+        SMX_OK => c"all is well",
+        // In C of an instruction set too.
+        SMX_UNSUPPORTED => c"not defined for data of this layout, or not on this machine",
+        SMX_NULL => c"null pointer",
+        SMX_ALIGNMENT => c"pointer not aligned for its type",
+        SMX_ALIAS => c"overlaps other memory of the call",
+        SMX_STRUCT_SIZE => c"struct of an unknown size",
+        SMX_PANIC => c"defect of the library",
+        _ => kind_of(status).map_or(c"unknown status", ErrorKind::c_message),
+    }
 }
 
 /// Version of the library at hand: major * 1000000 + minor * 1000 + patch.
@@ -207,7 +208,7 @@ pub extern "C" fn smx_version_string() -> *const c_char {
 /// A status in words: static text, never NULL, whatever the number.
 #[unsafe(no_mangle)]
 pub extern "C" fn smx_status_message(status: smx_status) -> *const c_char {
-    message(status).as_ptr().cast()
+    message(status).as_ptr()
 }
 
 /// Fills an error record with "no error", ready for any call.
@@ -249,7 +250,7 @@ pub unsafe extern "C" fn smx_error_format(error: *const smx_error, buffer: *mut 
 impl smx_error {
     fn write(&self, out: &mut dyn Write) -> fmt::Result {
         let some = |i: usize| (i != SMX_NONE).then_some(i);
-        let words = message(self.status).trim_end_matches('\0');
+        let words = message(self.status).to_str().unwrap_or_default();
         let mut name = [0u8; 32];
         let mut n = 0;
         while n < 32 && self.argument[n] != 0 {
