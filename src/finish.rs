@@ -4,34 +4,72 @@ use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
-use crate::mixture::canonical_order;
+use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::lbfgs::lbfgs;
 use crate::optimize::newton::newton;
 use crate::optimize::{Objective, Stop, penalty};
 use crate::race::Problem;
 use crate::workspace::Workspace;
 
-/// The budget and the callback.
-pub(crate) struct Steps<'a> {
+/// The run of a fit: where it stands, its budget and the callback.
+pub(crate) struct Run<'a> {
     pub data: &'a Data<'a>,
+    pub state: Progress,
     pub progress: &'a mut dyn FnMut(&Progress) -> bool,
     pub cancelled: bool,
     pub limit: u64,
 }
 
-impl Steps<'_> {
-    /// Tells the callback where the fit stands, unless it has said no before.
-    pub fn tell(&mut self, state: &Progress) {
+impl<'a> Run<'a> {
+    pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
+        let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
+        Run { data, state, progress, cancelled: false, limit }
+    }
+
+    /// Tells the callback that the fit stands at `now`, unless it has said no before.
+    pub fn tell(&mut self, now: Progress) {
         if !self.cancelled {
-            self.cancelled = !(self.progress)(state);
+            self.cancelled = !(self.progress)(&now);
             // One rank speaks for all.
             self.cancelled = self.data.any(self.cancelled);
         }
     }
 
     /// Whether the fit must end.
-    pub fn spent(&self, state: &Progress) -> bool {
-        self.cancelled || state.evaluations >= self.limit
+    pub fn spent(&self) -> bool {
+        self.cancelled || self.state.evaluations >= self.limit
+    }
+}
+
+/// A mixture on its way, and what its parameters are packed in.
+pub(crate) struct Place<'a> {
+    /// K weights and K × L atoms.
+    pub weights: &'a mut [f64],
+    pub atoms: &'a mut [f64],
+    /// The parameters and the gradient, `K − 1 + K r` numbers each.
+    pub v: &'a mut [f64],
+    pub g: &'a mut [f64],
+    /// K numbers.
+    pub order: &'a mut [usize],
+}
+
+impl Place<'_> {
+    pub fn mixture(&self) -> MixtureRef<'_> {
+        MixtureRef { weights: self.weights, atoms: self.atoms }
+    }
+
+    /// Packs the parameters, with the largest class last: log-odds are against it.
+    pub fn pack(&mut self, o: &mut Objective<'_, '_, '_>) {
+        canonical_order(self.weights, self.atoms, self.order);
+        let l = o.wh.columns;
+        for (j, &c) in self.order.iter().rev().enumerate() {
+            o.weights[j] = self.weights[c];
+            o.atoms[j * l..(j + 1) * l].copy_from_slice(&self.atoms[c * l..(c + 1) * l]);
+        }
+        self.weights.copy_from_slice(o.weights);
+        self.atoms.copy_from_slice(o.atoms);
+        o.pack(self.weights, self.atoms, self.v);
     }
 }
 
@@ -54,43 +92,30 @@ fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f
     }
 }
 
-/// Carries one start to its end on `data`, and reports but for what only the whole fit knows.
+/// Carries one start to its end on the data of the run, and reports but for what only the whole fit knows.
 pub(crate) fn finish(
-    data: &Data<'_>,
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
     raced: bool,
     em: &mut Em<'_>,
-    weights: &mut [f64],
-    atoms: &mut [f64],
-    v: &mut [f64],
-    g: &mut [f64],
-    order: &mut [usize],
-    state: &mut Progress,
-    steps: &mut Steps<'_>,
+    place: &mut Place<'_>,
+    run: &mut Run<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
-    let (wh, ctx, shape) = (problem.wh, problem.ctx, data.shape());
-    let pays = newton_pays(&shape, options.classes);
-    let (k, l) = (options.classes, shape.columns);
-    let spent = state.evaluations;
+    let (data, wh, ctx, k) = (run.data, problem.wh, problem.ctx, options.classes);
+    let shape = data.shape();
+    let pays = newton_pays(&shape, k);
+    let spent = run.state.evaluations;
     let lead = lead(&shape, k, raced, options.gradient_tolerance);
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
     for attempt in 0..3 {
-        // The largest class last: log-odds are against it.
-        canonical_order(weights, atoms, order);
         let mut inner = ws.scope();
         let (stop, f, log_likelihood, norm, evaluations) = {
             let mut o = Objective::new(data, wh, options.ridge, ctx, &mut em.ev, limit, &mut inner)?;
-            for (j, &c) in order.iter().rev().enumerate() {
-                o.weights[j] = weights[c];
-                o.atoms[j * l..(j + 1) * l].copy_from_slice(&atoms[c * l..(c + 1) * l]);
-            }
-            weights.copy_from_slice(o.weights);
-            atoms.copy_from_slice(o.atoms);
-            o.pack(weights, atoms, v);
-            o.evaluations = state.evaluations - spent;
+            place.pack(&mut o);
+            let (v, g) = (&mut *place.v, &mut *place.g);
+            o.evaluations = run.state.evaluations - spent;
             if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
                 (o.data, o.exact) = (problem.data, Some(data));
             }
@@ -99,11 +124,10 @@ pub(crate) fn finish(
                 data.reduced()?;
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
             };
-            let before = *state;
+            let before = run.state;
             let mut report = |f: f64, evaluations: u64| {
-                let now = Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before };
-                steps.tell(&now);
-                !steps.cancelled
+                run.tell(Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before });
+                !run.cancelled
             };
             let tolerance = options.gradient_tolerance;
             let mut stop = match (report(f, o.evaluations), lead) {
@@ -126,11 +150,11 @@ pub(crate) fn finish(
                 stop => stop,
             };
             o.unpack(v);
-            weights.copy_from_slice(o.weights);
-            atoms.copy_from_slice(o.atoms);
+            place.weights.copy_from_slice(o.weights);
+            place.atoms.copy_from_slice(o.atoms);
             (stop, f, f + penalty(options.ridge, &v[k - 1..]), o.norm(g), o.evaluations)
         };
-        state.evaluations = spent + evaluations;
+        run.state.evaluations = spent + evaluations;
         let (outcome, rule) = match stop {
             Stop::Gradient => (Outcome::Converged, StopRule::Gradient),
             Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
@@ -158,8 +182,8 @@ pub(crate) fn finish(
         // EM is the fallback: it ascends wherever ascent is left.
         em.restart(1);
         for _ in 0..10 {
-            em.step(data, wh, options.ridge, race_form(&shape), weights, atoms, ctx)?;
-            state.evaluations += 1;
+            em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
+            run.state.evaluations += 1;
         }
     }
     result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))

@@ -7,7 +7,7 @@
 use crate::data::{Data, Shape};
 use crate::em::{MStep, VANISHED};
 use crate::error::{Error, ErrorKind, Result};
-use crate::finish::{Steps, finish};
+use crate::finish::{Place, Run, finish};
 use crate::linalg::dot;
 use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::Objective;
@@ -390,23 +390,10 @@ pub fn fit(
     let single = if has_single_phase(&shape, options) { single_copy(data, ctx, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
     let mut race = Race::new(&problem, k, batch, &mut ws)?;
-    let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
-    let classes = ws.fill(k, 0usize)?;
     let d = k - 1 + k * wh.rank;
-    let (v, g) = (ws.f64s(d)?, ws.f64s(d)?);
-
+    let best = &mut Place { weights: ws.f64s(k)?, atoms: ws.f64s(k * l)?, v: ws.f64s(d)?, g: ws.f64s(d)?, order: ws.fill(k, 0)? };
     let total = max_starts(&shape, options);
-    let mut state = Progress {
-        finished: 0,
-        drawn: 0,
-        racing: true,
-        running: 0,
-        start: 0,
-        evaluations: 0,
-        best: f64::NEG_INFINITY,
-        current: f64::NEG_INFINITY,
-    };
-    let mut steps = Steps { data, progress, cancelled: false, limit: options.max_evaluations };
+    let mut run = Run::new(data, progress, options.max_evaluations);
     let mut report: Option<FitReport> = None;
     let (mut idle, mut agree, mut unanimous, mut suspect) = (0, 0, false, false);
     let large = is_large(&shape);
@@ -414,88 +401,88 @@ pub fn fit(
     let later = if shape.units_are_draws { batch.div_ceil(2) } else { batch };
     if let Some(m) = options.grow {
         // A class of weight 0 is what the first relocations put somewhere.
-        best_weights[..k - 1].copy_from_slice(m.weights);
-        best_atoms[..(k - 1) * l].copy_from_slice(m.atoms);
+        best.weights[..k - 1].copy_from_slice(m.weights);
+        best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
     }
-    while state.drawn < total {
-        let first = state.drawn;
+    while run.state.drawn < total {
+        let first = run.state.drawn;
         let n = if report.is_none() { batch } else { later }.min(total - first);
-        state.drawn += n;
-        state.racing = true;
-        let best = (report.is_some() || options.grow.is_some()).then_some(MixtureRef { weights: &*best_weights, atoms: &*best_atoms });
-        race.draw(&problem, &options.starts, first, n, best, &mut state, ws.scope())?;
-        let best = best.filter(|_| report.is_some());
-        let (survivors, back) = race.run(&problem, n, best, &mut state, &mut steps)?;
+        run.state.drawn += n;
+        run.state.racing = true;
+        let known = (report.is_some() || options.grow.is_some()).then_some(best.mixture());
+        race.draw(&problem, &options.starts, first, n, known, &mut run.state, ws.scope())?;
+        let (survivors, back) = race.run(&problem, n, known.filter(|_| report.is_some()), &mut run)?;
         for j in 0..n {
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
-        (state.racing, state.running) = (false, 0);
-        let before = state.best;
+        (run.state.racing, run.state.running) = (false, 0);
+        let before = run.state.best;
         // Those that are on their way to the best need not be seen to arrive there.
         let (mut finished, mut alike) = (back, back);
         agree += back;
         for j in 0..survivors {
             // Three that end alike are enough of one draw.
-            if report.is_some() && steps.spent(&state) || alike >= 3 {
+            if report.is_some() && run.spent() || alike >= 3 {
                 break;
             }
-            if report.is_some() && race.came_to(&wh, j, MixtureRef { weights: &*best_weights, atoms: &*best_atoms }, state.best) {
+            if report.is_some() && race.came_to(&wh, j, best.mixture(), run.state.best) {
                 let independent = usize::from(race.kinds[j] != StartKind::Relocate);
                 (finished, alike, agree) = (finished + independent, alike + independent, agree + independent);
                 continue;
             }
-            state.start = first + race.order[j];
+            run.state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
             // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
             let raced = n > 1 || k == 1;
             let warm = if raced || shape.units_are_draws || race_form(&shape) != MStep::Newton { 0 } else { 6 };
             race.em.restart(1);
             for _ in 0..warm {
-                if steps.cancelled || state.evaluations + 1 >= options.max_evaluations {
+                if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                     break;
                 }
                 race.em.step(problem.data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
-                state.evaluations += 1;
-                state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
-                steps.tell(&state);
+                run.state.evaluations += 1;
+                run.state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
+                run.tell(run.state);
             }
             let each = match options.starts {
-                Starts::Auto if n > 1 => options.max_evaluations.min(state.evaluations + if large { EACH_LARGE } else { EACH }),
+                Starts::Auto if n > 1 => options.max_evaluations.min(run.state.evaluations + if large { EACH_LARGE } else { EACH }),
                 _ => options.max_evaluations,
             };
             let each = FitOptions { max_evaluations: each, ..*options };
-            let mut found = finish(data, &problem, &each, raced, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+            let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
+            let mut found = finish(&problem, &each, raced, &mut race.em, place, &mut run, ws.scope())?;
             let f = found.penalized_log_likelihood;
-            state.finished += 1;
-            found.best_start = state.start;
+            run.state.finished += 1;
+            found.best_start = run.state.start;
             out.start_values[found.best_start] = f;
             // Starts that end alike to rounding are one optimum: the first one stands for it.
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
-                best_weights.copy_from_slice(w);
-                best_atoms.copy_from_slice(a);
-                (alike, agree) = if near(state.best, f) { (alike, agree) } else { (0, 0) };
+                best.weights.copy_from_slice(w);
+                best.atoms.copy_from_slice(a);
+                (alike, agree) = if near(run.state.best, f) { (alike, agree) } else { (0, 0) };
                 suspect = (0..k).any(|j| {
                     let beta = &mut race.beta[..wh.rank];
                     wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
                     candidate(data, &race.em.ev, ctx.isa, j, w[j], dot(beta, beta))
                 });
-                state.best = f;
+                run.state.best = f;
                 report = Some(found);
             }
             finished += 1;
             // Relocations begin at the best: that they end there says nothing.
-            let independent = race.kinds[j] != StartKind::Relocate && near(f, state.best);
+            let independent = race.kinds[j] != StartKind::Relocate && near(f, run.state.best);
             alike += usize::from(independent);
             agree += usize::from(independent);
         }
         // With more classes than there are, optima differ by less than the data can tell.
         let slight = if large { 1e-7 } else { 1e-8 };
-        idle = if state.best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
+        idle = if run.state.best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
         let independent = race.values[..n].iter().zip(&*race.kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
-        let raced = independent.filter(|(f, _)| **f >= state.best - 1e-6 * state.best.abs()).count();
+        let raced = independent.filter(|(f, _)| **f >= run.state.best - 1e-6 * run.state.best.abs()).count();
         let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
         let settled = match shape.units_are_draws {
             // One draw in any case: narrow classes are found by relocations alone.
@@ -505,68 +492,60 @@ pub fn fit(
             }
             false => consensus || idle >= IDLE || idle >= 3 && agree >= 2,
         };
-        if steps.spent(&state) || matches!(options.starts, Starts::Auto) && settled {
+        if run.spent() || matches!(options.starts, Starts::Auto) && settled {
             break;
         }
     }
     data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
-    if report.stop == StopRule::Evaluations && !steps.spent(&state) {
-        state.start = report.best_start;
-        let (w, a) = (&mut *best_weights, &mut *best_atoms);
-        let found = finish(data, &problem, options, true, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+    if report.stop == StopRule::Evaluations && !run.spent() {
+        run.state.start = report.best_start;
+        let found = finish(&problem, options, true, &mut race.em, best, &mut run, ws.scope())?;
         report = FitReport { best_start: report.best_start, ..found };
         out.start_values[report.best_start] = found.penalized_log_likelihood;
         // What it has become may run off.
         suspect = true;
     }
-    if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !steps.spent(&state) {
+    if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !run.spent() {
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
-        state.start = report.best_start;
-        let limit = options.max_evaluations.min(state.evaluations + POLISH);
+        run.state.start = report.best_start;
+        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
         let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        let (w, a) = (&mut *best_weights, &mut *best_atoms);
-        let polished = finish(data, &problem, &options, true, &mut race.em, w, a, v, g, classes, &mut state, &mut steps, ws.scope())?;
+        let polished = finish(&problem, &options, true, &mut race.em, best, &mut run, ws.scope())?;
         report.log_likelihood = polished.log_likelihood;
         report.penalized_log_likelihood = polished.penalized_log_likelihood;
         report.gradient_norm = polished.gradient_norm;
         out.start_values[report.best_start] = polished.penalized_log_likelihood;
     }
-    canonical_order(best_weights, best_atoms, classes);
-    // The mixture as it will be returned waits where starts have raced: what follows may still fail.
-    let (weights, atoms) = (&mut race.weights[..k], &mut race.atoms[..k * l]);
-    for (j, &c) in classes.iter().enumerate() {
-        weights[j] = best_weights[c];
-        atoms[j * l..(j + 1) * l].copy_from_slice(&best_atoms[c * l..(c + 1) * l]);
-    }
     out.diverging.fill(false);
     if suspect {
-        // Divergence, at the mixture as it is returned: the largest class is the last of the packed parameters.
+        // Divergence, at the mixture as it is returned.
         race.em.restart(1);
         let mut ws = ws.scope();
         let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
-        best_weights.copy_from_slice(weights);
-        best_atoms.copy_from_slice(atoms);
-        reverse(best_weights, best_atoms, l);
-        o.pack(best_weights, best_atoms, v);
-        if let Some(f) = o.evaluate(v, g) {
-            diverging(&mut o, v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
+        best.pack(&mut o);
+        if let Some(f) = o.evaluate(best.v, best.g) {
+            diverging(&mut o, best.v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
+            // The largest class is the last of the packed parameters.
             out.diverging.reverse();
         }
-        state.evaluations += o.evaluations;
+        run.state.evaluations += o.evaluations;
     }
-    if steps.cancelled {
+    if run.cancelled {
         (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
     } else if out.diverging.iter().any(|d| *d) {
         report.outcome = Outcome::Diverging;
     }
     data.reduced()?;
-    out.weights.copy_from_slice(weights);
-    out.atoms.copy_from_slice(atoms);
+    canonical_order(best.weights, best.atoms, best.order);
+    for (j, &c) in best.order.iter().enumerate() {
+        out.weights[j] = best.weights[c];
+        out.atoms[j * l..(j + 1) * l].copy_from_slice(&best.atoms[c * l..(c + 1) * l]);
+    }
     out.unidentified.copy_from_slice(wh.unidentified);
-    report.at_best = out.start_values[..state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
-    report.starts = state.drawn;
-    report.evaluations = state.evaluations;
+    report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
+    report.starts = run.state.drawn;
+    report.evaluations = run.state.evaluations;
     report.passes = race.em.ev.passes;
     report.rank = wh.rank;
     Ok(report)
@@ -580,16 +559,6 @@ pub(crate) fn is_large(shape: &Shape) -> bool {
 /// Whether `f` is within 1e-8 of the best, relatively.
 fn near(f: f64, best: f64) -> bool {
     f >= best - 1e-8 * best.abs()
-}
-
-/// Classes in the opposite order.
-fn reverse(weights: &mut [f64], atoms: &mut [f64], columns: usize) {
-    let k = weights.len();
-    weights.reverse();
-    for j in 0..k / 2 {
-        let (a, b) = atoms.split_at_mut((k - 1 - j) * columns);
-        a[j * columns..(j + 1) * columns].swap_with_slice(&mut b[..columns]);
-    }
 }
 
 /// Classes whose share of the choices is nothing: their atoms mean nothing.

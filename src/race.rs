@@ -3,7 +3,7 @@
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
-use crate::finish::Steps;
+use crate::finish::Run;
 use crate::fit::{Progress, Starts, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
@@ -256,14 +256,7 @@ impl<'w> Race<'w> {
 
     /// Runs the race over the first `n` starts. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
     /// came to `best` that did not begin there.
-    pub fn run(
-        &mut self,
-        problem: &Problem<'_, '_>,
-        n: usize,
-        best: Option<MixtureRef<'_>>,
-        state: &mut Progress,
-        steps: &mut Steps<'_>,
-    ) -> Result<(usize, usize)> {
+    pub fn run(&mut self, problem: &Problem<'_, '_>, n: usize, best: Option<MixtureRef<'_>>, run: &mut Run<'_>) -> Result<(usize, usize)> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         let form = race_form(&problem.data.shape());
         let (mut running, mut back) = (n, 0);
@@ -271,14 +264,14 @@ impl<'w> Race<'w> {
             if running <= LEAST {
                 break;
             }
-            state.running = running;
+            run.state.running = running;
             for from in (0..running).step_by(self.width) {
                 let to = (from + self.width).min(running);
                 self.em.restart(to - from);
                 self.em.thrifty = true;
                 let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
                 for _ in 0..rounds {
-                    if steps.spent(state) {
+                    if run.spent() {
                         break;
                     }
                     // The penalty is that of the atoms where the step begins, as the value is.
@@ -286,17 +279,17 @@ impl<'w> Race<'w> {
                         *value = -problem.penalty(atoms, self.beta);
                     }
                     self.em.step(problem.data, problem.wh, problem.ridge, form, weights, atoms, problem.ctx)?;
-                    state.evaluations += (to - from) as u64;
+                    run.state.evaluations += (to - from) as u64;
                     for (value, l) in self.values[from..to].iter_mut().zip(&*self.em.ev.value) {
                         *value += l;
                     }
-                    state.current = self.values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
-                    steps.tell(state);
+                    run.state.current = self.values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
+                    run.tell(run.state);
                 }
             }
             if let Some(best) = best {
                 for j in (0..running).rev() {
-                    if !self.came_to(problem.wh, j, best, state.best) {
+                    if !self.came_to(problem.wh, j, best, run.state.best) {
                         continue;
                     }
                     back += usize::from(self.kinds[j] != StartKind::Relocate);
