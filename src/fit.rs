@@ -5,7 +5,7 @@
 //! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
 
 use crate::data::{Data, Shape};
-use crate::em::{MStep, VANISHED};
+use crate::em::{Em, MStep, VANISHED};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finish::{Place, Run, finish};
 use crate::linalg::dot;
@@ -395,8 +395,9 @@ pub fn fit(
     let total = max_starts(&shape, options);
     let mut run = Run::new(data, progress, options.max_evaluations);
     let mut report: Option<FitReport> = None;
-    let (mut idle, mut agree, mut unanimous, mut suspect) = (0, 0, false, false);
-    let large = is_large(&shape);
+    let mut verdict = Verdict::default();
+    // Whether a class of the best may run off.
+    let mut suspect = false;
     // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
     let later = if shape.units_are_draws { batch.div_ceil(2) } else { batch };
     if let Some(m) = options.grow {
@@ -419,16 +420,17 @@ pub fn fit(
         (run.state.racing, run.state.running) = (false, 0);
         let before = run.state.best;
         // Those that are on their way to the best need not be seen to arrive there.
-        let (mut finished, mut alike) = (back, back);
-        agree += back;
+        (verdict.finished, verdict.alike, verdict.agree) = (back, back, verdict.agree + back);
         for j in 0..survivors {
             // Three that end alike are enough of one draw.
-            if report.is_some() && run.spent() || alike >= 3 {
+            if report.is_some() && run.spent() || verdict.alike >= 3 {
                 break;
             }
+            // Relocations begin at the best: that they end there says nothing.
+            let independent = race.kinds[j] != StartKind::Relocate;
             if report.is_some() && race.came_to(&wh, j, best.mixture(), run.state.best) {
-                let independent = usize::from(race.kinds[j] != StartKind::Relocate);
-                (finished, alike, agree) = (finished + independent, alike + independent, agree + independent);
+                verdict.finished += usize::from(independent);
+                verdict.count(independent);
                 continue;
             }
             run.state.start = first + race.order[j];
@@ -447,10 +449,10 @@ pub fn fit(
                 run.tell(run.state);
             }
             let each = match options.starts {
-                Starts::Auto if n > 1 => options.max_evaluations.min(run.state.evaluations + if large { EACH_LARGE } else { EACH }),
-                _ => options.max_evaluations,
+                Starts::Auto if n > 1 => run.state.evaluations + if is_large(&shape) { EACH_LARGE } else { EACH },
+                _ => u64::MAX,
             };
-            let each = FitOptions { max_evaluations: each, ..*options };
+            let each = FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options };
             let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
             let mut found = finish(&problem, &each, raced, &mut race.em, place, &mut run, ws.scope())?;
             let f = found.penalized_log_likelihood;
@@ -461,7 +463,9 @@ pub fn fit(
             if report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
                 best.weights.copy_from_slice(w);
                 best.atoms.copy_from_slice(a);
-                (alike, agree) = if near(run.state.best, f) { (alike, agree) } else { (0, 0) };
+                if !near(run.state.best, f) {
+                    (verdict.alike, verdict.agree) = (0, 0);
+                }
                 suspect = (0..k).any(|j| {
                     let beta = &mut race.beta[..wh.rank];
                     wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
@@ -470,66 +474,22 @@ pub fn fit(
                 run.state.best = f;
                 report = Some(found);
             }
-            finished += 1;
-            // Relocations begin at the best: that they end there says nothing.
-            let independent = race.kinds[j] != StartKind::Relocate && near(f, run.state.best);
-            alike += usize::from(independent);
-            agree += usize::from(independent);
+            verdict.finished += 1;
+            verdict.count(independent && near(f, run.state.best));
         }
-        // With more classes than there are, optima differ by less than the data can tell.
-        let slight = if large { 1e-7 } else { 1e-8 };
-        idle = if run.state.best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { idle + 1 };
-        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
-        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
-        let independent = race.values[..n].iter().zip(&*race.kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
-        let raced = independent.filter(|(f, _)| **f >= run.state.best - 1e-6 * run.state.best.abs()).count();
-        let consensus = alike == finished && (3 * raced >= n || large && finished >= 3);
-        let settled = match shape.units_are_draws {
-            // One draw in any case: narrow classes are found by relocations alone.
-            true => {
-                unanimous = if idle == 0 { consensus } else { unanimous };
-                large && (unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
-            }
-            false => consensus || idle >= IDLE || idle >= 3 && agree >= 2,
-        };
+        let settled = verdict.settled(&shape, before, run.state.best, &race.values[..n], race.kinds);
         if run.spent() || matches!(options.starts, Starts::Auto) && settled {
             break;
         }
     }
     data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
-    if report.stop == StopRule::Evaluations && !run.spent() {
-        run.state.start = report.best_start;
-        let found = finish(&problem, options, true, &mut race.em, best, &mut run, ws.scope())?;
-        report = FitReport { best_start: report.best_start, ..found };
-        out.start_values[report.best_start] = found.penalized_log_likelihood;
-        // What it has become may run off.
-        suspect = true;
-    }
-    if matches!(options.starts, Starts::Auto) && report.stop == StopRule::Gradient && newton_pays(&shape, k) && !run.spent() {
-        // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
-        run.state.start = report.best_start;
-        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
-        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        let polished = finish(&problem, &options, true, &mut race.em, best, &mut run, ws.scope())?;
-        report.log_likelihood = polished.log_likelihood;
-        report.penalized_log_likelihood = polished.penalized_log_likelihood;
-        report.gradient_norm = polished.gradient_norm;
-        out.start_values[report.best_start] = polished.penalized_log_likelihood;
-    }
+    // What it becomes on the way may run off.
+    suspect |= finish_winner(&problem, options, &mut race.em, best, &mut run, &mut report, ws.scope())?;
+    out.start_values[report.best_start] = report.penalized_log_likelihood;
     out.diverging.fill(false);
     if suspect {
-        // Divergence, at the mixture as it is returned.
-        race.em.restart(1);
-        let mut ws = ws.scope();
-        let mut o = Objective::new(data, &wh, options.ridge, ctx, &mut race.em.ev, u64::MAX, &mut ws)?;
-        best.pack(&mut o);
-        if let Some(f) = o.evaluate(best.v, best.g) {
-            diverging(&mut o, best.v, f, race_form(&shape) == MStep::Newton, out.diverging, ws)?;
-            // The largest class is the last of the packed parameters.
-            out.diverging.reverse();
-        }
-        run.state.evaluations += o.evaluations;
+        mark_diverging(&problem, &mut race.em, best, &mut run, out.diverging, ws)?;
     }
     if run.cancelled {
         (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
@@ -549,6 +509,99 @@ pub fn fit(
     report.passes = race.em.ev.passes;
     report.rank = wh.rank;
     Ok(report)
+}
+
+/// What the draws say of the best.
+#[derive(Default)]
+struct Verdict {
+    /// Starts of the draw at hand that came to an end, and those of them that came to the best, relocations apart.
+    finished: usize,
+    alike: usize,
+    /// The latter since the best was found.
+    agree: usize,
+    /// Draws in a row that found nothing better.
+    idle: usize,
+    /// On counts, whether the starts of the draw that found the best agreed.
+    unanimous: bool,
+}
+
+impl Verdict {
+    /// Counts a start, if it came to the best.
+    fn count(&mut self, came: bool) {
+        self.alike += usize::from(came);
+        self.agree += usize::from(came);
+    }
+
+    /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
+    fn settled(&mut self, shape: &Shape, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
+        let large = is_large(shape);
+        // With more classes than there are, optima differ by less than the data can tell.
+        let slight = if large { 1e-7 } else { 1e-8 };
+        self.idle = if best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { self.idle + 1 };
+        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
+        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
+        let independent = values.iter().zip(kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
+        let raced = independent.filter(|(f, _)| **f >= best - 1e-6 * best.abs()).count();
+        let consensus = self.alike == self.finished && (3 * raced >= values.len() || large && self.finished >= 3);
+        let (idle, agree) = (self.idle, self.agree);
+        if !shape.units_are_draws {
+            return consensus || idle >= IDLE || idle >= 3 && agree >= 2;
+        }
+        // One draw in any case: narrow classes are found by relocations alone.
+        self.unanimous = if idle == 0 { consensus } else { self.unanimous };
+        large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
+    }
+}
+
+/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap. Whether it was stopped.
+fn finish_winner(
+    problem: &Problem<'_, '_>,
+    options: &FitOptions<'_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    report: &mut FitReport,
+    mut ws: Workspace<'_>,
+) -> Result<bool> {
+    run.state.start = report.best_start;
+    let stopped = report.stop == StopRule::Evaluations && !run.spent();
+    if stopped {
+        let found = finish(problem, options, true, em, best, run, ws.scope())?;
+        *report = FitReport { best_start: report.best_start, ..found };
+    }
+    let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
+    if pays && report.stop == StopRule::Gradient && !run.spent() {
+        // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
+        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
+        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
+        let polished = finish(problem, &options, true, em, best, run, ws)?;
+        report.log_likelihood = polished.log_likelihood;
+        report.penalized_log_likelihood = polished.penalized_log_likelihood;
+        report.gradient_norm = polished.gradient_norm;
+    }
+    Ok(stopped)
+}
+
+/// Marks the classes of the best that run off, in canonical order.
+fn mark_diverging(
+    problem: &Problem<'_, '_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    marks: &mut [bool],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    em.restart(1);
+    let mut ws = ws.scope();
+    let mut o = Objective::new(run.data, problem.wh, problem.ridge, problem.ctx, &mut em.ev, u64::MAX, &mut ws)?;
+    best.pack(&mut o);
+    if let Some(f) = o.evaluate(best.v, best.g) {
+        diverging(&mut o, best.v, f, race_form(&run.data.shape()) == MStep::Newton, marks, ws)?;
+        // The largest class is the last of the packed parameters.
+        marks.reverse();
+    }
+    run.state.evaluations += o.evaluations;
+    Ok(())
 }
 
 /// Whether data are counts whose features are read often enough to cost.
