@@ -440,7 +440,7 @@ impl Evaluation<'_> {
         let mut omega = core::mem::take(&mut self.omega);
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let matrices = Matrices { rows: &mut *omega, ..Matrices::default() };
+        let matrices = Matrices { rows: &mut omega, ..Matrices::default() };
         let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
             let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
