@@ -64,6 +64,9 @@ pub(crate) struct UnitStarts<'w> {
     /// U each: an order of the units, and distances.
     order: &'w mut [usize],
     distance: &'w mut [f64],
+    /// The units, those first whose estimates are farthest from the means of their classes in the best mixture so far, and the next to put a class on.
+    seeds: &'w mut [usize],
+    next_seed: usize,
     /// What moving a unit to a class would gain, U × K.
     gains: &'w mut [f64],
     /// Moves by decreasing gain: u K + k.
@@ -83,6 +86,7 @@ impl<'w> UnitStarts<'w> {
         let (u, l) = (shape.units, shape.columns);
         let ll = of(l.saturating_mul(l));
         let kept = of(u.saturating_mul(l)).and(of(u.saturating_mul(classes))).and(of(u)).and(WorkspaceSize::of::<usize>(u));
+        let kept = kept.and(WorkspaceSize::of::<usize>(u));
         let kept = kept.and(of(u.saturating_mul(subspace(classes, l)))).and(Clusters::workspace(u, l, classes));
         let one = Em::workspace(shape, 1, 1, true).and(of(l)).and(of(1)).and(of(shape.sets.saturating_mul(l))).and(of(unit_scratch(
             shape.columns,
@@ -102,7 +106,8 @@ impl<'w> UnitStarts<'w> {
         let squares = of(kl.saturating_mul(l));
         let curvature = Evaluation::curvature_workspace(shape, classes).or(linalg::cholesky_workspace(l));
         let scratch = of(unit_scratch(shape.columns, classes, shape.units)).and(of(classes));
-        squares.and(squares).and(of(l)).and(of(kl.saturating_mul(shape.sets))).and(scratch).and(curvature)
+        let means = of(kl).and(of(classes)).and(of(kl.saturating_mul(shape.sets)));
+        squares.and(squares).and(of(l)).and(means).and(scratch).and(curvature)
     }
 
     /// Fits one class and takes the estimates of all units around it.
@@ -120,6 +125,8 @@ impl<'w> UnitStarts<'w> {
             empty: None,
             order: ws.fill(u, 0)?,
             distance: ws.f64s(u)?,
+            seeds: ws.fill(u, 0)?,
+            next_seed: 0,
             gains: ws.f64s(u * classes)?,
             moves: ws.fill(u * classes, 0)?,
             moves_left: 0..0,
@@ -236,6 +243,28 @@ impl<'w> UnitStarts<'w> {
                 gains[u * k + j] = data.unit_weight(u) * (joint[j] - joint[from]) + leave + refit(j, 1.0, row);
             }
         });
+        // How far the estimates are from the means of their classes.
+        let (means, masses) = (ws.f64s(k * r)?, ws.f64s(k)?);
+        let shares = |u: usize| self.best[u * k..(u + 1) * k].iter().enumerate();
+        let estimates = || self.estimates.chunks_exact(r.max(1)).enumerate().take(self.seeds.len());
+        for (u, e) in estimates() {
+            for (j, share) in shares(u) {
+                linalg::axpy(data.unit_weight(u) * share, e, &mut means[j * r..(j + 1) * r]);
+                masses[j] += data.unit_weight(u) * share;
+            }
+        }
+        for (mean, mass) in means.chunks_exact_mut(r.max(1)).zip(&*masses) {
+            mean.iter_mut().for_each(|m| *m /= mass.max(f64::MIN_POSITIVE));
+        }
+        self.distance.fill(0.0);
+        for (u, e) in estimates() {
+            let there = if data.unit_weight(u) > 0.0 { 1.0 } else { 0.0 };
+            self.distance[u] = shares(u).map(|(j, share)| there * share * square_distance(e, &means[j * r..(j + 1) * r])).sum();
+        }
+        self.seeds.iter_mut().enumerate().for_each(|(u, seed)| *seed = u);
+        let distance = &*self.distance;
+        self.seeds.sort_unstable_by(|&a, &b| distance[b].total_cmp(&distance[a]).then(a.cmp(&b)));
+        self.next_seed = 0;
         let mut n = 0;
         for m in (0..gains.len()).filter(|&m| gains[m].is_finite()) {
             self.moves[n] = m;
@@ -260,7 +289,7 @@ impl<'w> UnitStarts<'w> {
         };
         let r = |u: usize| u * c + column * k..u * c + (column + 1) * k;
         match kind {
-            StartKind::Relocate if random.random() => {
+            StartKind::Relocate if random.random_range(0..3) == 0 => {
                 // The next of the best moves of one unit, with a few random ones beside it every other time.
                 for (u, best) in self.best.chunks_exact(k).enumerate() {
                     ev.r[r(u)].copy_from_slice(best);
@@ -318,11 +347,20 @@ impl<'w> UnitStarts<'w> {
         &self.estimates[u * self.rank..(u + 1) * self.rank]
     }
 
-    /// The class to take away; units that found the new one have a negative `distance`: a unit drawn by its weight, and those nearest to it.
+    /// The class to take away; units that found the new one have a negative `distance`: the next of the seeds or a unit drawn by its weight, and those
+    /// nearest to it.
     fn relocate(&mut self, data: &Data<'_>, random: &mut Pcg64) -> usize {
         let units = self.distance.len();
-        self.distance.fill(1.0);
-        let seed = pick(data, self.distance, random);
+        let seed = match random.random() && self.next_seed < units {
+            true => {
+                self.next_seed += 1;
+                self.seeds[self.next_seed - 1]
+            }
+            false => {
+                self.distance.fill(1.0);
+                pick(data, self.distance, random)
+            }
+        };
         for u in 0..units {
             self.distance[u] = square_distance(self.estimate(u), self.estimate(seed));
             self.order[u] = u;
