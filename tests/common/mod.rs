@@ -215,6 +215,22 @@ pub fn job(name: &str) -> Vec<f64> {
     npy(&std::fs::read(format!("{}/tests/jobs/{name}.npy", env!("CARGO_MANIFEST_DIR"))).unwrap())
 }
 
+/// Job C: 200 people with 8 choices of 2 to 5 alternatives, 2 features, drawn from four classes with atoms of norm 1.
+pub fn job_c() -> Panel {
+    let whole = |name: &str| -> Vec<usize> { job(name).iter().map(|i| *i as usize).collect() };
+    let indices = whole("c_choices");
+    Panel {
+        features: job("c_features"),
+        columns: 2,
+        sets: whole("c_sets"),
+        offset: None,
+        indptr: (0..=200).map(|u| 8 * u).collect(),
+        counts: vec![1.0; indices.len()],
+        weights: vec![1.0; 200],
+        indices,
+    }
+}
+
 /// Job B: 300 people with 12 choices of 4 alternatives, 6 features.
 pub fn job_b(classes: usize) -> Panel {
     let indices: Vec<usize> = job(&format!("b_k{classes}_choices")).iter().map(|i| *i as usize).collect();
