@@ -273,10 +273,14 @@ mod tests {
     /// that are not available, rows chosen more than once, and single precision.
     #[test]
     fn sums_by_units_are_those_of_the_row_weights() {
-        for (largest, weighted, offsets, repeats) in
-            [(4, false, false, false), (5, true, true, true), (4, true, false, true), (3, false, true, false)]
-        {
-            let (l, c) = (3, 2);
+        for (largest, weighted, offsets, repeats, c) in [
+            (4, false, false, false, 2),
+            (5, true, true, true, 1),
+            (4, true, false, true, 3),
+            (3, false, true, false, 4),
+            (4, true, true, true, 9),
+        ] {
+            let l = 3;
             let sizes: Vec<usize> = (0..61).map(|s| if offsets || s % 5 != 3 { largest } else { largest - 1 }).collect();
             let sets: Vec<usize> = core::iter::once(0)
                 .chain(sizes.iter().scan(0, |sum, n| {
@@ -309,11 +313,12 @@ mod tests {
                 counts: weighted.then_some(&times[..]),
                 weights: weighted.then_some(&w[..]),
             };
-            let (theta, alpha) = (numbers(c * l, 4), [0.3, 0.7]);
+            let theta = numbers(c * l, 4);
+            let alpha: Vec<f64> = (1..=c).map(|k| 2.0 * k as f64 / (c * (c + 1)) as f64).collect();
             for features in [Features::row_major(&x[..], p, l).unwrap(), Features::row_major(&single[..], p, l).unwrap()] {
                 let data = Data::new(features, offsets.then_some(&offset[..]), Some(&sets), choices).unwrap();
                 let ctx = Context { threads: 2, ..Context::default() };
-                let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 16)).unwrap();
+                let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 18)).unwrap();
                 let (mut of_one, mut of_other) = (buffers(), buffers());
                 let mut by_units = Evaluation::new(data.shape(), c, 1, &mut of_one.lend()).unwrap();
                 let mut by_rows = Evaluation::new(data.shape(), c, 1, &mut of_other.lend()).unwrap();
@@ -328,7 +333,7 @@ mod tests {
                     assert!(by_units.by_units() && !by_rows.by_units());
                     assert!((by_units.value[0] - by_rows.value[0]).abs() < 1e-11);
                     assert!(by_units.r.iter().zip(&*by_rows.r).all(|(a, b)| (a - b).abs() < 1e-13));
-                    let (mut one, mut other) = ([0.0; 6], [0.0; 6]);
+                    let (mut one, mut other) = (vec![0.0; c * l], vec![0.0; c * l]);
                     by_units.atom_gradient(&mut one);
                     by_rows.atom_gradient(&mut other);
                     for (a, b) in one.iter().zip(&other).chain(by_units.class_choices.iter().zip(&*by_rows.class_choices)) {
