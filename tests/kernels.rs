@@ -513,7 +513,7 @@ fn block_kernels_are_what_they_say() {
             let mut same = x.clone();
             assert_eq!(sum, simd::exp_shifted_sum(isa, &mut same, max));
             assert_eq!(same, out);
-            let exact: Vec<f64> = x.iter().map(|x| if x.is_infinite() { 0.0 } else { (x - max).exp() }).collect();
+            let exact: Vec<f64> = x.iter().map(|x| if x.is_infinite() || x - max < -690.0 { 0.0 } else { (x - max).exp() }).collect();
             for ((&e, &exact), &x) in out.iter().zip(&exact).zip(&x) {
                 assert!(
                     (e - exact).abs() <= 2.0 * f64::EPSILON * (1.0 + (x - max).abs()) * exact + f64::from_bits(1) || e == exact,

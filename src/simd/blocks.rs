@@ -2,7 +2,7 @@
 
 use super::Isa;
 use super::dispatch::Kernel;
-use super::exp::exp_of_difference;
+use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of_exp};
 use super::vector::{F64, Lanes, Powers, Simd, begins_line};
@@ -14,6 +14,7 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 
 /// `s_i ← e^(s_i − shift)`; returns their sum.
 ///
+/// Where `s_i − shift` is below −690 the result is 0: processors take a hundred times as long for subnormal numbers.
 /// Infinite shifts count as the largest finite number of their sign, so that a column of −∞ with its maximum −∞ gives 0. The
 /// sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
@@ -32,7 +33,8 @@ pub fn exp_shifted_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [f64]) -> f
 
 /// Responsibilities `r_ik = e^(J_ik) / Σ_k e^(J_ik)` in place of `J_ik = log α_k + log P(i | k)`, and `log Σ_k e^(J_ik)`.
 ///
-/// `j[k * ld + i]` is row i of class k. A row that is −∞ in every class gives r = 0 and −∞; one with NaN or +∞ gives NaN.
+/// `j[k * ld + i]` is row i of class k. A row that is −∞ in every class gives r = 0 and −∞; one with NaN or +∞ gives NaN. Results below
+/// `e^−690` of the largest are 0.
 ///
 /// # Panics
 /// Unless `ld ≥ rows`, `j` has `(classes − 1) · ld + rows` numbers and `log_likelihood` has `rows`.
@@ -179,7 +181,7 @@ impl Kernel for ShiftedSum {
         for i in 0..self.n {
             // SAFETY: i < n; each number is read before it is written.
             unsafe {
-                let e = libm::exp(*self.s.add(i) - shift);
+                let e = plain_exp_or_zero(*self.s.add(i) - shift);
                 *self.out.add(i) = e;
                 sum += e;
             }
@@ -190,7 +192,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
+        unsafe { sum_of_exp::<f64, S, true, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
     }
 }
 
@@ -210,7 +212,7 @@ impl Kernel for Responsibilities<'_> {
             let max = finite((0..classes).fold(f64::NEG_INFINITY, |m, k| if j[k * ld + i] > m { j[k * ld + i] } else { m }));
             let mut sum = 0.0;
             for k in 0..classes {
-                j[k * ld + i] = libm::exp(j[k * ld + i] - max);
+                j[k * ld + i] = plain_exp_or_zero(j[k * ld + i] - max);
                 sum += j[k * ld + i];
             }
             let inverse = 1.0 / if sum < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { sum };
@@ -271,14 +273,14 @@ unsafe fn some_responsibilities<S: Powers<f64>, const PART: bool>(
         let mut k = 0;
         while k + 2 <= classes {
             let (a, b) = (j.add(k * ld), j.add((k + 1) * ld));
-            let [ea, eb] = exp_of_difference::<f64, S, 2>(simd, [simd.sub(load(a), max), simd.sub(load(b), max)]);
+            let [ea, eb] = exp_or_zero::<f64, S, 2>(simd, [simd.sub(load(a), max), simd.sub(load(b), max)]);
             store(a, ea);
             store(b, eb);
             sum = simd.add(sum, simd.add(ea, eb));
             k += 2;
         }
         if k < classes {
-            let [e] = exp_of_difference::<f64, S, 1>(simd, [simd.sub(load(j.add(k * ld)), max)]);
+            let [e] = exp_or_zero::<f64, S, 1>(simd, [simd.sub(load(j.add(k * ld)), max)]);
             store(j.add(k * ld), e);
             sum = simd.add(sum, e);
         }

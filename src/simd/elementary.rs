@@ -26,6 +26,8 @@ pub trait Elementary: Scalar + core::ops::Neg<Output = Self> {
     const EXP_RANGE: [Self; 2];
     /// `e^x` is a normal number, and neither it nor its half or double is at the end of the range, if `|x|` is at most this.
     const NORMAL_EXP: Self;
+    /// A logarithm of what may count as 0, whose power is a normal number, and still is when it is divided by a million.
+    const NEGLIGIBLE: Self;
     /// ln 2 with trailing zeros, so that its product with an exponent is exact; and the rest.
     const LN_2_PARTS: [Self; 2];
     /// `L_1, L_2, …` of `ln((1 + s) / (1 − s)) = 2 s + s (L_1 s² + L_2 s⁴ + …)` for `|s| ≤ 3 − 2 √2`, that is, between √½ and √2.
@@ -53,6 +55,7 @@ impl Elementary for f64 {
     const LN_2: f64 = core::f64::consts::LN_2;
     const EXP_RANGE: [f64; 2] = [-746.0, 710.0];
     const NORMAL_EXP: f64 = 707.0;
+    const NEGLIGIBLE: f64 = -690.0;
     // As FreeBSD's e_log.c, whose polynomial this is too.
     const LN_2_PARTS: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), f64::from_bits(0x3dea_39ef_3579_3c76)];
     const LOG: &'static [f64] = &[
@@ -99,6 +102,7 @@ impl Elementary for f32 {
     const LN_2: f32 = core::f32::consts::LN_2;
     const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
     const NORMAL_EXP: f32 = 86.0;
+    const NEGLIGIBLE: f32 = -70.0;
     // As FreeBSD's e_logf.c, whose polynomial this is too.
     const LN_2_PARTS: [f32; 2] = [f32::from_bits(0x3f31_7180), f32::from_bits(0x3717_f7d1)];
     const LOG: &'static [f32] =

@@ -103,6 +103,21 @@ pub(super) fn exp_of_difference<T: Elementary, S: Powers<T>, const U: usize>(sim
     }
 }
 
+/// [`exp_of_difference`], but 0 below `NEGLIGIBLE`: processors take a hundred times as long where a result is subnormal, or 0 for being smaller still.
+/// +∞ gives NaN.
+#[inline(always)]
+pub(super) fn exp_or_zero<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {
+    let (least, zero) = (simd.splat(T::NEGLIGIBLE), simd.splat(T::ZERO));
+    let e = exp_of_small::<T, S, U>(simd, d.map(|d| simd.max(least, d)));
+    core::array::from_fn(|u| simd.select_less(d[u], least, zero, e[u]))
+}
+
+/// The same of one number.
+#[inline(always)]
+pub(super) fn plain_exp_or_zero(d: f64) -> f64 {
+    if d < f64::NEGLIGIBLE { 0.0 } else { libm::exp(d) }
+}
+
 /// [`exp_of_difference`] where no lane is below `−NORMAL_EXP`.
 #[inline(always)]
 pub(super) fn exp_of_small<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {

@@ -11,7 +11,7 @@
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
-use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small};
+use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small, exp_or_zero};
 use super::vector::{Lanes, Powers, begins_line};
 
 /// A sum of exponentials `e^max · sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand
@@ -205,12 +205,12 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
 }
 
 /// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. FAR: they are part of an array
-/// larger than the first caches, of which more will be wanted.
+/// larger than the first caches, of which more will be wanted. ZERO: as in [`exp_or_zero`].
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
+pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool, const ZERO: bool>(
     simd: S,
     x: *const T,
     out: *mut T,
@@ -235,7 +235,7 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
                 }
                 d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
             }
-            let e = exp_of_difference::<T, S, U>(simd, d);
+            let e = if ZERO { exp_or_zero::<T, S, U>(simd, d) } else { exp_of_difference::<T, S, U>(simd, d) };
             for u in 0..U {
                 sum[u] = simd.add(sum[u], e[u]);
                 simd.store(out.add(i + u * S::N), e[u]);
@@ -246,7 +246,8 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool>(
             let first = simd.first(n - i);
             let d = simd.sub(simd.load_first(first, x.add(i)), shift);
             // The other lanes must not be beyond what exp does fast.
-            let [e] = exp_of_difference::<T, S, 1>(simd, [simd.select_first(first, d, zero)]);
+            let d = [simd.select_first(first, d, zero)];
+            let [e] = if ZERO { exp_or_zero::<T, S, 1>(simd, d) } else { exp_of_difference::<T, S, 1>(simd, d) };
             sum[0] = simd.add(sum[0], simd.select_first(first, e, zero));
             simd.store_first(first, out.add(i), e);
             i += S::N;

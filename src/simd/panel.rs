@@ -6,7 +6,7 @@
 
 use super::Isa;
 use super::dispatch::Kernel;
-use super::exp::exp_of_difference;
+use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::finite;
 use super::products::with_constant;
@@ -46,7 +46,8 @@ impl Groups {
     }
 }
 
-/// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set. NaN and +∞ give a log Z that is not finite.
+/// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set, 0 where it would be below about 1e-300. NaN and +∞ give a log Z that
+/// is not finite.
 pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups, s: &mut [f64], log_z: &mut [f64]) {
     groups.check(s.len(), log_z.len());
     isa.run(Softmax { groups, s, log_z });
@@ -89,7 +90,7 @@ impl Kernel for Softmax<'_> {
                 let max = finite(of_set().fold(f64::NEG_INFINITY, |m, i| if column[i] > m { column[i] } else { m }));
                 let mut sum = 0.0;
                 for i in of_set() {
-                    column[i] = libm::exp(column[i] - max);
+                    column[i] = plain_exp_or_zero(column[i] - max);
                     sum += column[i];
                 }
                 let inverse = 1.0 / if sum < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { sum };
@@ -143,7 +144,7 @@ unsafe fn softmax_of_lanes<S: Powers<f64>, const U: usize>(simd: S, s: *mut f64,
         let mut sum: [F64<S>; U] = [simd.splat(0.0); U];
         for j in 0..height {
             let difference = core::array::from_fn(|u| simd.sub(simd.load(s.add(u * rows + j * SETS)), max[u]));
-            let e = exp_of_difference::<f64, S, U>(simd, difference);
+            let e = exp_or_zero::<f64, S, U>(simd, difference);
             for u in 0..U {
                 simd.store(s.add(u * rows + j * SETS), e[u]);
                 sum[u] = simd.add(sum[u], e[u]);

@@ -156,9 +156,9 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
             running.rescale(max.to_f64());
             let max = shift.write(finite(T::from_f64(running.max())));
             running.add(if n > chunk {
-                sum_of_exp::<T, S, true>(simd, x.add(i), out.add(i), count, *max)
+                sum_of_exp::<T, S, true, false>(simd, x.add(i), out.add(i), count, *max)
             } else {
-                sum_of_exp::<T, S, false>(simd, x.add(i), out.add(i), count, *max)
+                sum_of_exp::<T, S, false, false>(simd, x.add(i), out.add(i), count, *max)
             });
         }
         let (max, inverse) = (running.max(), inverse(running.state().sum));
