@@ -285,6 +285,15 @@ impl Powers<f64> for V4 {
         self.avx512f._mm512_scalef_pd(y, t)
     }
     #[inline(always)]
+    fn tame(self, x: __m512d, _: __m512d, _: __m512d) -> __m512d {
+        x
+    }
+    #[inline(always)]
+    fn scale_or_zero(self, y: __m512d, _: __m512d, t: __m512d, x: __m512d, lowest: __m512d, _: __m512d) -> __m512d {
+        let f = self.avx512f;
+        f._mm512_maskz_scalef_pd(f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(x, lowest), y, t)
+    }
+    #[inline(always)]
     fn any_beyond<const U: usize>(self, x: [__m512d; U], limit: f64) -> bool {
         let f = self.avx512f;
         let mut most = f._mm512_setzero_si512();
@@ -328,6 +337,15 @@ impl Powers<f32> for V4 {
     #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m512, _: __m512, t: __m512) -> __m512 {
         self.avx512f._mm512_scalef_ps(y, t)
+    }
+    #[inline(always)]
+    fn tame(self, x: __m512, _: __m512, _: __m512) -> __m512 {
+        x
+    }
+    #[inline(always)]
+    fn scale_or_zero(self, y: __m512, _: __m512, t: __m512, x: __m512, lowest: __m512, _: __m512) -> __m512 {
+        let f = self.avx512f;
+        f._mm512_maskz_scalef_ps(f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, lowest), y, t)
     }
     #[inline(always)]
     fn any_beyond<const U: usize>(self, x: [__m512; U], limit: f32) -> bool {

@@ -1,6 +1,7 @@
 //! `e^x`, element by element.
 //!
-//! 1. `x` is brought into the range where `e^x` is neither 0 nor +∞ by far; NaN stays NaN.
+//! 1. `x` is brought into the range where `e^x` is neither 0 nor +∞ by far; NaN stays NaN. Lanes where it is 0 take no part: computing it would
+//!    take a hundred times as long as a normal number.
 //! 2. `t = x log₂ e`, rounded to a multiple of `2^−B`: adding `1.5 · 2^(p−1−B)` leaves the integer `k = 2^B t` in the
 //!    lowest bits of the sum.
 //! 3. `r = x − t ln 2`, with ln 2 as the sum of two numbers: `|r| ≤ ½ ln 2 / 2^B`.
@@ -140,11 +141,11 @@ const SMALL: u8 = 2;
 #[inline(always)]
 fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const RANGE: u8, const U: usize>(simd: S, mut x: [S::V; U]) -> [S::V; U] {
     let [lowest, highest] = T::EXP_RANGE;
-    let (one, round) = (simd.splat(T::ONE), simd.splat(T::rounding(S::TABLE)));
-    let (mut sum, mut t, mut y) = (x, x, x);
+    let (one, zero, round) = (simd.splat(T::ONE), simd.splat(T::ZERO), simd.splat(T::rounding(S::TABLE)));
+    let (given, mut sum, mut t, mut y) = (x, x, x, x);
     for u in 0..U {
         if RANGE != SMALL {
-            x[u] = simd.max(simd.splat(lowest), x[u]);
+            x[u] = simd.tame(x[u], simd.splat(lowest), zero);
         }
         if RANGE == ANY {
             x[u] = simd.min(simd.splat(highest), x[u]);
@@ -179,7 +180,10 @@ fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const RANGE: u8, const 
         } else {
             simd.add(one, simd.mul_add(square, q[u], r[u]))
         };
-        y[u] = if RANGE == SMALL { simd.scale::<true>(y[u], sum[u], t[u]) } else { simd.scale::<false>(y[u], sum[u], t[u]) };
+        y[u] = match RANGE {
+            SMALL => simd.scale::<true>(y[u], sum[u], t[u]),
+            _ => simd.scale_or_zero(y[u], sum[u], t[u], given[u], simd.splat(lowest), zero),
+        };
     }
     y
 }

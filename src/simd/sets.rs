@@ -236,10 +236,7 @@ unsafe fn small_sets<S: Powers<f64> + Features, const Q: usize, const UNIFORM: b
                 }
                 let d = [simd.sub(v[0], max), simd.sub(v[1], max)];
                 let e = if SOFTMAX {
-                    // Where the result is 0, as it is beyond the end of a set, exp itself would take a hundred times as long.
-                    let (least, zero) = (simd.splat(f64::EXP_RANGE[0]), simd.splat(0.0));
-                    let e = exp_of_difference::<f64, S, 2>(simd, d.map(|d| simd.select_less(d, least, zero, d)));
-                    [simd.select_less(d[0], least, zero, e[0]), simd.select_less(d[1], least, zero, e[1])]
+                    exp_of_difference::<f64, S, 2>(simd, d)
                 } else {
                     exp_of_small::<f64, S, 2>(simd, [simd.max(least, d[0]), simd.max(least, d[1])])
                 };

@@ -109,6 +109,16 @@ pub trait Powers<T>: Lanes<T> {
     /// `y 2^⌊t⌋` with one rounding, where `t = k / 2^TABLE` and `sum` holds k in its lowest bits. `NORMAL` promises
     /// `½ ≤ y ≤ 2` and a normal result.
     fn scale<const NORMAL: bool>(self, y: Self::V, sum: Self::V, t: Self::V) -> Self::V;
+    /// What exp takes in place of x: anything where `x < lowest`, as `scale_or_zero` gives 0 there.
+    #[inline(always)]
+    fn tame(self, x: Self::V, lowest: Self::V, zero: Self::V) -> Self::V {
+        self.select_less(x, lowest, zero, x)
+    }
+    /// `scale`, but 0 where `x < lowest`: without a look at numbers so small, which take processors a hundred times as long.
+    #[inline(always)]
+    fn scale_or_zero(self, y: Self::V, sum: Self::V, t: Self::V, x: Self::V, lowest: Self::V, zero: Self::V) -> Self::V {
+        self.select_less(x, lowest, zero, self.scale::<false>(y, sum, t))
+    }
     /// Whether a lane is NaN, or larger than `limit` in size.
     fn any_beyond<const U: usize>(self, x: [Self::V; U], limit: T) -> bool;
     /// Whether a lane is less than `lowest`; NaN is not.
