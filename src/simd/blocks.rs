@@ -14,7 +14,7 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 
 /// `s_i ← e^(s_i − shift)`; returns their sum.
 ///
-/// Where `s_i − shift` is below −690 the result is 0: processors take a hundred times as long for subnormal numbers.
+/// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers.
 /// Infinite shifts count as the largest finite number of their sign, so that a column of −∞ with its maximum −∞ gives 0. The
 /// sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! `e^x`, element by element.
 //!
 //! 1. `x` is brought into the range where `e^x` is neither 0 nor +∞ by far; NaN stays NaN. Lanes where it is 0 take no part: computing it would
-//!    take a hundred times as long as a normal number.
+//!    take tens of times as long as a normal number.
 //! 2. `t = x log₂ e`, rounded to a multiple of `2^−B`: adding `1.5 · 2^(p−1−B)` leaves the integer `k = 2^B t` in the
 //!    lowest bits of the sum.
 //! 3. `r = x − t ln 2`, with ln 2 as the sum of two numbers: `|r| ≤ ½ ln 2 / 2^B`.
@@ -104,7 +104,7 @@ pub(super) fn exp_of_difference<T: Elementary, S: Powers<T>, const U: usize>(sim
     }
 }
 
-/// [`exp_of_difference`], but 0 below `NEGLIGIBLE`: processors take a hundred times as long where a result is subnormal, or 0 for being smaller still.
+/// [`exp_of_difference`], but 0 below `NEGLIGIBLE`: processors take tens of times as long where a result is subnormal, or 0 for being smaller still.
 /// +∞ gives NaN.
 #[inline(always)]
 pub(super) fn exp_or_zero<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {

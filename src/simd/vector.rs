@@ -114,7 +114,7 @@ pub trait Powers<T>: Lanes<T> {
     fn tame(self, x: Self::V, lowest: Self::V, zero: Self::V) -> Self::V {
         self.select_less(x, lowest, zero, x)
     }
-    /// `scale`, but 0 where `x < lowest`: without a look at numbers so small, which take processors a hundred times as long.
+    /// `scale`, but 0 where `x < lowest`: without a look at numbers so small, which take processors tens of times as long.
     #[inline(always)]
     fn scale_or_zero(self, y: Self::V, sum: Self::V, t: Self::V, x: Self::V, lowest: Self::V, zero: Self::V) -> Self::V {
         self.select_less(x, lowest, zero, self.scale::<false>(y, sum, t))
