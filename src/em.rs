@@ -78,14 +78,14 @@ impl<'w> Em<'w> {
         if newton {
             size = size.and(of(cl.saturating_mul(l))).and(of(c));
         }
-        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)))
+        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)).or(of(ll)))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, newton: bool, ws: &mut Workspace<'w>) -> Result<Self> {
         ws.require(Self::workspace(&shape, classes, starts, newton))?;
         let (l, c) = (shape.columns, classes * starts);
         let ev = Evaluation::new(shape, classes, starts, ws)?;
-        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::cholesky_workspace(l));
+        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::cholesky_workspace(l)).or(WorkspaceSize::of::<f64>(l * l));
         Ok(Em {
             ev,
             trial: ws.f64s(c * l)?,
@@ -173,7 +173,7 @@ impl<'w> Em<'w> {
                 self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
             }
             for k in 0..c {
-                self.direct(k, wh, ridge, form, atoms)?;
+                self.direct(k, wh, ridge, form, atoms, ctx)?;
             }
             if (0..c).all(|k| self.gain[k] == 0.0) && iteration > 0 {
                 break;
@@ -209,7 +209,7 @@ impl<'w> Em<'w> {
     }
 
     /// The direction of class k, `g·d` in `gain`, and step 1; all zero for an empty class.
-    fn direct(&mut self, k: usize, wh: &Whitening<'_>, ridge: f64, form: MStep, atoms: &[f64]) -> Result<()> {
+    fn direct(&mut self, k: usize, wh: &Whitening<'_>, ridge: f64, form: MStep, atoms: &[f64], ctx: Context) -> Result<()> {
         let (l, r) = (wh.columns, wh.rank);
         let range = k * l..(k + 1) * l;
         let t = self.ev.class_choices[k];
@@ -236,7 +236,8 @@ impl<'w> Em<'w> {
             let mut jitter = 1e-14;
             loop {
                 let factor = &mut self.factor[..r * r];
-                wh.whiten_curvature(&self.h[k * l * l..(k + 1) * l * l], factor, r, self.vector);
+                let h = &self.h[k * l * l..(k + 1) * l * l];
+                wh.whiten_curvature(ctx.isa, h, factor, r, self.scratch.scope().f64s(l * l)?);
                 let share = t / self.choices[k];
                 factor.iter_mut().for_each(|x| *x *= share);
                 for j in 0..r {

@@ -34,7 +34,7 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
     let (l, k) = (shape.columns, classes);
     let d = k.saturating_mul(l.saturating_add(1));
     let dd = of(d.saturating_mul(d));
-    let vectors = of(k).and(of(k.saturating_mul(l))).and(of(d)).and(of(d)).and(of(l.saturating_mul(l))).and(of(l));
+    let vectors = of(k).and(of(k.saturating_mul(l))).and(of(d)).and(of(d)).and(of(l.saturating_mul(l))).and(of(l.saturating_mul(l)));
     let inner = linalg::cholesky_workspace(d).or(Evaluation::information_workspace_up_to(shape, k));
     Evaluation::workspace(shape, k, 1).and(dd).and(dd).and(dd).and(vectors).and(inner)
 }
@@ -88,15 +88,15 @@ pub fn standard_errors(
     let (e, n, d) = (m - 1, m - 1 + m * l, m - 1 + m * r);
     let (packed, info, middle) = (ws.f64s(n * n)?, ws.f64s(d * d)?, ws.f64s(d * d)?);
     let (x, y) = (ws.f64s(n)?, ws.f64s(n)?);
-    let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
+    let (block, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?);
     ev.information(data, alpha, packed, ctx, ws.scope())?;
-    whiten_packed(whitening, m, packed, info, block, row);
+    whiten_packed(whitening, ctx.isa, m, packed, info, block, half);
     for j in e..d {
         info[j * d + j] += ridge;
     }
     if variance != Variance::Information {
         ev.score_products(data, alpha, variance == Variance::RobustSampling, ctx.isa, packed, ws.scope())?;
-        whiten_packed(whitening, m, packed, middle, block, row);
+        whiten_packed(whitening, ctx.isa, m, packed, middle, block, half);
     }
     let definite = linalg::cholesky(info, d, ws.scope())?;
     // Nothing fails from here on: what is found is written.

@@ -386,17 +386,29 @@ impl<'w> Whitening<'w> {
         }
     }
 
-    /// The r × r curvature in β from the L × L curvature in θ. `scratch`: L numbers.
-    pub(crate) fn whiten_curvature(&self, left: &[f64], out: &mut [f64], ld: usize, scratch: &mut [f64]) {
-        let n = self.columns;
-        for (a, row) in self.to_atoms.chunks_exact(n).enumerate() {
-            scratch.fill(0.0);
+    /// The r × r curvature in β from the L × L curvature in θ, `T left T^T`. `scratch`: L × L numbers.
+    pub(crate) fn whiten_curvature(&self, isa: Isa, left: &[f64], out: &mut [f64], ld: usize, scratch: &mut [f64]) {
+        let (n, r) = (self.columns, self.rank);
+        if r == 0 {
+            return;
+        }
+        let half = &mut scratch[..r * n];
+        half.fill(0.0);
+        if n >= FEW {
+            simd::weighted_sum(isa, Rows { values: left, rows: n, columns: n, stride: n }, self.to_atoms, n, half);
+            simd::logits(isa, Rows { values: self.to_atoms, rows: r, columns: n, stride: n }, half, None, out, ld);
+            return;
+        }
+        for ((row, half), out) in self.to_atoms.chunks_exact(n).zip(half.chunks_exact_mut(n)).zip(out.chunks_mut(ld)) {
             for (l, t) in row.iter().enumerate() {
-                linalg::axpy(*t, &left[l * n..(l + 1) * n], scratch);
+                linalg::axpy(*t, &left[l * n..(l + 1) * n], half);
             }
-            for (b, column) in self.to_atoms.chunks_exact(n).enumerate() {
-                out[a * ld + b] = dot(scratch, column);
+            for (out, column) in out.iter_mut().zip(self.to_atoms.chunks_exact(n)) {
+                *out = dot(half, column);
             }
         }
     }
 }
+
+/// Features of which products of matrices cost less than the calls of the kernels.
+const FEW: usize = 12;

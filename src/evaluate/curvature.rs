@@ -38,9 +38,12 @@ fn room_for_sums(shape: &Shape) -> usize {
 /// Numbers of scratch of [`Evaluation::curvature_of_rows`].
 fn curvature_piece(shape: &Shape, columns: usize) -> usize {
     let (l, rows) = (shape.columns, moment_rows(shape.columns));
-    let of_rows = rows.saturating_mul(l.saturating_add(2)).saturating_add(centered_scratch(l));
+    let of_rows = rows.saturating_mul(l.saturating_add(SIDE_BY_SIDE + 1)).saturating_add(centered_scratch(l));
     columns.saturating_mul(l).saturating_add(of_rows)
 }
+
+/// Columns whose sums are taken together.
+const SIDE_BY_SIDE: usize = 8;
 
 /// A share of the rows: what is its own of the sums and of the scratch.
 struct CurvatureTask<'a> {
@@ -185,41 +188,52 @@ impl Evaluation<'_> {
     fn curvature_of_rows(&self, data: &Data<'_>, t: usize, n: usize, h: &mut [f64], scratch: &mut [f64], ctx: Context) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (sums, rest) = scratch.split_at_mut(c * l);
-        let (weights, rest) = rest.split_at_mut(moment_rows(l));
+        let (weights, rest) = rest.split_at_mut(moment_rows(l) * SIDE_BY_SIDE);
         let (scales, rest) = rest.split_at_mut(moment_rows(l));
         let (set_sums, centered) = rest.split_at_mut(moment_rows(l) * l);
         sums.fill(0.0);
         for_each_centered_block(data, centered_share(data, t, n), ctx.isa, Origin::First, centered, |group, range, rows| {
-            let x = Rows { values: &*rows, rows: range.len(), columns: l, stride: l };
-            for k in 0..c {
-                let w = &mut weights[..range.len()];
-                self.probabilities(k, range.start, w);
-                let h = &mut h[k * l * l..(k + 1) * l * l];
+            let rows_here = range.len();
+            let x = Rows { values: &*rows, rows: rows_here, columns: l, stride: l };
+            for some in blocks(0..c, SIDE_BY_SIDE) {
+                let weights = &mut weights[..rows_here * some.len()];
+                for (k, w) in some.clone().zip(weights.chunks_exact_mut(rows_here.max(1))) {
+                    self.probabilities(k, range.start, w);
+                }
                 if group.len() == 1 {
-                    let (t, set) = (self.t(group.start, k), data.set(group.start));
-                    w.iter_mut().for_each(|w| *w *= t);
-                    let v = &mut sums[k * l..(k + 1) * l];
-                    simd::weighted_sum(ctx.isa, x, w, w.len(), v);
-                    if range.end == set.end && self.shape.sets > 1 {
-                        simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[minus_inverse(t)], h);
+                    let set = data.set(group.start);
+                    for (k, w) in some.clone().zip(weights.chunks_exact_mut(rows_here.max(1))) {
+                        let t = self.t(group.start, k);
+                        w.iter_mut().for_each(|w| *w *= t);
+                    }
+                    simd::weighted_sum(ctx.isa, x, weights, rows_here, &mut sums[some.start * l..some.end * l]);
+                    for k in some.clone().filter(|_| range.end == set.end && self.shape.sets > 1) {
+                        let (v, h) = (&mut sums[k * l..(k + 1) * l], &mut h[k * l * l..(k + 1) * l * l]);
+                        let less = minus_inverse(self.t(group.start, k));
+                        simd::gram(ctx.isa, Rows { values: &*v, rows: 1, columns: l, stride: l }, &[less], h);
                         v.fill(0.0);
                     }
                 } else {
-                    let v = &mut set_sums[..group.len() * l];
-                    v.fill(0.0);
-                    for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
-                        let (t, set) = (self.t(set, k), data.set(set));
-                        let rows = set.start - range.start..set.end - range.start;
-                        for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
-                            *w *= t;
-                            let w = *w;
-                            v.iter_mut().zip(z).for_each(|(v, z)| *v += w * z);
+                    for (k, w) in some.clone().zip(weights.chunks_exact_mut(rows_here.max(1))) {
+                        let v = &mut set_sums[..group.len() * l];
+                        v.fill(0.0);
+                        for ((set, v), scale) in group.clone().zip(v.chunks_exact_mut(l)).zip(&mut *scales) {
+                            let (t, set) = (self.t(set, k), data.set(set));
+                            let rows = set.start - range.start..set.end - range.start;
+                            for (w, z) in w[rows.clone()].iter_mut().zip(x.values[rows.start * l..].chunks_exact(l)) {
+                                *w *= t;
+                                let w = *w;
+                                v.iter_mut().zip(z).for_each(|(v, z)| *v += w * z);
+                            }
+                            *scale = minus_inverse(t);
                         }
-                        *scale = minus_inverse(t);
+                        let of_sets = Rows { values: &*v, rows: group.len(), columns: l, stride: l };
+                        simd::gram(ctx.isa, of_sets, &scales[..group.len()], &mut h[k * l * l..(k + 1) * l * l]);
                     }
-                    simd::gram(ctx.isa, Rows { values: &*v, rows: group.len(), columns: l, stride: l }, &scales[..group.len()], h);
                 }
-                simd::gram(ctx.isa, x, w, h);
+                for (k, w) in some.zip(weights.chunks_exact(rows_here.max(1))) {
+                    simd::gram(ctx.isa, x, w, &mut h[k * l * l..(k + 1) * l * l]);
+                }
             }
         })
     }

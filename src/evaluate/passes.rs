@@ -388,6 +388,14 @@ impl<'w> Evaluation<'w> {
         }
     }
 
+    /// `A_ic` of some rows.
+    pub fn probabilities_of(&self, rows: &[usize], c: usize, out: &mut [f64]) {
+        match rows.first() {
+            Some(first) if rows.windows(2).all(|pair| pair[1] == pair[0] + 1) => self.probabilities(c, *first, out),
+            _ => out.iter_mut().zip(rows).for_each(|(out, i)| *out = self.probability(*i, c)),
+        }
+    }
+
     /// `log A_ic`, however small.
     pub fn log_probability(&self, data: &Data<'_>, i: usize, c: usize) -> f64 {
         let (base, stride) = self.layout.at(i, self.columns());

@@ -68,7 +68,7 @@ impl<'w> Frame<'w> {
         let square = of(l.saturating_mul(l));
         let block = block_rows(l);
         let pass = of(block.saturating_mul(l)).and(of(block)).and(of(l));
-        let factor = square.and(of(l)).and(linalg::cholesky_workspace(l));
+        let factor = square.and(square).and(linalg::cholesky_workspace(l));
         of(l).and(of(l)).and(square).and(square).and(square).and(pass.or(factor))
     }
 
@@ -117,11 +117,11 @@ impl<'w> Frame<'w> {
         }
         linalg::symmetrize(covariance, l);
         let mut scratch = ws.scope();
-        let (factor, vector) = (scratch.f64s(l * l)?, scratch.f64s(l)?);
+        let (factor, half) = (scratch.f64s(l * l)?, scratch.f64s(l * l)?);
         let mut jitter = 0.0;
         loop {
             let factor = &mut factor[..r * r];
-            wh.whiten_curvature(covariance, factor, r, vector);
+            wh.whiten_curvature(ctx.isa, covariance, factor, r, half);
             let trace: f64 = (0..r).map(|j| factor[j * r + j]).sum();
             for j in 0..r {
                 factor[j * r + j] += jitter * f64::max(trace / r as f64, f64::MIN_POSITIVE);
@@ -138,11 +138,11 @@ impl<'w> Frame<'w> {
         }
         // T = C^-1 T_wh, column by column; F = C^T F_wh.
         for j in 0..l {
-            for (a, v) in vector[..r].iter_mut().enumerate() {
+            for (a, v) in half[..r].iter_mut().enumerate() {
                 *v = wh.to_atoms[a * l + j];
             }
-            linalg::solve_lower(&factor[..r * r], r, &mut vector[..r]);
-            for (a, v) in vector[..r].iter().enumerate() {
+            linalg::solve_lower(&factor[..r * r], r, &mut half[..r]);
+            for (a, v) in half[..r].iter().enumerate() {
                 to_atoms[a * l + j] = *v;
             }
         }

@@ -21,7 +21,7 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     let (l, k) = (shape.columns, classes);
     let d = of(k.saturating_mul(l.saturating_add(1)));
     let h = of(k.saturating_mul(l.saturating_mul(l)));
-    let second = h.and(of(l.saturating_mul(l)).and(of(l)).and(of(l))).and(linalg::cholesky_workspace(l));
+    let second = h.and(of(l.saturating_mul(l)).and(of(l)).and(of(l.saturating_mul(l)))).and(linalg::cholesky_workspace(l));
     d.and(d).and(of(k)).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }
 
@@ -69,10 +69,10 @@ pub(crate) fn diverging(
         out[j] = goes_on(o, &v[range.clone()]);
         if !out[j] && curvature {
             let mut ws = ws.scope();
-            let (factor, d, scratch) = (ws.f64s(r * r)?, ws.f64s(r)?, ws.f64s(l)?);
+            let (factor, d, scratch) = (ws.f64s(r * r)?, ws.f64s(r)?, ws.f64s(l * l)?);
             let beta = &v[range.clone()];
             for epsilon in EPSILON {
-                o.wh.whiten_curvature(&directions[j * l * l..(j + 1) * l * l], factor, r, scratch);
+                o.wh.whiten_curvature(o.ctx.isa, &directions[j * l * l..(j + 1) * l * l], factor, r, scratch);
                 factor.iter_mut().for_each(|x| *x /= epsilon * choices[j]);
                 for a in 0..r {
                     factor[a * r + a] += 1.0;

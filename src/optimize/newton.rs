@@ -9,6 +9,7 @@ use crate::data::Shape;
 use crate::error::Result;
 use crate::evaluate::{Draws, Evaluation};
 use crate::linalg::{self, axpy, dot};
+use crate::simd::Isa;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -39,7 +40,7 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let (draws, information) = match Draws::serve(shape) {
         true => (Draws::workspace(shape), Evaluation::information_of_draws_workspace(shape, classes)),
         false => {
-            let theta = dd.and(squares).and(of(l.saturating_mul(l))).and(of(l));
+            let theta = dd.and(squares).and(of(l.saturating_mul(l))).and(of(l.saturating_mul(l)));
             (WorkspaceSize::EMPTY, theta.and(Evaluation::information_workspace(shape, classes)))
         }
     };
@@ -214,12 +215,12 @@ fn information(
         linalg::symmetrize(out, d);
     } else {
         let theta = ws.f64s(n * n)?;
-        let (block, row) = (ws.f64s(l * l)?, ws.f64s(l)?);
+        let (block, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?);
         let blocks = ws.f64s(k * l * l)?;
         o.ev.information_beside(o.data, o.weights, blocks, theta, o.ctx, ws)?;
-        whiten_packed(o.wh, k, theta, out, block, row);
+        whiten_packed(o.wh, o.ctx.isa, k, theta, out, block, half);
         for (complete, block) in complete.chunks_exact_mut((r * r).max(1)).zip(blocks.chunks_exact(l * l)) {
-            o.wh.whiten_curvature(block, complete, r, row);
+            o.wh.whiten_curvature(o.ctx.isa, block, complete, r, half);
         }
     }
     for (j, complete) in complete.chunks_exact_mut((r * r).max(1)).enumerate() {
@@ -234,8 +235,16 @@ fn information(
     Ok(())
 }
 
-/// A symmetric matrix over the packed parameters, from atoms to whitened atoms: every block `T B T^T`. `block`: L × L, `row`: L.
-pub(crate) fn whiten_packed(wh: &Whitening<'_>, classes: usize, theta: &[f64], out: &mut [f64], block: &mut [f64], row: &mut [f64]) {
+/// A symmetric matrix over the packed parameters, from atoms to whitened atoms: every block `T B T^T`. `block`, `half`: L × L.
+pub(crate) fn whiten_packed(
+    wh: &Whitening<'_>,
+    isa: Isa,
+    classes: usize,
+    theta: &[f64],
+    out: &mut [f64],
+    block: &mut [f64],
+    half: &mut [f64],
+) {
     let (r, l, e) = (wh.rank, wh.columns, classes - 1);
     let (n, d) = (e + classes * l, e + classes * r);
     for a in 0..e {
@@ -255,7 +264,7 @@ pub(crate) fn whiten_packed(wh: &Whitening<'_>, classes: usize, theta: &[f64], o
             for a in 0..l {
                 block[a * l..(a + 1) * l].copy_from_slice(&theta[(e + j * l + a) * n + e + m * l..][..l]);
             }
-            wh.whiten_curvature(block, &mut out[(e + j * r) * d + e + m * r..], d, row);
+            wh.whiten_curvature(isa, block, &mut out[(e + j * r) * d + e + m * r..], d, half);
         }
     }
 }

@@ -3,15 +3,16 @@
 //! Clusters of the chosen alternatives; and the best mixture with one class taken away and put on a few alternatives that it explains worst. Those are what
 //! narrow classes live on: a softmax with a long atom chooses from a face of the hull of the features, which random atoms hardly ever find.
 
-use super::{StartKind, direction, square_distance, stream};
+use super::{StartKind, direction, stream};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::fit::{is_large, race_form};
-use crate::linalg::{axpy, dot};
+use crate::linalg::axpy;
 use crate::mixture::MixtureRef;
 use crate::race::Problem;
+use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 use rand::Rng;
@@ -28,7 +29,9 @@ const ALONE: usize = 8;
 pub(crate) struct RowStarts<'w> {
     classes: usize,
     rank: usize,
-    /// Features of a row, and whitened: L and r; the mean of the chosen rows, and a direction, r each.
+    /// A row that the others are taken about.
+    origin: usize,
+    /// Features of a row, or an atom, and whitened: L and r; the mean of the chosen rows, and a direction, r each.
     row: &'w mut [f64],
     z: &'w mut [f64],
     mean: &'w mut [f64],
@@ -36,19 +39,23 @@ pub(crate) struct RowStarts<'w> {
     /// K × r, and K.
     centers: &'w mut [f64],
     responsibilities: &'w mut [f64],
-    /// U each: distances, what the best mixture leaves unexplained without a class, `(w_u − N π_u)_+`, and scratch.
+    /// U each: squares of the norms of whitened rows, distances, the nearest centre, what the best mixture leaves unexplained without a class,
+    /// `(w_u − N π_u)_+`, and scratch.
+    norms: &'w mut [f64],
     distance: &'w mut [f64],
+    nearest: &'w mut [usize],
     excess: &'w mut [f64],
     scratch: &'w mut [f64],
     /// Probabilities of the best mixture without each class, U × K.
     rest: &'w mut [f64],
-    /// Of every candidate, a column each: atoms (× L), weight, log-likelihood, log-probability of a row, ones, draws of the alternative it
-    /// has most of; the class it takes the place of; that alternative; their order.
+    /// Of a batch of units, their rows (× L), and weights for every column.
+    rows: &'w mut [f64],
+    columns: &'w mut [f64],
+    /// Of every candidate, a column each: atoms (× L), weight, log-likelihood, draws of the alternative it has most of; the class it takes the place of;
+    /// that alternative; their order.
     candidates: &'w mut [f64],
     share: &'w mut [f64],
     gain: &'w mut [f64],
-    logs: &'w mut [f64],
-    ones: &'w mut [f64],
     most: &'w mut [f64],
     moved: &'w mut [usize],
     mode: &'w mut [usize],
@@ -69,35 +76,39 @@ impl<'w> RowStarts<'w> {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
         let (l, u) = (shape.columns, shape.units);
         let rows = of(l, 1).and(of(l, 1)).and(of(l, 1)).and(of(l, 1));
-        let each = of(columns, l).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1));
+        let each = of(columns, l).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, BATCH)).and(of(BATCH, l));
         let each = each
             .and(WorkspaceSize::of::<usize>(columns))
             .and(WorkspaceSize::of::<usize>(columns))
             .and(WorkspaceSize::of::<usize>(columns))
             .and(of(u, classes));
-        rows.and(each).and(of(classes, l)).and(of(classes, 1)).and(of(u, 1)).and(of(u, 1)).and(of(u, 1))
+        let units = of(u, 1).and(of(u, 1)).and(of(u, 1)).and(of(u, 1)).and(WorkspaceSize::of::<usize>(u));
+        rows.and(each).and(of(classes, l)).and(of(classes, 1)).and(units)
     }
 
     pub fn new(problem: &Problem<'_, '_>, classes: usize, columns: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let (l, r, u) = (problem.wh.columns, problem.wh.rank, problem.data.shape().units);
-        Ok(RowStarts {
+        let mut starts = RowStarts {
             classes,
             rank: r,
+            origin: problem.data.first_available(0),
             row: ws.f64s(l)?,
             z: &mut ws.f64s(l)?[..r],
             mean: &mut ws.f64s(l)?[..r],
             direction: &mut ws.f64s(l)?[..r],
             centers: ws.f64s(classes * l)?,
             responsibilities: ws.f64s(classes)?,
+            norms: ws.f64s(u)?,
             distance: ws.f64s(u)?,
+            nearest: ws.fill(u, 0)?,
             excess: ws.f64s(u)?,
             scratch: ws.f64s(u)?,
             rest: ws.f64s(u * classes)?,
+            rows: ws.f64s(BATCH * l)?,
+            columns: ws.f64s(columns * BATCH)?,
             candidates: ws.f64s(columns * l)?,
             share: ws.f64s(columns)?,
             gain: ws.f64s(columns)?,
-            logs: ws.f64s(columns)?,
-            ones: ws.f64s(columns)?,
             most: ws.f64s(columns)?,
             moved: ws.fill(columns, 0)?,
             mode: ws.fill(columns, 0)?,
@@ -105,36 +116,68 @@ impl<'w> RowStarts<'w> {
             least: 0,
             empty: false,
             observed: problem.data.observed_units(),
-        })
+        };
+        starts.take_norms(problem);
+        Ok(starts)
+    }
+
+    /// The squares of the norms of the whitened rows.
+    fn take_norms(&mut self, problem: &Problem<'_, '_>) {
+        let (isa, l) = (problem.ctx.isa, problem.wh.columns);
+        let mut z = [0.0; 8 * BATCH];
+        for batch in batches(problem.data) {
+            let x = batch.about(problem.data, self.origin, self.rows);
+            // Eight coordinates at once.
+            for map in problem.wh.to_atoms[..self.rank * l].chunks(8 * l) {
+                simd::logits(isa, x, map, None, &mut z, BATCH);
+                for z in z.chunks_exact(BATCH).take(map.len() / l) {
+                    batch.units().iter().zip(z).for_each(|(u, z)| self.norms[*u] += z * z);
+                }
+            }
+        }
+    }
+
+    /// `z_u·d` of the rows that were drawn about the origin, in `scratch`.
+    fn project(&mut self, problem: &Problem<'_, '_>, d: Whitened) {
+        let d = if d == Whitened::Row { &*self.z } else { &*self.direction };
+        problem.wh.unwhiten_atom(d, self.row);
+        let mut products = [0.0; BATCH];
+        for batch in batches(problem.data) {
+            let x = batch.about(problem.data, self.origin, self.rows);
+            simd::logits(problem.ctx.isa, x, self.row, None, &mut products, BATCH);
+            batch.units().iter().zip(products).for_each(|(u, product)| self.scratch[*u] = product);
+        }
     }
 
     /// A clustering in whitened features, centres drawn by their counts and far from one another (k-means++), each class fitted to its own: the sums of an
     /// M-step for the columns of start `column`.
     pub fn cluster(&mut self, problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
-        let (data, k, r) = (problem.data, self.classes, self.rank);
+        let (data, k) = (problem.data, self.classes);
         let mut random = stream(problem.seed, start);
         self.distance.fill(1.0);
         for j in 0..k {
             let center = pick(data, &mut random, |u| data.unit_weight(u) * self.distance[u]);
             self.whiten(problem, center);
-            self.centers[j * r..(j + 1) * r].copy_from_slice(self.z);
+            self.project(problem, Whitened::Row);
             for u in chosen(data) {
-                self.whiten(problem, u);
-                let d = square_distance(self.z, &self.centers[j * r..(j + 1) * r]);
-                self.distance[u] = if j == 0 { d } else { d.min(self.distance[u]) };
+                let (norms, product) = (self.norms[u] + self.norms[center], self.scratch[u]);
+                // What is left of rounding is 0.
+                let d = if norms - 2.0 * product > 1e-12 * norms { norms - 2.0 * product } else { 0.0 };
+                if j == 0 || d < self.distance[u] {
+                    (self.distance[u], self.nearest[u]) = (d, j);
+                }
             }
         }
         // Clusters that are a little mixed: a class that nothing else chose would run off at once.
         let own = 0.5 + 0.5 * random.random::<f64>();
         clear(ev, column * k..(column + 1) * k);
-        for u in chosen(data) {
-            self.whiten(problem, u);
-            let d = |j: usize| square_distance(self.z, &self.centers[j * r..(j + 1) * r]);
-            let nearest = (1..k).fold(0, |best, j| if d(j) < d(best) { j } else { best });
-            for j in 0..k {
-                let share = if j == nearest { own } else { (1.0 - own) / (k - 1) as f64 };
-                add(ev, column * k + j, data.unit_weight(u) * share, self.row);
+        for batch in batches(data) {
+            for (j, weights) in self.columns.chunks_exact_mut(BATCH).enumerate().take(k) {
+                for (weight, u) in weights.iter_mut().zip(batch.units()) {
+                    *weight = data.unit_weight(*u) * if j == self.nearest[*u] { own } else { (1.0 - own) / (k - 1) as f64 };
+                }
             }
+            batch.add(data, problem.ctx.isa, self.rows, self.columns, ev, column * k..(column + 1) * k);
         }
         StartKind::Cluster
     }
@@ -144,7 +187,6 @@ impl<'w> RowStarts<'w> {
         let data = problem.data;
         em.restart(1);
         em.ev.normalizers(data, best.atoms, false, problem.ctx)?;
-        self.mean.fill(0.0);
         self.centers[..self.classes].fill(0.0);
         for u in chosen(data) {
             let w = data.unit_weight(u);
@@ -156,9 +198,15 @@ impl<'w> RowStarts<'w> {
             for (loss, r) in self.centers.iter_mut().zip(&*self.responsibilities) {
                 *loss -= w * libm::log(f64::max(1.0 - r, 1e-10));
             }
-            self.whiten(problem, u);
-            axpy(w / data.total_weight(), self.z, self.mean);
         }
+        self.row.fill(0.0);
+        for batch in batches(data) {
+            let x = batch.about(data, self.origin, self.rows);
+            let weights = &mut self.columns[..BATCH];
+            weights.iter_mut().zip(batch.units()).for_each(|(w, u)| *w = data.unit_weight(*u) / data.total_weight());
+            simd::weighted_sum(problem.ctx.isa, x, weights, BATCH, self.row);
+        }
+        problem.wh.to_whitened(self.row, self.mean);
         let empty = best.weights.iter().position(|w| *w == 0.0);
         let loss = &self.centers[..self.classes];
         self.least = empty.unwrap_or_else(|| (1..loss.len()).fold(0, |a, j| if loss[j] < loss[a] { j } else { a }));
@@ -215,7 +263,8 @@ impl<'w> RowStarts<'w> {
             let whole: bool = random.random();
             clear(&mut em.ev, c..c + 1);
             for u in chosen(problem.data).filter(|&u| self.distance[u] < 0.0) {
-                copy_row(problem.data, u, self.row);
+                let i = row_of(problem.data, u);
+                problem.data.features().copy(i..i + 1, self.row);
                 let w = problem.data.unit_weight(u);
                 add(&mut em.ev, c, if whole { w } else { f64::max(self.excess[u], 1e-3 * w) }, self.row);
             }
@@ -249,28 +298,36 @@ impl<'w> RowStarts<'w> {
     fn refine(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, n: usize, atoms: &mut [f64]) -> Result<()> {
         let (data, k) = (problem.data, self.classes);
         fit_rows(problem, em, FOUND, atoms)?;
-        self.ones.fill(1.0);
         self.share[..n].iter_mut().for_each(|s| *s = (*s / data.total_weight()).clamp(1e-6, 0.5));
+        let (mut own, mut all, mut logs) = ([0.0; BATCH], [0.0; BATCH], [0.0; BATCH]);
         for round in 0..=ALONE {
             clear(&mut em.ev, 0..n);
             self.gain[..n].fill(0.0);
             self.most[..n].fill(0.0);
-            for u in chosen(data) {
-                em.ev.unit_log_joint(data, &self.ones[..n], u, &mut self.logs[..n]);
-                copy_row(data, u, self.row);
-                let w = data.unit_weight(u);
-                for c in 0..n {
-                    let own = self.share[c] * libm::exp(self.logs[c]);
-                    let all = own + (1.0 - self.share[c]) * self.rest[u * k + self.moved[c]] + f64::MIN_POSITIVE;
-                    self.gain[c] += w * libm::log(all);
-                    let omega = w * own / all;
-                    if omega > self.most[c] {
-                        (self.most[c], self.mode[c]) = (omega, u);
+            for batch in batches(data) {
+                let units = batch.units();
+                for (c, omega) in self.columns.chunks_exact_mut(BATCH).enumerate().take(n) {
+                    let (share, moved) = (self.share[c], self.moved[c]);
+                    em.ev.probabilities_of(batch.rows(), c, &mut own[..units.len()]);
+                    for ((own, all), u) in own.iter_mut().zip(&mut all).zip(units) {
+                        *own *= share;
+                        *all = *own + (1.0 - share) * self.rest[u * k + moved] + f64::MIN_POSITIVE;
                     }
-                    if own > 1e-12 * all {
-                        add(&mut em.ev, c, omega, self.row);
+                    logs.copy_from_slice(&all);
+                    simd::ln_in_place(problem.ctx.isa, &mut logs[..units.len()]);
+                    for (j, u) in units.iter().enumerate() {
+                        let w = data.unit_weight(*u);
+                        self.gain[c] += w * logs[j];
+                        omega[j] = w * own[j] / all[j];
+                        if omega[j] > self.most[c] {
+                            (self.most[c], self.mode[c]) = (omega[j], *u);
+                        }
+                        if own[j] <= 1e-12 * all[j] {
+                            omega[j] = 0.0;
+                        }
                     }
                 }
+                batch.add(data, problem.ctx.isa, self.rows, self.columns, &mut em.ev, 0..n);
             }
             for (share, n) in self.share[..n].iter_mut().zip(&*em.ev.class_weight) {
                 *share = (n / data.total_weight()).clamp(1e-6, 1.0 - 1e-6);
@@ -306,10 +363,11 @@ impl<'w> RowStarts<'w> {
             2 => self.direction.iter_mut().zip(&*self.z).zip(&*self.mean).for_each(|((d, z), m)| *d = z - m),
             _ => direction(random, 1.0, self.direction),
         }
+        self.project(problem, Whitened::Direction);
         let mut n = 0;
         for u in chosen(data) {
-            self.whiten(problem, u);
-            self.distance[u] = if how == 1 { square_distance(self.z, self.direction) } else { -dot(self.z, self.direction) };
+            // Square distances, but for what all have in common.
+            self.distance[u] = if how == 1 { self.norms[u] - 2.0 * self.scratch[u] } else { -self.scratch[u] };
             self.scratch[n] = self.distance[u];
             n += 1;
         }
@@ -318,11 +376,76 @@ impl<'w> RowStarts<'w> {
         self.distance.iter_mut().for_each(|d| *d = if *d <= limit { -1.0 } else { 1.0 });
     }
 
-    /// Features of the alternative of unit `u` in `row` and, whitened, in `z`.
+    /// Whitened features of the alternative of unit `u`, about the origin, in `z`.
     fn whiten(&mut self, problem: &Problem<'_, '_>, u: usize) {
-        copy_row(problem.data, u, self.row);
+        problem.data.features().differences_of(&[row_of(problem.data, u)], self.origin, self.row);
         problem.wh.to_whitened(self.row, self.z);
     }
+}
+
+/// A vector in whitened features.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whitened {
+    Row,
+    Direction,
+}
+
+/// Units that go through the kernels together.
+const BATCH: usize = 128;
+
+/// Some of the units that were drawn, and the rows that they chose.
+struct Batch {
+    units: [usize; BATCH],
+    rows: [usize; BATCH],
+    held: usize,
+}
+
+impl Batch {
+    fn units(&self) -> &[usize] {
+        &self.units[..self.held]
+    }
+
+    fn rows(&self) -> &[usize] {
+        &self.rows[..self.held]
+    }
+
+    /// The rows less row `origin`, in `room`.
+    fn about<'r>(&self, data: &Data<'_>, origin: usize, room: &'r mut [f64]) -> Rows<'r, f64> {
+        let l = data.features().columns();
+        let values = &mut room[..self.held * l];
+        data.features().differences_of(self.rows(), origin, values);
+        Rows { values, rows: self.held, columns: l, stride: l }
+    }
+
+    /// Adds the rows to the sums of `columns` of the evaluation, with weights, BATCH for each.
+    fn add(&self, data: &Data<'_>, isa: Isa, room: &mut [f64], weights: &[f64], ev: &mut Evaluation<'_>, columns: Range<usize>) {
+        let l = data.features().columns();
+        let values = &mut room[..self.held * l];
+        data.features().gather(self.rows().iter().copied(), values);
+        let x = Rows { values, rows: self.held, columns: l, stride: l };
+        for (total, weights) in ev.class_weight[columns.clone()].iter_mut().zip(weights.chunks_exact(BATCH)) {
+            *total += weights[..self.held].iter().sum::<f64>();
+        }
+        simd::weighted_sum(isa, x, weights, BATCH, &mut ev.chosen[columns.start * l..columns.end * l]);
+    }
+}
+
+/// The units that were drawn, in batches.
+fn batches<'a>(data: &'a Data<'_>) -> impl Iterator<Item = Batch> + 'a {
+    let mut units = chosen(data);
+    core::iter::from_fn(move || {
+        let mut batch = Batch { units: [0; BATCH], rows: [0; BATCH], held: 0 };
+        for u in units.by_ref().take(BATCH) {
+            (batch.units[batch.held], batch.rows[batch.held]) = (u, row_of(data, u));
+            batch.held += 1;
+        }
+        (batch.held > 0).then_some(batch)
+    })
+}
+
+/// The alternative that unit `u` chose.
+fn row_of(data: &Data<'_>, u: usize) -> usize {
+    data.entries(u).next().map_or(0, |entry| entry.0)
 }
 
 /// Atoms from the sums over the chosen rows that the columns of the evaluation hold: `rounds` M-steps from where they stand.
@@ -356,12 +479,6 @@ fn pick(data: &Data<'_>, random: &mut Pcg64, mass: impl Fn(usize) -> f64) -> usi
         }
     }
     last
-}
-
-fn copy_row(data: &Data<'_>, u: usize, row: &mut [f64]) {
-    for (i, _) in data.entries(u) {
-        data.features().copy(i..i + 1, row);
-    }
 }
 
 /// Zeros in the sums of `columns`.

@@ -96,7 +96,7 @@ impl<'w> UnitStarts<'w> {
         let curvature = Evaluation::curvature_workspace(shape, 1).or(linalg::cholesky_workspace(l));
         let uk = u.saturating_mul(classes);
         let eigen = of(l.saturating_mul(3));
-        kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(of(l)).and(eigen).and(curvature))
+        kept.and(of(uk)).and(WorkspaceSize::of::<usize>(uk)).and(one.and(ll).and(ll).and(ll).and(eigen).and(curvature))
     }
 
     /// Workspace of [`Self::prepare`].
@@ -107,7 +107,7 @@ impl<'w> UnitStarts<'w> {
         let curvature = Evaluation::curvature_workspace(shape, classes).or(linalg::cholesky_workspace(l));
         let scratch = of(unit_scratch(shape.columns, classes, shape.units)).and(of(classes));
         let means = of(kl).and(of(classes)).and(of(kl.saturating_mul(shape.sets)));
-        squares.and(squares).and(of(l)).and(means).and(scratch).and(curvature)
+        squares.and(squares).and(of(l.saturating_mul(l))).and(means).and(scratch).and(curvature)
     }
 
     /// Fits one class and takes the estimates of all units around it.
@@ -137,10 +137,10 @@ impl<'w> UnitStarts<'w> {
         weight.fill(1.0);
         em.step(data, wh, problem.ridge, MStep::Converged, weight, atom, ctx)?;
         // The information of one choice in whitened features, C C^T.
-        let (h, factor, row) = (ws.f64s(l * l)?, ws.f64s(l * l)?, ws.f64s(l)?);
+        let (h, factor, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?, ws.f64s(l * l)?);
         em.ev.class_curvature(data, h, ctx, ws.scope())?;
         let factor = &mut factor[..r * r];
-        wh.whiten_curvature(h, factor, r, row);
+        wh.whiten_curvature(ctx.isa, h, factor, r, half);
         factor.iter_mut().for_each(|x| *x /= data.total_choices());
         for j in 0..r {
             factor[j * r + j] += 1e-6 + problem.ridge / data.total_choices();
@@ -210,10 +210,10 @@ impl<'w> UnitStarts<'w> {
         em.ev.evaluate(data, best.weights, best.atoms, ctx)?;
         let h = ws.f64s(k * l * l)?;
         em.ev.class_curvature(data, h, ctx, ws.scope())?;
-        let (factors, row) = (ws.f64s(k * r * r)?, ws.f64s(l)?);
+        let (factors, half) = (ws.f64s(k * r * r)?, ws.f64s(l * l)?);
         for (j, factor) in factors.chunks_exact_mut((r * r).max(1)).enumerate() {
             let t = em.ev.class_choices[j];
-            wh.whiten_curvature(&h[j * l * l..(j + 1) * l * l], factor, r, row);
+            wh.whiten_curvature(ctx.isa, &h[j * l * l..(j + 1) * l * l], factor, r, half);
             for a in 0..r {
                 factor[a * r + a] += problem.ridge + 1e-6 * t + f64::MIN_POSITIVE;
             }
@@ -238,9 +238,9 @@ impl<'w> UnitStarts<'w> {
                 linalg::solve_lower(&factors[j * r * r..(j + 1) * r * r], r, s);
                 0.5 * data.unit_weight(u) * linalg::dot(s, s) / share.max(0.05)
             };
-            let leave = refit(from, -1.0, row);
+            let leave = refit(from, -1.0, half);
             for j in (0..k).filter(|&j| j != from) {
-                gains[u * k + j] = data.unit_weight(u) * (joint[j] - joint[from]) + leave + refit(j, 1.0, row);
+                gains[u * k + j] = data.unit_weight(u) * (joint[j] - joint[from]) + leave + refit(j, 1.0, half);
             }
         });
         // How far the estimates are from the means of their classes.
