@@ -108,7 +108,6 @@ impl Evaluation<'_> {
     /// sums over the chosen rows too.
     pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, at_once: bool, ctx: Context) -> Result<()> {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
-        self.holds_model = false;
         match (shape.units_are_rows, weights) {
             (true, Some(weights)) if at_once && self.has_shares() => self.counts_at_once(data, weights, ctx),
             (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
@@ -447,7 +446,9 @@ impl Evaluation<'_> {
             let base = layout.start(task.blocks.start);
             for b in task.blocks.clone() {
                 let (at, ld) = (layout.start(b), layout.length(b));
-                let omega = &mut task.rows[(at - base) * c..(at - base + ld) * c];
+                // Products alone, which nobody reads again, stand in the same place for all blocks, which stays in cache.
+                let place = if what == Sums::Mean && layout.is_grouped() { 0 } else { at - base };
+                let omega = &mut task.rows[place * c..(place + ld) * c];
                 let a = &ev.a[at * c..(at + ld) * c];
                 match layout.kind {
                     Kind::Groups(_) => {
@@ -498,7 +499,6 @@ impl Evaluation<'_> {
             }
         });
         (self.omega, self.scratch) = (omega, scratch);
-        self.holds_model = what == Sums::Mean && self.layout.is_grouped();
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);
         for piece in self.scratch.pieces[..length * n].chunks_exact(length) {

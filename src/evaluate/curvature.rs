@@ -18,10 +18,10 @@ use super::tasks::share;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
-use crate::parallel::{Context, TASKS, for_each, sum_over, take};
+use crate::parallel::{Context, TASKS, for_each, sum_over};
 use crate::simd::{self, Isa, Rows};
 use crate::whiten::{Origin, centered_scratch, centered_share, for_each_centered_block, moment_rows};
-use crate::workspace::{Numbers, Workspace, WorkspaceSize};
+use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
 /// Tasks of [`Evaluation::class_curvature`]: a fixed number, and no more than keep their sums smaller than a quarter of the features.
@@ -48,9 +48,8 @@ const SIDE_BY_SIDE: usize = 8;
 /// A share of the rows: what is its own of the sums and of the scratch.
 struct CurvatureTask<'a> {
     t: usize,
-    /// Blocks of groups, and their numbers.
+    /// Blocks of groups.
     blocks: Range<usize>,
-    products: &'a mut [f64],
     h: &'a mut [f64],
     scratch: &'a mut [f64],
     result: Result<()>,
@@ -113,37 +112,27 @@ impl Evaluation<'_> {
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
         let grouped = self.layout.is_grouped();
-        let piece = if grouped { c * l + self.layout.sets_of_block() * (l + 1) } else { curvature_piece(&self.shape, c) };
+        let piece = if grouped { groups_piece(&self.shape, c) } else { curvature_piece(&self.shape, c) };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
-        // t ∘ A of groups is written over Ω.
-        if grouped {
-            self.omega.ensure(self.layout.start(self.layout.blocks) * c);
-        }
-        let mut omega = if grouped { core::mem::take(&mut self.omega) } else { Numbers::default() };
         let ev = &*self;
         let failed = {
-            let mut products = &mut *omega;
             let mut tasks: [Option<CurvatureTask<'_>>; TASKS] = [const { None }; TASKS];
             let sums = core::iter::once(&mut *h).chain(others.chunks_exact_mut((c * l * l).max(1)));
             for (t, (task, (h, scratch))) in tasks.iter_mut().zip(sums.zip(pieces.chunks_exact_mut(piece.max(1)))).enumerate() {
                 let blocks = share(&ev.layout, t, n);
-                let products = take(&mut products, blocks.len() * ev.layout.block * c);
-                *task = Some(CurvatureTask { t, blocks, products, h, scratch, result: Ok(()) });
+                *task = Some(CurvatureTask { t, blocks, h, scratch, result: Ok(()) });
             }
             for_each(ctx.threads, &mut tasks[..n], |task| {
-                let Some(CurvatureTask { t, blocks, products, h, scratch, result }) = task else { return };
+                let Some(CurvatureTask { t, blocks, h, scratch, result }) = task else { return };
                 h.fill(0.0);
                 match grouped {
-                    true => ev.curvature_of_groups(blocks.clone(), products, h, scratch, ctx),
+                    true => ev.curvature_of_groups(blocks.clone(), h, scratch, ctx),
                     false => *result = ev.curvature_of_rows(data, *t, n, h, scratch, ctx),
                 }
             });
             tasks.into_iter().flatten().find_map(|task| task.result.err())
         };
-        if grouped {
-            (self.omega, self.holds_model) = (omega, true);
-        }
         if let Some(error) = failed {
             return Err(error);
         }

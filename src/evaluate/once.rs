@@ -55,7 +55,6 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return Ok(None) };
         data.reduced()?;
         self.passes += 1;
-        self.holds_model = false;
         self.layout.prepare(data);
         self.atoms[..k * l].copy_from_slice(at.atoms);
         // X is read by two products, a block at a time.

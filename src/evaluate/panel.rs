@@ -10,40 +10,43 @@ use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_grou
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 use core::ops::Range;
 
-const _: () = assert!(MOST_ROWS <= SETS * SMALL_SET, "a block fits");
+const _: () = assert!(MOST_ROWS <= MOST_PLACES, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
 const MOST_SETS: usize = 256;
 
-/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L for every column, and L + 1 for every set of a block.
+/// Rows of a block at most.
+const MOST_PLACES: usize = SETS * SMALL_SET;
+
+/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L for every column, L + 1 for every set of a block, and one for every row.
 pub(super) fn groups_piece(shape: &Shape, columns: usize) -> usize {
-    columns.saturating_mul(shape.columns).saturating_add(MOST_SETS.saturating_mul(shape.columns.saturating_add(1)))
+    let of_sets = MOST_SETS.saturating_mul(shape.columns.saturating_add(1));
+    columns.saturating_mul(shape.columns).saturating_add(of_sets).saturating_add(MOST_PLACES)
 }
 
 impl Evaluation<'_> {
     /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles, and of the
-    /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`. `products`: as many numbers as the blocks have rows × C.
-    pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, products: &mut [f64], h: &mut [f64], scratch: &mut [f64], ctx: Context) {
+    /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
+    pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
-        let groups = self.layout.groups(c);
+        let groups = Groups { columns: 1, ..self.layout.groups(c) };
         let (block, sets) = (self.layout.block, self.layout.sets_of_block());
         let (sums, scratch) = scratch.split_at_mut(c * l);
-        let (means, of_class) = scratch.split_at_mut(sets * l);
+        let (means, scratch) = scratch.split_at_mut(sets * l);
+        let (of_class, scratch) = scratch.split_at_mut(sets);
+        let w = &mut scratch[..block];
         sums.fill(0.0);
-        for (b, omega) in blocks.zip(products.chunks_exact_mut(block * c)) {
+        for b in blocks {
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
-            if !self.holds_model {
-                products_of_groups::<true>(ctx.isa, groups, t, &self.a[b * block * c..(b + 1) * block * c], omega);
-            }
             let x = layout_block(&self.layout, b, l);
-            for (k, (h, w)) in h.chunks_exact_mut(l * l).zip(omega.chunks_exact(block)).enumerate() {
-                gram_of_columns(ctx.isa, x, w, h);
+            for (k, h) in h.chunks_exact_mut(l * l).enumerate() {
                 let a = &self.a[(b * c + k) * block..][..block];
-                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, a, x.values, means);
-                let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
-                let of_class = &mut of_class[..sets];
                 for (group, of_class) in of_class.chunks_exact_mut(SETS).enumerate() {
                     of_class.copy_from_slice(&t[(group * c + k) * SETS..][..SETS]);
                 }
+                products_of_groups::<true>(ctx.isa, groups, of_class, a, w);
+                gram_of_columns(ctx.isa, x, w, h);
+                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, a, x.values, means);
+                let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
                 weighted_sum_of_columns(ctx.isa, means, of_class, sets, &mut sums[k * l..(k + 1) * l]);
                 of_class.iter_mut().for_each(|t| *t = -*t);
                 gram_of_columns(ctx.isa, means, of_class, h);

@@ -69,8 +69,6 @@ pub(crate) struct Evaluation<'w> {
     /// The atoms of the last `normalizers`, C × L.
     pub(super) atoms: &'w mut [f64],
     pub(super) scratch: Scratch<'w>,
-    /// Of groups, whether `omega` holds t ∘ A.
-    pub(super) holds_model: bool,
     /// Whether the choices of all units stand in the order of the rows, once that is known.
     pub(super) ordered: Option<bool>,
     /// Reads of X so far.
@@ -126,7 +124,6 @@ impl<'w> Evaluation<'w> {
             value: ws.f64s(starts)?,
             atoms: ws.f64s(c * shape.columns)?,
             scratch: Scratch { pieces: ws.f64s(piece(&shape, c) * tasks)?, copies: ws.room(copy_length(&shape) * tasks)? },
-            holds_model: false,
             ordered: None,
             passes: 0,
         })
@@ -190,7 +187,6 @@ impl<'w> Evaluation<'w> {
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
         self.passes += 1;
-        self.holds_model = false;
         if self.layout.prepare(data) {
             self.sum_features_of_units(data);
         }

@@ -8,7 +8,7 @@ use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, sum_over};
-use crate::simd::panel::SETS;
+use crate::simd::panel::{SETS, products_of_zones};
 
 impl Evaluation<'_> {
     /// Of one choice set split by rows, merges the states (m, z, Σ e^{S − m} x) of the ranks: `m` by zones and `z` become those of the whole set, `mean` what
@@ -159,28 +159,25 @@ impl Evaluation<'_> {
         let groups = shape.sets.div_ceil(SETS);
         let n = self.layout.blocks.clamp(1, TASKS);
         let Evaluation { t, log_z, scratch, .. } = self;
-        let (t, log_z, sums) = (&**t, &**log_z, &mut scratch.pieces[..n * 2 * c]);
+        // Eight sums side by side, of the places in a group.
+        let row = c * SETS;
+        let (t, log_z, sums) = (&**t, &**log_z, &mut scratch.pieces[..n * 2 * row]);
         sum_over(ctx.threads, n, groups, sums, &mut [], |groups, sums, _| {
-            for k in 0..c {
-                // Eight sums side by side, of the places in a group; places past the last set hold anything.
-                let (mut values, mut sizes) = ([0.0; SETS], [0.0; SETS]);
-                for group in groups.clone() {
-                    let at = (group * c + k) * SETS;
-                    let (t, z) = (&t[at..at + SETS], &log_z[at..at + SETS]);
-                    let mut products = [0.0; SETS];
-                    for j in 0..SETS {
-                        products[j] = t[j] * z[j];
-                    }
-                    products[SETS.min(shape.sets - group * SETS)..].fill(0.0);
-                    for j in 0..SETS {
-                        values[j] += products[j];
-                        sizes[j] += products[j].abs();
-                    }
-                }
-                (sums[k], sums[c + k]) = (values.iter().sum(), sizes.iter().sum());
+            let (values, sizes) = sums.split_at_mut(row);
+            values.fill(0.0);
+            sizes.fill(0.0);
+            // Places past the last set hold anything.
+            let whole = groups.start * row..groups.end.min(shape.sets / SETS).max(groups.start) * row;
+            products_of_zones(ctx.isa, &t[whole.clone()], &log_z[whole.clone()], values, sizes);
+            for (set, k) in (whole.end / row.max(1) * SETS..shape.sets.min(groups.end * SETS)).flat_map(|set| (0..c).map(move |k| (set, k))) {
+                let product = t[zone(set, k, c)] * log_z[zone(set, k, c)];
+                values[k * SETS + set % SETS] += product;
+                sizes[k * SETS + set % SETS] += product.abs();
             }
         });
-        out[..2 * c].copy_from_slice(&sums[..2 * c]);
+        for (out, places) in out[..2 * c].iter_mut().zip(sums.chunks_exact(SETS)) {
+            *out = places.iter().sum();
+        }
         // t and log Z of a set split by rows are those of the whole.
         if data.splits_rows() { Ok(()) } else { data.sum(&mut out[..2 * c]) }
     }

@@ -72,6 +72,13 @@ pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups, w: &[f64], x: &[
     isa.run(WeightedSums { groups, w, x, v });
 }
 
+/// `values_c += Σ t z` and `sizes_c += Σ |t z|` over the groups of `t` and `z`, eight numbers for each of C columns: one for each place of a group.
+pub(crate) fn products_of_zones(isa: Isa, t: &[f64], z: &[f64], values: &mut [f64], sizes: &mut [f64]) {
+    let row = values.len();
+    assert!(t.len() == z.len() && row == sizes.len() && row % SETS == 0 && (t.is_empty() || row > 0 && t.len() % row == 0), "whole groups");
+    isa.run(ProductsOfZones { t, z, values, sizes });
+}
+
 struct Softmax<'a> {
     groups: Groups,
     s: &'a mut [f64],
@@ -257,6 +264,53 @@ impl<const FRESH: bool> Products<'_, FRESH> {
     }
 }
 
+struct ProductsOfZones<'a> {
+    t: &'a [f64],
+    z: &'a [f64],
+    values: &'a mut [f64],
+    sizes: &'a mut [f64],
+}
+
+impl Kernel for ProductsOfZones<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let row = self.values.len().max(1);
+        for (i, (t, z)) in self.t.iter().zip(self.z).enumerate() {
+            self.values[i % row] += t * z;
+            self.sizes[i % row] += (t * z).abs();
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl ProductsOfZones<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let Self { t, z, values, sizes } = self;
+        let row = values.len();
+        let mut at = 0;
+        while at < t.len() {
+            for i in (0..row).step_by(S::N) {
+                // SAFETY: the entry check has shown that t and z are as long as one another and whole rows, of which each is whole vectors, as are
+                // values and sizes.
+                unsafe {
+                    let product = simd.mul(simd.load(t.as_ptr().add(at + i)), simd.load(z.as_ptr().add(at + i)));
+                    let (value, size) = (values.as_mut_ptr().add(i), sizes.as_mut_ptr().add(i));
+                    simd.store(value, simd.add(simd.load(value), product));
+                    let magnitude = simd.max(product, simd.sub(simd.splat(0.0), product));
+                    simd.store(size, simd.add(simd.load(size), magnitude));
+                }
+            }
+            at += row;
+        }
+    }
+}
+
 struct WeightedSums<'a> {
     groups: Groups,
     w: &'a [f64],
@@ -341,7 +395,9 @@ mod tests {
                     products_of_groups::<true>(isa, groups, &t, &a, &mut fresh);
                     let mut v = vec![f64::NAN; 3 * SETS * columns];
                     weighted_sums_of_groups(isa, groups, &s_or_zero(&omega, groups.rows), &omega, &mut v);
-                    [a, z, t, rest, fresh, v]
+                    let (mut values, mut sizes) = (vec![1.0; columns * SETS], vec![2.0; columns * SETS]);
+                    products_of_zones(isa, &t, &t.iter().rev().copied().collect::<Vec<_>>(), &mut values, &mut sizes);
+                    [a, z, t, rest, fresh, v, values, sizes]
                 };
                 let plain = run(Isa::Scalar);
                 for isa in Isa::available() {
