@@ -169,7 +169,8 @@ impl Evaluation<'_> {
             // Places past the last set hold anything.
             let whole = groups.start * row..groups.end.min(shape.sets / SETS).max(groups.start) * row;
             products_of_zones(ctx.isa, &t[whole.clone()], &log_z[whole.clone()], values, sizes);
-            for (set, k) in (whole.end / row.max(1) * SETS..shape.sets.min(groups.end * SETS)).flat_map(|set| (0..c).map(move |k| (set, k))) {
+            for (set, k) in (whole.end / row.max(1) * SETS..shape.sets.min(groups.end * SETS)).flat_map(|set| (0..c).map(move |k| (set, k)))
+            {
                 let product = t[zone(set, k, c)] * log_z[zone(set, k, c)];
                 values[k * SETS + set % SETS] += product;
                 sizes[k * SETS + set % SETS] += product.abs();

@@ -18,10 +18,11 @@ use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::evaluate::{block_rows, blocks};
 use crate::linalg::{self, axpy, dot};
-use crate::parallel::Context;
-use crate::simd::{exp_shifted_sum, exp_shifted_sum_to};
+use crate::parallel::{Context, TASKS, for_each, take};
+use crate::simd::{exp_shifted_sum, exp_shifted_sum_to, hermite_sums, largest, ln_in_place};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 /// The moment equations under one base measure and tilt.
 pub(crate) struct Equations<'a> {
@@ -40,20 +41,17 @@ pub(crate) struct Equations<'a> {
 
 /// Memory of [`Equations::residuals`] and [`step`].
 pub(crate) struct Scratch<'w> {
-    /// `(x_i − m)·(θ_k − η)`, class-major p × K.
-    c: &'w mut [f64],
+    /// Of every task: sums, columns of a block, and room for its features.
+    sums: &'w mut [f64],
     columns: &'w mut [f64],
     rows: &'w mut [MaybeUninit<f64>],
-    /// θ_k − η, K × L; then sums X^T W.
+    /// θ_k − η, K × L.
     theta: &'w mut [f64],
-    sums: &'w mut [f64],
-    /// Vectors of K: log Z, log Z under the tilt, shift m·(θ − η), |δ|², sums of weights.
+    /// Vectors of K: log Z and log Z under the tilt of `x·(θ − η)`, shift m·(θ − η), |δ|².
     log_z: &'w mut [f64],
     log_zt: &'w mut [f64],
     shift: &'w mut [f64],
     square: &'w mut [f64],
-    mass: &'w mut [f64],
-    down: &'w mut [f64],
     /// For the step: Gram matrix of the atoms, an orthonormal basis of their span, coordinates, the system and its factor.
     gram: &'w mut [f64],
     basis: &'w mut [f64],
@@ -68,32 +66,49 @@ fn inner_size(classes: usize, columns: usize) -> usize {
     classes.saturating_mul(classes.min(columns).saturating_add(1))
 }
 
+/// Tasks that a read of X is split into.
+fn tasks(shape: &Shape) -> usize {
+    TASKS.min(shape.rows.div_ceil(block_rows(shape.columns))).max(1)
+}
+
+/// Numbers that a task sums: X^T W, K × L, three for every class, and one.
+fn sums_length(columns: usize, classes: usize) -> usize {
+    classes.saturating_mul(columns.saturating_add(3)).saturating_add(1)
+}
+
+/// One task: some rows, and what is its own.
+struct Share<'a> {
+    rows: Range<usize>,
+    sums: &'a mut [f64],
+    columns: &'a mut [f64],
+    room: &'a mut [MaybeUninit<f64>],
+}
+
 impl<'w> Scratch<'w> {
     pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
-        let (p, l, k, block) = (shape.rows, shape.columns, classes, block_rows(shape.columns));
+        let (l, k, block) = (shape.columns, classes, block_rows(shape.columns));
         let d = inner_size(k, l);
-        let passes = of(p, k).and(of(block, k.saturating_add(2))).and(of(block, l)).and(of(k, l)).and(of(k, l));
-        let vectors = of(k, 1).and(of(k, 1)).and(of(k, 1)).and(of(k, 1)).and(of(k, 1)).and(of(k, 1));
+        let n = tasks(shape);
+        let columns = block.saturating_mul(k.saturating_mul(2).saturating_add(4));
+        let passes = of(n, sums_length(l, k)).and(of(n, columns)).and(of(n, block.saturating_mul(l))).and(of(k, l));
+        let vectors = of(k, 1).and(of(k, 1)).and(of(k, 1)).and(of(k, 1));
         let small = of(k, k).and(of(k.min(l), l)).and(of(k, k.min(l))).and(of(d, d)).and(of(4, d));
         passes.and(vectors).and(small).and(linalg::cholesky_workspace(d).or(linalg::cholesky_workspace(k)))
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        let (p, l, k, block) = (shape.rows, shape.columns, classes, block_rows(shape.columns));
+        let (l, k, block, n) = (shape.columns, classes, block_rows(shape.columns), tasks(shape));
         let d = inner_size(k, l);
         Ok(Scratch {
-            c: ws.f64s(p * k)?,
-            columns: ws.f64s(block * (k + 2))?,
-            rows: ws.room(block * l)?,
+            sums: ws.f64s(n * sums_length(l, k))?,
+            columns: ws.f64s(n * block * (2 * k + 4))?,
+            rows: ws.room(n * block * l)?,
             theta: ws.f64s(k * l)?,
-            sums: ws.f64s(k * l)?,
             log_z: ws.f64s(k)?,
             log_zt: ws.f64s(k)?,
             shift: ws.f64s(k)?,
             square: ws.f64s(k)?,
-            mass: ws.f64s(k)?,
-            down: ws.f64s(k)?,
             gram: ws.f64s(k * k)?,
             basis: ws.f64s(k.min(l) * l)?,
             coordinates: ws.f64s(k * k.min(l))?,
@@ -116,7 +131,7 @@ impl Equations<'_> {
         s: &mut Scratch<'_>,
         ctx: Context,
     ) -> f64 {
-        let (p, l, r, k) = (self.log_base.len(), self.frame.columns, self.frame.rank, a.len());
+        let (l, r, k) = (self.frame.columns, self.frame.rank, a.len());
         let block = block_rows(l);
         let features = self.data.features();
         for (j, theta) in s.theta.chunks_exact_mut(l).enumerate() {
@@ -124,119 +139,144 @@ impl Equations<'_> {
             s.shift[j] = dot(self.frame.mean, theta);
             s.square[j] = dot(&deltas[j * r..(j + 1) * r], &deltas[j * r..(j + 1) * r]);
         }
-        // log Z_k and log Z_k under the tilt, online: the running maximum in `mass`.
-        s.mass.fill(f64::NEG_INFINITY);
-        s.log_z.fill(0.0);
-        s.log_zt.fill(0.0);
-        let (tilts, rest) = s.columns.split_at_mut(block);
-        let (_, columns) = rest.split_at_mut(block);
-        for range in blocks(0..p, block) {
-            let n = range.len();
-            features.block(range.clone(), s.rows).logits(ctx.isa, s.theta, None, columns, block);
-            exp_shifted_sum_to(ctx.isa, &self.log_weights[range.clone()], 0.0, &mut tilts[..n]);
-            for j in 0..k {
-                let c = &mut s.c[j * p..][range.clone()];
-                let mut top = s.mass[j];
-                let column = &mut columns[j * block..][..n];
-                for ((c, x), g) in c.iter_mut().zip(&mut *column).zip(&self.log_base[range.clone()]) {
-                    *c = *x - s.shift[j];
-                    *x = *c + g;
-                    top = f64::max(top, *x);
+        // log Z_k and log Z_k under the tilt, online: states (m, z, z under the tilt) of every task.
+        let theta = &*s.theta;
+        let (n, length) = self.each_task(&mut *s.sums, &mut *s.columns, &mut *s.rows, k, ctx, |share| {
+            let Share { rows, sums, columns, room } = share;
+            let (m, rest) = sums.split_at_mut(k);
+            let (z, rest) = rest.split_at_mut(k);
+            let zt = &mut rest[..k];
+            m.fill(f64::NEG_INFINITY);
+            z.fill(0.0);
+            zt.fill(0.0);
+            let (tilts, columns) = columns.split_at_mut(block);
+            for range in blocks(rows.clone(), block) {
+                let n = range.len();
+                features.block(range.clone(), room).logits(ctx.isa, theta, Some(&self.log_base[range.clone()]), columns, block);
+                exp_shifted_sum_to(ctx.isa, &self.log_weights[range], 0.0, &mut tilts[..n]);
+                for j in 0..k {
+                    let column = &mut columns[j * block..][..n];
+                    let top = largest(ctx.isa, column);
+                    if top > m[j] {
+                        let scale = libm::exp(m[j] - top);
+                        z[j] *= scale;
+                        zt[j] *= scale;
+                        m[j] = top;
+                    }
+                    if m[j] == f64::NEG_INFINITY {
+                        continue;
+                    }
+                    z[j] += exp_shifted_sum(ctx.isa, column, m[j]);
+                    zt[j] += dot(column, &tilts[..n]);
                 }
-                if top > s.mass[j] {
-                    let scale = libm::exp(s.mass[j] - top);
-                    s.log_z[j] *= scale;
-                    s.log_zt[j] *= scale;
-                    s.mass[j] = top;
-                }
-                if top == f64::NEG_INFINITY {
-                    continue;
-                }
-                s.log_z[j] += exp_shifted_sum(ctx.isa, column, top);
-                s.log_zt[j] += dot(column, &tilts[..n]);
             }
-        }
+        });
         let mut total = 0.0;
         for j in 0..k {
-            let (z, zt) = (s.log_z[j], s.log_zt[j]);
+            let states = || s.sums[..n * length].chunks_exact(length).map(|sums| (sums[j], sums[k + j], sums[2 * k + j]));
+            let m = states().fold(f64::NEG_INFINITY, |m, state| f64::max(m, state.0));
+            let (mut z, mut zt) = (0.0, 0.0);
+            for state in states().filter(|state| state.0 > f64::NEG_INFINITY) {
+                let share = libm::exp(state.0 - m);
+                z += share * state.1;
+                zt += share * state.2;
+            }
             weights[j] = a[j] * z / f64::max(zt, f64::MIN_POSITIVE);
             total += weights[j];
-            s.log_z[j] = s.mass[j] + libm::log(z);
-            s.log_zt[j] = s.mass[j] + libm::log(zt);
+            s.log_z[j] = m + libm::log(z);
+            s.log_zt[j] = m + libm::log(zt);
         }
         weights.iter_mut().for_each(|w| *w /= total);
         if !weights.iter().chain(&*s.log_zt).all(|x| x.is_finite()) {
             return f64::NEG_INFINITY;
         }
         // Residuals, and their sums with the truncated exponential generating functions of the Hermite polynomials.
-        residual.fill(0.0);
-        s.sums.fill(0.0);
-        s.mass.fill(0.0);
-        s.down.fill(0.0);
-        let mut value = 0.0;
-        let (rho, rest) = s.columns.split_at_mut(block);
-        let (pi, columns) = rest.split_at_mut(block);
-        for range in blocks(0..p, block) {
-            let n = range.len();
-            rho[..n].fill(0.0);
-            pi[..n].fill(0.0);
-            let base = &self.log_base[range.clone()];
-            for j in 0..k {
-                let (share, tilted) = (weights[j], a[j] * libm::exp(s.log_z[j] - s.log_zt[j]));
-                let column = &mut columns[..n];
-                for ((e, c), g) in column.iter_mut().zip(&s.c[j * p..][range.clone()]).zip(base) {
-                    *e = c + g;
+        let (log_z, log_zt, shift, square, weights) = (&*s.log_z, &*s.log_zt, &*s.shift, &*s.square, &*weights);
+        let (n, length) = self.each_task(&mut *s.sums, &mut *s.columns, &mut *s.rows, k, ctx, |share| {
+            let Share { rows, sums, columns, room } = share;
+            sums.fill(0.0);
+            let (features_sum, rest) = sums.split_at_mut(k * l);
+            let (of_classes, value) = rest.split_at_mut(3 * k);
+            let (rho, rest) = columns.split_at_mut(block);
+            let (pi, rest) = rest.split_at_mut(block);
+            let (tilts, rest) = rest.split_at_mut(block);
+            let (column, rest) = rest.split_at_mut(block);
+            let (c, w) = rest.split_at_mut(k * block);
+            for range in blocks(rows.clone(), block) {
+                let n = range.len();
+                let (rho, pi, tilts, column) = (&mut rho[..n], &mut pi[..n], &mut tilts[..n], &mut column[..n]);
+                rho.fill(0.0);
+                pi.fill(0.0);
+                let x = features.block(range.clone(), room);
+                x.logits(ctx.isa, theta, None, c, block);
+                for j in 0..k {
+                    let (share, tilted) = (weights[j], a[j] * libm::exp(log_z[j] - log_zt[j]));
+                    for ((e, c), g) in column.iter_mut().zip(&c[j * block..]).zip(&self.log_base[range.clone()]) {
+                        *e = c + g;
+                    }
+                    exp_shifted_sum(ctx.isa, column, log_z[j]);
+                    axpy(share, column, pi);
+                    axpy(-tilted, column, rho);
                 }
-                exp_shifted_sum(ctx.isa, column, s.log_z[j]);
-                axpy(share, column, pi);
-                axpy(-tilted, column, rho);
-            }
-            for i in 0..n {
-                let at = range.start + i;
-                rho[i] = rho[i] * libm::exp(self.log_weights[at]) + self.tilted[at];
-                if self.frequencies[at] > 0.0 {
-                    value += self.frequencies[at] * libm::log(pi[i]);
+                exp_shifted_sum_to(ctx.isa, &self.log_weights[range.clone()], 0.0, tilts);
+                for ((rho, tilt), q) in rho.iter_mut().zip(&*tilts).zip(&self.tilted[range.clone()]) {
+                    *rho = *rho * tilt + q;
                 }
-            }
-            for j in 0..k {
-                let column = &mut columns[j * block..][..n];
-                let (mut whole, mut up, mut down) = (0.0, 0.0, 0.0);
-                for (i, w) in column.iter_mut().enumerate() {
-                    let (all, but_one, but_two) = self.series(s.c[j * p + range.start + i], s.square[j]);
-                    whole += rho[i] * (all - 1.0);
-                    *w = rho[i] * but_one;
-                    up += *w;
-                    down += rho[i] * but_two;
+                ln_in_place(ctx.isa, pi);
+                for (log, q) in pi.iter().zip(&self.frequencies[range]).filter(|(_, q)| **q > 0.0) {
+                    value[0] += q * log;
                 }
-                residual[j] += whole;
-                s.mass[j] += up;
-                s.down[j] += down;
+                for j in 0..k {
+                    let (c, w) = (&c[j * block..][..n], &mut w[j * block..][..n]);
+                    let found = hermite_sums(ctx.isa, c, shift[j], square[j], self.order, rho, w);
+                    of_classes[3 * j..][..3].iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+                }
+                x.weighted_sum(ctx.isa, w, block, features_sum);
             }
-            features.block(range, s.rows).weighted_sum(ctx.isa, columns, block, s.sums);
-        }
+        });
+        // Sums over the tasks, in their order.
+        let (first, others) = s.sums[..n * length].split_at_mut(length);
+        others.chunks_exact(length).for_each(|other| axpy(1.0, other, first));
         for j in 0..k {
-            let sum = &mut s.sums[j * l..(j + 1) * l];
-            axpy(-s.mass[j], self.frame.mean, sum);
+            let [whole, up, down] = [0, 1, 2].map(|i| first[k * l + 3 * j + i]);
+            let sum = &mut first[j * l..(j + 1) * l];
+            axpy(-up, self.frame.mean, sum);
+            residual[j] = whole;
             for ((g, row), d) in
                 residual[k + j * r..][..r].iter_mut().zip(self.frame.to_atoms.chunks_exact(l)).zip(&deltas[j * r..(j + 1) * r])
             {
-                *g = a[j] * (dot(row, sum) - s.down[j] * d);
+                *g = a[j] * (dot(row, sum) - down * d);
             }
         }
-        value
+        first[k * (l + 3)]
     }
 
-    /// `Σ H_r(c; s) / r!` to the orders R, R − 1 and R − 2.
-    #[inline]
-    fn series(&self, c: f64, s: f64) -> (f64, f64, f64) {
-        let (mut h, mut before, mut factorial) = (1.0, 0.0, 1.0);
-        let (mut all, mut but_one, mut but_two) = (1.0, 0.0, 0.0);
-        for r in 0..self.order {
-            (h, before) = (c * h - r as f64 * s * before, h);
-            factorial *= (r + 1) as f64;
-            (all, but_one, but_two) = (all + h / factorial, all, but_one);
+    /// Runs `body` over the tasks of a read of X for K classes: how many there are, and how many numbers each sums.
+    fn each_task(
+        &self,
+        sums: &mut [f64],
+        columns: &mut [f64],
+        rows: &mut [MaybeUninit<f64>],
+        classes: usize,
+        ctx: Context,
+        body: impl Fn(&mut Share<'_>) + Sync,
+    ) -> (usize, usize) {
+        let (p, l) = (self.log_base.len(), self.frame.columns);
+        let (block, n, length) = (block_rows(l), tasks(&self.data.shape()), sums_length(l, classes));
+        let all = p.div_ceil(block);
+        let (mut sums, mut columns, mut rows) = (sums, columns, rows);
+        let mut shares: [Option<Share<'_>>; TASKS] = [const { None }; TASKS];
+        for (t, share) in shares.iter_mut().enumerate().take(n) {
+            let range = (t * all / n * block).min(p)..((t + 1) * all / n * block).min(p);
+            let columns = take(&mut columns, block * (2 * classes + 4));
+            *share = Some(Share { rows: range, sums: take(&mut sums, length), columns, room: take(&mut rows, block * l) });
         }
-        (all, but_one, but_two)
+        for_each(ctx.threads, &mut shares[..n], |share| {
+            if let Some(share) = share {
+                body(share);
+            }
+        });
+        (n, length)
     }
 
     /// The Gauss–Newton step of the moment equations under the normal law: `direction` (as `residual`), and the metric of its
