@@ -246,7 +246,10 @@ impl Evaluation<'_> {
 
     /// The same for K classes or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and blocks are smallest.
     pub fn information_workspace_up_to(shape: &Shape, classes: usize) -> WorkspaceSize {
-        const NO_MACHINE_HAS: usize = 1 << 44;
+        const NO_MACHINE_HAS: usize = match 1usize.checked_shl(44) {
+            Some(bytes) => bytes,
+            None => usize::MAX,
+        };
         let all = Self::information_workspace(shape, classes);
         let few = if all.bytes() < NO_MACHINE_HAS { classes.min(shape.rows.isqrt().max(512)) } else { 0 };
         (1..=few).fold(all, |size, m| size.or(Self::information_workspace(shape, m)))
