@@ -36,8 +36,8 @@ pub(crate) struct RowStarts<'w> {
     z: &'w mut [f64],
     mean: &'w mut [f64],
     direction: &'w mut [f64],
-    /// K × r, and K.
-    centers: &'w mut [f64],
+    /// What each class would be missed by, and responsibilities: K each.
+    loss: &'w mut [f64],
     responsibilities: &'w mut [f64],
     /// U each: squares of the norms of whitened rows, distances, the nearest centre, what the best mixture leaves unexplained without a class,
     /// `(w_u − N π_u)_+`, and scratch.
@@ -83,7 +83,7 @@ impl<'w> RowStarts<'w> {
             .and(WorkspaceSize::of::<usize>(columns))
             .and(of(u, classes));
         let units = of(u, 1).and(of(u, 1)).and(of(u, 1)).and(of(u, 1)).and(WorkspaceSize::of::<usize>(u));
-        rows.and(each).and(of(classes, l)).and(of(classes, 1)).and(units)
+        rows.and(each).and(of(classes, 1)).and(of(classes, 1)).and(units)
     }
 
     pub fn new(problem: &Problem<'_, '_>, classes: usize, columns: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -96,7 +96,7 @@ impl<'w> RowStarts<'w> {
             z: &mut ws.f64s(l)?[..r],
             mean: &mut ws.f64s(l)?[..r],
             direction: &mut ws.f64s(l)?[..r],
-            centers: ws.f64s(classes * l)?,
+            loss: ws.f64s(classes)?,
             responsibilities: ws.f64s(classes)?,
             norms: ws.f64s(u)?,
             distance: ws.f64s(u)?,
@@ -187,7 +187,7 @@ impl<'w> RowStarts<'w> {
         let data = problem.data;
         em.restart(1);
         em.ev.normalizers(data, best.atoms, false, problem.ctx)?;
-        self.centers[..self.classes].fill(0.0);
+        self.loss.fill(0.0);
         for u in chosen(data) {
             let w = data.unit_weight(u);
             let log_share = em.ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
@@ -195,7 +195,7 @@ impl<'w> RowStarts<'w> {
             for (j, (rest, r)) in self.rest[u * self.classes..].iter_mut().zip(&*self.responsibilities).enumerate() {
                 *rest = share * (1.0 - r) / f64::max(1.0 - best.weights[j], f64::MIN_POSITIVE);
             }
-            for (loss, r) in self.centers.iter_mut().zip(&*self.responsibilities) {
+            for (loss, r) in self.loss.iter_mut().zip(&*self.responsibilities) {
                 *loss -= w * libm::log(f64::max(1.0 - r, 1e-10));
             }
         }
@@ -208,7 +208,7 @@ impl<'w> RowStarts<'w> {
         }
         problem.wh.to_whitened(self.row, self.mean);
         let empty = best.weights.iter().position(|w| *w == 0.0);
-        let loss = &self.centers[..self.classes];
+        let loss = &*self.loss;
         self.least = empty.unwrap_or_else(|| (1..loss.len()).fold(0, |a, j| if loss[j] < loss[a] { j } else { a }));
         self.empty = empty.is_some();
         Ok(())
