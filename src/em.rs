@@ -228,8 +228,8 @@ impl<'w> Em<'w> {
             axpy(-ridge, beta, g);
         }
         let d = beta;
-        d.copy_from_slice(g);
         if form == MStep::Gradient {
+            d.copy_from_slice(g);
             d.iter_mut().for_each(|d| *d /= t + ridge);
         } else {
             // Curvature below rounding is raised until the factorisation succeeds: the step stays one of ascent.
@@ -243,8 +243,8 @@ impl<'w> Em<'w> {
                 for j in 0..r {
                     factor[j * r + j] += ridge + jitter * t;
                 }
-                if linalg::cholesky(factor, r, self.scratch.scope())? {
-                    linalg::solve_cholesky(factor, r, d);
+                d.copy_from_slice(g);
+                if linalg::solve(ctx.isa, factor, r, d, self.scratch.scope())? {
                     break;
                 }
                 jitter *= 100.0;

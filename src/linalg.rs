@@ -1,7 +1,8 @@
 //! The dense linear algebra of small symmetric matrices, each decomposition behind one non-generic function.
 //!
 //! Matrices are row-major n × n slices of f64. faer does the Cholesky factorisation, with parameters under which it does
-//! not allocate; ours are that of a few rows, where the call costs more than the work, that by panels, and the pivoted one, which must find the rank.
+//! not allocate; ours are that of a few rows, where the call costs more than the work, that by panels, and the pivoted one, which must find the rank. Systems
+//! of few equations whose factor nobody needs are a kernel's, `simd/solve.rs`.
 
 use crate::error::Result;
 use crate::simd::{self, Isa, Rows};
@@ -29,7 +30,7 @@ fn cholesky_params(n: usize) -> Spec<LltParams, f64> {
 
 /// Overwrites the lower triangle of `a` by its Cholesky factor; false when `a` is not positive definite.
 pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<bool> {
-    if n <= FEW_ROWS {
+    if n <= simd::FEW {
         return Ok(small_cholesky(a, n));
     }
     ws.require(cholesky_workspace(n))?;
@@ -41,12 +42,9 @@ pub(crate) fn cholesky(a: &mut [f64], n: usize, ws: Workspace<'_>) -> Result<boo
     Ok(cholesky_in_place(matrix, Default::default(), Par::Seq, stack, cholesky_params(n)).is_ok())
 }
 
-/// Rows of a matrix that [`small_cholesky`] takes at most.
-const FEW_ROWS: usize = 32;
-
-/// [`cholesky`] of at most [`FEW_ROWS`] rows, column after column.
+/// [`cholesky`] of at most [`simd::FEW`] rows, column after column.
 fn small_cholesky(a: &mut [f64], n: usize) -> bool {
-    let mut column = [0.0; FEW_ROWS];
+    let mut column = [0.0; simd::FEW];
     for j in 0..n {
         // What is not finite left of a pivot has come to it.
         let pivot = a[j * n + j];
@@ -64,6 +62,18 @@ fn small_cholesky(a: &mut [f64], n: usize) -> bool {
         }
     }
     true
+}
+
+/// Solves `A x = b` in place, A symmetric; false, with b as it may be, where A is not positive definite. A is destroyed. Workspace: [`cholesky_workspace`].
+pub(crate) fn solve(isa: Isa, a: &mut [f64], n: usize, b: &mut [f64], ws: Workspace<'_>) -> Result<bool> {
+    if n <= simd::FEW {
+        return Ok(simd::solve_few(isa, &a[..n * n], n, &mut b[..n]));
+    }
+    let definite = cholesky(a, n, ws)?;
+    if definite {
+        solve_cholesky(a, n, b);
+    }
+    Ok(definite)
 }
 
 /// Columns that [`large_cholesky`] takes at once.

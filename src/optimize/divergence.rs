@@ -78,8 +78,7 @@ pub(crate) fn diverging(
                     factor[a * r + a] += 1.0;
                 }
                 d.copy_from_slice(beta);
-                if linalg::cholesky(factor, r, ws.scope())? {
-                    linalg::solve_cholesky(factor, r, d);
+                if linalg::solve(o.ctx.isa, factor, r, d, ws.scope())? {
                     out[j] |= dot(d, d) > 1e-4 * dot(beta, beta) && goes_on(o, d);
                 }
             }

@@ -93,7 +93,8 @@ pub(crate) fn newton(
             if mu > 0.0 {
                 damp(factor, d, mu, &scale[..k - 1], complete, r);
             }
-            if !linalg::cholesky(factor, d, ws.scope())? {
+            step.copy_from_slice(g);
+            if !linalg::solve(o.ctx.isa, factor, d, step, ws.scope())? {
                 indefinite = true;
                 mu = (RISE * mu).max(LEAST);
                 if mu > 1e20 {
@@ -104,8 +105,6 @@ pub(crate) fn newton(
                 }
                 continue;
             }
-            step.copy_from_slice(g);
-            linalg::solve_cholesky(factor, d, step);
             promised = dot(g, step);
             let predicted = promised - 0.5 * quadratic(info, d, step);
             add(v, step, trial);

@@ -29,6 +29,7 @@ mod products;
 mod rows;
 mod sets;
 mod softmax;
+mod solve;
 mod sums;
 mod vector;
 
@@ -49,3 +50,4 @@ pub(crate) use products::{gram_into, logits_ahead, weighted_sum_ahead};
 pub use rows::Rows;
 pub use sets::{set_log_sum_exp, set_softmax};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};
+pub(crate) use solve::{FEW, solve_few};

@@ -1,0 +1,161 @@
+//! Systems of a few equations with a symmetric positive definite matrix, by its factors `L D L^T`.
+
+use super::Isa;
+use super::dispatch::Kernel;
+use super::products::with_constant;
+use super::vector::{Lanes, Simd};
+use core::mem::MaybeUninit;
+
+/// Equations at most.
+pub(crate) const FEW: usize = 32;
+/// Numbers that rows are filled up to a multiple of.
+const EIGHT: usize = 8;
+
+/// Solves `A x = b` in place, A symmetric, n × n; false, with b as it may be, where A is not positive definite or not finite. Cost: n³ / 6.
+///
+/// # Panics
+/// Unless `n ≤` [`FEW`], and `a` and `b` have n² and n numbers.
+pub(crate) fn solve_few(isa: Isa, a: &[f64], n: usize, b: &mut [f64]) -> bool {
+    assert!(n <= FEW && a.len() == n * n && b.len() == n, "a matrix of few rows");
+    isa.run(Solve { a, n, b })
+}
+
+struct Solve<'a> {
+    a: &'a [f64],
+    n: usize,
+    b: &'a mut [f64],
+}
+
+impl Kernel for Solve<'_> {
+    type Output = bool;
+
+    fn plain(self) -> bool {
+        let Self { a, n, b } = self;
+        let mut u = [0.0; FEW * FEW];
+        u[..n * n].copy_from_slice(a);
+        for j in 0..n {
+            let d = u[j * n + j];
+            if !(d > 0.0 && d.is_finite()) {
+                return false;
+            }
+            b[j] /= d;
+            // Above the diagonal D L^T, below it L.
+            for i in j + 1..n {
+                let factor = u[j * n + i] / d;
+                b[i] -= u[j * n + i] * b[j];
+                for k in i..n {
+                    u[i * n + k] -= factor * u[j * n + k];
+                }
+                u[i * n + j] = factor;
+            }
+        }
+        for i in (0..n).rev() {
+            for j in 0..i {
+                b[j] -= u[i * n + j] * b[i];
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> bool {
+        let Self { a, n, b } = self;
+        let eights = n.div_ceil(EIGHT).max(1);
+        // SAFETY: `solve_few` has shown the sizes, and n ≤ 8 · 4.
+        unsafe { with_constant!(O = eights, one of 1 2 3 4; solve::<S, O>(simd, a.as_ptr(), n, b.as_mut_ptr())) }
+    }
+}
+
+/// The rows of D L^T and of L stand in eights, all of which every step takes: branches that no processor foresees would cost more.
+///
+/// # Safety
+/// `n ≤ 8 O ≤ FEW`; `a` and `b` have n² and n numbers.
+#[inline(always)]
+unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize, b: *mut f64) -> bool {
+    let width = EIGHT * O;
+    let (mut room_u, mut room_l) = ([[MaybeUninit::<f64>::uninit(); FEW]; FEW], [[MaybeUninit::<f64>::uninit(); FEW]; FEW]);
+    let mut room_x = [MaybeUninit::<f64>::uninit(); FEW];
+    let (u, l, x) = (room_u.as_mut_ptr().cast::<f64>(), room_l.as_mut_ptr().cast::<f64>(), room_x.as_mut_ptr().cast::<f64>());
+    // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them are written
+    // before they are read. Of a and b numbers below n are touched.
+    unsafe {
+        let read = |from: *const f64, to: *mut f64| {
+            for k in (0..width).step_by(S::N) {
+                simd.store(to.add(k), simd.load_first(simd.first(n.saturating_sub(k)), from.wrapping_add(k)));
+            }
+        };
+        read(b, x);
+        for i in 0..n {
+            read(a.add(i * n), u.add(i * width));
+            (0..width).step_by(S::N).for_each(|k| simd.store(l.add(i * width + k), simd.splat(0.0)));
+        }
+        for j in 0..n {
+            let row = u.add(j * width);
+            let d = *row.add(j);
+            if !(d > 0.0 && d.is_finite()) {
+                return false;
+            }
+            let inverse = 1.0 / d;
+            // What stands before j in the row changes x and rows where nobody looks again.
+            let fall = |factor: f64, to: *mut f64| {
+                let minus = simd.splat(-factor);
+                for k in (0..width).step_by(S::N) {
+                    simd.store(to.add(k), simd.mul_add(minus, simd.load(row.add(k)), simd.load(to.add(k))));
+                }
+            };
+            let xj = *x.add(j) * inverse;
+            *b.add(j) = xj;
+            fall(xj, x);
+            for i in j + 1..n {
+                let factor = *row.add(i) * inverse;
+                *l.add(i * width + j) = factor;
+                fall(factor, u.add(i * width));
+            }
+        }
+        read(b, x);
+        for i in (0..n).rev() {
+            let minus = simd.splat(-*x.add(i));
+            for k in (0..width).step_by(S::N) {
+                simd.store(x.add(k), simd.mul_add(minus, simd.load(l.add(i * width + k)), simd.load(x.add(k))));
+            }
+        }
+        for k in (0..width).step_by(S::N) {
+            simd.store_first(simd.first(n.saturating_sub(k)), b.wrapping_add(k), simd.load(x.add(k)));
+        }
+    }
+    true
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::testing::numbers;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn systems_of_every_size_are_solved_by_every_instruction_set() {
+        for isa in Isa::available() {
+            for n in 0..=FEW {
+                let x = numbers(n * (n + 3), n as u64 + 1);
+                let rows = |i: usize| &x[i * (n + 3)..(i + 1) * (n + 3)];
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let mut a: Vec<f64> =
+                    (0..n * n).map(|at| dot(rows(at / n), rows(at % n)) + if at / n == at % n { 0.5 } else { 0.0 }).collect();
+                let known = numbers(n, 5);
+                let mut b: Vec<f64> = (0..n).map(|i| dot(&a[i * n..(i + 1) * n], &known)).collect();
+                assert!(solve_few(isa, &a, n, &mut b), "{isa:?} {n}");
+                b.iter().zip(&known).for_each(|(b, x)| assert!((b - x).abs() <= 1e-9, "{isa:?} {n} {b} {x}"));
+                // Not positive definite at the first row or the last, or not a number, on the diagonal or beside it.
+                for (at, bad) in [(0, -1.0), (n * n, -1.0), (n * n, f64::NAN), (n * n, f64::INFINITY), (n, f64::NAN)] {
+                    if n > 1 {
+                        let (i, j) = ((at.max(1) - 1) / n, (at.max(1) - 1) % n);
+                        let was = (a[i * n + j], a[j * n + i]);
+                        (a[i * n + j], a[j * n + i]) = (bad, bad);
+                        assert!(!solve_few(isa, &a, n, &mut b), "{isa:?} {n} {i} {j} {bad}");
+                        (a[i * n + j], a[j * n + i]) = was;
+                    }
+                }
+            }
+        }
+    }
+}
