@@ -66,6 +66,16 @@ impl Kernel for Solve<'_> {
     }
 }
 
+/// D L^T, what becomes x, and L. L stands half a page farther than D L^T would: processors take a load for one that must wait if the last bits of its
+/// address are those of a store before it.
+#[repr(C, align(64))]
+struct Room {
+    u: [f64; FEW * FEW],
+    x: [f64; FEW],
+    between: [f64; 256 - FEW],
+    l: [f64; FEW * FEW],
+}
+
 /// The rows of D L^T and of L stand in eights, all of which every step takes: branches that no processor foresees would cost more.
 ///
 /// # Safety
@@ -73,9 +83,12 @@ impl Kernel for Solve<'_> {
 #[inline(always)]
 unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize, b: *mut f64) -> bool {
     let width = EIGHT * O;
-    let (mut room_u, mut room_l) = ([[MaybeUninit::<f64>::uninit(); FEW]; FEW], [[MaybeUninit::<f64>::uninit(); FEW]; FEW]);
-    let mut room_x = [MaybeUninit::<f64>::uninit(); FEW];
-    let (u, l, x) = (room_u.as_mut_ptr().cast::<f64>(), room_l.as_mut_ptr().cast::<f64>(), room_x.as_mut_ptr().cast::<f64>());
+    let mut room = MaybeUninit::<Room>::uninit();
+    // SAFETY: fields of a place that is there.
+    let [u, x, l] = unsafe {
+        let room = room.as_mut_ptr();
+        [(&raw mut (*room).u).cast::<f64>(), (&raw mut (*room).x).cast::<f64>(), (&raw mut (*room).l).cast::<f64>()]
+    };
     // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them are written
     // before they are read. Of a and b numbers below n are touched.
     unsafe {
