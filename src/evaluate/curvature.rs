@@ -112,7 +112,7 @@ impl Evaluation<'_> {
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
         let grouped = self.layout.is_grouped();
-        let piece = if grouped { groups_piece(&self.shape, c) } else { curvature_piece(&self.shape, c) };
+        let piece = if grouped { self.groups_scratch() } else { curvature_piece(&self.shape, c) };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
         let ev = &*self;
