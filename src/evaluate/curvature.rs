@@ -11,7 +11,7 @@
 
 use super::block_rows;
 use super::draws::Draws;
-use super::panel::groups_piece;
+use super::panel::{MOST_PLACES, MOST_SETS, groups_piece};
 use super::passes::{Evaluation, blocks};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use super::tasks::share;
@@ -84,7 +84,7 @@ impl Evaluation<'_> {
         let tasks = curvature_tasks(shape, 1);
         let sums = columns.saturating_mul(tasks - 1).min(room_for_sums(shape)).saturating_mul(shape.columns.saturating_mul(shape.columns));
         let piece = if shape.sets > 1 {
-            curvature_piece(shape, columns).max(groups_piece(shape, columns))
+            curvature_piece(shape, columns).max(groups_piece(shape.columns, columns, MOST_SETS, MOST_PLACES))
         } else {
             curvature_piece(shape, columns)
         };
@@ -112,7 +112,11 @@ impl Evaluation<'_> {
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
         let grouped = self.layout.is_grouped();
-        let piece = if grouped { self.groups_scratch() } else { curvature_piece(&self.shape, c) };
+        // Of the blocks that are there, not of the largest there may be.
+        let piece = match grouped {
+            true => groups_piece(l, c, self.layout.sets_of_block(), self.layout.block),
+            false => curvature_piece(&self.shape, c),
+        };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);
         self.passes += 1;
         let ev = &*self;

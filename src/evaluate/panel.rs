@@ -3,7 +3,6 @@
 use super::layout::{MOST_ROWS, SMALL_SET};
 use super::passes::{Evaluation, layout_block};
 use super::tasks::share;
-use crate::data::Shape;
 use crate::linalg::dot;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
@@ -12,26 +11,17 @@ use core::ops::Range;
 
 const _: () = assert!(MOST_ROWS <= MOST_PLACES, "a block fits");
 /// Choice sets of a block at most, features of which are summed together.
-const MOST_SETS: usize = 256;
+pub(super) const MOST_SETS: usize = 256;
 
 /// Rows of a block at most.
-const MOST_PLACES: usize = SETS * SMALL_SET;
+pub(super) const MOST_PLACES: usize = SETS * SMALL_SET;
 
-/// Numbers of scratch of [`Evaluation::curvature_of_groups`] at most: L for every column, L + 1 for every set of a block, and one for every row.
-pub(super) fn groups_piece(shape: &Shape, columns: usize) -> usize {
-    scratch_of_groups(shape.columns, columns, MOST_SETS, MOST_PLACES)
-}
-
-fn scratch_of_groups(features: usize, columns: usize, sets: usize, rows: usize) -> usize {
+/// Numbers of scratch of [`Evaluation::curvature_of_groups`]: L for every column, L + 1 for every set of a block, and one for every row.
+pub(super) fn groups_piece(features: usize, columns: usize, sets: usize, rows: usize) -> usize {
     columns.saturating_mul(features).saturating_add(sets.saturating_mul(features.saturating_add(1))).saturating_add(rows)
 }
 
 impl Evaluation<'_> {
-    /// Numbers of scratch of [`Evaluation::curvature_of_groups`] for the blocks that are there.
-    pub(super) fn groups_scratch(&self) -> usize {
-        scratch_of_groups(self.shape.columns, self.columns(), self.layout.sets_of_block(), self.layout.block)
-    }
-
     /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles, and of the
     /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, h: &mut [f64], scratch: &mut [f64], ctx: Context) {

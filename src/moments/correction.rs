@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::parallel::Context;
+use crate::simd::Isa;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
@@ -195,14 +196,14 @@ impl<'w> Walk<'w> {
             known += 1;
             axpy(beta, self.step, self.x);
             if known >= 3 {
-                self.accelerate(known - 1, beta, d, ws.scope())?;
+                self.accelerate(known - 1, beta, d, ctx.isa, ws.scope())?;
             }
         }
         Ok((best, budget, false))
     }
 
     /// Anderson's mixing: takes off x the combination of past differences `(ΔX + β ΔF) γ` whose `ΔF γ` is nearest to the step.
-    fn accelerate(&mut self, n: usize, beta: f64, d: usize, ws: Workspace<'_>) -> Result<()> {
+    fn accelerate(&mut self, n: usize, beta: f64, d: usize, isa: Isa, ws: Workspace<'_>) -> Result<()> {
         let difference = |past: &[f64], j: usize, i: usize| past[(j + 1) * d + i] - past[j * d + i];
         let (mut normal, mut gamma) = ([0.0; HISTORY * HISTORY], [0.0; HISTORY]);
         for a in 0..n {
@@ -216,10 +217,9 @@ impl<'w> Walk<'w> {
         for j in 0..n {
             normal[j * n + j] += 1e-6 * trace;
         }
-        if !linalg::cholesky(&mut normal[..n * n], n, ws)? {
+        if !linalg::solve(isa, &mut normal[..n * n], n, &mut gamma[..n], ws)? {
             return Ok(());
         }
-        linalg::solve_cholesky(&normal[..n * n], n, &mut gamma[..n]);
         for (j, g) in gamma[..n].iter().enumerate() {
             for i in 0..d {
                 self.x[i] -= g * (difference(self.past_x, j, i) + beta * difference(self.past_step, j, i));
