@@ -112,6 +112,11 @@ impl<'a> Features<'a> {
         self.rows.saturating_mul(self.columns).saturating_mul(size)
     }
 
+    /// What a read of all rows asks of the memory ahead.
+    pub(crate) fn ahead(&self) -> Ahead {
+        Ahead::of_bytes(self.bytes())
+    }
+
     /// Feature `column` of alternative `row`, as f64.
     #[inline]
     pub fn get(&self, row: usize, column: usize) -> f64 {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
-use crate::simd::{self, Rows, ln_in_place, responsibilities, subtract_scaled};
+use crate::simd::{self, Ahead, Rows, ln_in_place, responsibilities, subtract_scaled};
 use crate::workspace::filled;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -421,7 +421,7 @@ impl Evaluation<'_> {
             return;
         }
         if 2 * n >= range.len() {
-            return rows_of(data, range, room).weighted_sum(ctx.isa, omega, ld, sum);
+            return rows_of(data, range, room).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
         }
         let rows = filled(&mut room[..n * l], 0.0);
         data.features().gather(observed.iter().map(|i| range.start + i), rows);
@@ -430,7 +430,7 @@ impl Evaluation<'_> {
                 column[j] = column[*i];
             }
         }
-        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum(ctx.isa, omega, ld, sum);
+        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum_ahead(ctx.isa, omega, ld, sum, Ahead::NONE);
     }
 
     /// One of the sums over all blocks, in a fixed order.
@@ -477,7 +477,7 @@ impl Evaluation<'_> {
                         }
                         for part in blocks(range.clone(), block_rows(l)) {
                             let x = rows_of(data, part.clone(), task.copy);
-                            x.weighted_sum(ctx.isa, &omega[part.start - range.start..], ld, sum);
+                            x.weighted_sum_ahead(ctx.isa, &omega[part.start - range.start..], ld, sum, data.features().ahead());
                         }
                     }
                     Kind::One if what == Sums::Difference => {
@@ -486,7 +486,7 @@ impl Evaluation<'_> {
                             let of = k * ld..k * ld + range.len();
                             subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
                         }
-                        rows_of(data, range, task.copy).weighted_sum(ctx.isa, omega, ld, sum);
+                        rows_of(data, range, task.copy).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
                     }
                     Kind::One => {
                         let range = layout.rows(b);

@@ -102,7 +102,7 @@ impl Evaluation<'_> {
                         }
                     }
                 }
-                rows_of(data, range, task.copy).weighted_sum(ctx.isa, columns, ld, sum);
+                rows_of(data, range, task.copy).weighted_sum_ahead(ctx.isa, columns, ld, sum, data.features().ahead());
             }
         });
         self.scratch = scratch;

@@ -20,7 +20,7 @@ use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{Ahead, exp_shifted_sum, row_shares, weigh_in_place};
+use crate::simd::{exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// Where a single read is made.
@@ -58,7 +58,7 @@ impl Evaluation<'_> {
         self.layout.prepare(data);
         self.atoms[..k * l].copy_from_slice(at.atoms);
         // X is read by two products, a block at a time.
-        let [first, second] = Ahead::halves(data.features().bytes() / shape.rows * self.layout.block);
+        let [first, second] = data.features().ahead().halves(data.features().bytes() / shape.rows * self.layout.block);
         let expected = data.total_weight() * libm::exp(at.s);
         let length = self.scratch_length();
         let written = self.a.reached() >= self.layout.blocks * self.layout.block * k;

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
-use crate::simd::{self, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
+use crate::simd::{self, Ahead, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -214,6 +214,7 @@ impl<'w> Evaluation<'w> {
         let written = a.reached() >= layout.blocks * layout.block * c;
         let room = a.take();
         let matrices = Matrices { rows: room, scales: log_scale, ..Matrices::default() };
+        let ahead = data.features().ahead();
         let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
             let Piece { sum, part, m, z, totals: shares, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
@@ -227,7 +228,7 @@ impl<'w> Evaluation<'w> {
                 let tops = take(&mut tops, c);
                 let n = range.len();
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block);
+                x.logits_ahead(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block, ahead);
                 for (k, column) in a.chunks_exact_mut(block).enumerate() {
                     let column = &mut column[..n];
                     tops[k] = largest(ctx.isa, column);
@@ -248,7 +249,7 @@ impl<'w> Evaluation<'w> {
                 }
                 if mean {
                     part.fill(0.0);
-                    x.weighted_sum(ctx.isa, a, block, part);
+                    x.weighted_sum_ahead(ctx.isa, a, block, part, Ahead::NONE);
                     for k in 0..c {
                         // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
                         axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
@@ -319,6 +320,7 @@ impl<'w> Evaluation<'w> {
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
         omega.zero(shape.rows * c);
         let matrices = Matrices { rows: room, others: omega, ..Matrices::default() };
+        let ahead = data.features().ahead();
         each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
             let (mut a, mut waiting) = (&mut *task.rows, &mut *task.others);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
@@ -331,7 +333,7 @@ impl<'w> Evaluation<'w> {
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
-                    x.logits(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n);
+                    x.logits_ahead(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n, ahead);
                 }
                 let sets = layout.sets(data, b);
                 for (offset, set) in offsets[1..].iter_mut().zip(sets.clone()) {

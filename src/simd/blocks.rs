@@ -1,11 +1,12 @@
 //! The exponential steps of the evaluation, on f64 blocks: class-major, one column of a block a slice.
 
 use super::Isa;
+use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of_exp};
-use super::vector::{F64, Lanes, Powers, Simd, begins_line};
+use super::vector::{F64, Lanes, Powers, Simd};
 
 /// The largest number; NaN if there is one, and −∞ for none.
 pub fn max(isa: Isa, s: &[f64]) -> f64 {
@@ -399,14 +400,10 @@ fn over_shares<S: Powers<f64>>(
             let mut pi = zero;
             for (k, f) in factors.iter().enumerate() {
                 let from = a.as_ptr().add(k * ld + i);
-                if begins_line::<f64>(n, i) {
-                    simd.fetch_ahead(from);
-                }
                 pi = simd.mul_add(load(from), simd.splat(*f), pi);
             }
-            if begins_line::<f64>(n, i) {
-                simd.fetch_ahead(counts.as_ptr().add(i));
-            }
+            Ahead::ALL.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
+            Ahead::ALL.ask(simd, counts.as_ptr().add(i), n);
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
@@ -530,9 +527,7 @@ impl Weigh<'_> {
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {
             while i + n <= rows {
-                if begins_line::<f64>(n, i) {
-                    simd.fetch_ahead(a.add(i));
-                }
+                Ahead::ALL.ask(simd, a.add(i), n);
                 simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
                 i += n;
             }

@@ -1,8 +1,9 @@
 //! Whether all numbers are finite.
 
 use super::Isa;
+use super::ahead::Ahead;
 use super::dispatch::{Element, ElementKernel};
-use super::vector::{Powers, begins_line};
+use super::vector::Powers;
 
 /// Whether no number is NaN or infinite.
 pub fn all_finite<T: Element>(isa: Isa, x: &[T]) -> bool {
@@ -30,11 +31,9 @@ impl<T: Element> ElementKernel<T> for AllFinite<'_, T> {
         // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n.
         unsafe {
             while i + U * S::N <= n {
+                Ahead::ALL.ask(simd, x.add(i), U * S::N);
                 for u in 0..U {
                     let from = x.add(i + u * S::N);
-                    if begins_line::<T>(S::N, u * S::N) {
-                        simd.fetch_ahead(from);
-                    }
                     let v = simd.load(from);
                     sum[u] = simd.add(sum[u], simd.sub(v, v));
                 }

@@ -3,7 +3,7 @@
 use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
-use super::vector::{F64, Features, Lanes, Simd, begins_line};
+use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 use core::mem::MaybeUninit;
@@ -71,7 +71,8 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let Self { x, theta, offset, out, ld, mut ahead, isa } = self;
+        let Self { x, theta, offset, out, ld, ahead, isa } = self;
+        let mut ahead = ahead.of(&x);
         let l = x.columns;
         let columns = theta.len() / l;
         if x.rows == 0 {
@@ -162,9 +163,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
         let rows = x.values.as_ptr().add(i * x.stride);
         let mut k = 0;
         while k < whole {
-            if begins_line::<T>(n, k) {
-                ahead.ask_rows::<T, S, R>(simd, rows.add(k), x.stride, i);
-            }
+            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
             for r in 0..R {
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
@@ -175,6 +174,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
             k += n;
         }
         if k < l {
+            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
             let first = simd.first(l - k);
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
             for r in 0..R {
@@ -201,7 +201,7 @@ fn in_groups<T: Scalar>(
     ahead: Ahead,
     way: Way,
 ) {
-    let (l, ahead) = (x.columns, ahead.of(x));
+    let l = x.columns;
     let whole = x.rows - x.rows % ROWS;
     for from in (0..l).step_by(STRIP) {
         let (features, theta) = (STRIP.min(l - from), &theta[from..]);
@@ -370,7 +370,7 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
             let rows = of.x.values.as_ptr().add(i * stride);
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, rows.wrapping_sub(of.from), stride, i, n, of.from + k, n);
+                of.ahead.ask(simd, rows.wrapping_sub(of.from).wrapping_add(n * (of.from + k)), n * n);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
                     *v = simd.load_as_f64(rows.add(r * stride + k));
                 }
@@ -441,7 +441,7 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
             }
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, start.wrapping_sub(of.from), of.x.stride, i, U * n, of.from + k, n);
+                of.ahead.ask(simd, start.wrapping_sub(of.from).wrapping_add(U * n * (of.from + k)), U * n * n);
                 for j in 0..n {
                     add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
                 }

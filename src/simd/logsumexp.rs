@@ -9,10 +9,11 @@
 //! sum +∞, and NaN makes it NaN.
 
 use super::Isa;
+use super::ahead::Ahead;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small, exp_or_zero};
-use super::vector::{Lanes, Powers, begins_line};
+use super::vector::{Lanes, Powers};
 
 /// A sum of exponentials `e^max · sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand
 /// over to be merged, in threads or over machines.
@@ -178,10 +179,8 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     unsafe {
         while i + U * S::N <= n {
             let mut d = [zero; U];
+            Ahead::ALL.ask(simd, x.add(i), U * S::N);
             for u in 0..U {
-                if begins_line::<T>(S::N, u * S::N) {
-                    simd.fetch_ahead(x.add(i + u * S::N));
-                }
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
             let e = exp_of_small::<T, S, U>(simd, d);
@@ -226,13 +225,13 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool, co
     unsafe {
         while i + U * S::N <= n {
             let mut d = [zero; U];
-            for u in 0..U {
-                if FAR && begins_line::<T>(S::N, u * S::N) {
-                    simd.fetch_ahead(x.add(i + u * S::N));
-                    if x != out {
-                        simd.fetch_ahead(out.add(i + u * S::N));
-                    }
+            if FAR {
+                Ahead::ALL.ask(simd, x.add(i), U * S::N);
+                if x != out {
+                    Ahead::ALL.ask(simd, out.add(i), U * S::N);
                 }
+            }
+            for u in 0..U {
                 d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
             }
             let e = if ZERO { exp_or_zero::<T, S, U>(simd, d) } else { exp_of_difference::<T, S, U>(simd, d) };

@@ -4,7 +4,7 @@ use super::Rows;
 use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
-use super::vector::{F64, Features, Lanes, Simd, begins_line};
+use super::vector::{F64, Features, Lanes, Simd};
 use crate::scalar::Scalar;
 
 /// Vectors of features from which sums go along them.
@@ -41,7 +41,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let columns = self.g.len() / l;
         let wide = S::REGISTERS >= 32;
         // Columns after the first find the rows in cache.
-        let ahead = |c: usize| if c == 0 { self.ahead } else { Ahead::NONE };
+        let ahead = |c: usize| if c == 0 { self.ahead.of(&self.x) } else { Ahead::NONE };
         if l >= ALONG * n && wide {
             let mut c = 0;
             while c < columns {
@@ -137,9 +137,7 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
         let weights: [[F64<S>; C]; R] = core::array::from_fn(|r| core::array::from_fn(|c| simd.splat(*w.add(c * ld + r))));
         let mut k = 0;
         while k < whole {
-            if begins_line::<T>(n, k) {
-                ahead.ask_rows::<T, S, R>(simd, rows.add(k), x.stride, i);
-            }
+            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
             for r in 0..R {
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
@@ -153,6 +151,7 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
             k += n;
         }
         if k < l {
+            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
             let first = simd.first(l - k);
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
             for r in 0..R {
@@ -219,19 +218,19 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     let first = simd.first(l - k - (V - 1) * n);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[[zero; C]; V]; U];
+    // What is ahead is asked for by so many rows, of which this tile has so many features.
+    let (some, width) = ((8 / V).next_power_of_two(), (V * n).min(l - k));
     // SAFETY: rows i + u < x.rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
     unsafe {
         let mut i = 0;
         while i < x.rows {
+            if i % some == 0 {
+                ahead.ask::<T, f64, S>(simd, x.values.as_ptr().wrapping_add(k * x.rows + i * width), some.min(x.rows - i) * width);
+            }
             for u in 0..U {
                 if i + u < x.rows {
                     let row = x.values.as_ptr().add((i + u) * x.stride + k);
                     let mut features = [zero; V];
-                    if ahead.asks(i + u) {
-                        for v in (0..V).filter(|v| begins_line::<T>(n, v * n)) {
-                            <S as Lanes<f64>>::fetch(simd, row.add(v * n).wrapping_byte_add(ahead.bytes).cast());
-                        }
-                    }
                     for v in 0..V {
                         let from = row.add(v * n);
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };

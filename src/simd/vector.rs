@@ -3,18 +3,6 @@
 
 use crate::scalar::Scalar;
 
-/// How far ahead of what they read kernels ask for memory, in bytes, so that it is read while they compute. To the second cache: the first has too
-/// few places for lines on their way.
-pub const AHEAD: usize = 1 << 16;
-
-/// Whether number `i` of those read `lanes` at a time begins a cache line, as far as these follow one another: once a line is enough to ask for what is
-/// ahead.
-#[inline(always)]
-pub fn begins_line<T>(lanes: usize, i: usize) -> bool {
-    let line = 64 / size_of::<T>();
-    lanes >= line || i % line < lanes
-}
-
 /// Vectors of `N` numbers of type `T`.
 pub trait Lanes<T>: Copy {
     /// A vector.
@@ -56,11 +44,6 @@ pub trait Lanes<T>: Copy {
     unsafe fn stream(self, p: *mut T, v: Self::V);
     /// Asks for the cache line of `p`, which need not be readable, to come to the second cache.
     fn fetch(self, p: *const T);
-    /// The same of the line [`AHEAD`] of `p`.
-    #[inline(always)]
-    fn fetch_ahead(self, p: *const T) {
-        self.fetch(p.wrapping_byte_add(AHEAD));
-    }
     /// Ends streaming: what was streamed comes before all that is written after it.
     fn fence(self);
     /// `a` in the first lanes, `b` in the others.
