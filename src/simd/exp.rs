@@ -15,9 +15,10 @@
 //! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON.
 
 use super::Isa;
+use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
-use super::map::{Function, STREAMED, map, map_streamed};
+use super::map::{Function, map, map_streamed};
 use super::vector::{Lanes, Powers};
 
 /// `out_i = e^(x_i)`, within 1.05 units in the last place, subnormal results included.
@@ -60,7 +61,7 @@ impl<T: Element> ElementKernel<T> for Exp<T> {
         let Self { x, out, n } = self;
         // SAFETY: as the struct says.
         unsafe {
-            if n * size_of::<T>() >= STREAMED && x != out {
+            if x != out && streamed(n * size_of::<T>()) {
                 map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
             } else {
                 map::<T, S, _, U>(simd, OfEach, x, out, n);

@@ -4,10 +4,11 @@
 //! polynomial of FreeBSD's `e_log.c`. The error stays below 1 unit in the last place, subnormal arguments included.
 
 use super::Isa;
+use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::polynomial;
-use super::map::{Function, STREAMED, map, map_streamed};
+use super::map::{Function, map, map_streamed};
 use super::vector::Powers;
 
 /// `out_i = ln x_i`, within 1 unit in the last place.
@@ -49,7 +50,7 @@ impl<T: Element> ElementKernel<T> for Ln<T> {
         let Self { x, out, n } = self;
         // SAFETY: as the struct says.
         unsafe {
-            if n * size_of::<T>() >= STREAMED && x != out {
+            if x != out && streamed(n * size_of::<T>()) {
                 map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
             } else {
                 map::<T, S, _, U>(simd, OfEach, x, out, n);

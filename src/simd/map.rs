@@ -1,5 +1,6 @@
 //! One function of every number of an array: the loop that exp, ln and the last pass of softmax share.
 
+use super::ahead::Ahead;
 use super::vector::Powers;
 
 /// A function of one number, over vectors.
@@ -38,10 +39,6 @@ pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
     }
 }
 
-/// From how many bytes on `out` is written past the caches. An array larger than a core's share of the last of them, beside what was read, would
-/// push out what is still needed, and each of its lines would be read from memory before it is written.
-pub(super) const STREAMED: usize = 6 << 20;
-
 /// [`map`] with `out` written past the caches.
 ///
 /// # Safety
@@ -60,6 +57,7 @@ pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U
     unsafe {
         map::<T, S, F, 1>(simd, f, x, out, i);
         while i + U * S::N <= n {
+            Ahead::ALL.ask(simd, x.add(i), U * S::N);
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));

@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 mod avx512;
 mod blocks;
+mod caches;
 mod columns;
 mod differences;
 mod dispatch;

@@ -7,11 +7,12 @@
 //! once more and writes past the caches.
 
 use super::Isa;
+use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference};
 use super::logsumexp::{LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of_exp};
-use super::map::{Function, STREAMED, map, map_streamed};
+use super::map::{Function, map, map_streamed};
 use super::vector::Powers;
 use core::mem::MaybeUninit;
 
@@ -191,13 +192,14 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
 #[inline(always)]
 unsafe fn backwards<T: Elementary, S: Powers<T>, F: Function<T>>(simd: S, f: F, x: *const T, out: *mut T, n: usize) {
     let block = BLOCK / size_of::<T>();
+    let past = x != out && streamed(n * size_of::<T>());
     let mut end = n;
     // SAFETY: blocks are parts of the `n` numbers.
     unsafe {
         while end > 0 {
             let count = end.min(block);
             end -= count;
-            if n * size_of::<T>() >= STREAMED && x != out {
+            if past {
                 map_streamed::<T, S, F, U>(simd, f, x.add(end), out.add(end), count);
             } else {
                 map::<T, S, F, U>(simd, f, x.add(end), out.add(end), count);
