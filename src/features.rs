@@ -375,7 +375,7 @@ pub(crate) enum Block<'b> {
 impl Block<'_> {
     /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
     pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-        self.logits_ahead(isa, theta, offset, out, ld, Ahead::ALL);
+        self.logits_ahead(isa, theta, offset, out, ld, Ahead::All);
     }
 
     pub fn logits_ahead(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead) {
@@ -389,7 +389,7 @@ impl Block<'_> {
 
     /// `G += X^T W`: see [`simd::weighted_sum`].
     pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
-        self.weighted_sum_ahead(isa, w, ld, g, Ahead::ALL);
+        self.weighted_sum_ahead(isa, w, ld, g, Ahead::All);
     }
 
     pub fn weighted_sum_ahead(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {

@@ -430,7 +430,7 @@ impl Evaluation<'_> {
                 column[j] = column[*i];
             }
         }
-        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum_ahead(ctx.isa, omega, ld, sum, Ahead::NONE);
+        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum_ahead(ctx.isa, omega, ld, sum, Ahead::Nothing);
     }
 
     /// One of the sums over all blocks, in a fixed order.

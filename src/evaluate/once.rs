@@ -20,7 +20,7 @@ use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{exp_shifted_sum, row_shares, weigh_in_place};
+use crate::simd::{Ahead, exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// Where a single read is made.
@@ -57,8 +57,7 @@ impl Evaluation<'_> {
         self.passes += 1;
         self.layout.prepare(data);
         self.atoms[..k * l].copy_from_slice(at.atoms);
-        // X is read by two products, a block at a time.
-        let [first, second] = data.features().ahead().halves(data.features().bytes() / shape.rows * self.layout.block);
+        let ahead = data.features().ahead();
         let expected = data.total_weight() * libm::exp(at.s);
         let length = self.scratch_length();
         let written = self.a.reached() >= self.layout.blocks * self.layout.block * k;
@@ -75,7 +74,7 @@ impl Evaluation<'_> {
                 let (range, ld) = (layout.rows(b), layout.block);
                 let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
+                x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, ahead);
                 for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {
                     // NaN where a logit is, +∞ where one is far above ζ.
                     *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
@@ -92,7 +91,7 @@ impl Evaluation<'_> {
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);
                 }
-                x.weighted_sum_ahead(ctx.isa, columns, ld, sum, second);
+                x.weighted_sum_ahead(ctx.isa, columns, ld, sum, Ahead::Nothing);
             }
         });
         let written = if at.keep { self.layout.blocks * self.layout.block * k } else { 0 };

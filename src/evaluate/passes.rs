@@ -249,7 +249,7 @@ impl<'w> Evaluation<'w> {
                 }
                 if mean {
                     part.fill(0.0);
-                    x.weighted_sum_ahead(ctx.isa, a, block, part, Ahead::NONE);
+                    x.weighted_sum_ahead(ctx.isa, a, block, part, Ahead::Nothing);
                     for k in 0..c {
                         // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
                         axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);

@@ -1,6 +1,6 @@
 //! What kernels ask of the memory ahead of what they read, so that it is read while they compute.
 //!
-//! Lines are asked for in an order of their own: while a piece of eight lines is read, one line of each of the eight pages of a window ahead. A processor
+//! Lines are asked for in an order of their own: while a piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor
 //! reads ahead by itself too, but within a page: lines of eight pages make it do so in all of them at once.
 
 use super::Rows;
@@ -15,67 +15,132 @@ const PIECE: usize = PAGES * LINE;
 /// So many bytes are in the second cache of any machine.
 const NEAR: usize = 1 << 19;
 
-/// What is asked for to come to the second cache, so many bytes on: what is ahead of every piece, of every second one, of the others, or nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    even: bool,
-    odd: bool,
-    bytes: usize,
+/// Whether memory ahead is asked for, to come to the second cache: the first has too few places for lines on their way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    All,
+    Nothing,
 }
 
 impl Ahead {
-    pub const ALL: Ahead = Ahead { even: true, odd: true, bytes: WINDOW };
-    pub const NONE: Ahead = Ahead { even: false, odd: false, bytes: 0 };
-
     /// For reads of so many bytes that come again: few stay in the second cache.
     pub fn of_bytes(bytes: usize) -> Ahead {
-        if bytes <= NEAR { Ahead::NONE } else { Ahead::ALL }
-    }
-
-    /// For the first and the second of two products that read a block of `bytes` one after the other: each asks for half of the block to come, where this
-    /// asks for all.
-    pub fn halves(self, bytes: usize) -> [Ahead; 2] {
-        if !self.even || bytes > 8 * WINDOW {
-            return [self; 2];
-        }
-        let bytes = bytes.max(WINDOW);
-        [Ahead { even: true, odd: false, bytes }, Ahead { even: false, odd: true, bytes }]
+        if bytes <= NEAR { Ahead::Nothing } else { Ahead::All }
     }
 
     /// The same for these rows: of rows that are not side by side nothing is asked.
     #[inline(always)]
     pub fn of<T>(self, x: &Rows<'_, T>) -> Ahead {
-        if x.stride == x.columns { self } else { Ahead::NONE }
+        if x.stride == x.columns { self } else { Ahead::Nothing }
     }
 
-    /// Asks for what is ahead of all features of R rows side by side, share by share: feature `k` of L has been reached, a multiple of `n` or the last.
+    /// What is ahead of `n` numbers from `from` on, which are read now and follow those before, to be asked for piece by piece.
     #[inline(always)]
-    pub fn ask_of_rows<T, S: Lanes<f64>, const R: usize>(self, simd: S, rows: *const T, k: usize, l: usize) {
-        // A piece at least.
-        let step = <S as Lanes<f64>>::N.max(PIECE / (R * size_of::<T>()));
-        if k % step == 0 {
-            self.ask(simd, rows.wrapping_add(R * k), R * step.min(l - k));
+    pub fn of_numbers<T>(self, from: *const T, n: usize) -> Asking<T> {
+        let start = from.addr();
+        let piece = start.wrapping_add(PIECE - 1) / PIECE;
+        let end = start.wrapping_add(n * size_of::<T>()).wrapping_add(PIECE - 1) / PIECE;
+        let line = piece / (WINDOW / PIECE) * WINDOW + piece % (WINDOW / PIECE) * LINE;
+        Asking {
+            left: if self == Ahead::All { end.wrapping_sub(piece) } else { 0 },
+            next: from.wrapping_byte_add(line.wrapping_add(WINDOW).wrapping_sub(start)),
         }
     }
 
-    /// Asks for what is ahead of `n` numbers from `from` on, which are read now and follow those before.
+    /// Asks for all of that.
     #[inline(always)]
     pub fn ask<T, L, S: Lanes<L>>(self, simd: S, from: *const T, n: usize) {
-        if !self.even && !self.odd {
-            return;
+        let mut asking = self.of_numbers(from, n);
+        while asking.left > 0 {
+            asking.ask(simd);
         }
-        let start = from.addr();
-        let end = start.wrapping_add(n * size_of::<T>());
-        let mut at = start.wrapping_add(PIECE - 1) & !(PIECE - 1);
-        while at < end {
-            if if at & PIECE == 0 { self.even } else { self.odd } {
-                let line = (at & !(WINDOW - 1)) + (at & (WINDOW - 1)) / PAGES;
-                let next = from.wrapping_byte_add(line.wrapping_sub(start).wrapping_add(self.bytes));
-                for page in 0..PAGES {
-                    simd.fetch(next.wrapping_byte_add(page * PAGE).cast());
+    }
+}
+
+/// Pieces that are still to be asked for.
+pub(crate) struct Asking<T> {
+    left: usize,
+    /// The line of the first page of the window.
+    next: *const T,
+}
+
+impl<T> Asking<T> {
+    /// Asks for what is ahead of the next piece, if any is left.
+    #[inline(always)]
+    pub fn ask<L, S: Lanes<L>>(&mut self, simd: S) {
+        if let Some(line) = self.piece() {
+            for page in 0..PAGES {
+                simd.fetch(line.wrapping_byte_add(page * PAGE).cast());
+            }
+        }
+    }
+
+    /// The line of the first page for the next piece.
+    #[inline(always)]
+    fn piece(&mut self) -> Option<*const T> {
+        self.left = self.left.checked_sub(1)?;
+        let line = self.next;
+        self.next = line.wrapping_byte_add(LINE);
+        if self.next.addr() % PAGE < LINE {
+            self.next = self.next.wrapping_byte_add(WINDOW - PAGE);
+        }
+        Some(line)
+    }
+}
+
+/// How many numbers of each of `rows` rows side by side are read between two pieces, a multiple of `n`: a piece at most, or `n`.
+#[inline(always)]
+pub(super) const fn piece_of_rows<T>(rows: usize, n: usize) -> usize {
+    let share = PIECE / (rows * size_of::<T>());
+    if share > n { share / n * n } else { n }
+}
+
+/// How many rows of `numbers` numbers are read between two pieces: a piece at most, or a row.
+#[inline(always)]
+pub(super) fn rows_of_piece<T>(numbers: usize) -> usize {
+    (PIECE / (numbers * size_of::<T>())).max(1)
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// However a long read is cut, and wherever a window begins.
+    #[test]
+    fn every_line_ahead_is_asked_for_once_and_before_it_is_read() {
+        let windows = 5;
+        let bytes = vec![0u8; (windows + 1) * WINDOW];
+        let begin = bytes.as_ptr().align_offset(WINDOW);
+        for shares in [&[1, 511, 64][..], &[400], &[24576], &[PIECE, 8, 3 * PIECE + 72], &[4096, 100]] {
+            let (mut at, mut asked) = (0, vec![0; windows * WINDOW / LINE]);
+            for n in shares.iter().cycle() {
+                let n = (*n).min((windows - 1) * WINDOW - at);
+                let mut ahead = Ahead::All.of_numbers(bytes[begin + at..].as_ptr(), n);
+                while let Some(line) = ahead.piece() {
+                    for page in 0..PAGES {
+                        let from = line.addr() - bytes[begin..].as_ptr().addr() + page * PAGE;
+                        assert!(from % LINE == 0 && from >= at + n.min(PIECE), "{from} at {at}");
+                        asked[from / LINE] += 1;
+                    }
+                }
+                at += n;
+                if at == (windows - 1) * WINDOW {
+                    break;
                 }
             }
-            at += PIECE;
+            assert!(asked[..WINDOW / LINE].iter().all(|n| *n == 0), "of the first window nothing");
+            assert!(asked[WINDOW / LINE..].iter().all(|n| *n == 1), "of all others every line once");
+            assert!(Ahead::Nothing.of_numbers(bytes.as_ptr(), bytes.len()).piece().is_none());
         }
+    }
+
+    #[test]
+    fn pieces_of_rows() {
+        assert_eq!(
+            [piece_of_rows::<f64>(4, 8), piece_of_rows::<f64>(8, 8), piece_of_rows::<f32>(4, 8), piece_of_rows::<f64>(1, 8)],
+            [16, 8, 32, 64]
+        );
+        assert_eq!([rows_of_piece::<f64>(16), rows_of_piece::<f64>(18), rows_of_piece::<f32>(16), rows_of_piece::<f64>(900)], [4, 3, 8, 1]);
     }
 }

@@ -402,8 +402,8 @@ fn over_shares<S: Powers<f64>>(
                 let from = a.as_ptr().add(k * ld + i);
                 pi = simd.mul_add(load(from), simd.splat(*f), pi);
             }
-            Ahead::ALL.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
-            Ahead::ALL.ask(simd, counts.as_ptr().add(i), n);
+            Ahead::All.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
+            Ahead::All.ask(simd, counts.as_ptr().add(i), n);
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
@@ -527,7 +527,7 @@ impl Weigh<'_> {
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {
             while i + n <= rows {
-                Ahead::ALL.ask(simd, a.add(i), n);
+                Ahead::All.ask(simd, a.add(i), n);
                 simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
                 i += n;
             }

@@ -31,7 +31,7 @@ impl<T: Element> ElementKernel<T> for AllFinite<'_, T> {
         // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n.
         unsafe {
             while i + U * S::N <= n {
-                Ahead::ALL.ask(simd, x.add(i), U * S::N);
+                Ahead::All.ask(simd, x.add(i), U * S::N);
                 for u in 0..U {
                     let from = x.add(i + u * S::N);
                     let v = simd.load(from);

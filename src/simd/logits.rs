@@ -1,6 +1,6 @@
 //! Logits `S = b + X Θ` of a block of rows: along the features, or in groups of rows across them or by columns.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Asking, piece_of_rows};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -93,7 +93,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
             }
             c += count;
             // The columns to come find the rows in cache.
-            ahead = Ahead::NONE;
+            ahead = Ahead::Nothing;
         }
     }
 }
@@ -161,9 +161,12 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
     // SAFETY: features below `whole` are whole vectors, and from there on `first` chooses those below L.
     unsafe {
         let rows = x.values.as_ptr().add(i * x.stride);
+        let mut ahead = ahead.of_numbers(rows, R * l);
         let mut k = 0;
         while k < whole {
-            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
+            if k % piece_of_rows::<T>(R, n) == 0 {
+                ahead.ask(simd);
+            }
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
             for r in 0..R {
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
@@ -174,7 +177,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
             k += n;
         }
         if k < l {
-            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
+            ahead.ask(simd);
             let first = simd.first(l - k);
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
             for r in 0..R {
@@ -220,7 +223,7 @@ fn in_groups<T: Scalar>(
                 row.iter_mut().zip(&x.row(i)[from..]).for_each(|(to, x)| *to = x.to_f64());
             }
             let rows = Rows { values: &copy[..], rows: ROWS, columns: features, stride: STRIP };
-            isa.run(Groups { x: rows, from, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead: Ahead::NONE, way });
+            isa.run(Groups { x: rows, from, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead: Ahead::Nothing, way });
             for (c, sums) in last.chunks_exact(ROWS).enumerate().take(theta.len().div_ceil(l)) {
                 for (i, sum) in (whole..x.rows).zip(sums) {
                     let to = &mut out[c * ld + i];
@@ -254,6 +257,14 @@ struct Groups<'a, T> {
     ld: usize,
     ahead: Ahead,
     way: Way,
+}
+
+impl<T> Groups<'_, T> {
+    /// What is ahead of these features of `count` rows at `rows`, which stand side by side: their share of all features.
+    #[inline(always)]
+    fn ahead(&self, rows: *const T, count: usize) -> Asking<T> {
+        self.ahead.of_numbers(rows.wrapping_sub(self.from).wrapping_add(count * self.from), count * self.x.columns)
+    }
 }
 
 impl<T: Scalar> Kernel for Groups<'_, T> {
@@ -368,9 +379,10 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
         // SAFETY: by the contract; vectors of features below `whole` are whole, and from there on `first` chooses those that are left.
         unsafe {
             let rows = of.x.values.as_ptr().add(i * stride);
+            let mut ahead = of.ahead(rows, n);
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, rows.wrapping_sub(of.from).wrapping_add(n * (of.from + k)), n * n);
+                ahead.ask(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
                     *v = simd.load_as_f64(rows.add(r * stride + k));
                 }
@@ -383,6 +395,7 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
                 k += n;
             }
             if k < features {
+                ahead.ask(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
                     *v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 }
@@ -439,14 +452,16 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
                     simd.store_first(first, to.add(k), simd.load_first_as_f64(first, from.add(k)));
                 }
             }
+            let mut ahead = of.ahead(start, U * n);
             let mut k = 0;
             while k < whole {
-                of.ahead.ask(simd, start.wrapping_sub(of.from).wrapping_add(U * n * (of.from + k)), U * n * n);
+                ahead.ask(simd);
                 for j in 0..n {
                     add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
                 }
                 k += n;
             }
+            ahead.ask(simd);
             while k < features {
                 add_feature::<S, U, V>(simd, rows.add(k), stride, turned.add(k * COLUMNS), &mut sums);
                 k += 1;
@@ -511,8 +526,17 @@ mod tests {
                 for way in [Way::Across, Way::ByColumns] {
                     for b in [None, Some(&offset[..])] {
                         let (mut of_f64, mut of_f32) = (vec![7.5; (c - 1) * ld + rows], vec![7.5; (c - 1) * ld + rows]);
-                        in_groups(isa, &Rows { values: &values, rows, columns: l, stride }, &theta, b, &mut of_f64, ld, Ahead::ALL, way);
-                        in_groups(isa, &Rows { values: &single, rows, columns: l, stride }, &theta, b, &mut of_f32, ld, Ahead::NONE, way);
+                        in_groups(isa, &Rows { values: &values, rows, columns: l, stride }, &theta, b, &mut of_f64, ld, Ahead::All, way);
+                        in_groups(
+                            isa,
+                            &Rows { values: &single, rows, columns: l, stride },
+                            &theta,
+                            b,
+                            &mut of_f32,
+                            ld,
+                            Ahead::Nothing,
+                            way,
+                        );
                         for k in 0..c {
                             for i in 0..ld.min(of_f64.len() - k * ld) {
                                 let sum = |x: &dyn Fn(usize) -> f64| {

@@ -179,7 +179,7 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     unsafe {
         while i + U * S::N <= n {
             let mut d = [zero; U];
-            Ahead::ALL.ask(simd, x.add(i), U * S::N);
+            Ahead::All.ask(simd, x.add(i), U * S::N);
             for u in 0..U {
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
@@ -226,9 +226,9 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool, co
         while i + U * S::N <= n {
             let mut d = [zero; U];
             if FAR {
-                Ahead::ALL.ask(simd, x.add(i), U * S::N);
+                Ahead::All.ask(simd, x.add(i), U * S::N);
                 if x != out {
-                    Ahead::ALL.ask(simd, out.add(i), U * S::N);
+                    Ahead::All.ask(simd, out.add(i), U * S::N);
                 }
             }
             for u in 0..U {

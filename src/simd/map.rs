@@ -57,7 +57,7 @@ pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U
     unsafe {
         map::<T, S, F, 1>(simd, f, x, out, i);
         while i + U * S::N <= n {
-            Ahead::ALL.ask(simd, x.add(i), U * S::N);
+            Ahead::All.ask(simd, x.add(i), U * S::N);
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));

@@ -1,7 +1,7 @@
 //! Sums `G += X^T W` of a block of rows.
 
 use super::Rows;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, piece_of_rows, rows_of_piece};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -41,7 +41,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let columns = self.g.len() / l;
         let wide = S::REGISTERS >= 32;
         // Columns after the first find the rows in cache.
-        let ahead = |c: usize| if c == 0 { self.ahead.of(&self.x) } else { Ahead::NONE };
+        let ahead = |c: usize| if c == 0 { self.ahead.of(&self.x) } else { Ahead::Nothing };
         if l >= ALONG * n && wide {
             let mut c = 0;
             while c < columns {
@@ -135,9 +135,12 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
     unsafe {
         let rows = x.values.as_ptr().add(i * x.stride);
         let weights: [[F64<S>; C]; R] = core::array::from_fn(|r| core::array::from_fn(|c| simd.splat(*w.add(c * ld + r))));
+        let mut ahead = ahead.of_numbers(rows, R * l);
         let mut k = 0;
         while k < whole {
-            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
+            if k % piece_of_rows::<T>(R, n) == 0 {
+                ahead.ask(simd);
+            }
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
             for r in 0..R {
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
@@ -151,7 +154,7 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
             k += n;
         }
         if k < l {
-            ahead.ask_of_rows::<T, S, R>(simd, rows, k, l);
+            ahead.ask(simd);
             let first = simd.first(l - k);
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
             for r in 0..R {
@@ -218,14 +221,17 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     let first = simd.first(l - k - (V - 1) * n);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[[zero; C]; V]; U];
-    // What is ahead is asked for by so many rows, of which this tile has so many features.
-    let (some, width) = ((8 / V).next_power_of_two(), (V * n).min(l - k));
+    // The share of these features in what is ahead of all rows.
+    let width = (V * n).min(l - k);
+    let mut ahead = ahead.of_numbers(x.values.as_ptr().wrapping_add(k * x.rows), width * x.rows);
+    let (some, mut due) = (rows_of_piece::<T>(width), 0);
     // SAFETY: rows i + u < x.rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
     unsafe {
         let mut i = 0;
         while i < x.rows {
-            if i % some == 0 {
-                ahead.ask::<T, f64, S>(simd, x.values.as_ptr().wrapping_add(k * x.rows + i * width), some.min(x.rows - i) * width);
+            if i >= due {
+                ahead.ask(simd);
+                due += some;
             }
             for u in 0..U {
                 if i + u < x.rows {
