@@ -12,6 +12,8 @@ const PAGE: usize = 4096;
 const PAGES: usize = 8;
 const WINDOW: usize = PAGES * PAGE;
 const PIECE: usize = PAGES * LINE;
+/// Numbers of f64 that are read between two pieces.
+pub(super) const PIECE_OF_F64: usize = PIECE / size_of::<f64>();
 /// So many bytes are in the second cache of any machine.
 const NEAR: usize = 1 << 19;
 

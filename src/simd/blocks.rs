@@ -1,7 +1,7 @@
 //! The exponential steps of the evaluation, on f64 blocks: class-major, one column of a block a slice.
 
 use super::Isa;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
@@ -390,6 +390,7 @@ fn over_shares<S: Powers<f64>>(
     let zero: F64<S> = simd.splat(0.0);
     let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
     let (mut value, mut smallest) = (zero, infinity);
+    let mut ahead = Ahead::All.of_numbers(counts.as_ptr(), rows);
     let mut i = 0;
     while i < rows {
         let first = simd.first(rows - i);
@@ -403,7 +404,9 @@ fn over_shares<S: Powers<f64>>(
                 pi = simd.mul_add(load(from), simd.splat(*f), pi);
             }
             Ahead::All.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
-            Ahead::All.ask(simd, counts.as_ptr().add(i), n);
+            if i % PIECE_OF_F64 == 0 {
+                ahead.ask(simd);
+            }
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
@@ -523,11 +526,14 @@ impl Weigh<'_> {
         let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
         let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
         let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
+        let mut ahead = Ahead::All.of_numbers(a, rows);
         let mut i = 0;
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {
             while i + n <= rows {
-                Ahead::All.ask(simd, a.add(i), n);
+                if i % PIECE_OF_F64 == 0 {
+                    ahead.ask(simd);
+                }
                 simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
                 i += n;
             }
