@@ -28,20 +28,24 @@ pub(super) fn streamed(bytes: usize) -> bool {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unused_unsafe, reason = "of older compilers the instruction is not safe to call")]
 fn last_cache() -> usize {
-    use core::arch::x86_64::{__cpuid, __cpuid_count};
-    // SAFETY: every processor of this architecture has the instruction; leaves that it has not are not asked for.
+    use core::arch::x86_64::__cpuid_count;
+    // SAFETY: every processor of this architecture has the instruction, and the leaves asked for are those that it says it has.
     let leaf = |leaf, part| unsafe { __cpuid_count(leaf, part) };
-    let (basic, extended) = unsafe { (__cpuid(0), __cpuid(0x8000_0000).eax) };
-    let vendor_is_amd = basic.ebx == u32::from_le_bytes(*b"Auth");
-    let of = match vendor_is_amd {
-        true if extended >= 0x8000_001D => 0x8000_001D,
+    let basic = leaf(0, 0);
+    let is_amd = basic.ebx == u32::from_le_bytes(*b"Auth");
+    let of = match is_amd {
+        true if leaf(0x8000_0000, 0).eax >= 0x8000_001D => 0x8000_001D,
         false if basic.eax >= 4 => 4,
         _ => return 0,
     };
-    // Caches one after the other, until one that is of no kind.
+    // Caches one after the other, until one that is of no kind: of so many sets, of so many ways, of so many parts of a line.
     let caches = (0..8).map(|part| leaf(of, part)).take_while(|c| c.eax & 31 != 0);
     let field = |register: u32, shift: u32, bits: u32| (register >> shift & ((1 << bits) - 1)) as usize + 1;
-    caches.map(|c| field(c.ebx, 0, 12) * field(c.ebx, 12, 10) * field(c.ebx, 22, 10) * (c.ecx as usize + 1)).max().unwrap_or(0)
+    let bytes = caches.map(|c| {
+        let set = field(c.ebx, 0, 12) * field(c.ebx, 12, 10) * field(c.ebx, 22, 10);
+        set.saturating_mul(c.ecx as usize + 1)
+    });
+    bytes.max().unwrap_or(0)
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
@@ -56,7 +60,7 @@ mod tests {
     #[test]
     fn a_cache_is_of_a_size_that_caches_have() {
         let bytes = last_cache();
-        assert!(bytes == 0 || (1 << 15..1 << 34).contains(&bytes), "{bytes}");
+        assert!(bytes == 0 || (1 << 15..1u64 << 34).contains(&(bytes as u64)), "{bytes}");
         assert!(!streamed(LEAST - 1) && streamed(usize::MAX));
         assert_eq!(streamed(LEAST), last_cache() / 8 <= LEAST);
     }
