@@ -64,7 +64,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             _ if wide => 6,
             _ => 4,
         };
-        // Where several tiles read a row, a few rows at a time, which stay in the first cache: whole eights, of which halves are asked for.
+        // Where several tiles read a row, a few rows at a time, which stay in the first cache.
         let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) & !7 } else { self.x.rows.max(1) };
         for start in (0..self.x.rows).step_by(some) {
             let rows = some.min(self.x.rows - start);
@@ -201,8 +201,8 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
     }
 }
 
-/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows. The same features of the
-/// rows ahead are asked for.
+/// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
+/// Of what is ahead the share of these features is asked for.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
