@@ -379,6 +379,49 @@ fn f32_kernels_keep_their_bounds_and_rules_at_every_length() {
     elementary_kernels::<f32>();
 }
 
+/// Sums begin near the largest of the first numbers: wherever those are among the others, and with whatever comes late.
+fn sums_from_any_beginning<T: simd::Element>() {
+    let mut stream = Stream(5);
+    for n in [700, 1541, 5000, 40_001] {
+        for level in [0.0, -300.1, 5e4, 1e6, 3e8] {
+            for rise in [0.0, 1.7, 33.3, 290.4, 750.0, -200.0, -900.0] {
+                let first: Vec<f64> = (0..n).map(|i| level + 2.0 * stream.next() + if i < 64 { 0.0 } else { rise }).collect();
+                for (at, special) in
+                    [(n, 0.0), (0, f64::NEG_INFINITY), (n - 1, f64::NEG_INFINITY), (n - 3, f64::NAN), (n - 9, f64::INFINITY)]
+                {
+                    let mut x: Vec<T> = first.iter().map(|x| T::from_f64(*x)).collect();
+                    match (at, special) {
+                        (0, _) => x[..64].fill(T::from_f64(special)),
+                        _ if at < n => x[at] = T::from_f64(special),
+                        _ => {}
+                    }
+                    let largest = x.iter().map(|x| x.to_f64()).fold(f64::NEG_INFINITY, f64::max);
+                    let (mut p, mut log) = (vec![T::ZERO; n], vec![T::ZERO; n]);
+                    for isa in Isa::available() {
+                        check_logsumexp(isa, &x, simd::logsumexp(isa, &x).to_f64(), "from a beginning");
+                        let state = simd::LogSumExp::of(isa, &x);
+                        assert!(largest.is_infinite() || special.is_nan() || state.max == largest && state.sum >= 1.0, "{state:?}");
+                        check_logsumexp(isa, &x, simd::logsumexp_strided(isa, &x, 1).to_f64(), "from a beginning");
+                        simd::softmax(isa, &x, &mut p);
+                        simd::log_softmax(isa, &x, &mut log);
+                        check_softmax(isa, &x, &p, Some(&log));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn f64_sums_keep_their_bounds_from_any_beginning() {
+    sums_from_any_beginning::<f64>();
+}
+
+#[test]
+fn f32_sums_keep_their_bounds_from_any_beginning() {
+    sums_from_any_beginning::<f32>();
+}
+
 /// The hardest cases for a sum of ten million terms: all equal, all but one far below, and random.
 fn long_sums<T: simd::Element>() {
     let n = 10_000_000;

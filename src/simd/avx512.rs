@@ -7,59 +7,88 @@ use core::arch::x86_64::*;
 use pulp::cast;
 use pulp::x86::V4;
 
-/// `2^(j/16)`
-const ROOTS_16: [f32; 16] = [
+/// `2^(j/32)`
+const ROOTS: [f64; 32] = [
     1.0,
-    1.0442737,
-    1.0905077,
-    1.1387886,
-    1.1892071,
-    1.2418578,
-    1.2968396,
-    1.3542556,
-    core::f32::consts::SQRT_2,
-    1.4768262,
-    1.5422108,
-    1.6104903,
-    1.6817929,
-    1.7562522,
-    1.8340081,
-    1.9152066,
-];
-
-/// `2^(j/8)`
-const ROOTS_8_F64: [f64; 8] = [
-    1.0,
+    1.0218971486541166,
+    1.0442737824274138,
+    1.0671404006768237,
     1.0905077326652577,
+    1.1143867425958924,
+    1.1387886347566916,
+    1.1637248587775775,
     1.189207115002721,
+    1.215247359980469,
+    1.241857812073484,
+    1.2690509571917332,
     1.2968395546510096,
+    1.3252366431597413,
+    1.3542555469368927,
+    1.383909881963832,
     core::f64::consts::SQRT_2,
+    1.4451808069770467,
+    1.4768261459394993,
+    1.5091644275934228,
     1.5422108254079407,
+    1.5759808451078865,
+    1.6104903319492543,
+    1.645755478153965,
     1.681792830507429,
+    1.718619298122478,
+    1.7562521603732995,
+    1.7947090750031072,
     1.8340080864093424,
+    1.8741676341103,
+    1.9152065613971474,
+    1.9571441241754002,
 ];
 
-/// The bits of `2^(j/16)` less those that j adds, shifted to where k's go.
-const POWERS_16: [u32; 16] = {
-    let mut bits = [0; 16];
-    let mut j = 0;
-    while j < 16 {
-        bits[j] = ROOTS_16[j].to_bits().wrapping_sub((j as u32) << 19);
+/// `2^(j/N)`
+const fn roots<const N: usize>() -> [f64; N] {
+    let (mut roots, mut j) = ([0.0; N], 0);
+    while j < N {
+        roots[j] = ROOTS[j * (32 / N)];
         j += 1;
     }
-    bits
-};
+    roots
+}
 
-/// The same in f64, of `2^(j/8)`.
-const POWERS_8_F64: [u64; 8] = {
-    let mut bits = [0; 8];
-    let mut j = 0;
-    while j < 8 {
-        bits[j] = ROOTS_8_F64[j].to_bits().wrapping_sub((j as u64) << 49);
+/// The same in f32.
+const fn roots_f32<const N: usize>() -> [f32; N] {
+    let (of_f64, mut roots, mut j) = (roots::<N>(), [0.0; N], 0);
+    while j < N {
+        roots[j] = of_f64[j] as f32;
+        j += 1;
+    }
+    roots
+}
+
+/// The bits of `2^(j/N)` less those that j adds, shifted to where k's go.
+const fn powers<const N: usize>() -> [u64; N] {
+    let (of_f64, mut bits, mut j) = (roots::<N>(), [0; N], 0);
+    while j < N {
+        bits[j] = of_f64[j].to_bits().wrapping_sub((j as u64) << (52 - N.ilog2()));
         j += 1;
     }
     bits
-};
+}
+
+/// The same in f32.
+const fn powers_f32<const N: usize>() -> [u32; N] {
+    let (of_f32, mut bits, mut j) = (roots_f32::<N>(), [0; N], 0);
+    while j < N {
+        bits[j] = of_f32[j].to_bits().wrapping_sub((j as u32) << (23 - N.ilog2()));
+        j += 1;
+    }
+    bits
+}
+
+const ROOTS_8: [f64; 8] = roots();
+const POWERS_8: [u64; 8] = powers();
+const POWERS_16: [u64; 16] = powers();
+const ROOTS_16_F32: [f32; 16] = roots_f32();
+const POWERS_16_F32: [u32; 16] = powers_f32();
+const POWERS_32_F32: [u32; 32] = powers_f32();
 
 impl Lanes<f64> for V4 {
     type V = __m512d;
@@ -269,16 +298,24 @@ impl Lanes<f32> for V4 {
 impl Powers<f64> for V4 {
     const TABLE: u32 = 3;
     const SCALES: bool = true;
+    const FINE: u32 = 4;
 
     #[inline(always)]
     fn root(self, sum: __m512d) -> __m512d {
-        self.avx512f._mm512_permutexvar_pd(cast!(sum), cast!(ROOTS_8_F64))
+        self.avx512f._mm512_permutexvar_pd(cast!(sum), cast!(ROOTS_8))
     }
     #[inline(always)]
     fn power(self, sum: __m512d) -> __m512d {
         let f = self.avx512f;
-        let root = f._mm512_permutexvar_epi64(cast!(sum), cast!(POWERS_8_F64));
+        let root = f._mm512_permutexvar_epi64(cast!(sum), cast!(POWERS_8));
         cast!(f._mm512_add_epi64(root, f._mm512_slli_epi64::<49>(cast!(sum))))
+    }
+    #[inline(always)]
+    fn fine_power(self, sum: __m512d) -> __m512d {
+        let f = self.avx512f;
+        let [low, high]: [__m512i; 2] = cast!(POWERS_16);
+        let root = f._mm512_permutex2var_epi64(low, cast!(sum), high);
+        cast!(f._mm512_add_epi64(root, f._mm512_slli_epi64::<48>(cast!(sum))))
     }
     #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m512d, _: __m512d, t: __m512d) -> __m512d {
@@ -323,16 +360,24 @@ impl Powers<f64> for V4 {
 
 impl Powers<f32> for V4 {
     const TABLE: u32 = 4;
+    const FINE: u32 = 5;
 
     #[inline(always)]
     fn root(self, sum: __m512) -> __m512 {
-        self.avx512f._mm512_permutexvar_ps(cast!(sum), cast!(ROOTS_16))
+        self.avx512f._mm512_permutexvar_ps(cast!(sum), cast!(ROOTS_16_F32))
     }
     #[inline(always)]
     fn power(self, sum: __m512) -> __m512 {
         let f = self.avx512f;
-        let root = f._mm512_permutexvar_ps(cast!(sum), cast!(POWERS_16));
+        let root = f._mm512_permutexvar_ps(cast!(sum), cast!(POWERS_16_F32));
         cast!(f._mm512_add_epi32(cast!(root), f._mm512_slli_epi32::<19>(cast!(sum))))
+    }
+    #[inline(always)]
+    fn fine_power(self, sum: __m512) -> __m512 {
+        let f = self.avx512f;
+        let [low, high]: [__m512i; 2] = cast!(POWERS_32_F32);
+        let root = f._mm512_permutex2var_epi32(low, cast!(sum), high);
+        cast!(f._mm512_add_epi32(root, f._mm512_slli_epi32::<18>(cast!(sum))))
     }
     #[inline(always)]
     fn scale<const NORMAL: bool>(self, y: __m512, _: __m512, t: __m512) -> __m512 {

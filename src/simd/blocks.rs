@@ -5,7 +5,7 @@ use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
-use super::logsumexp::{finite, largest_of, sum_of_exp};
+use super::logsumexp::{ExpBelow, finite, largest_of, sum_of};
 use super::vector::{F64, Lanes, Powers, Simd};
 
 /// The largest number; NaN if there is one, and −∞ for none.
@@ -193,7 +193,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of_exp::<f64, S, true, true>(simd, self.s, self.out, self.n, finite(self.shift)) }
+        unsafe { sum_of(simd, ExpBelow::<f64, true>(finite(self.shift)), self.s, self.out, self.n, Ahead::All) }
     }
 }
 

@@ -22,10 +22,14 @@ pub trait Elementary: Scalar + core::ops::Neg<Output = Self> {
     const LOG2_E: Self;
     /// `ln 2`, to the nearest number.
     const LN_2: Self;
+    /// `(ln 2 − LN_2) / ln 2`
+    const LN_2_LACKS: f64;
     /// Below the first, `e^x` is 0 to the nearest; above the second, it is beyond the largest number.
     const EXP_RANGE: [Self; 2];
     /// `e^x` is a normal number, and neither it nor its half or double is at the end of the range, if `|x|` is at most this.
     const NORMAL_EXP: Self;
+    /// Sums are taken relative to a power that no exponent exceeds by more than this.
+    const HEADROOM: Self;
     /// A logarithm of what may count as 0, whose power is a normal number, and still is when it is divided by a million.
     const NEGLIGIBLE: Self;
     /// ln 2 with trailing zeros, so that its product with an exponent is exact; and the rest.
@@ -37,6 +41,8 @@ pub trait Elementary: Scalar + core::ops::Neg<Output = Self> {
     fn rounding(table: u32) -> Self;
     /// The coefficients of q in `e^r ≈ 1 + r + r² q(r)`, of least maximal error on `|r| ≤ ½ ln 2 / 2^table`.
     fn polynomial(table: u32) -> &'static [Self];
+    /// What stands in place of 1 before r there: 1, but where q is too short.
+    fn slope(table: u32) -> Self;
     /// `e^x` by libm.
     fn plain_exp(self) -> Self;
     /// `ln x` by libm.
@@ -53,8 +59,10 @@ impl Elementary for f64 {
     const TWO: f64 = 2.0;
     const LOG2_E: f64 = core::f64::consts::LOG2_E;
     const LN_2: f64 = core::f64::consts::LN_2;
+    const LN_2_LACKS: f64 = 3.3456773379254074e-17;
     const EXP_RANGE: [f64; 2] = [-746.0, 710.0];
     const NORMAL_EXP: f64 = 707.0;
+    const HEADROOM: f64 = 300.0;
     const NEGLIGIBLE: f64 = -690.0;
     // As FreeBSD's e_log.c, whose polynomial this is too.
     const LN_2_PARTS: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), f64::from_bits(0x3dea_39ef_3579_3c76)];
@@ -77,8 +85,13 @@ impl Elementary for f64 {
         match table {
             0 => &EXP_F64_0,
             3 => &EXP_F64_3,
+            4 => &EXP_F64_4,
             _ => unreachable!(),
         }
+    }
+    #[inline(always)]
+    fn slope(_: u32) -> f64 {
+        1.0
     }
     #[inline(always)]
     fn plain_exp(self) -> f64 {
@@ -100,8 +113,10 @@ impl Elementary for f32 {
     const TWO: f32 = 2.0;
     const LOG2_E: f32 = core::f32::consts::LOG2_E;
     const LN_2: f32 = core::f32::consts::LN_2;
+    const LN_2_LACKS: f64 = -2.747835313156912e-9;
     const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
     const NORMAL_EXP: f32 = 86.0;
+    const HEADROOM: f32 = 40.0;
     const NEGLIGIBLE: f32 = -70.0;
     // As FreeBSD's e_logf.c, whose polynomial this is too.
     const LN_2_PARTS: [f32; 2] = [f32::from_bits(0x3f31_7180), f32::from_bits(0x3717_f7d1)];
@@ -118,8 +133,13 @@ impl Elementary for f32 {
             0 => &EXP_F32_0,
             3 => &EXP_F32_3,
             4 => &EXP_F32_4,
+            5 => &EXP_F32_5,
             _ => unreachable!(),
         }
+    }
+    #[inline(always)]
+    fn slope(table: u32) -> f32 {
+        if table < 5 { 1.0 } else { 1.0000147 }
     }
     #[inline(always)]
     fn plain_exp(self) -> f32 {
@@ -149,6 +169,9 @@ const EXP_F64_0: [f64; 10] = [
 const EXP_F64_3: [f64; 6] =
     [0.5000000000000302, 0.16666666666667412, 0.041666666569099696, 0.00833333331643345, 0.001388978445894683, 0.00019842475974299648];
 
+/// q for f64 and `|r| ≤ ½ ln 2 / 2^4`: 0.05 units in the last place.
+const EXP_F64_4: [f64; 5] = [0.499999999999996, 0.16666666664417973, 0.0416666666932537, 0.008333471920733734, 0.0013888594003449702];
+
 /// q for f32 and `|r| ≤ ½ ln 2 / 2^0`: 0.03 units in the last place.
 const EXP_F32_0: [f32; 5] = [0.5, 0.16666518, 0.041666206, 0.008368952, 0.00139506];
 
@@ -157,3 +180,6 @@ const EXP_F32_3: [f32; 3] = [0.5, 0.16668029, 0.04167064];
 
 /// q for f32 and `|r| ≤ ½ ln 2 / 2^4`: 0.02 units in the last place.
 const EXP_F32_4: [f32; 2] = [0.5000162, 0.16667059];
+
+/// q for f32 and `|r| ≤ ½ ln 2 / 2^5`, where the slope is not 1: 0.5 units in the last place.
+const EXP_F32_5: [f32; 1] = [0.5];

@@ -5,14 +5,19 @@
 //! sums of the chunks are added in f64 with compensation, so that the error does not grow with n. Interleaved columns are
 //! the same with a maximum and a sum for every lane.
 //!
+//! A sum needs no maximum as long as it neither overflows nor vanishes. As a rule the first few numbers tell well enough where the others are: chunks are
+//! added relative to the largest of those, and only the maximum of all makes a state of the sum in the end.
+//!
 //! Special numbers need no branches: the maximum is clamped to the finite numbers, and then −∞ adds `e^(−∞) = 0`, +∞ makes the
 //! sum +∞, and NaN makes it NaN.
 
 use super::Isa;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, piece_of_rows};
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_any, exp_of_difference, exp_of_small, exp_or_zero};
+use super::map::Function;
+use super::shifted::Shifted;
 use super::vector::{Lanes, Powers};
 
 /// A sum of exponentials `e^max · sum`, kept apart so that it neither overflows nor vanishes: what parts of a sum hand
@@ -170,7 +175,7 @@ pub(super) unsafe fn largest_of<T: Elementary, S: Powers<T>>(simd: S, p: *const 
 /// # Safety
 /// `n` numbers at `x` must be readable.
 #[inline(always)]
-unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize, shift: T) -> f64 {
+unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize, shift: T, ahead: Ahead) -> f64 {
     let zero = simd.splat(T::ZERO);
     let (shift, lowest) = (simd.splat(shift), simd.splat(-T::NORMAL_EXP));
     let mut sum = [zero; U];
@@ -179,7 +184,7 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     unsafe {
         while i + U * S::N <= n {
             let mut d = [zero; U];
-            Ahead::All.ask(simd, x.add(i), U * S::N);
+            ahead.ask(simd, x.add(i), U * S::N);
             for u in 0..U {
                 d[u] = simd.max(lowest, simd.sub(simd.load(x.add(i + u * S::N)), shift));
             }
@@ -203,52 +208,47 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     simd.sum_f64(sum[0])
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x`, each also written to `out`. FAR: they are part of an array
-/// larger than the first caches, of which more will be wanted. ZERO: as in [`exp_or_zero`].
+/// `Σ_i f(x_i)` over `n` numbers at `x`, each also written to `out`.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
 #[inline(always)]
-pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool, const ZERO: bool>(
+pub(super) unsafe fn sum_of<T: Elementary, S: Powers<T>, F: Function<T>>(
     simd: S,
+    f: F,
     x: *const T,
     out: *mut T,
     n: usize,
-    shift: T,
+    ahead: Ahead,
 ) -> f64 {
     let zero = simd.splat(T::ZERO);
-    let shift = simd.splat(shift);
     let mut sum = [zero; U];
+    let (mut of_x, mut of_out) = (ahead.of_numbers(x, n), if x == out { Ahead::Nothing } else { ahead }.of_numbers(out, n));
     let mut i = 0;
     // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
     // of it is written.
     unsafe {
         while i + U * S::N <= n {
-            let mut d = [zero; U];
-            if FAR {
-                Ahead::All.ask(simd, x.add(i), U * S::N);
-                if x != out {
-                    Ahead::All.ask(simd, out.add(i), U * S::N);
-                }
+            let mut v = [zero; U];
+            if i % piece_of_rows::<T>(1, U * S::N) == 0 {
+                of_x.ask(simd);
+                of_out.ask(simd);
             }
             for u in 0..U {
-                d[u] = simd.sub(simd.load(x.add(i + u * S::N)), shift);
+                v[u] = simd.load(x.add(i + u * S::N));
             }
-            let e = if ZERO { exp_or_zero::<T, S, U>(simd, d) } else { exp_of_difference::<T, S, U>(simd, d) };
+            let y = f.of::<S, U>(simd, v);
             for u in 0..U {
-                sum[u] = simd.add(sum[u], e[u]);
-                simd.store(out.add(i + u * S::N), e[u]);
+                sum[u] = simd.add(sum[u], y[u]);
+                simd.store(out.add(i + u * S::N), y[u]);
             }
             i += U * S::N;
         }
         while i < n {
             let first = simd.first(n - i);
-            let d = simd.sub(simd.load_first(first, x.add(i)), shift);
-            // The other lanes must not be beyond what exp does fast.
-            let d = [simd.select_first(first, d, zero)];
-            let [e] = if ZERO { exp_or_zero::<T, S, 1>(simd, d) } else { exp_of_difference::<T, S, 1>(simd, d) };
-            sum[0] = simd.add(sum[0], simd.select_first(first, e, zero));
-            simd.store_first(first, out.add(i), e);
+            let [y] = f.of::<S, 1>(simd, [simd.load_first(first, x.add(i))]);
+            sum[0] = simd.add(sum[0], simd.select_first(first, y, zero));
+            simd.store_first(first, out.add(i), y);
             i += S::N;
         }
     }
@@ -256,6 +256,20 @@ pub(super) unsafe fn sum_of_exp<T: Elementary, S: Powers<T>, const FAR: bool, co
         sum[0] = simd.add(sum[0], sum[u]);
     }
     simd.sum_f64(sum[0])
+}
+
+/// `e^(x − shift)`, as [`exp_of_difference`] has it, or, if `ZERO`, as [`exp_or_zero`].
+#[derive(Clone, Copy)]
+pub(super) struct ExpBelow<T, const ZERO: bool>(pub(super) T);
+
+impl<T: Elementary, const ZERO: bool> Function<T> for ExpBelow<T, ZERO> {
+    #[inline(always)]
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        for x in &mut x {
+            *x = simd.sub(*x, simd.splat(self.0));
+        }
+        if ZERO { exp_or_zero::<T, S, U>(simd, x) } else { exp_of_difference::<T, S, U>(simd, x) }
+    }
 }
 
 /// 0 for `n` numbers of which the largest is −∞, and +∞ where it is that; NaN if any is.
@@ -294,27 +308,117 @@ pub(super) fn finite<T: Elementary>(x: T) -> T {
     }
 }
 
-/// Adds the exponentials of `n` numbers, chunk by chunk.
+/// Vectors of numbers from which on they are added near their first: so many make up for what that takes to begin and to end.
+const MANY: usize = 96;
+
+/// Adds the exponentials of `n` numbers, chunk by chunk: near the largest of the first where none is far above that, as a chunk tells in the same read; else
+/// below the chunk's maximum.
 ///
 /// # Safety
 /// They must be readable.
 #[inline(always)]
 pub(super) unsafe fn add_exponentials<T: Elementary, S: Powers<T>>(simd: S, running: &mut Running, p: *const T, n: usize) {
+    let ahead = Ahead::of_bytes(n * size_of::<T>());
     let mut i = 0;
     while i < n {
-        let count = (n - i).min(CHUNK * S::N);
-        // SAFETY: `i + count ≤ n`.
+        // SAFETY: `i + count ≤ n`, and chunks that are added near a number begin where those before have ended.
         unsafe {
+            if n - i >= MANY * S::N {
+                i += add_near(simd, running, p.add(i), n - i, ahead);
+                if i == n {
+                    return;
+                }
+            }
+            let count = (n - i).min(CHUNK * S::N);
             let max = largest_of(simd, p.add(i), count);
             running.rescale(finite(max).to_f64());
             running.add(if max == -T::INFINITY || max == T::INFINITY {
                 sum_of_infinite(simd, p.add(i), count, max)
             } else {
-                sum_of_exp_below(simd, p.add(i), count, finite(T::from_f64(running.max)))
+                sum_of_exp_below(simd, p.add(i), count, finite(T::from_f64(running.max)), ahead)
             });
+            i += count;
         }
-        i += count;
     }
+}
+
+/// Adds the exponentials of the `n` numbers at `x` up to the first chunk with one that is far above the largest of the first numbers; how many those are.
+///
+/// # Safety
+/// As for [`add_exponentials`].
+#[inline(always)]
+unsafe fn add_near<T: Elementary, S: Powers<T>>(simd: S, running: &mut Running, x: *const T, n: usize, ahead: Ahead) -> usize {
+    // SAFETY: the first of the n numbers; `i + count ≤ n`.
+    unsafe {
+        let shift = largest_of(simd, x, U * S::N);
+        let Some(shifted) = Shifted::new::<S>(shift, 1.0) else { return 0 };
+        let mut near = Running { max: shift.to_f64(), sum: 0.0, rest: 0.0 };
+        let mut largest = shift;
+        let mut i = 0;
+        while i < n {
+            let count = (n - i).min(CHUNK * S::N);
+            let (sum, max) = sum_near(simd, &shifted, x.add(i), count, ahead);
+            // Or NaN, with NEON.
+            if max.to_f64().is_nan() || max > shifted.highest {
+                break;
+            }
+            near.add(sum);
+            if max > largest {
+                largest = max;
+            }
+            i += count;
+        }
+        if i > 0 {
+            let sum = Shifted::power_between(shift, largest) * near.state().sum;
+            // The largest is among them: what roundings made of its 1.
+            let sum = if sum < 1.0 { 1.0 } else { sum };
+            running.rescale(largest.to_f64());
+            running.add(libm::exp(largest.to_f64() - running.max) * sum);
+        }
+        i
+    }
+}
+
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x` if none is above `highest`, and the largest of them, NaN aside (or NaN, with NEON). Terms below `lowest` count
+/// as one there.
+///
+/// # Safety
+/// `n` numbers at `x` must be readable.
+#[inline(always)]
+unsafe fn sum_near<T: Elementary, S: Powers<T>>(simd: S, shifted: &Shifted<T>, x: *const T, n: usize, ahead: Ahead) -> (f64, T) {
+    let (zero, lowest) = (simd.splat(T::ZERO), simd.splat(shifted.lowest));
+    let mut sum = [zero; U];
+    let mut max = lowest;
+    let mut ahead = ahead.of_numbers(x, n);
+    let mut i = 0;
+    // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n.
+    unsafe {
+        while i + U * S::N <= n {
+            let mut v = [zero; U];
+            if i % piece_of_rows::<T>(1, U * S::N) == 0 {
+                ahead.ask(simd);
+            }
+            for u in 0..U {
+                v[u] = simd.load(x.add(i + u * S::N));
+                max = simd.max(v[u], max);
+                v[u] = simd.max(lowest, v[u]);
+            }
+            sum = shifted.add::<S, U>(simd, v, sum);
+            i += U * S::N;
+        }
+        while i < n {
+            let first = simd.first(n - i);
+            let v = simd.select_first(first, simd.load_first(first, x.add(i)), lowest);
+            max = simd.max(v, max);
+            let [more] = shifted.add::<S, 1>(simd, [simd.max(lowest, v)], [zero]);
+            sum[0] = simd.add(sum[0], simd.select_first(first, more, zero));
+            i += S::N;
+        }
+    }
+    for u in 1..U {
+        sum[0] = simd.add(sum[0], sum[u]);
+    }
+    (simd.sum_f64(sum[0]), simd.largest(max))
 }
 
 /// The plain twin of [`add_exponentials`].

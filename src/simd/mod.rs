@@ -29,6 +29,7 @@ pub(crate) mod panel;
 mod products;
 mod rows;
 mod sets;
+mod shifted;
 mod softmax;
 mod solve;
 mod sums;

@@ -171,7 +171,7 @@ unsafe fn large_set<S: Simd, const SOFTMAX: bool>(simd: S, s: *mut f64, n: usize
         let state = running.state();
         (*max, *sum) = (state.max, state.sum);
         if SOFTMAX {
-            map::<f64, S, _, U>(simd, ScaledExp { a: state.max, factor: inverse(state.sum) }, s, s, n);
+            map::<f64, S, _, U>(simd, ScaledExp::of_few(state.max, inverse(state.sum)), s, s, n);
         }
     }
 }

@@ -7,12 +7,14 @@
 //! once more and writes past the caches.
 
 use super::Isa;
+use super::ahead::Ahead;
 use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference};
-use super::logsumexp::{LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of_exp};
+use super::logsumexp::{ExpBelow, LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of};
 use super::map::{Function, map, map_streamed};
+use super::shifted::Shifted;
 use super::vector::Powers;
 use core::mem::MaybeUninit;
 
@@ -112,15 +114,15 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
         // SAFETY: as the struct says.
         unsafe {
             if LOG {
-                let LogSumExp { max, sum } = sum_of(simd, x, n);
+                let LogSumExp { max, sum } = state_of(simd, x, n);
                 let (a, b) = (finite(T::from_f64(max)), T::from_f64(log(sum)));
                 backwards(simd, Subtract { a, b }, x, out, n);
             } else if n * size_of::<T>() <= STORED {
                 stored(simd, x, out, n);
             } else {
-                let LogSumExp { max, sum } = sum_of(simd, x, n);
+                let LogSumExp { max, sum } = state_of(simd, x, n);
                 let (a, factor) = (finite(T::from_f64(max)), T::from_f64(inverse(sum)));
-                backwards(simd, ScaledExp { a, factor }, x, out, n);
+                backwards(simd, ScaledExp::of_many::<S>(a, factor), x, out, n);
             }
         }
     }
@@ -131,7 +133,7 @@ impl<T: Element, const LOG: bool> ElementKernel<T> for Softmax<T, LOG> {
 /// # Safety
 /// They must be readable.
 #[inline(always)]
-unsafe fn sum_of<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize) -> LogSumExp {
+unsafe fn state_of<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n: usize) -> LogSumExp {
     let mut running = Running::new();
     // SAFETY: by the contract.
     unsafe { add_exponentials(simd, &mut running, x, n) };
@@ -148,6 +150,9 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
     let chunk = CHUNK / size_of::<T>();
     let mut shifts = [const { MaybeUninit::<T>::uninit() }; STORED / CHUNK];
     let mut running = Running::new();
+    // Of no chunk yet.
+    let mut exp = ScaledExp::of_few(T::NAN, T::ONE);
+    let ahead = Ahead::of_bytes(2 * n * size_of::<T>());
     // SAFETY: chunks end at n at the latest, there are no more than `shifts`, and the first loop has written those that the second
     // reads. Each number is read for the last time before it is written.
     unsafe {
@@ -156,11 +161,14 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
             let max = finite(largest_of(simd, x.add(i), count));
             running.rescale(max.to_f64());
             let max = shift.write(finite(T::from_f64(running.max())));
-            running.add(if n > chunk {
-                sum_of_exp::<T, S, true, false>(simd, x.add(i), out.add(i), count, *max)
+            if n > chunk {
+                if *max != exp.a {
+                    exp = ScaledExp::of_many::<S>(*max, T::ONE);
+                }
+                running.add(sum_of(simd, exp, x.add(i), out.add(i), count, ahead));
             } else {
-                sum_of_exp::<T, S, false, false>(simd, x.add(i), out.add(i), count, *max)
-            });
+                running.add(sum_of(simd, ExpBelow::<T, false>(*max), x.add(i), out.add(i), count, ahead));
+            }
         }
         let (max, inverse) = (running.max(), inverse(running.state().sum));
         let mut factor = Scale(T::from_f64(inverse));
@@ -239,16 +247,35 @@ impl<T: Elementary> Function<T> for Subtract<T> {
     }
 }
 
-/// `factor · e^(x − a)`
+/// `factor · e^(x − a)`, for x up to a.
 #[derive(Clone, Copy)]
 pub(super) struct ScaledExp<T> {
-    pub(super) a: T,
-    pub(super) factor: T,
+    a: T,
+    factor: T,
+    /// The same where the result is a normal number, if it is known: worth while for more than a few numbers.
+    shifted: Option<Shifted<T>>,
+}
+
+impl<T: Elementary> ScaledExp<T> {
+    #[inline(always)]
+    pub(super) fn of_few(a: T, factor: T) -> Self {
+        ScaledExp { a, factor, shifted: None }
+    }
+
+    #[inline(always)]
+    fn of_many<S: Powers<T>>(a: T, factor: T) -> Self {
+        ScaledExp { a, factor, shifted: Shifted::new::<S>(a, factor.to_f64()) }
+    }
 }
 
 impl<T: Elementary> Function<T> for ScaledExp<T> {
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        if let Some(shifted) = &self.shifted {
+            if !simd.any_below(x, shifted.lowest) {
+                return shifted.of(simd, x);
+            }
+        }
         for x in &mut x {
             *x = simd.sub(*x, simd.splat(self.a));
         }

@@ -89,6 +89,14 @@ pub trait Powers<T>: Lanes<T> {
     fn root(self, sum: Self::V) -> Self::V;
     /// `2^(k / 2^TABLE)`, k as for `root`, if that is a normal number.
     fn power(self, sum: Self::V) -> Self::V;
+    /// As `TABLE`, of a table in more registers than kernels with other uses for them have: what sums of powers take.
+    const FINE: u32 = Self::TABLE;
+
+    /// `power` with FINE in place of TABLE.
+    #[inline(always)]
+    fn fine_power(self, sum: Self::V) -> Self::V {
+        self.power(sum)
+    }
     /// `y 2^⌊t⌋` with one rounding, where `t = k / 2^TABLE` and `sum` holds k in its lowest bits. `NORMAL` promises
     /// `½ ≤ y ≤ 2` and a normal result.
     fn scale<const NORMAL: bool>(self, y: Self::V, sum: Self::V, t: Self::V) -> Self::V;
