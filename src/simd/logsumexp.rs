@@ -373,7 +373,7 @@ unsafe fn add_near<T: Elementary, S: Powers<T>>(simd: S, running: &mut Running, 
             // The largest is among them: what roundings made of its 1.
             let sum = if sum < 1.0 { 1.0 } else { sum };
             running.rescale(largest.to_f64());
-            running.add(libm::exp(largest.to_f64() - running.max) * sum);
+            running.add(if largest.to_f64() == running.max { sum } else { libm::exp(largest.to_f64() - running.max) * sum });
         }
         i
     }

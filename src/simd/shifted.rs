@@ -47,7 +47,7 @@ impl<T: Elementary> Shifted<T> {
         for (c, q) in coefficients[2..].iter_mut().zip(q) {
             *c = T::from_f64(f * q.to_f64());
         }
-        let below = T::NORMAL_EXP.to_f64() + libm::log(factor).min(0.0);
+        let below = T::NORMAL_EXP.to_f64() + if factor == 1.0 { 0.0 } else { libm::log(factor).min(0.0) };
         Some(Shifted {
             round: T::from_f64(round - tau),
             coefficients,
