@@ -88,6 +88,12 @@ fn large(name: &'static str, rows: usize, columns: usize, classes: usize, search
     Job::counts(name, classes, features, counts, start, search)
 }
 
+/// A million alternatives, 16 features, 4 classes: starts race on a sample.
+fn million() -> Job {
+    let [features, counts, start] = draw(1_000_000, 16, 4);
+    Job::counts("million", 4, features, counts, start, true)
+}
+
 fn jobs() -> Vec<Job> {
     let a = |name, k| {
         let file = |part| job(&format!("a_k{k}_{part}"));
@@ -103,6 +109,7 @@ fn jobs() -> Vec<Job> {
         Job::panel("flights 3", 3, flights(), None),
         large("A2", 10_000, 50, 5, true),
         large("A3", 30_000, 384, 4, false),
+        million(),
     ]
 }
 

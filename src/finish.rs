@@ -18,13 +18,15 @@ pub(crate) struct Run<'a> {
     pub progress: &'a mut dyn FnMut(&Progress) -> bool,
     pub cancelled: bool,
     pub limit: u64,
+    /// Whether the data are a sample, so that values are estimates of those of all.
+    pub sampled: bool,
 }
 
 impl<'a> Run<'a> {
     pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
-        Run { data, state, progress, cancelled: false, limit }
+        Run { data, state, progress, cancelled: false, limit, sampled: false }
     }
 
     /// Tells the callback that the fit stands at `now`, unless it has said no before.
@@ -126,7 +128,8 @@ pub(crate) fn finish(
             };
             let before = run.state;
             let mut report = |f: f64, evaluations: u64| {
-                run.tell(Progress { current: f, evaluations: spent + evaluations, best: before.best.max(f), ..before });
+                let best = if run.sampled { before.best } else { before.best.max(f) };
+                run.tell(Progress { current: f, evaluations: spent + evaluations, best, ..before });
                 !run.cancelled
             };
             let tolerance = options.gradient_tolerance;

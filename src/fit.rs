@@ -19,6 +19,7 @@ use crate::parallel::Context;
 use crate::race::{Problem, Race};
 use crate::reduce::Operation;
 use crate::starts::StartKind;
+use crate::starts::sample::{self, Way};
 use crate::whiten::Whitening;
 #[cfg(feature = "alloc")]
 use crate::workspace::owned;
@@ -28,7 +29,8 @@ use crate::workspace::{Workspace, WorkspaceSize};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Starts<'a> {
-    /// The library's own rule: see [`default_starts`]; more when they do not agree.
+    /// The library's own rule: see [`default_starts`]; more when they do not agree. On one choice set of more than a hundred thousand alternatives starts race on
+    /// a sample of them, and are finished on all.
     Auto,
     /// Exactly so many, of the kinds of `Auto`.
     Count(usize),
@@ -236,7 +238,7 @@ pub struct FitOutput<'a> {
     pub diverging: &'a mut [bool],
     /// Features that are not identified.
     pub unidentified: &'a mut [bool],
-    /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers.
+    /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers: an estimate for those that fell out of a race on a sample.
     pub start_values: &'a mut [f64],
     /// The kind of every start.
     pub start_kinds: &'a mut [StartKind],
@@ -270,6 +272,8 @@ const POLISH: u64 = 30;
 /// the end.
 const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
+/// Evaluations that take a start from its end on a sample to that on all rows where no class follows the noise: 10 to 20.
+const NEAR: u64 = 24;
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
 /// The same on counts, whose later draws are small; large choice sets end sooner.
@@ -348,16 +352,39 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
     let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
     let race = Race::workspace(shape, k, batch_size(shape, options));
-    let finish = match newton_pays(shape, k) {
-        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
-        true => newton_workspace(shape, k),
-        false => lbfgs_workspace(shape, k),
-    };
+    let finish = finish_workspace(shape, k);
     let single = if has_single_phase(shape, options) { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
     let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
+    // Where a sample serves for the race, it may turn out that it does not.
+    let (race, draw, finish) = match sample_size(shape, options) {
+        Some(n) => {
+            let of_sample = sample::shape_of(shape, n);
+            let taken = sample::workspace(shape, n);
+            let em = Em::workspace(shape, k, 1, race_form(shape) == MStep::Newton);
+            let batch = batch_size(shape, options);
+            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em);
+            (race.or(sampled), draw.or(Race::draw_workspace(&of_sample, k, batch)), finish.or(finish_workspace(&of_sample, k)))
+        }
+        None => (race, draw, finish),
+    };
     Whitening::workspace(shape).and(single).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
+}
+
+/// Workspace of a finish, but for the objective.
+fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
+    match newton_pays(shape, k) {
+        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
+        true => newton_workspace(shape, k),
+        false => lbfgs_workspace(shape, k),
+    }
+}
+
+/// Of how many rows starts race, if not of all: see `starts/sample.rs`.
+fn sample_size(shape: &Shape, options: &FitOptions<'_>) -> Option<usize> {
+    let searches = options.classes > 1 && !matches!(options.starts, Starts::Given(_));
+    sample::size(shape, options.classes).filter(|_| searches)
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
@@ -389,12 +416,30 @@ pub fn fit(
     let batch = batch_size(&shape, options);
     let single = if has_single_phase(&shape, options) { single_copy(data, ctx, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
-    let mut race = Race::new(&problem, k, batch, &mut ws)?;
+    let samples = match sample_size(&shape, options).filter(|n| sample::serves(data, *n)) {
+        Some(n) => {
+            let by_size = sample::take(data, n, Way::BySize, options.seed, &mut ws)?;
+            let evenly = sample::take(data, n, Way::Evenly, options.seed, &mut ws)?;
+            by_size.map(|by_size| (by_size, evenly))
+        }
+        None => None,
+    };
+    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, _)| by_size), ..problem };
+    let of_moments = samples.as_ref().map_or(problem.data, |(by_size, evenly)| evenly.as_ref().unwrap_or(by_size));
+    let mut race = Race::new(&racing, k, batch, samples.is_some(), &mut ws)?;
+    // What survivors are finished with: the race's own, but where it is of a sample.
+    let mut of_all = match samples {
+        Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
+        None => None,
+    };
     let d = k - 1 + k * wh.rank;
     let best = &mut Place { weights: ws.f64s(k)?, atoms: ws.f64s(k * l)?, v: ws.f64s(d)?, g: ws.f64s(d)?, order: ws.fill(k, 0)? };
     let total = max_starts(&shape, options);
     let mut run = Run::new(data, progress, options.max_evaluations);
     let mut report: Option<FitReport> = None;
+    // Where the best has come to on the sample, and whether from there the ends on all rows are near.
+    let (mut estimate, mut leads) = (f64::NEG_INFINITY, samples.is_some());
+    let mut top = f64::NEG_INFINITY;
     let mut verdict = Verdict::default();
     // Whether a class of the best may run off.
     let mut suspect = false;
@@ -411,8 +456,8 @@ pub fn fit(
         run.state.drawn += n;
         run.state.racing = true;
         let known = (report.is_some() || options.grow.is_some()).then_some(best.mixture());
-        race.draw(&problem, &options.starts, first, n, known, &mut run.state, ws.scope())?;
-        let (survivors, back) = race.run(&problem, n, known.filter(|_| report.is_some()), &mut run)?;
+        race.draw(&racing, of_moments, &options.starts, first, n, known, &mut run.state, ws.scope())?;
+        let (survivors, back) = race.run(&racing, n, known.filter(|_| report.is_some()), &mut run)?;
         for j in 0..n {
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
@@ -435,26 +480,50 @@ pub fn fit(
             }
             run.state.start = first + race.order[j];
             let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
-            // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
+            let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
             let raced = n > 1 || k == 1;
+            let each = |spent: u64| {
+                let each = match options.starts {
+                    Starts::Auto if n > 1 => spent + if is_large(&shape) { EACH_LARGE } else { EACH },
+                    _ => u64::MAX,
+                };
+                FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options }
+            };
+            let mut at_hand = f64::NEG_INFINITY;
+            if leads {
+                // To its end on the sample first: where the best has come to that and gone on, this one would follow.
+                (run.data, run.sampled) = (racing.data, true);
+                (run.state.racing, run.state.running) = (true, 1);
+                race.em.restart(1);
+                let each = each(run.state.evaluations);
+                let end = finish(&racing, &each, raced, &mut race.em, place, &mut run, ws.scope())?.penalized_log_likelihood;
+                (run.data, run.sampled) = (data, false);
+                (run.state.racing, run.state.running) = (false, 0);
+                if near(end, estimate) && near(estimate, end) {
+                    out.start_values[run.state.start] = run.state.best;
+                    verdict.finished += usize::from(independent);
+                    verdict.count(independent);
+                    continue;
+                }
+                at_hand = end;
+            }
+            let em = of_all.as_mut().unwrap_or(&mut race.em);
+            // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
             let warm = if raced || shape.units_are_draws || race_form(&shape) != MStep::Newton { 0 } else { 6 };
-            race.em.restart(1);
+            em.restart(1);
             for _ in 0..warm {
                 if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                     break;
                 }
-                race.em.step(problem.data, &wh, options.ridge, race_form(&shape), w, a, ctx)?;
+                em.step(problem.data, &wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
                 run.state.evaluations += 1;
-                run.state.current = race.em.ev.value[0] - problem.penalty(a, race.beta);
+                run.state.current = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
                 run.tell(run.state);
             }
-            let each = match options.starts {
-                Starts::Auto if n > 1 => run.state.evaluations + if is_large(&shape) { EACH_LARGE } else { EACH },
-                _ => u64::MAX,
-            };
-            let each = FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options };
-            let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
-            let mut found = finish(&problem, &each, raced, &mut race.em, place, &mut run, ws.scope())?;
+            let before = run.state.evaluations;
+            let mut found = finish(&problem, &each(before), raced, em, place, &mut run, ws.scope())?;
+            // With more classes than there are some follow the noise, and that of a sample is another.
+            leads &= run.state.evaluations - before <= NEAR;
             let f = found.penalized_log_likelihood;
             run.state.finished += 1;
             found.best_start = run.state.start;
@@ -469,13 +538,26 @@ pub fn fit(
                 suspect = (0..k).any(|j| {
                     let beta = &mut race.beta[..wh.rank];
                     wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
-                    candidate(data, &race.em.ev, ctx.isa, j, w[j], dot(beta, beta))
+                    candidate(data, &em.ev, ctx.isa, j, w[j], dot(beta, beta))
                 });
-                run.state.best = f;
+                (run.state.best, estimate) = (f, at_hand);
                 report = Some(found);
             }
             verdict.finished += 1;
             verdict.count(independent && near(f, run.state.best));
+        }
+        if samples.is_some() {
+            // Estimates are as far below the best as they are below the best of them. Those that were not finished are not at the best.
+            top = race.values[..n].iter().fold(top.max(estimate), |m, f| m.max(*f));
+            let best = run.state.best;
+            for (f, o) in race.values[..n].iter_mut().zip(&*race.order) {
+                let value = &mut out.start_values[first + o];
+                let estimated = *value == *f;
+                *f += best - top;
+                if estimated {
+                    *value = f.min(best - 2e-8 * best.abs());
+                }
+            }
         }
         let settled = verdict.settled(&shape, before, run.state.best, &race.values[..n], race.kinds);
         if run.spent() || matches!(options.starts, Starts::Auto) && settled {
@@ -485,11 +567,12 @@ pub fn fit(
     data.reduced()?;
     let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
     // What it becomes on the way may run off.
-    suspect |= finish_winner(&problem, options, &mut race.em, best, &mut run, &mut report, ws.scope())?;
+    let em = of_all.as_mut().unwrap_or(&mut race.em);
+    suspect |= finish_winner(&problem, options, em, best, &mut run, &mut report, ws.scope())?;
     out.start_values[report.best_start] = report.penalized_log_likelihood;
     out.diverging.fill(false);
     if suspect {
-        mark_diverging(&problem, &mut race.em, best, &mut run, out.diverging, ws)?;
+        mark_diverging(&problem, em, best, &mut run, out.diverging, ws)?;
     }
     if run.cancelled {
         (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
@@ -506,7 +589,11 @@ pub fn fit(
     report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
     report.starts = run.state.drawn;
     report.evaluations = run.state.evaluations;
-    report.passes = race.em.ev.passes;
+    // Reads of a sample are that share of reads.
+    report.passes = em.ev.passes;
+    if samples.is_some() {
+        report.passes += race.em.ev.passes * racing.data.features().rows() as u64 / shape.rows as u64;
+    }
     report.rank = wh.rank;
     Ok(report)
 }
@@ -631,7 +718,7 @@ pub struct Fit {
     pub diverging: alloc::vec::Vec<bool>,
     /// Features that are not identified.
     pub unidentified: alloc::vec::Vec<bool>,
-    /// Every start in the order drawn: its kind, and its penalised log-likelihood at its end.
+    /// Every start in the order drawn: its kind, and its penalised log-likelihood at its end, as in [`FitOutput::start_values`].
     pub starts: alloc::vec::Vec<(StartKind, f64)>,
     /// The penalised log-likelihood after every step of the start that won, from the end of its race on; empty unless `keep_path` asked for it.
     pub path: alloc::vec::Vec<f64>,

@@ -40,7 +40,7 @@ enum Weights {
 /// Alternatives, features, classes, expected draws.
 type Size = (usize, usize, usize, f64);
 
-const SETTINGS: [(Size, Law, Atoms, Weights); 28] = [
+const SETTINGS: [(Size, Law, Atoms, Weights); 33] = [
     ((1000, 5, 2, 2e4), Law::Normal, Atoms::Random(1.0), Weights::Rising),
     ((1000, 5, 3, 2e4), Law::Normal, Atoms::Random(2.0), Weights::Rising),
     ((2000, 3, 5, 1e5), Law::Normal, Atoms::Random(2.0), Weights::Rising),
@@ -76,6 +76,12 @@ const SETTINGS: [(Size, Law, Atoms, Weights); 28] = [
     ((1000, 5, 3, 5e4), Law::Normal, Atoms::Random(2.0), Weights::Uneven),
     ((2000, 10, 5, 1e5), Law::Normal, Atoms::Random(2.0), Weights::Uneven),
     ((1000, 3, 3, 2e4), Law::Heavy, Atoms::Random(1.5), Weights::Uneven),
+    // So many alternatives that starts race on a sample of them; classes that hold to a few of them, and few that were chosen.
+    ((140_000, 5, 3, 3e5), Law::Normal, Atoms::Random(2.0), Weights::Rising),
+    ((140_000, 17, 3, 2e5), Law::Signs, Atoms::Random(1.5), Weights::Uneven),
+    ((140_000, 6, 3, 2e5), Law::Normal, Atoms::Random(6.0), Weights::Uneven),
+    ((140_000, 3, 2, 2000.0), Law::Normal, Atoms::Random(1.5), Weights::Rising),
+    ((140_000, 12, 4, 3e5), Law::Wild, Atoms::Random(2.0), Weights::Rising),
 ];
 
 struct Instance {
@@ -216,6 +222,59 @@ fn default_options_reach_the_best_known_optimum_of_simulated_choice_sets() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A race on a sample: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget or the callback asks for one, and
+/// starts that fell out are not at the best.
+#[test]
+fn races_on_a_sample_keep_the_rules_of_a_fit() {
+    let job = Instance::new(((140_000, 3, 2, 1e5), Law::Normal, Atoms::Random(1.5), Weights::Rising), 7);
+    let (data, options) = (job.data(), FitOptions { gradient_tolerance: 1e-7, ..FitOptions::new(2) });
+    let fit = Fit::new(&data, &options).unwrap();
+    let report = fit.report;
+    assert_eq!(report.outcome, softmix::Outcome::Converged);
+    let best = report.penalized_log_likelihood;
+    assert!(fit.starts.iter().all(|(_, f)| *f <= best) && (1..=fit.starts.len()).contains(&report.at_best), "{:?}", fit.starts);
+    assert!(report.passes < report.evaluations, "{report:?}");
+
+    let mut threads = options;
+    threads.context.threads = 3;
+    let again = Fit::new(&data, &threads).unwrap();
+    assert!(again.mixture == fit.mixture && again.starts == fit.starts);
+
+    let (indices, counts): (Vec<usize>, Vec<f64>) = job.counts.iter().copied().enumerate().filter(|(_, n)| *n > 0.0).unzip();
+    let sparse = Data::new(*data.features(), None, None, Choices::SparseCounts { indices: &indices, counts: &counts }).unwrap();
+    let of_sparse = Fit::new(&sparse, &options).unwrap().report.log_likelihood;
+    assert!((of_sparse - report.log_likelihood).abs() <= 1e-9 * best.abs(), "{of_sparse} {report:?}");
+
+    for most in [1, 2, 50, 150, report.evaluations - 10] {
+        let short = Fit::new(&data, &FitOptions { max_evaluations: most, ..options }).unwrap().report;
+        assert!(short.log_likelihood.is_finite() && short.evaluations <= most + 60, "{most} {short:?}");
+    }
+    let mut all = 0;
+    let mut count = |_: &softmix::fit::Progress| {
+        all += 1;
+        true
+    };
+    Fit::with_progress(&data, &options, &mut count).unwrap();
+    for after in [1, all / 4, all / 2, 3 * all / 4, all - 1] {
+        let (mut calls, mut highest) = (0, f64::NEG_INFINITY);
+        let mut progress = |p: &softmix::fit::Progress| {
+            calls += 1;
+            highest = p.best;
+            calls < after
+        };
+        let cancelled = Fit::with_progress(&data, &options, &mut progress).unwrap().report;
+        assert_eq!(cancelled.outcome, softmix::Outcome::Cancelled);
+        assert!(cancelled.log_likelihood.is_finite() && highest <= best + 1e-9 * best.abs(), "{cancelled:?}");
+    }
+
+    // Hardly more alternatives are available than a sample would have: all of them race.
+    let offset: Vec<f64> =
+        job.counts.iter().enumerate().map(|(i, n)| if *n == 0.0 && i % 8 > 0 { f64::NEG_INFINITY } else { 0.0 }).collect();
+    let few = Data::new(*data.features(), Some(&offset), None, Choices::Counts(&job.counts)).unwrap();
+    let fit = Fit::new(&few, &options).unwrap();
+    assert!(fit.report.outcome == softmix::Outcome::Converged && fit.report.log_likelihood > report.log_likelihood);
 }
 
 #[test]

@@ -32,6 +32,9 @@ use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+/// Probabilities that count as 0 as weights.
+const NOTHING: f64 = 1e-250;
+
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
 
@@ -365,7 +368,8 @@ impl<'w> Evaluation<'w> {
         if self.layout.kind == Kind::One { a * self.scale[self.layout.block_of(i) * self.columns() + c] } else { a }
     }
 
-    /// `A_ic` of the rows from `from` on, as many as `out` is long.
+    /// `A_ic` of the rows from `from` on, as many as `out` is long; 0 where it is so small that its products with features may be no normal numbers, which take
+    /// processors tens of times as long: classes that run off have many of those.
     pub fn probabilities(&self, c: usize, from: usize, out: &mut [f64]) {
         let (mut i, end, columns) = (from, from + out.len(), self.columns());
         if self.layout.kind == Kind::One {
@@ -375,14 +379,15 @@ impl<'w> Evaluation<'w> {
                 let next = ((b + 1) * self.layout.block).min(end);
                 let (base, stride) = self.layout.at(i, columns);
                 let factor = self.scale[b * columns + c];
-                let a = &self.a[base + c * stride..][..next - i];
-                out[i - from..next - from].iter_mut().zip(a).for_each(|(out, a)| *out = factor * a);
+                let (a, least) = (&self.a[base + c * stride..][..next - i], NOTHING / factor);
+                out[i - from..next - from].iter_mut().zip(a).for_each(|(out, a)| *out = if *a < least { 0.0 } else { factor * a });
                 i = next;
             }
             return;
         }
         for (i, out) in (from..end).zip(out) {
             *out = self.probability(i, c);
+            *out = if *out < NOTHING { 0.0 } else { *out };
         }
     }
 

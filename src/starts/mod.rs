@@ -3,6 +3,7 @@
 mod cluster;
 pub(crate) mod draws;
 pub(crate) mod rows;
+pub(crate) mod sample;
 pub(crate) mod units;
 
 use rand::Rng;

@@ -1,0 +1,235 @@
+//! Alternatives of one large choice set that stand for all of them while starts race.
+//!
+//! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson 1952): with
+//! `e_i = n (½ n_i / N + ½ / p)`, 1 where that is more, an alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over
+//! the alternatives, `Z_k` and the log-likelihood among them, are then those of all but for sampling errors; and because every class holds to alternatives
+//! that were chosen, at least `½ α_k n` of them tell of it, however narrow it is.
+
+use super::stream;
+use crate::data::{Choices, Data, Features, Shape};
+use crate::error::Result;
+use crate::workspace::{Workspace, WorkspaceSize};
+use rand::Rng;
+
+/// Alternatives at least, and for every parameter.
+const LEAST: usize = 1 << 15;
+const PER_PARAMETER: usize = 64;
+/// How many times as many there must be for a sample to be worth while.
+const WORTH: usize = 4;
+/// Alternatives that were chosen, of which a sample has more.
+const FEW: usize = 256;
+/// The streams that samples are drawn from: no start has them.
+const STREAMS: usize = usize::MAX - 1;
+
+/// How alternatives are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By size, weighted: for likelihoods.
+    BySize,
+    /// Evenly, as they are: a mixture over some of the alternatives has the atoms of one over all, and its moments know no weights.
+    Evenly,
+}
+
+/// How many alternatives stand for all while K classes are searched for; `None` where all of them do.
+pub(crate) fn size(shape: &Shape, classes: usize) -> Option<usize> {
+    let n = classes.saturating_mul(shape.columns.saturating_add(1)).saturating_mul(PER_PARAMETER).max(LEAST);
+    let serves = shape.units_are_draws && shape.sets == 1 && !shape.is_part();
+    (serves && shape.rows / WORTH >= n).then_some(n)
+}
+
+/// The shape of the data of n of the alternatives.
+pub(crate) fn shape_of(shape: &Shape, n: usize) -> Shape {
+    Shape { rows: n, units: n, units_are_rows: true, total_rows: n, total_units: n, largest_set: n, ..*shape }
+}
+
+/// Workspace of [`take`].
+pub(crate) fn workspace(shape: &Shape, n: usize) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    // Sparse counts are made dense for as long as the sample is taken.
+    let dense = of(if shape.units_are_rows { 0 } else { shape.rows });
+    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n).and(dense))
+}
+
+/// Whether so many alternatives are available that n of them save something.
+pub(crate) fn serves(data: &Data<'_>, n: usize) -> bool {
+    available(data) / WORTH >= n
+}
+
+fn available(data: &Data<'_>) -> usize {
+    data.offset().map_or(data.features().rows(), |b| b.iter().filter(|b| **b > f64::NEG_INFINITY).count())
+}
+
+/// n alternatives of the one choice set of `data`, less the first that is available, of which [`serves`] has said that there are more; `None` where too few of
+/// those taken were chosen. Cost: p, and n L.
+pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<Data<'a>>> {
+    let (p, l) = (data.features().rows(), data.features().columns());
+    let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);
+    let mut scratch = ws.scope();
+    let picked = scratch.fill(n, 0usize)?;
+    let dense = scratch.f64s(if let Choices::Counts(_) = data.choices() { 0 } else { p })?;
+    let all = match *data.choices() {
+        Choices::Counts(counts) => counts,
+        Choices::SparseCounts { indices, counts } => {
+            indices.iter().zip(counts).for_each(|(i, n)| dense[*i] += n);
+            dense
+        }
+        Choices::Units { .. } => unreachable!("samples are of counts"),
+    };
+    let there = available(data) as f64;
+    let (each, even) = match way {
+        Way::BySize => (0.5 / data.total_choices(), 0.5 / there),
+        Way::Evenly => (0.0, 1.0 / there),
+    };
+    let share = |i: usize| if data.available(i) { each * all[i] + even } else { 0.0 };
+    // Those that are expected once at least are taken once.
+    let certain = |i: usize| n as f64 * share(i) >= 1.0;
+    let (mut sure, mut rest) = (0, 0.0);
+    for i in 0..p {
+        match certain(i) {
+            true => sure += 1,
+            false => rest += share(i),
+        }
+    }
+    // The others, one in every stretch of equal shares: nothing that returns evenly among them is in step with that.
+    let scale = (n - sure) as f64 / rest;
+    let mut random = stream(seed, STREAMS + usize::from(way == Way::Evenly));
+    let (mut held, mut stretch, mut sum) = (0, 0, 0.0);
+    let mut next: f64 = random.random();
+    let mut last = 0;
+    let mut put = |i: usize, expected: f64| {
+        if held == n {
+            return;
+        }
+        let (count, b) = (all[i], data.offset().map_or(0.0, |b| b[i]));
+        picked[held] = i;
+        (counts[held], offset[held]) = match way {
+            Way::BySize => (count / expected, b - libm::log(expected)),
+            Way::Evenly => (count, b),
+        };
+        held += 1;
+    };
+    for i in 0..p {
+        if certain(i) {
+            put(i, 1.0);
+            continue;
+        }
+        let expected = scale * share(i);
+        if expected > 0.0 {
+            (sum, last) = (sum + expected, i);
+        }
+        while stretch < n - sure && next < sum {
+            put(i, expected);
+            stretch += 1;
+            next = stretch as f64 + random.random::<f64>();
+        }
+    }
+    // What rounding has left out.
+    while stretch < n - sure {
+        put(last, scale * share(last));
+        stretch += 1;
+    }
+    if way == Way::Evenly && counts.iter().filter(|n| **n > 0.0).count() <= FEW {
+        return Ok(None);
+    }
+    data.features().differences_of(picked, data.first_available(0), features);
+    let offset = (way == Way::BySize || data.offset().is_some()).then_some(&*offset);
+    Ok(Some(Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?))
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::testing::numbers;
+    use crate::workspace::WorkspaceBuffer;
+    use alloc::vec::Vec;
+
+    /// Totals over a sample are near those of all, ties and extremes included, and it is as large as it was asked to be.
+    #[test]
+    fn a_sample_has_the_sums_of_all_alternatives() {
+        let (p, l, n) = (40_000, 3, 4000);
+        let x: Vec<f64> = numbers(p * l, 1).iter().map(|x| 3.0 * x + 5.0).collect();
+        // A feature that returns evenly; alternatives that are not available; some that nearly all choices are of.
+        let x: Vec<f64> = x.iter().enumerate().map(|(i, x)| if i % l == 2 { ((i / l) % 10) as f64 } else { *x }).collect();
+        let counts: Vec<f64> =
+            numbers(p, 2).iter().enumerate().map(|(i, n)| (4.0 * n).max(0.0).floor() + if i % 5000 == 7 { 900.0 } else { 0.0 }).collect();
+        let hidden = |i: usize| i % 9 == 4 && counts[i] == 0.0;
+        let offset: Vec<f64> = (0..p).map(|i| if hidden(i) { f64::NEG_INFINITY } else { (i % 3) as f64 / 4.0 }).collect();
+        let (indices, some): (Vec<usize>, Vec<f64>) = counts.iter().copied().enumerate().filter(|(_, n)| *n > 0.0).unzip();
+        let features = Features::row_major(&x[..], p, l).unwrap();
+        let atom = [0.3, -0.2, 0.05];
+        // Σ_i e^{b_i + S_i} f(i), S about the first alternative.
+        let sum = |data: &Data<'_>, f: &dyn Fn(usize) -> f64| -> f64 {
+            let (p, first) = (data.features().rows(), if data.features().rows() == 40_000 { 0 } else { usize::MAX });
+            let get = |i: usize, j: usize| data.features().get(i, j) - if first == 0 { data.features().get(0, j) } else { 0.0 };
+            let term = |i: usize| libm::exp(data.offset().map_or(0.0, |b| b[i]) + (0..l).map(|j| atom[j] * get(i, j)).sum::<f64>()) * f(i);
+            (0..p).map(term).sum()
+        };
+        let near = |a: f64, b: f64, by: f64| assert!((a - b).abs() <= by * b.abs(), "{a} for {b}");
+        let shape = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap().shape();
+        let mut before: Vec<f64> = Vec::new();
+        for choices in [Choices::Counts(&counts), Choices::SparseCounts { indices: &indices, counts: &some }] {
+            let data = Data::new(features, Some(&offset), None, choices).unwrap();
+            assert!(serves(&data, n) && !serves(&data, p / 4));
+            let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
+            let mut ws = buffer.lend();
+            let sample = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
+            assert_eq!(sample.shape(), shape_of(&shape, n));
+            near(sample.total_choices(), data.total_choices(), 0.03);
+            near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
+            // What returns evenly is there evenly.
+            let third = |d: &Data<'_>, i: usize| {
+                if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(0, 2) } else { 0.0 }) > 4.0 { 1.0 } else { 0.0 }
+            };
+            near(sum(&sample, &|i| third(&sample, i)), sum(&data, &|i| third(&data, i)), 0.06);
+            let Choices::Counts(taken) = *sample.choices() else { unreachable!() };
+            assert!((0..n).all(|i| sample.available(i)));
+            assert_eq!(taken.iter().filter(|c| **c >= 900.0).count(), 8, "what nearly all choices are of is taken once each, as it is");
+            let all: Vec<f64> = (0..n).flat_map(|i| (0..l).map(move |j| (i, j))).map(|(i, j)| sample.features().get(i, j)).collect();
+            assert!(before.is_empty() || before == all, "sparse counts and dense ones give one sample");
+            before = all;
+
+            let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
+            let mut ws = buffer.lend();
+            let evenly = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+            let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
+            assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
+            let available = (0..p).filter(|i| !hidden(*i)).count();
+            near(sum(&evenly, &|_| 1.0) * available as f64 / n as f64, sum(&data, &|_| 1.0), 0.06);
+        }
+    }
+
+    #[test]
+    fn samples_are_for_many_alternatives_that_are_available_and_chosen() {
+        let few = Shape {
+            rows: 131_071,
+            total_rows: 131_071,
+            columns: 2,
+            sets: 1,
+            largest_set: 131_071,
+            units: 131_071,
+            units_are_rows: true,
+            units_are_draws: true,
+            total_units: 131_071,
+            units_are_split: false,
+        };
+        let many = Shape { rows: 131_072, total_rows: 131_072, ..few };
+        assert_eq!((size(&few, 2), size(&many, 2)), (None, Some(1 << 15)));
+        // More for more parameters; none for panels, units with several choices, and parts.
+        assert_eq!(
+            (size(&Shape { columns: 399, ..many }, 2), size(&Shape { rows: 1 << 20, total_rows: 1 << 20, columns: 399, ..many }, 2)),
+            (None, Some(51_200))
+        );
+        for other in [Shape { sets: 2, ..many }, Shape { units_are_draws: false, ..many }, Shape { total_rows: 1 << 20, ..many }] {
+            assert_eq!(size(&other, 2), None);
+        }
+        // Evenly taken alternatives of which none was chosen tell no moments.
+        let (x, mut counts) = (numbers(4000, 1), alloc::vec![0.0; 4000]);
+        counts[17] = 5.0;
+        let data = Data::new(Features::row_major(&x[..], 4000, 1).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), 500).and(workspace(&data.shape(), 500))).unwrap();
+        let mut ws = buffer.lend();
+        assert!(take(&data, 500, Way::Evenly, 0, &mut ws).unwrap().is_none());
+        let sample = take(&data, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
+        assert_eq!(sample.total_choices(), 5.0);
+    }
+}
