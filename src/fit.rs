@@ -215,7 +215,7 @@ pub struct FitReport {
     pub gradient_norm: f64,
     /// Value-and-gradient evaluations over all starts.
     pub evaluations: u64,
-    /// Reads of the features.
+    /// Reads of the features; those of a sample of them count as that share.
     pub passes: u64,
     /// Starts drawn.
     pub starts: usize,
@@ -439,6 +439,7 @@ pub fn fit(
     let mut report: Option<FitReport> = None;
     // Where the best has come to on the sample, and whether from there the ends on all rows are near.
     let (mut estimate, mut leads) = (f64::NEG_INFINITY, samples.is_some());
+    // The best estimate of the penalised log-likelihood.
     let mut top = f64::NEG_INFINITY;
     let mut verdict = Verdict::default();
     // Whether a class of the best may run off.
@@ -520,10 +521,10 @@ pub fn fit(
                 run.state.current = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
                 run.tell(run.state);
             }
-            let before = run.state.evaluations;
-            let mut found = finish(&problem, &each(before), raced, em, place, &mut run, ws.scope())?;
+            let spent = run.state.evaluations;
+            let mut found = finish(&problem, &each(spent), raced, em, place, &mut run, ws.scope())?;
             // With more classes than there are some follow the noise, and that of a sample is another.
-            leads &= run.state.evaluations - before <= NEAR;
+            leads &= run.state.evaluations - spent <= NEAR;
             let f = found.penalized_log_likelihood;
             run.state.finished += 1;
             found.best_start = run.state.start;

@@ -12,7 +12,8 @@
 //! Where all results are normal numbers by far, as a rule, the table holds the bits of `T` less those that the lowest bits of k add when k is
 //! moved to the exponent: one sum of integers is `P = 2^t`, and `e^x = P + P p`.
 //!
-//! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON.
+//! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON. Sums of exponentials, which need not be exact to the last place, take 4 and 5 with
+//! AVX-512, and leave out some of these steps: see `shifted.rs`.
 
 use super::Isa;
 use super::caches::streamed;
