@@ -18,21 +18,22 @@ pub(crate) struct Run<'a> {
     pub progress: &'a mut dyn FnMut(&Progress) -> bool,
     pub cancelled: bool,
     pub limit: u64,
-    /// Whether the data are a sample, so that values are estimates of those of all.
-    pub sampled: bool,
+    /// By how much values exceed those that they are estimates of, where they are of a sample.
+    pub excess: Option<f64>,
 }
 
 impl<'a> Run<'a> {
     pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
-        Run { data, state, progress, cancelled: false, limit, sampled: false }
+        Run { data, state, progress, cancelled: false, limit, excess: None }
     }
 
     /// Tells the callback that the fit stands at `now`, unless it has said no before.
     pub fn tell(&mut self, now: Progress) {
         if !self.cancelled {
-            self.cancelled = !(self.progress)(&now);
+            let current = now.current - self.excess.unwrap_or(0.0);
+            self.cancelled = !(self.progress)(&Progress { current, ..now });
             // One rank speaks for all.
             self.cancelled = self.data.any(self.cancelled);
         }
@@ -128,7 +129,7 @@ pub(crate) fn finish(
             };
             let before = run.state;
             let mut report = |f: f64, evaluations: u64| {
-                let best = if run.sampled { before.best } else { before.best.max(f) };
+                let best = if run.excess.is_some() { before.best } else { before.best.max(f) };
                 run.tell(Progress { current: f, evaluations: spent + evaluations, best, ..before });
                 !run.cancelled
             };

@@ -420,13 +420,14 @@ pub fn fit(
         Some(n) => {
             let by_size = sample::take(data, n, Way::BySize, options.seed, &mut ws)?;
             let evenly = sample::take(data, n, Way::Evenly, options.seed, &mut ws)?;
-            by_size.map(|by_size| (by_size, evenly))
+            by_size.map(|(by_size, excess)| (by_size, excess, evenly.map(|(evenly, _)| evenly)))
         }
         None => None,
     };
-    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, _)| by_size), ..problem };
-    let of_moments = samples.as_ref().map_or(problem.data, |(by_size, evenly)| evenly.as_ref().unwrap_or(by_size));
-    let mut race = Race::new(&racing, k, batch, samples.is_some(), &mut ws)?;
+    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..problem };
+    let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
+    let excess = samples.as_ref().map(|(_, excess, _)| *excess);
+    let mut race = Race::new(&racing, k, batch, &mut ws)?;
     // What survivors are finished with: the race's own, but where it is of a sample.
     let mut of_all = match samples {
         Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
@@ -455,7 +456,7 @@ pub fn fit(
         let first = run.state.drawn;
         let n = if report.is_none() { batch } else { later }.min(total - first);
         run.state.drawn += n;
-        run.state.racing = true;
+        (run.state.racing, run.excess) = (true, excess);
         let known = (report.is_some() || options.grow.is_some()).then_some(best.mixture());
         race.draw(&racing, of_moments, &options.starts, first, n, known, &mut run.state, ws.scope())?;
         let (survivors, back) = race.run(&racing, n, known.filter(|_| report.is_some()), &mut run)?;
@@ -463,7 +464,7 @@ pub fn fit(
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
-        (run.state.racing, run.state.running) = (false, 0);
+        (run.state.racing, run.state.running, run.excess) = (false, 0, None);
         let before = run.state.best;
         // Those that are on their way to the best need not be seen to arrive there.
         (verdict.finished, verdict.alike, verdict.agree) = (back, back, verdict.agree + back);
@@ -493,12 +494,12 @@ pub fn fit(
             let mut at_hand = f64::NEG_INFINITY;
             if leads {
                 // To its end on the sample first: where the best has come to that and gone on, this one would follow.
-                (run.data, run.sampled) = (racing.data, true);
+                (run.data, run.excess) = (racing.data, excess);
                 (run.state.racing, run.state.running) = (true, 1);
                 race.em.restart(1);
                 let each = each(run.state.evaluations);
                 let end = finish(&racing, &each, raced, &mut race.em, place, &mut run, ws.scope())?.penalized_log_likelihood;
-                (run.data, run.sampled) = (data, false);
+                (run.data, run.excess) = (data, None);
                 (run.state.racing, run.state.running) = (false, 0);
                 if near(end, estimate) && near(estimate, end) {
                     out.start_values[run.state.start] = run.state.best;
@@ -548,17 +549,8 @@ pub fn fit(
             verdict.count(independent && near(f, run.state.best));
         }
         if samples.is_some() {
-            // Estimates are as far below the best as they are below the best of them. Those that were not finished are not at the best.
             top = race.values[..n].iter().fold(top.max(estimate), |m, f| m.max(*f));
-            let best = run.state.best;
-            for (f, o) in race.values[..n].iter_mut().zip(&*race.order) {
-                let value = &mut out.start_values[first + o];
-                let estimated = *value == *f;
-                *f += best - top;
-                if estimated {
-                    *value = f.min(best - 2e-8 * best.abs());
-                }
-            }
+            settle_estimates(&mut race.values[..n], race.order, run.state.best, top, &mut out.start_values[first..]);
         }
         let settled = verdict.settled(&shape, before, run.state.best, &race.values[..n], race.kinds);
         if run.spent() || matches!(options.starts, Starts::Auto) && settled {
@@ -597,6 +589,19 @@ pub fn fit(
     }
     report.rank = wh.rank;
     Ok(report)
+}
+
+/// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not finished, whose values
+/// are their estimates still, are not at the best.
+fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64, start_values: &mut [f64]) {
+    for (f, o) in estimates.iter_mut().zip(order) {
+        let value = &mut start_values[*o];
+        let estimated = *value == *f;
+        *f += best - top;
+        if estimated {
+            *value = f.min(best - 2e-8 * best.abs());
+        }
+    }
 }
 
 /// What the draws say of the best.

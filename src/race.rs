@@ -43,8 +43,6 @@ impl Problem<'_, '_> {
 /// Rounds of EM: steps, and the share of the starts of every kind that go on: in the first draw on counts; later, and of units with several choices.
 const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
-/// The slack of a race on a sample, whose values are those of all rows but for a few thousandths.
-const SAMPLED: f64 = 1e-2;
 /// Starts that need no race.
 const LEAST: usize = 3;
 
@@ -67,8 +65,6 @@ pub(crate) struct Race<'w> {
     units: Option<UnitStarts<'w>>,
     rows: Option<RowStarts<'w>>,
     width: usize,
-    /// How near the best a start is that may be on its way there, relatively.
-    slack: f64,
 }
 
 /// `from..to` in consecutive groups of at most `width`.
@@ -107,8 +103,7 @@ impl<'w> Race<'w> {
         }
     }
 
-    /// `sampled`: the data of `problem` are a sample of those that survivors are finished on.
-    pub fn new(problem: &Problem<'_, '_>, classes: usize, starts: usize, sampled: bool, ws: &mut Workspace<'w>) -> Result<Self> {
+    pub fn new(problem: &Problem<'_, '_>, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let shape = problem.data.shape();
         let newton = race_form(&shape) == crate::em::MStep::Newton;
         let width = width(&shape, classes, starts);
@@ -127,7 +122,6 @@ impl<'w> Race<'w> {
             units: if by_units { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
             rows: if by_rows { Some(RowStarts::new(problem, classes, width * classes, ws)?) } else { None },
             width,
-            slack: if sampled { SAMPLED } else { 1e-6 },
         })
     }
 
@@ -309,10 +303,10 @@ impl<'w> Race<'w> {
         Ok((running, back))
     }
 
-    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: near it, and every class is one of `best`,
-    /// nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none is, and every class is
+    /// one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
     pub fn came_to(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
-        if (self.values[j] - value).abs() > self.slack * value.abs() {
+        if (self.values[j] - value).abs() > 1e-6 * value.abs() {
             return false;
         }
         let (l, k) = (wh.columns, best.classes());

@@ -78,7 +78,7 @@ const SETTINGS: [(Size, Law, Atoms, Weights); 33] = [
     ((1000, 3, 3, 2e4), Law::Heavy, Atoms::Random(1.5), Weights::Uneven),
     // So many alternatives that starts race on a sample of them; classes that hold to a few of them, and few that were chosen.
     ((140_000, 5, 3, 3e5), Law::Normal, Atoms::Random(2.0), Weights::Rising),
-    ((140_000, 17, 3, 2e5), Law::Signs, Atoms::Random(1.5), Weights::Uneven),
+    ((140_000, 17, 3, 2e5), Law::Signs, Atoms::Random(2.0), Weights::Rising),
     ((140_000, 6, 3, 2e5), Law::Normal, Atoms::Random(6.0), Weights::Uneven),
     ((140_000, 3, 2, 2000.0), Law::Normal, Atoms::Random(1.5), Weights::Rising),
     ((140_000, 12, 4, 3e5), Law::Wild, Atoms::Random(2.0), Weights::Rising),

@@ -2,7 +2,8 @@
 //!
 //! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson 1952): with
 //! `e_i = n (½ n_i / N + ½ / p)`, 1 where that is more, an alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over
-//! the alternatives, `Z_k` and the log-likelihood among them, are then those of all but for sampling errors; and because every class holds to alternatives
+//! the alternatives, such as `Z_k`, are then those of all but for sampling errors, and so is the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend
+//! on the mixture; and because every class holds to alternatives
 //! that were chosen, at least `½ α_k n` of them tell of it, however narrow it is.
 
 use super::stream;
@@ -18,8 +19,8 @@ const PER_PARAMETER: usize = 64;
 const WORTH: usize = 4;
 /// Alternatives that were chosen, of which a sample has more.
 const FEW: usize = 256;
-/// The streams that samples are drawn from: no start has them.
-const STREAMS: usize = usize::MAX - 1;
+/// The streams that samples are drawn from, on machines of 32 bits and 64 alike: no start has them.
+const STREAMS: usize = u32::MAX as usize - 1;
 
 /// How alternatives are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,8 +61,8 @@ fn available(data: &Data<'_>) -> usize {
 }
 
 /// n alternatives of the one choice set of `data`, less the first that is available, of which [`serves`] has said that there are more; `None` where too few of
-/// those taken were chosen. Cost: p, and n L.
-pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<Data<'a>>> {
+/// those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: p, and n L.
+pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<(Data<'a>, f64)>> {
     let (p, l) = (data.features().rows(), data.features().columns());
     let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);
     let mut scratch = ws.scope();
@@ -93,19 +94,17 @@ pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, w
     // The others, one in every stretch of equal shares: nothing that returns evenly among them is in step with that.
     let scale = (n - sure) as f64 / rest;
     let mut random = stream(seed, STREAMS + usize::from(way == Way::Evenly));
-    let (mut held, mut stretch, mut sum) = (0, 0, 0.0);
+    let (mut held, mut stretch, mut sum, mut excess) = (0, 0, 0.0, 0.0);
     let mut next: f64 = random.random();
     let mut last = 0;
     let mut put = |i: usize, expected: f64| {
-        if held == n {
-            return;
-        }
         let (count, b) = (all[i], data.offset().map_or(0.0, |b| b[i]));
         picked[held] = i;
         (counts[held], offset[held]) = match way {
             Way::BySize => (count / expected, b - libm::log(expected)),
             Way::Evenly => (count, b),
         };
+        excess += counts[held] * (offset[held] - b);
         held += 1;
     };
     for i in 0..p {
@@ -133,7 +132,7 @@ pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, w
     }
     data.features().differences_of(picked, data.first_available(0), features);
     let offset = (way == Way::BySize || data.offset().is_some()).then_some(&*offset);
-    Ok(Some(Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?))
+    Ok(Some((Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?, excess)))
 }
 
 #[cfg(all(test, feature = "alloc"))]
@@ -172,10 +171,23 @@ mod tests {
             assert!(serves(&data, n) && !serves(&data, p / 4));
             let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
             let mut ws = buffer.lend();
-            let sample = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
+            let (sample, excess) = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
             assert_eq!(sample.shape(), shape_of(&shape, n));
             near(sample.total_choices(), data.total_choices(), 0.03);
             near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
+            // The log-likelihood of one class: Σ n (b + S) − N log Z.
+            let likelihood = |d: &Data<'_>| {
+                let origin = if d.features().rows() == p { 1.0 } else { 0.0 };
+                let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(0, j))).sum::<f64>();
+                let taken: Vec<f64> = match *d.choices() {
+                    Choices::Counts(taken) => taken.to_vec(),
+                    _ => counts.clone(),
+                };
+                let chosen = (0..taken.len()).filter(|i| taken[*i] > 0.0).map(|i| taken[i] * (d.offset().map_or(0.0, |b| b[i]) + s(i)));
+                chosen.sum::<f64>() - d.total_choices() * libm::log(sum(d, &|_| 1.0))
+            };
+            near(likelihood(&sample) - excess, likelihood(&data), 0.03);
+            assert!(excess > 0.0);
             // What returns evenly is there evenly.
             let third = |d: &Data<'_>, i: usize| {
                 if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(0, 2) } else { 0.0 }) > 4.0 { 1.0 } else { 0.0 }
@@ -190,7 +202,8 @@ mod tests {
 
             let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
             let mut ws = buffer.lend();
-            let evenly = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+            let (evenly, none) = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+            assert_eq!(none, 0.0);
             let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
             assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
             let available = (0..p).filter(|i| !hidden(*i)).count();
@@ -229,7 +242,7 @@ mod tests {
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), 500).and(workspace(&data.shape(), 500))).unwrap();
         let mut ws = buffer.lend();
         assert!(take(&data, 500, Way::Evenly, 0, &mut ws).unwrap().is_none());
-        let sample = take(&data, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
+        let (sample, _) = take(&data, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
         assert_eq!(sample.total_choices(), 5.0);
     }
 }
