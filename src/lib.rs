@@ -42,7 +42,6 @@ pub mod evaluate;
 mod features;
 #[cfg(feature = "capi")]
 pub mod ffi;
-mod finish;
 pub mod fit;
 #[cfg(all(feature = "freestanding", not(feature = "std"), not(test)))]
 mod freestanding;
@@ -53,7 +52,6 @@ pub mod moments;
 mod optimize;
 pub mod parallel;
 pub mod predict;
-mod race;
 pub mod reduce;
 pub mod scalar;
 pub mod scan;

@@ -3,10 +3,10 @@
 use super::{StartKind, direction, stream};
 use crate::data::Shape;
 use crate::error::Result;
+use crate::fit::race::Problem;
 use crate::linalg;
 use crate::mixture::MixtureRef;
 use crate::moments::{CorrectionOptions, IllPosed, corrected, corrected_workspace, subspace, subspace_workspace, tensor, tensor_workspace};
-use crate::race::Problem;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
 use rand_distr::StandardNormal;

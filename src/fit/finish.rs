@@ -1,14 +1,14 @@
 //! The finish: one start carried to its end on the observed likelihood, EM being the fallback.
 
+use super::race::Problem;
+use super::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fit::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
 use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::lbfgs::lbfgs;
 use crate::optimize::newton::newton;
 use crate::optimize::{Objective, Stop, penalty};
-use crate::race::Problem;
 use crate::workspace::Workspace;
 
 /// The run of a fit: where it stands, its budget and the callback.

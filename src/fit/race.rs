@@ -1,10 +1,10 @@
 //! The race: many starts as columns of one product, a few steps of EM each, the worst fall out.
 
+use super::finish::Run;
+use super::{Progress, Starts, race_form};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
-use crate::finish::Run;
-use crate::fit::{Progress, Starts, race_form};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::optimize::penalty;

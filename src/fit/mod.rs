@@ -1,0 +1,423 @@
+//! The driver: the race of starts, the finish, and the outcome.
+//!
+//! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
+//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and by L-BFGS elsewhere, EM being the fallback.
+//! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
+
+mod finish;
+mod options;
+#[cfg(feature = "alloc")]
+mod owned;
+pub(crate) mod race;
+mod report;
+mod rules;
+mod verdict;
+
+use self::finish::{Place, Run, finish};
+use self::race::{Problem, Race};
+use self::rules::{batch_size, has_single_phase, sample_size};
+use self::verdict::Verdict;
+use crate::data::{Data, Shape};
+use crate::em::{Em, MStep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::dot;
+use crate::mixture::canonical_order;
+use crate::optimize::Objective;
+use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
+use crate::optimize::lbfgs::lbfgs_workspace;
+use crate::optimize::newton::newton_workspace;
+use crate::optimize::single::{single_copy, single_copy_workspace};
+use crate::reduce::Operation;
+use crate::starts::StartKind;
+use crate::starts::sample::{self, Way};
+use crate::whiten::Whitening;
+use crate::workspace::{Workspace, WorkspaceSize};
+
+pub use self::options::{FitOptions, Starts};
+#[cfg(feature = "alloc")]
+pub use self::owned::Fit;
+pub use self::report::{FitOutput, FitReport, Outcome, Progress, StopRule};
+pub use self::rules::{default_starts, is_empty_class, max_starts};
+pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, race_form};
+
+/// Evaluations that polish the winner, at most.
+const POLISH: u64 = 30;
+/// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner alone that goes on to
+/// the end.
+const EACH: u64 = 1000;
+const EACH_LARGE: u64 = 200;
+/// Evaluations that take a start from its end on a sample to that on all rows where no class follows the noise: 10 to 20.
+const NEAR: u64 = 24;
+
+/// Workspace of [`fit`].
+pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
+    let of = WorkspaceSize::of::<f64>;
+    let (k, l) = (options.classes, shape.columns);
+    let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
+    let held = of(k).and(of(kl)).and(WorkspaceSize::of::<usize>(k)).and(of(d)).and(of(d));
+    let race = Race::workspace(shape, k, batch_size(shape, options));
+    let finish = finish_workspace(shape, k);
+    let single = if has_single_phase(shape, options) { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
+    let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
+    let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
+    let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
+    // Where a sample serves for the race, it may turn out that it does not.
+    let (race, draw, finish) = match sample_size(shape, options) {
+        Some(n) => {
+            let of_sample = sample::shape_of(shape, n);
+            let taken = sample::workspace(shape, n);
+            let em = Em::workspace(shape, k, 1, race_form(shape) == MStep::Newton);
+            let batch = batch_size(shape, options);
+            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em);
+            (race.or(sampled), draw.or(Race::draw_workspace(&of_sample, k, batch)), finish.or(finish_workspace(&of_sample, k)))
+        }
+        None => (race, draw, finish),
+    };
+    Whitening::workspace(shape).and(single).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
+}
+
+/// Workspace of a finish, but for the objective.
+fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
+    match newton_pays(shape, k) {
+        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
+        true => newton_workspace(shape, k),
+        false => lbfgs_workspace(shape, k),
+    }
+}
+
+/// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
+/// The mixture is written at the end, or not at all when an error is returned.
+///
+/// # Errors
+/// `TooManyClasses`, `InvalidOption`, `OutOfRange` for a feature whose variance is beyond the range of f64, `Shape` for outputs of the wrong length,
+/// `Workspace`, and what is wrong with a given start.
+pub fn fit(
+    data: &Data<'_>,
+    options: &FitOptions<'_>,
+    progress: &mut dyn FnMut(&Progress) -> bool,
+    out: FitOutput<'_>,
+    mut ws: Workspace<'_>,
+) -> Result<FitReport> {
+    let shape = data.shape();
+    let check = || {
+        options.check(data)?;
+        out.check(&shape, options)?;
+        ws.require(fit_workspace(&shape, options))
+    };
+    data.open(check(), Operation::Fit, options.numbers())?;
+    let (k, l, ctx) = (options.classes, shape.columns, options.context);
+    // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
+    let wh = match options.starts {
+        Starts::Given(_) if options.ridge == 0.0 => Whitening::sampled(data, ctx.isa, &mut ws)?,
+        _ => Whitening::new(data, ctx.isa, &mut ws)?,
+    };
+    let single = if has_single_phase(&shape, options) { single_copy(data, ctx, &mut ws)? } else { None };
+    let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
+    let samples = match sample_size(&shape, options).filter(|n| sample::serves(data, *n)) {
+        Some(n) => {
+            let by_size = sample::take(data, n, Way::BySize, options.seed, &mut ws)?;
+            let evenly = sample::take(data, n, Way::Evenly, options.seed, &mut ws)?;
+            by_size.map(|(by_size, excess)| (by_size, excess, evenly.map(|(evenly, _)| evenly)))
+        }
+        None => None,
+    };
+    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..problem };
+    let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
+    let race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
+    // What survivors are finished with: the race's own, but where it is of a sample.
+    let of_all = match samples {
+        Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
+        None => None,
+    };
+    let d = k - 1 + k * wh.rank;
+    let best = Place { weights: ws.f64s(k)?, atoms: ws.f64s(k * l)?, v: ws.f64s(d)?, g: ws.f64s(d)?, order: ws.fill(k, 0)? };
+    if let Some(m) = options.grow {
+        // A class of weight 0 is what the first relocations put somewhere.
+        best.weights[..k - 1].copy_from_slice(m.weights);
+        best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
+    }
+    let search = Search {
+        data,
+        shape,
+        options,
+        problem: &problem,
+        racing: &racing,
+        of_moments,
+        excess: samples.as_ref().map(|(_, excess, _)| *excess),
+        race,
+        of_all,
+        best,
+        run: Run::new(data, progress, options.max_evaluations),
+        report: None,
+        verdict: Verdict::default(),
+        suspect: false,
+        estimate: f64::NEG_INFINITY,
+        top: f64::NEG_INFINITY,
+        leads: samples.is_some(),
+        out,
+    };
+    search.run(ws)
+}
+
+/// A fit on its way.
+struct Search<'a, 'd, 'o> {
+    data: &'a Data<'a>,
+    shape: Shape,
+    options: &'a FitOptions<'o>,
+    /// What is fitted, what starts race on, which may be a sample, and what their moments are of.
+    problem: &'a Problem<'a, 'd>,
+    racing: &'a Problem<'a, 'd>,
+    of_moments: &'a Data<'d>,
+    /// By how much values on the sample exceed those that they are estimates of; where there is none, starts race on all.
+    excess: Option<f64>,
+    race: Race<'a>,
+    of_all: Option<Em<'a>>,
+    /// The best so far, and what is known of it.
+    best: Place<'a>,
+    run: Run<'a>,
+    report: Option<FitReport>,
+    verdict: Verdict,
+    /// Whether a class of the best may run off.
+    suspect: bool,
+    /// Where the best has come to on the sample, the best estimate of the penalised log-likelihood there, and whether from ends on the sample those on all
+    /// rows are near.
+    estimate: f64,
+    top: f64,
+    leads: bool,
+    out: FitOutput<'a>,
+}
+
+impl Search<'_, '_, '_> {
+    /// Draw after draw until the best is settled, and what becomes of it.
+    fn run(mut self, mut ws: Workspace<'_>) -> Result<FitReport> {
+        let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
+        // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
+        let later = if self.shape.units_are_draws { batch.div_ceil(2) } else { batch };
+        while self.run.state.drawn < total {
+            let n = if self.report.is_none() { batch } else { later }.min(total - self.run.state.drawn);
+            let settled = self.draw(n, &mut ws)?;
+            if self.run.spent() || matches!(self.options.starts, Starts::Auto) && settled {
+                break;
+            }
+        }
+        self.conclude(ws)
+    }
+
+    /// Draws n starts, lets them race and finishes the survivors. Whether the best is settled.
+    fn draw(&mut self, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
+        let Self { options, racing, race, best, run, report, out, verdict, .. } = self;
+        let first = run.state.drawn;
+        run.state.drawn += n;
+        (run.state.racing, run.excess) = (true, self.excess);
+        let known = (report.is_some() || options.grow.is_some()).then_some(best.mixture());
+        race.draw(racing, self.of_moments, &options.starts, first, n, known, &mut run.state, ws.scope())?;
+        let (survivors, back) = race.run(racing, n, known.filter(|_| report.is_some()), run)?;
+        for j in 0..n {
+            out.start_values[first + race.order[j]] = race.values[j];
+            out.start_kinds[first + race.order[j]] = race.kinds[j];
+        }
+        (run.state.racing, run.state.running, run.excess) = (false, 0, None);
+        let before = run.state.best;
+        // Those that are on their way to the best need not be seen to arrive there.
+        verdict.begin(back);
+        for j in 0..survivors {
+            // Three that end alike are enough of one draw.
+            if self.report.is_some() && self.run.spent() || self.verdict.alike >= 3 {
+                break;
+            }
+            self.carry(j, first, n, ws)?;
+        }
+        let Self { race, run, .. } = self;
+        if self.excess.is_some() {
+            self.top = race.values[..n].iter().fold(self.top.max(self.estimate), |m, f| m.max(*f));
+            settle_estimates(&mut race.values[..n], race.order, run.state.best, self.top, &mut self.out.start_values[first..]);
+        }
+        Ok(self.verdict.settled(&self.shape, before, run.state.best, &race.values[..n], race.kinds))
+    }
+
+    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best.
+    fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<()> {
+        let (k, l) = (self.options.classes, self.shape.columns);
+        let Self { data, shape, options, problem, racing, race, best, run, verdict, out, .. } = self;
+        // Relocations begin at the best: that they end there says nothing.
+        let independent = race.kinds[j] != StartKind::Relocate;
+        if self.report.is_some() && race.came_to(problem.wh, j, best.mixture(), run.state.best) {
+            verdict.arrive(independent);
+            return Ok(());
+        }
+        run.state.start = first + race.order[j];
+        let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
+        let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
+        let raced = n > 1 || k == 1;
+        let each = |spent: u64| {
+            let each = match options.starts {
+                Starts::Auto if n > 1 => spent + if is_large(shape) { EACH_LARGE } else { EACH },
+                _ => u64::MAX,
+            };
+            FitOptions { max_evaluations: options.max_evaluations.min(each), ..**options }
+        };
+        let mut at_hand = f64::NEG_INFINITY;
+        if self.leads {
+            // To its end on the sample first: where the best has come to that and gone on, this one would follow.
+            (run.data, run.excess) = (racing.data, self.excess);
+            (run.state.racing, run.state.running) = (true, 1);
+            race.em.restart(1);
+            let each = each(run.state.evaluations);
+            at_hand = finish(racing, &each, raced, &mut race.em, place, run, ws.scope())?.penalized_log_likelihood;
+            (run.data, run.excess) = (*data, None);
+            (run.state.racing, run.state.running) = (false, 0);
+            if near(at_hand, self.estimate) && near(self.estimate, at_hand) {
+                out.start_values[run.state.start] = run.state.best;
+                verdict.arrive(independent);
+                return Ok(());
+            }
+        }
+        let em = self.of_all.as_mut().unwrap_or(&mut race.em);
+        // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
+        let warm = if raced || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
+        em.restart(1);
+        for _ in 0..warm {
+            if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
+                break;
+            }
+            em.step(problem.data, problem.wh, options.ridge, race_form(shape), place.weights, place.atoms, options.context)?;
+            run.state.evaluations += 1;
+            run.state.current = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
+            run.tell(run.state);
+        }
+        let spent = run.state.evaluations;
+        let mut found = finish(problem, &each(spent), raced, em, place, run, ws.scope())?;
+        // With more classes than there are some follow the noise, and that of a sample is another.
+        self.leads &= run.state.evaluations - spent <= NEAR;
+        let f = found.penalized_log_likelihood;
+        run.state.finished += 1;
+        found.best_start = run.state.start;
+        out.start_values[found.best_start] = f;
+        // Starts that end alike to rounding are one optimum: the first one stands for it.
+        if self.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
+            best.weights.copy_from_slice(w);
+            best.atoms.copy_from_slice(a);
+            if !near(run.state.best, f) {
+                verdict.forget();
+            }
+            self.suspect = (0..k).any(|j| {
+                let beta = &mut race.beta[..problem.wh.rank];
+                problem.wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
+                candidate(data, &em.ev, options.context.isa, j, w[j], dot(beta, beta))
+            });
+            (run.state.best, self.estimate) = (f, at_hand);
+            self.report = Some(found);
+        }
+        verdict.finished += 1;
+        verdict.count(independent && near(f, run.state.best));
+        Ok(())
+    }
+
+    /// Carries the best on where it was stopped, looks whether classes of it run off, and writes it.
+    fn conclude(self, mut ws: Workspace<'_>) -> Result<FitReport> {
+        let Self { data, shape, options, problem, racing, mut race, mut of_all, mut best, mut run, report, mut suspect, out, .. } = self;
+        data.reduced()?;
+        let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
+        let sampled = of_all.is_some();
+        let em = of_all.as_mut().unwrap_or(&mut race.em);
+        // What it becomes on the way may run off.
+        suspect |= finish_winner(problem, options, em, &mut best, &mut run, &mut report, ws.scope())?;
+        out.start_values[report.best_start] = report.penalized_log_likelihood;
+        out.diverging.fill(false);
+        if suspect {
+            mark_diverging(problem, em, &mut best, &mut run, out.diverging, ws)?;
+        }
+        if run.cancelled {
+            (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
+        } else if out.diverging.iter().any(|d| *d) {
+            report.outcome = Outcome::Diverging;
+        }
+        data.reduced()?;
+        let l = shape.columns;
+        canonical_order(best.weights, best.atoms, best.order);
+        for (j, &c) in best.order.iter().enumerate() {
+            out.weights[j] = best.weights[c];
+            out.atoms[j * l..(j + 1) * l].copy_from_slice(&best.atoms[c * l..(c + 1) * l]);
+        }
+        out.unidentified.copy_from_slice(problem.wh.unidentified);
+        report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
+        report.starts = run.state.drawn;
+        report.evaluations = run.state.evaluations;
+        // Reads of a sample are that share of reads.
+        report.passes = em.ev.passes;
+        if sampled {
+            report.passes += race.em.ev.passes * racing.data.features().rows() as u64 / shape.rows as u64;
+        }
+        report.rank = problem.wh.rank;
+        Ok(report)
+    }
+}
+
+/// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not finished, whose values
+/// are their estimates still, are not at the best.
+fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64, start_values: &mut [f64]) {
+    for (f, o) in estimates.iter_mut().zip(order) {
+        let value = &mut start_values[*o];
+        let estimated = *value == *f;
+        *f += best - top;
+        if estimated {
+            *value = f.min(best - 2e-8 * best.abs());
+        }
+    }
+}
+
+/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap. Whether it was stopped.
+fn finish_winner(
+    problem: &Problem<'_, '_>,
+    options: &FitOptions<'_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    report: &mut FitReport,
+    mut ws: Workspace<'_>,
+) -> Result<bool> {
+    run.state.start = report.best_start;
+    let stopped = report.stop == StopRule::Evaluations && !run.spent();
+    if stopped {
+        let found = finish(problem, options, true, em, best, run, ws.scope())?;
+        *report = FitReport { best_start: report.best_start, ..found };
+    }
+    let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
+    if pays && report.stop == StopRule::Gradient && !run.spent() {
+        // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
+        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
+        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
+        let polished = finish(problem, &options, true, em, best, run, ws)?;
+        report.log_likelihood = polished.log_likelihood;
+        report.penalized_log_likelihood = polished.penalized_log_likelihood;
+        report.gradient_norm = polished.gradient_norm;
+    }
+    Ok(stopped)
+}
+
+/// Marks the classes of the best that run off, in canonical order.
+fn mark_diverging(
+    problem: &Problem<'_, '_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    marks: &mut [bool],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    em.restart(1);
+    let mut ws = ws.scope();
+    let mut o = Objective::new(run.data, problem.wh, problem.ridge, problem.ctx, &mut em.ev, u64::MAX, &mut ws)?;
+    best.pack(&mut o);
+    if let Some(f) = o.evaluate(best.v, best.g) {
+        diverging(&mut o, best.v, f, race_form(&run.data.shape()) == MStep::Newton, marks, ws)?;
+        // The largest class is the last of the packed parameters.
+        marks.reverse();
+    }
+    run.state.evaluations += o.evaluations;
+    Ok(())
+}
+
+/// Whether `f` is within 1e-8 of the best, relatively.
+fn near(f: f64, best: f64) -> bool {
+    f >= best - 1e-8 * best.abs()
+}

@@ -1,0 +1,117 @@
+//! Options of a fit, and what is wrong with them.
+
+use crate::data::Data;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mixture::MixtureRef;
+use crate::parallel::Context;
+
+/// Which starts a fit tries.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Starts<'a> {
+    /// The library's own rule: see [`default_starts`](super::default_starts); more when they do not agree. On one choice set of more than a hundred thousand alternatives starts race on
+    /// a sample of them, and are finished on all.
+    Auto,
+    /// Exactly so many, of the kinds of `Auto`.
+    Count(usize),
+    /// This one alone.
+    Given(MixtureRef<'a>),
+}
+
+/// Options of a fit.
+#[derive(Clone, Copy, Debug)]
+pub struct FitOptions<'a> {
+    /// Number of classes K, from 1 to the number of units with a positive weight.
+    pub classes: usize,
+    /// Ridge λ ≥ 0, in observations; 0 is maximum likelihood.
+    pub ridge: f64,
+    /// Seed of the random starts.
+    pub seed: u64,
+    /// Which starts to try.
+    pub starts: Starts<'a>,
+    /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; see [`crate::scan`].
+    pub grow: Option<MixtureRef<'a>>,
+    /// Value-and-gradient evaluations over all starts after which the fit ends. What is under way then is finished first: a step of all starts that
+    /// race in one product, one evaluation that a start must have, the check whether classes run off.
+    pub max_evaluations: u64,
+    /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this.
+    pub gradient_tolerance: f64,
+    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
+    /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
+    /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
+    /// Data that are one rank's part of a whole are read as they are.
+    pub single_phase: bool,
+    /// Instruction set and threads.
+    pub context: Context,
+    /// Whether an owned [`Fit`](super::Fit) keeps the path of the start that won.
+    pub keep_path: bool,
+}
+
+impl FitOptions<'_> {
+    /// The defaults for K classes: no ridge, seed 0, automatic starts, 1e-8, a million evaluations.
+    pub fn new(classes: usize) -> Self {
+        FitOptions {
+            classes,
+            ridge: 0.0,
+            seed: 0,
+            starts: Starts::Auto,
+            grow: None,
+            max_evaluations: 1_000_000,
+            gradient_tolerance: 1e-8,
+            single_phase: false,
+            context: Context::default(),
+            keep_path: false,
+        }
+    }
+
+    /// What all ranks of a distributed run must have in common.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = f64> {
+        let (rule, count, given) = match self.starts {
+            Starts::Auto => (0.0, 0, None),
+            Starts::Count(n) => (1.0, n, None),
+            Starts::Given(m) => (2.0, 0, Some(m)),
+        };
+        let others = [(self.seed >> 32) as f64, (self.seed & 0xffff_ffff) as f64, f64::from(u8::from(self.single_phase))];
+        let numbers = [self.classes as f64, self.ridge, rule, count as f64, self.max_evaluations as f64, self.gradient_tolerance];
+        numbers.into_iter().chain(others).chain(given.into_iter().chain(self.grow).flat_map(MixtureRef::numbers))
+    }
+
+    pub(super) fn check(&self, data: &Data<'_>) -> Result<()> {
+        let option = |name| Err(Error::new(ErrorKind::InvalidOption, name));
+        if self.classes == 0 {
+            return Err(Error::new(ErrorKind::Empty, "classes"));
+        }
+        if self.classes > data.observed_units() {
+            return Err(Error::new(ErrorKind::TooManyClasses, "classes").sizes(data.observed_units(), self.classes));
+        }
+        if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
+            return option("ridge");
+        }
+        if !(self.gradient_tolerance > 0.0 && self.gradient_tolerance.is_finite()) {
+            return option("gradient_tolerance");
+        }
+        if self.max_evaluations == 0 {
+            return option("max_evaluations");
+        }
+        if self.context.threads == 0 {
+            return option("threads");
+        }
+        if let Some(m) = self.grow {
+            MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
+            if m.classes() + 1 != self.classes {
+                return Err(Error::shape("grow", self.classes - 1, m.classes()));
+            }
+        }
+        match self.starts {
+            Starts::Count(0) => option("starts"),
+            Starts::Given(m) => {
+                MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
+                match m.classes() == self.classes {
+                    true => Ok(()),
+                    false => Err(Error::shape("starts", self.classes, m.classes())),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}

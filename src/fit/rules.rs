@@ -1,0 +1,92 @@
+//! Rules by the shape of the data: how many starts, which of the methods, and what costs little or much.
+
+use super::{FitOptions, Starts};
+use crate::data::Shape;
+use crate::em::{MStep, VANISHED};
+use crate::starts::sample;
+
+/// How often `Auto` draws at most.
+const BATCHES: usize = 12;
+/// Numbers of features from which a choice set of counts is large: past the fast caches.
+const LARGE: usize = 1 << 15;
+
+/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
+/// from 6 to 64 on counts. One for one class.
+pub fn default_starts(shape: &Shape, classes: usize) -> usize {
+    if classes <= 1 {
+        return 1;
+    }
+    let l = shape.columns;
+    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
+        l / 2 + 6
+    } else {
+        6
+    });
+    let (least, most) = if shape.units_are_draws { (6, 64) } else { (24, 120) };
+    (100_000_000 / step.max(1)).clamp(least, most)
+}
+
+/// The most starts a fit may draw.
+pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
+    match options.starts {
+        Starts::Given(_) => 1,
+        _ if options.classes <= 1 => 1,
+        Starts::Count(n) => n,
+        Starts::Auto => BATCHES * default_starts(shape, options.classes),
+    }
+}
+
+/// Starts drawn at once: no more than the budget can carry through a race.
+pub(super) fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
+    let affordable = usize::try_from(options.max_evaluations / 20).unwrap_or(usize::MAX).max(1);
+    default_starts(shape, options.classes).min(max_starts(shape, options)).min(affordable)
+}
+
+/// The M-step of the race: Newton where its curvature is cheap.
+pub(crate) fn race_form(shape: &Shape) -> MStep {
+    if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
+}
+
+/// The products of the dense information over those of an evaluation; of counts over one choice set half as many are needed.
+fn information_cost(shape: &Shape, classes: usize) -> f64 {
+    let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
+    l / 6.0 + shape.total_units as f64 * k * l / (6.0 * p)
+}
+
+/// Whether a step of Newton's method costs little more than one of L-BFGS.
+pub(crate) fn newton_is_cheap(shape: &Shape, classes: usize) -> bool {
+    information_cost(shape, classes) <= 4.0
+}
+
+/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner on counts over one choice set.
+pub(crate) fn newton_is_dear(shape: &Shape, classes: usize) -> bool {
+    shape.units_are_draws && information_cost(shape, classes) > 10.0
+}
+
+/// Whether the dense information is cheap beside an evaluation.
+pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
+    let parameters = classes as f64 * (shape.columns as f64 + 1.0);
+    // Scores of units whose choices are on several ranks would have to be put together one by one.
+    !shape.units_are_split && information_cost(shape, classes) <= 30.0 && parameters <= 400.0
+}
+
+/// Whether the early phase may read a copy in single precision. Ranks have none: each would shift its rows by one of its own.
+pub(super) fn has_single_phase(shape: &Shape, options: &FitOptions<'_>) -> bool {
+    options.single_phase && shape.sets == 1 && !shape.is_part()
+}
+
+/// Of how many rows starts race, if not of all: see `starts/sample.rs`.
+pub(super) fn sample_size(shape: &Shape, options: &FitOptions<'_>) -> Option<usize> {
+    let searches = options.classes > 1 && !matches!(options.starts, Starts::Given(_));
+    sample::size(shape, options.classes).filter(|_| searches)
+}
+
+/// Whether data are counts whose features are read often enough to cost.
+pub(crate) fn is_large(shape: &Shape) -> bool {
+    shape.units_are_draws && shape.total_rows.saturating_mul(shape.columns) > LARGE
+}
+
+/// Classes whose share of the choices is nothing: their atoms mean nothing.
+pub fn is_empty_class(weight: f64) -> bool {
+    weight <= VANISHED
+}

@@ -1,0 +1,70 @@
+//! When starts are enough: what the draws say of the best.
+
+use super::is_large;
+use crate::data::Shape;
+use crate::starts::StartKind;
+
+/// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
+const IDLE: usize = 4;
+/// The same on counts, whose later draws are small; large choice sets end sooner.
+const IDLE_COUNTS: usize = 6;
+const IDLE_LARGE: usize = 3;
+
+/// What the draws say of the best.
+#[derive(Default)]
+pub(super) struct Verdict {
+    /// Starts of the draw at hand that came to an end, and those of them that came to the best, relocations apart.
+    pub finished: usize,
+    pub alike: usize,
+    /// The latter since the best was found.
+    agree: usize,
+    /// Draws in a row that found nothing better.
+    idle: usize,
+    /// On counts, whether the starts of the draw that found the best agreed.
+    unanimous: bool,
+}
+
+impl Verdict {
+    /// Begins with another draw, of which `back` starts were on their way to the best.
+    pub fn begin(&mut self, back: usize) {
+        (self.finished, self.alike) = (back, back);
+        self.agree += back;
+    }
+
+    /// Counts a start that came to the best: where it begun says something if it is independent of it.
+    pub fn arrive(&mut self, independent: bool) {
+        self.finished += usize::from(independent);
+        self.count(independent);
+    }
+
+    /// Another is the best now.
+    pub fn forget(&mut self) {
+        (self.alike, self.agree) = (0, 0);
+    }
+
+    /// Counts a start, if it came to the best.
+    pub fn count(&mut self, came: bool) {
+        self.alike += usize::from(came);
+        self.agree += usize::from(came);
+    }
+
+    /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
+    pub fn settled(&mut self, shape: &Shape, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
+        let large = is_large(shape);
+        // With more classes than there are, optima differ by less than the data can tell.
+        let slight = if large { 1e-7 } else { 1e-8 };
+        self.idle = if best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { self.idle + 1 };
+        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
+        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
+        let independent = values.iter().zip(kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
+        let raced = independent.filter(|(f, _)| **f >= best - 1e-6 * best.abs()).count();
+        let consensus = self.alike == self.finished && (3 * raced >= values.len() || large && self.finished >= 3);
+        let (idle, agree) = (self.idle, self.agree);
+        if !shape.units_are_draws {
+            return consensus || idle >= IDLE || idle >= 3 && agree >= 2;
+        }
+        // One draw in any case: narrow classes are found by relocations alone.
+        self.unanimous = if idle == 0 { consensus } else { self.unanimous };
+        large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
+    }
+}
