@@ -9,12 +9,12 @@ use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_grou
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 use core::ops::Range;
 
-const _: () = assert!(MOST_ROWS <= MOST_PLACES, "a block fits");
-/// Choice sets of a block at most, features of which are summed together.
-pub(super) const MOST_SETS: usize = 256;
+/// Choice sets of a block at most, features of which are summed together: of one alternative each.
+pub(super) const MOST_SETS: usize = MOST_ROWS;
 
-/// Rows of a block at most.
+/// Rows of a block at most: of one group of the largest sets, if not of several.
 pub(super) const MOST_PLACES: usize = SETS * SMALL_SET;
+const _: () = assert!(MOST_ROWS <= MOST_PLACES, "a block fits");
 
 /// Numbers of scratch of [`Evaluation::curvature_of_groups`]: L for every column, L + 1 for every set of a block, and one for every row.
 pub(super) fn groups_piece(features: usize, columns: usize, sets: usize, rows: usize) -> usize {

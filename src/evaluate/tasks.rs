@@ -1,6 +1,6 @@
 //! The tasks that an evaluation is split into: some blocks each, what belongs to them of the matrices, and scratch of their own.
 
-use super::layout::{Layout, block_rows};
+use super::layout::{Layout, MOST_ROWS, block_rows};
 use crate::data::Shape;
 use crate::parallel::{Context, TASKS, for_each, take};
 use core::mem::MaybeUninit;
@@ -9,6 +9,7 @@ use core::ops::Range;
 /// Entries of units, and units, that go through the kernels together.
 pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
+const _: () = assert!(MOST_ROWS <= ENTRIES, "the counts of a block fit");
 
 /// Scratch of the tasks: a piece each, and room for a block of features that are not side by side.
 #[derive(Default)]

@@ -8,9 +8,10 @@ use super::dispatch::Kernel;
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference, exp_of_small};
 use super::log::ln_of;
-use super::logsumexp::{LogSumExp, Running, add_exponentials, plain_sum};
+use super::logsumexp::{add_exponentials, plain_sum};
 use super::map::map;
 use super::softmax::{ScaledExp, inverse};
+use super::state::{LogSumExp, Running};
 use super::vector::{F64, Features, Lanes, Powers, Simd};
 
 /// `out[s] = log Σ e^(s_i)` over `offsets[s] ≤ i < offsets[s + 1]`, for every set s.

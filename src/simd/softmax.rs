@@ -12,9 +12,10 @@ use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::{U, exp_of_difference};
-use super::logsumexp::{ExpBelow, LogSumExp, Running, add_exponentials, finite, largest_of, plain_sum, sum_of};
+use super::logsumexp::{ExpBelow, add_exponentials, finite, largest_of, plain_sum, sum_of};
 use super::map::{Function, map, map_streamed};
 use super::shifted::Shifted;
+use super::state::{LogSumExp, Running};
 use super::vector::Powers;
 use core::mem::MaybeUninit;
 
@@ -160,7 +161,7 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
             let (i, count) = (c * chunk, chunk.min(n - c * chunk));
             let max = finite(largest_of(simd, x.add(i), count));
             running.rescale(max.to_f64());
-            let max = shift.write(finite(T::from_f64(running.max())));
+            let max = shift.write(finite(T::from_f64(running.max)));
             if n > chunk {
                 if *max != exp.a {
                     exp = ScaledExp::of_many::<S>(*max, T::ONE);
@@ -170,7 +171,7 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
                 running.add(sum_of(simd, ExpBelow::<T, false>(*max), x.add(i), out.add(i), count, ahead));
             }
         }
-        let (max, inverse) = (running.max(), inverse(running.state().sum));
+        let (max, inverse) = (running.max, inverse(running.state().sum));
         let mut factor = Scale(T::from_f64(inverse));
         let mut last = max;
         let mut end = n.div_ceil(chunk);
