@@ -565,6 +565,19 @@ fn block_kernels_are_what_they_say() {
             }
             assert!((sum - exact.iter().sum::<f64>()).abs() <= x.len() as f64 * f64::EPSILON * sum);
         }
+        // Far above the shift a number counts as 707, wherever it stands and however far: a sum never looks smaller than it is.
+        for (n, above) in
+            [(1, 708.0), (9, 720.0), (40, 1000.0), (40, 1420.5), (13, 1500.0), (70, 3000.0), (33, 1e7), (8, 1e300), (70, f64::INFINITY)]
+        {
+            for at in 0..n {
+                let mut x = vec![-3.0; n];
+                x[at] = above;
+                let sum = simd::exp_shifted_sum(isa, &mut x, 0.0);
+                assert!(sum >= 1e307 && x[at] >= 1e307 && x[at].is_finite(), "{isa:?} {above} at {at} of {n}: {sum}");
+            }
+            let mut x = vec![f64::NAN; n];
+            assert!(simd::exp_shifted_sum(isa, &mut x, 0.0).is_nan());
+        }
     }
 }
 

@@ -526,6 +526,40 @@ fn extreme_logits_leave_finite_numbers() {
     }
 }
 
+/// Blocks of rows whose logits lie far apart, in any order: what serves for some of the blocks of a task must not be kept for those that it does not serve.
+#[test]
+fn logits_at_levels_far_apart_give_the_same_in_any_order() {
+    // Six blocks of each of at most sixteen tasks.
+    let (block, blocks, columns) = (256, 96, 3);
+    let mut random = Random::new(7);
+    let features = random.normals(blocks * block * columns, 1.0);
+    let m = mixture(3, columns, 2.0, &mut random);
+    // The first has no alternative that is available, the second is out of reach of all others, as far as f64 goes.
+    let levels = [NOT_AVAILABLE, -3000.0, 0.0, 250.0, 500.0, 490.0];
+    let counts: Vec<f64> = (0..blocks * block).map(|i| if i % (6 * block) < block { 0.0 } else { random.below(4) as f64 }).collect();
+    // Block b is at level `b mod 6`.
+    let of = |order: &dyn Fn(usize) -> usize| {
+        let rows = || (0..blocks).map(order).flat_map(|b| b * block..(b + 1) * block);
+        let features: Vec<f64> = rows().flat_map(|i| features[i * columns..(i + 1) * columns].to_vec()).collect();
+        let offset: Vec<f64> = rows().map(|i| levels[i / block % 6]).collect();
+        let counts: Vec<f64> = rows().map(|i| counts[i]).collect();
+        let features = Features::row_major(&features[..], blocks * block, columns).unwrap();
+        let data = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap();
+        let information = information(&data, &m, 0.0, Context::default());
+        (quantities(&data, &m, 0.0, Context::default()), information, data.total_choices())
+    };
+    // Level after level, the highest first.
+    let (expected, of_expected, total) = of(&|b| b % 16 * 6 + [4, 5, 3, 2, 1, 0][b / 16]);
+    assert!(expected.value.log_likelihood.is_finite());
+    for order in [[0, 1, 2, 3, 4, 5], [1, 0, 2, 5, 3, 4], [2, 4, 1, 3, 0, 5], [3, 2, 1, 0, 5, 4]] {
+        let (q, information, _) = of(&|b| b / 6 * 6 + order[b % 6]);
+        assert_within("log-likelihood", &[q.value.log_likelihood], &[expected.value.log_likelihood], 1e-12 * total * 3000.0);
+        assert_within("weight gradient", &q.weight_gradient, &expected.weight_gradient, 1e-11 * total);
+        assert_within("atom gradient", &q.atom_gradient, &expected.atom_gradient, 1e-11 * total);
+        assert_within("information", &information, &of_expected, 1e-11 * total);
+    }
+}
+
 #[test]
 fn single_precision_logits_of_1e37_are_fine() {
     let features: Vec<f32> = vec![1e37, -1e37, 3e36, 0.5, -2.0, 1e37];

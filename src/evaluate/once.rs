@@ -23,6 +23,9 @@ use crate::parallel::{Context, take};
 use crate::simd::{Ahead, exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
+/// `|log Z_k − ζ_k|` beyond which exponentials about ζ do not serve.
+const FAR: f64 = 600.0;
+
 /// Where a single read is made.
 pub(crate) struct At<'a> {
     /// α, and θ, K × L.
@@ -76,7 +79,7 @@ impl Evaluation<'_> {
                 let x = data.features().block(range.clone(), task.copy);
                 x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, ahead);
                 for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {
-                    // NaN where a logit is, +∞ where one is far above ζ.
+                    // NaN where a logit is, 1e307 or more where one is far above ζ.
                     *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
                 }
                 if at.keep {
@@ -125,7 +128,7 @@ impl Evaluation<'_> {
         let mut farthest: f64 = 0.0;
         for j in 0..k {
             let log = libm::log(masses[j]);
-            if !(value.is_finite() && log.is_finite()) {
+            if !value.is_finite() || log.is_nan() || log.abs() > FAR {
                 return Ok(None);
             }
             farthest = farthest.max(log.abs());
@@ -227,9 +230,11 @@ mod tests {
 
     #[test]
     fn a_single_read_says_where_it_does_not_serve() {
-        let counts = [3.0, 1.0, 2.0];
+        let counts = [3.0, 1.0, 0.0];
         let mut buffer = WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 16)).unwrap();
-        for (x, zeta) in [([0.0, 1.0, f64::NAN], 0.0), ([0.0, 1.0, 2.0], -800.0), ([0.0, 1.0, 2.0], 800.0), ([0.0, -2000.0, 2.0], 0.0)] {
+        let far = [720.0, 1000.0, 1450.0, 3000.0].map(|x| ([0.0, 1.0, x], 0.0));
+        let others = [([0.0, 1.0, f64::NAN], 0.0), ([0.0, 1.0, 2.0], -800.0), ([0.0, 1.0, 2.0], 800.0), ([0.0, -2000.0, 2.0], 0.0)];
+        for (x, zeta) in far.into_iter().chain(others) {
             let data = Data::new(Features::row_major(&x[..], 3, 1).unwrap(), None, None, Choices::Counts(&counts));
             // Data with NaN are refused where they are looked through.
             let Ok(data) = data else { continue };

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
-use crate::simd::{self, Ahead, Columns, all_finite, exp_in_place, exp_shifted_sum, largest, set_softmax};
+use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum, exp_in_place, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -236,7 +236,7 @@ impl<'w> Evaluation<'w> {
                     let column = &mut column[..n];
                     tops[k] = largest(ctx.isa, column);
                     // NaN where a logit is.
-                    let total = exp_shifted_sum(ctx.isa, column, tops[k]);
+                    let total = exp_below_sum(ctx.isa, column, tops[k]);
                     shares[k] = 0.0;
                     if tops[k] == f64::NEG_INFINITY && total == 0.0 {
                         continue;

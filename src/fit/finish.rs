@@ -10,6 +10,7 @@ use crate::optimize::lbfgs::lbfgs;
 use crate::optimize::newton::newton;
 use crate::optimize::{Objective, Stop, penalty};
 use crate::workspace::Workspace;
+use core::cell::Cell;
 
 /// The run of a fit: where it stands, its budget and the callback.
 pub(crate) struct Run<'a> {
@@ -95,11 +96,47 @@ fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f
     }
 }
 
-/// Carries one start to its end on the data of the run, and reports but for what only the whole fit knows.
+/// Evaluations over which the pace of a start is taken.
+const STRETCH: u64 = 20;
+
+/// The pace of a start, which tells whether it will come to the best in its share of the evaluations.
+///
+/// With more classes than there are, some follow the noise: starts end in optima of their own, apart by less than the data can tell, in valleys so narrow that
+/// they take hundreds of evaluations. Gains shrink on the way, so that one which would not come to the best at twice its pace does not.
+pub(crate) struct Pace {
+    /// The best so far, and how far below it the data can tell nothing: one unit of the log-likelihood for every parameter.
+    best: f64,
+    noise: f64,
+    /// Evaluations after which the share is spent.
+    share: u64,
+    /// Evaluations, and f, where the stretch began.
+    from: Option<(u64, f64)>,
+}
+
+impl Pace {
+    pub fn new(best: f64, parameters: usize, share: u64) -> Self {
+        Pace { best, noise: parameters as f64, share, from: None }
+    }
+
+    /// Whether the start, at f after so many evaluations, would not come to the best at twice its pace.
+    fn is_short(&mut self, f: f64, evaluations: u64) -> bool {
+        let (since, before) = *self.from.get_or_insert((evaluations, f));
+        if evaluations < since + STRETCH {
+            return false;
+        }
+        self.from = Some((evaluations, f));
+        let gain = (f - before) * self.share.saturating_sub(evaluations) as f64 / (evaluations - since) as f64;
+        f < self.best && f + self.noise >= self.best && f + 2.0 * gain < self.best
+    }
+}
+
+/// Carries one start to its end on the data of the run, or gives it up where its pace is short, and reports but for what only the whole fit knows.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn finish(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
     raced: bool,
+    mut pace: Option<Pace>,
     em: &mut Em<'_>,
     place: &mut Place<'_>,
     run: &mut Run<'_>,
@@ -113,7 +150,7 @@ pub(crate) fn finish(
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
     for attempt in 0..3 {
-        let mut inner = ws.scope();
+        let (mut inner, mut short) = (ws.scope(), false);
         let (stop, f, log_likelihood, norm, evaluations) = {
             let mut o = Objective::new(data, wh, options.ridge, ctx, &mut em.ev, limit, &mut inner)?;
             place.pack(&mut o);
@@ -128,10 +165,13 @@ pub(crate) fn finish(
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
             };
             let before = run.state;
+            // Newton's method has a pace of its own.
+            let alone = Cell::new(!pays);
             let mut report = |f: f64, evaluations: u64| {
                 let best = if run.excess.is_some() { before.best } else { before.best.max(f) };
                 run.tell(Progress { current: f, evaluations: spent + evaluations, best, ..before });
-                !run.cancelled
+                short = alone.get() && pace.as_mut().is_some_and(|pace| pace.is_short(f, evaluations));
+                !run.cancelled && !short
             };
             let tolerance = options.gradient_tolerance;
             let mut stop = match (report(f, o.evaluations), lead) {
@@ -149,6 +189,7 @@ pub(crate) fn finish(
             let done = lead.is_some_and(|lead| lead.0 <= tolerance) && stop == Stop::Gradient;
             let stop = match stop {
                 Stop::Gradient | Stop::Rounding | Stop::Stalled if pays && !done => {
+                    alone.set(true);
                     newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
                 }
                 stop => stop,
@@ -164,6 +205,7 @@ pub(crate) fn finish(
             Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
             Stop::Stalled => (Outcome::Stalled, StopRule::NoAscent),
             Stop::Limit => (Outcome::IterationLimit, StopRule::Evaluations),
+            Stop::Cancelled if short => (Outcome::IterationLimit, StopRule::Evaluations),
             Stop::Cancelled => (Outcome::Cancelled, StopRule::Callback),
         };
         let report = FitReport {
@@ -191,4 +233,33 @@ pub(crate) fn finish(
         }
     }
     result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a start of f after so many evaluations is given up, of a share of 200, with the best at -100 and 10 parameters.
+    fn given_up(f: impl Fn(u64) -> f64) -> Option<u64> {
+        let mut pace = Pace::new(-100.0, 10, 200);
+        (60..200).step_by(3).find(|e| pace.is_short(f(*e), *e))
+    }
+
+    #[test]
+    fn a_start_is_given_up_where_its_pace_is_short_of_the_best_and_the_data_can_tell_nothing() {
+        // It closes in on an optimum 3 below the best.
+        let closes_in = |at: f64| move |e: u64| at - libm::exp(-(e as f64 - 60.0) / 10.0);
+        assert_eq!(given_up(closes_in(-103.0)), Some(102));
+        // The best itself, and better.
+        assert_eq!(given_up(closes_in(-100.0)), None);
+        assert_eq!(given_up(closes_in(-99.9)), None);
+        // Something that the data tell from the best.
+        assert_eq!(given_up(closes_in(-120.0)), None);
+        // A steady pace that comes to the best in time, and one that does not.
+        assert_eq!(given_up(|e| -109.0 + (e as f64 - 60.0) * 0.08), None);
+        assert_eq!(given_up(|e| -109.0 + (e as f64 - 60.0) * 0.03), Some(81));
+        // Nothing is said before a stretch is over.
+        let mut pace = Pace::new(-100.0, 10, 200);
+        assert!((60..80).all(|e| !pace.is_short(-103.0, e)) && pace.is_short(-103.0, 80));
+    }
 }

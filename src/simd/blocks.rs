@@ -3,9 +3,11 @@
 use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
+use super::elementary::Elementary;
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
-use super::logsumexp::{ExpBelow, finite, largest_of, sum_of};
+use super::logsumexp::{finite, largest_of, sum_of};
+use super::map::Function;
 use super::vector::{F64, Lanes, Powers, Simd};
 
 /// The largest number; NaN if there is one, and −∞ for none.
@@ -15,12 +17,19 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 
 /// `s_i ← e^(s_i − shift)`; returns their sum.
 ///
-/// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers.
+/// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers. Where it is above 707 it counts as that: the
+/// sum is then 1e307 or more.
 /// Infinite shifts count as the largest finite number of their sign, so that a column of −∞ with its maximum −∞ gives 0. The
 /// sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     let out = s.as_mut_ptr();
-    isa.run(ShiftedSum { s: out, out, n: s.len(), shift })
+    isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift })
+}
+
+/// The same of numbers of which none is above the shift.
+pub(crate) fn exp_below_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
+    let out = s.as_mut_ptr();
+    isa.run(ShiftedSum::<false> { s: out, out, n: s.len(), shift })
 }
 
 /// `out_i = e^(s_i − shift)`; returns their sum. As [`exp_shifted_sum`].
@@ -29,7 +38,7 @@ pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
 /// Unless `s` and `out` have the same length.
 pub fn exp_shifted_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [f64]) -> f64 {
     assert_eq!(s.len(), out.len(), "s and out must have the same length");
-    isa.run(ShiftedSum { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift })
+    isa.run(ShiftedSum::<true> { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift })
 }
 
 /// Responsibilities `r_ik = e^(J_ik) / Σ_k e^(J_ik)` in place of `J_ik = log α_k + log P(i | k)`, and `log Σ_k e^(J_ik)`.
@@ -166,14 +175,31 @@ fn has_nan<S: Lanes<f64>>(simd: S, s: &[f64]) -> bool {
 }
 
 /// Reads `n` numbers at `s` and writes as many to `out`, which is `s` or doesn't overlap it.
-struct ShiftedSum {
+struct ShiftedSum<const ABOVE: bool> {
     s: *const f64,
     out: *mut f64,
     n: usize,
     shift: f64,
 }
 
-impl Kernel for ShiftedSum {
+/// `e^(x − shift)` as [`exp_or_zero`] has it; where x may be above the shift, no more than the largest exponential that is safe.
+#[derive(Clone, Copy)]
+struct ExpShifted<const ABOVE: bool>(f64);
+
+impl<const ABOVE: bool> Function<f64> for ExpShifted<ABOVE> {
+    #[inline(always)]
+    fn of<S: Powers<f64>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+        for x in &mut x {
+            *x = simd.sub(*x, simd.splat(self.0));
+            if ABOVE {
+                *x = simd.min(simd.splat(f64::NORMAL_EXP), *x);
+            }
+        }
+        exp_or_zero::<f64, S, U>(simd, x)
+    }
+}
+
+impl<const ABOVE: bool> Kernel for ShiftedSum<ABOVE> {
     type Output = f64;
 
     fn plain(self) -> f64 {
@@ -182,7 +208,8 @@ impl Kernel for ShiftedSum {
         for i in 0..self.n {
             // SAFETY: i < n; each number is read before it is written.
             unsafe {
-                let e = plain_exp_or_zero(*self.s.add(i) - shift);
+                let d = *self.s.add(i) - shift;
+                let e = plain_exp_or_zero(if ABOVE && d > f64::NORMAL_EXP { f64::NORMAL_EXP } else { d });
                 *self.out.add(i) = e;
                 sum += e;
             }
@@ -193,7 +220,7 @@ impl Kernel for ShiftedSum {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of(simd, ExpBelow::<f64, true>(finite(self.shift)), self.s, self.out, self.n, Ahead::All) }
+        unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, Ahead::All) }
     }
 }
 

@@ -14,7 +14,7 @@ use super::Isa;
 use super::ahead::{Ahead, piece_of_rows};
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
-use super::exp::{U, exp_of_difference, exp_of_small, exp_or_zero};
+use super::exp::{U, exp_of_difference, exp_of_small};
 use super::map::Function;
 use super::shifted::Shifted;
 use super::state::{LogSumExp, Running};
@@ -161,17 +161,17 @@ pub(super) unsafe fn sum_of<T: Elementary, S: Powers<T>, F: Function<T>>(
     simd.sum_f64(sum[0])
 }
 
-/// `e^(x − shift)`, as [`exp_of_difference`] has it, or, if `ZERO`, as [`exp_or_zero`].
+/// `e^(x − shift)` of numbers of which none is above the shift, as [`exp_of_difference`] has it.
 #[derive(Clone, Copy)]
-pub(super) struct ExpBelow<T, const ZERO: bool>(pub(super) T);
+pub(super) struct ExpBelow<T>(pub(super) T);
 
-impl<T: Elementary, const ZERO: bool> Function<T> for ExpBelow<T, ZERO> {
+impl<T: Elementary> Function<T> for ExpBelow<T> {
     #[inline(always)]
     fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
         for x in &mut x {
             *x = simd.sub(*x, simd.splat(self.0));
         }
-        if ZERO { exp_or_zero::<T, S, U>(simd, x) } else { exp_of_difference::<T, S, U>(simd, x) }
+        exp_of_difference::<T, S, U>(simd, x)
     }
 }
 

@@ -39,7 +39,7 @@ mod vector;
 
 pub(crate) use ahead::Ahead;
 pub use blocks::{RowTotals, exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, row_shares, row_weights, subtract_scaled, weigh};
-pub(crate) use blocks::{largest, weigh_in_place};
+pub(crate) use blocks::{exp_below_sum, largest, weigh_in_place};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub(crate) use differences::row_differences;
 pub use dispatch::Element;

@@ -168,7 +168,7 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
                 }
                 running.add(sum_of(simd, exp, x.add(i), out.add(i), count, ahead));
             } else {
-                running.add(sum_of(simd, ExpBelow::<T, false>(*max), x.add(i), out.add(i), count, ahead));
+                running.add(sum_of(simd, ExpBelow::<T>(*max), x.add(i), out.add(i), count, ahead));
             }
         }
         let (max, inverse) = (running.max, inverse(running.state().sum));
