@@ -1,7 +1,7 @@
 //! The finish: one start carried to its end on the observed likelihood, EM being the fallback.
 
 use super::race::Problem;
-use super::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, race_form};
+use super::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,13 +81,15 @@ impl Place<'_> {
 /// one of L-BFGS, which leads through the first region alone, where the likelihood is not concave.
 const NEWTON_FROM: f64 = 1e-3;
 const CHEAP_NEWTON_FROM: f64 = 1e-1;
-/// Evaluations of L-BFGS after which Newton's method takes over where a step of it costs as much as many of them.
+/// Evaluations of L-BFGS after which Newton's method takes over where a step of it costs as much as many of them, and where it costs as much as more.
 const PATIENCE: u64 = 60;
+const ENDURANCE: u64 = 600;
 
 /// Down to which gradient L-BFGS goes, and in how many evaluations, if it goes before Newton's method or alone.
 fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
     let from = if newton_is_cheap(shape, classes) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
     match newton_pays(shape, classes) {
+        false if newton_serves(shape, classes) => Some((tolerance, ENDURANCE)),
         false => Some((tolerance, u64::MAX)),
         true if newton_is_dear(shape, classes) => Some((tolerance, PATIENCE)),
         // After a race the first region, where the likelihood is not concave, is behind.
@@ -188,7 +190,7 @@ pub(crate) fn finish(
             o.limit = limit;
             let done = lead.is_some_and(|lead| lead.0 <= tolerance) && stop == Stop::Gradient;
             let stop = match stop {
-                Stop::Gradient | Stop::Rounding | Stop::Stalled if pays && !done => {
+                Stop::Gradient | Stop::Rounding | Stop::Stalled if newton_serves(&shape, k) && !done => {
                     alone.set(true);
                     newton(&mut o, v, &mut f, g, tolerance, &mut report, inner.scope())?
                 }

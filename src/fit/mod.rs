@@ -38,7 +38,7 @@ pub use self::options::{FitOptions, Starts};
 pub use self::owned::Fit;
 pub use self::report::{FitOutput, FitReport, Outcome, Progress, StopRule};
 pub use self::rules::{default_starts, is_empty_class, max_starts};
-pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, race_form};
+pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form};
 
 /// Evaluations that polish the winner, at most.
 const POLISH: u64 = 30;
@@ -78,8 +78,8 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
 
 /// Workspace of a finish, but for the objective.
 fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
-    match newton_pays(shape, k) {
-        true if shape.units_are_draws => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
+    match newton_serves(shape, k) {
+        true if shape.units_are_draws || !newton_pays(shape, k) => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
         true => newton_workspace(shape, k),
         false => lbfgs_workspace(shape, k),
     }

@@ -65,9 +65,13 @@ pub(crate) fn newton_is_dear(shape: &Shape, classes: usize) -> bool {
 
 /// Whether the dense information is cheap beside an evaluation.
 pub(crate) fn newton_pays(shape: &Shape, classes: usize) -> bool {
-    let parameters = classes as f64 * (shape.columns as f64 + 1.0);
+    newton_serves(shape, classes) && information_cost(shape, classes) <= 30.0
+}
+
+/// Whether Newton's method may finish what L-BFGS comes to no end of.
+pub(crate) fn newton_serves(shape: &Shape, classes: usize) -> bool {
     // Scores of units whose choices are on several ranks would have to be put together one by one.
-    !shape.units_are_split && information_cost(shape, classes) <= 30.0 && parameters <= 400.0
+    !shape.units_are_split && classes as f64 * (shape.columns as f64 + 1.0) <= 400.0
 }
 
 /// Whether the early phase may read a copy in single precision. Ranks have none: each would shift its rows by one of its own.
