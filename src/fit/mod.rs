@@ -124,7 +124,6 @@ pub fn fit(
     let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..problem };
     let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
     let race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
-    // What survivors are finished with: the race's own, but where it is of a sample.
     let of_all = match samples {
         Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
         None => None,
@@ -171,6 +170,7 @@ struct Search<'a, 'd, 'o> {
     /// By how much values on the sample exceed those that they are estimates of; where there is none, starts race on all.
     excess: Option<f64>,
     race: Race<'a>,
+    /// What survivors are finished with where that is not what they raced with: where there is a sample.
     of_all: Option<Em<'a>>,
     /// The best so far, and what is known of it.
     best: Place<'a>,
