@@ -106,7 +106,7 @@ const STRETCH: u64 = 20;
 /// With more classes than there are, some follow the noise: starts end in optima of their own, apart by less than the data can tell, in valleys so narrow that
 /// they take hundreds of evaluations. Gains shrink on the way, so that one which would not come to the best at twice its pace does not.
 pub(crate) struct Pace {
-    /// The best so far, and how far below it the data can tell nothing: one unit of the log-likelihood for every parameter.
+    /// The best so far, and how far below it the data can tell nothing.
     best: f64,
     noise: f64,
     /// Evaluations after which the share is spent.
@@ -116,8 +116,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub fn new(best: f64, parameters: usize, share: u64) -> Self {
-        Pace { best, noise: parameters as f64, share, from: None }
+    /// What the data can tell nothing of is one unit of the log-likelihood for every parameter, or the hundredth part of one for every unit, whose weights may
+    /// be shares of a whole.
+    pub fn new(best: f64, parameters: usize, units: f64, share: u64) -> Self {
+        Pace { best, noise: (parameters as f64).min(0.01 * units), share, from: None }
     }
 
     /// Whether the start, at f after so many evaluations, would not come to the best at twice its pace.
@@ -243,7 +245,7 @@ mod tests {
 
     /// Whether a start of f after so many evaluations is given up, of a share of 200, with the best at -100 and 10 parameters.
     fn given_up(f: impl Fn(u64) -> f64) -> Option<u64> {
-        let mut pace = Pace::new(-100.0, 10, 200);
+        let mut pace = Pace::new(-100.0, 10, 1e4, 200);
         (60..200).step_by(3).find(|e| pace.is_short(f(*e), *e))
     }
 
@@ -260,8 +262,11 @@ mod tests {
         // A steady pace that comes to the best in time, and one that does not.
         assert_eq!(given_up(|e| -109.0 + (e as f64 - 60.0) * 0.08), None);
         assert_eq!(given_up(|e| -109.0 + (e as f64 - 60.0) * 0.03), Some(81));
+        // Units whose weights are shares of a whole: 3 below the best is far.
+        let mut pace = Pace::new(-100.0, 10, 1.0, 200);
+        assert!((60..200).all(|e| !pace.is_short(-103.0, e)));
         // Nothing is said before a stretch is over.
-        let mut pace = Pace::new(-100.0, 10, 200);
+        let mut pace = Pace::new(-100.0, 10, 1e4, 200);
         assert!((60..80).all(|e| !pace.is_short(-103.0, e)) && pace.is_short(-103.0, 80));
     }
 }

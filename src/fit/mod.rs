@@ -289,7 +289,7 @@ impl Search<'_, '_, '_> {
         let each = each(spent);
         // What is left of the share, against the best: of a start that is one of many.
         let pace = (each.max_evaluations < options.max_evaluations && self.report.is_some())
-            .then(|| Pace::new(run.state.best, k - 1 + k * problem.wh.rank, each.max_evaluations - spent));
+            .then(|| Pace::new(run.state.best, k - 1 + k * problem.wh.rank, data.total_weight(), each.max_evaluations - spent));
         let mut found = finish(problem, &each, raced, pace, em, place, run, ws.scope())?;
         // With more classes than there are some follow the noise, and that of a sample is another.
         self.leads &= run.state.evaluations - spent <= NEAR;
