@@ -1,7 +1,8 @@
 //! The driver: the race of starts, the finish, and the outcome.
 //!
 //! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
-//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and by L-BFGS elsewhere, EM being the fallback.
+//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to
+//! no end; EM is the fallback.
 //! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
 
 mod finish;

@@ -31,7 +31,7 @@ impl Verdict {
         self.agree += back;
     }
 
-    /// Counts a start that came to the best: where it begun says something if it is independent of it.
+    /// Counts a start that came to the best: where it began says something if it is independent of it.
     pub fn arrive(&mut self, independent: bool) {
         self.finished += usize::from(independent);
         self.count(independent);
