@@ -1,0 +1,401 @@
+//! Row weights of counts, the shares that they are made of, and columns weighed by them.
+
+use super::Isa;
+use super::ahead::{Ahead, PIECE_OF_F64};
+use super::dispatch::Kernel;
+use super::log::ln_of;
+use super::vector::{F64, Lanes, Powers, Simd};
+
+/// What [`row_weights`] finds beside the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowTotals {
+    /// `Σ_i n_i ln π_i`, over the rows of positive n.
+    pub value: f64,
+    /// The smallest `π_i` of a row of positive n; +∞ if there is none.
+    pub smallest: f64,
+}
+
+/// Row weights of counts: `π_i = Σ_k f_k a_ik`, `Ω_ik = n_i f_k a_ik / π_i`, and `totals_k = Σ_i Ω_ik`.
+///
+/// Column k of `a` and of `omega` is `[k * ld..][..rows]`, rows the length of `counts`, K that of `factors`. Where `π_i` is below the smallest normal
+/// number, weights and value are too small to trust: see `smallest`.
+///
+/// # Panics
+/// Unless `ld ≥ rows`, `totals` has K numbers, and `a` and `omega` have `(K − 1) · ld + rows`.
+pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], omega: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    let (rows, classes) = (counts.len(), factors.len());
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(omega.len())), "room");
+    assert_eq!(totals.len(), classes, "a total for every class");
+    isa.run(RowWeights { a, ld, factors, counts, omega, totals })
+}
+
+/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but the weights. Without the
+/// totals where `totals` is empty.
+///
+/// # Panics
+/// As [`row_weights`], `shares` in place of `omega` of the length of `counts`, and but for empty totals.
+pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    let (rows, classes) = (counts.len(), factors.len());
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
+    assert!(
+        shares.len() == rows && (totals.is_empty() || totals.len() == classes),
+        "a share for every row, and a total for every class or none"
+    );
+    isa.run(RowShares { a, ld, factors, counts, shares, totals })
+}
+
+/// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
+pub(crate) fn weigh_in_place(isa: Isa, w: &mut [f64], shares: &[f64], factors: [f64; 2]) -> f64 {
+    assert_eq!(w.len(), shares.len(), "w and shares must have the same length");
+    isa.run(WeighInPlace { w, shares, factors })
+}
+
+/// `out_i = a_i (f share_i − g)`, `[f, g] = factors`.
+///
+/// # Panics
+/// Unless all have the same length.
+pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64]) {
+    assert_eq!((a.len(), shares.len()), (out.len(), out.len()), "a, shares and out must have the same length");
+    isa.run(Weigh { a, shares, factors, out });
+}
+
+struct RowWeights<'a> {
+    a: &'a [f64],
+    ld: usize,
+    factors: &'a [f64],
+    counts: &'a [f64],
+    omega: &'a mut [f64],
+    totals: &'a mut [f64],
+}
+
+impl Kernel for RowWeights<'_> {
+    type Output = RowTotals;
+
+    fn plain(self) -> RowTotals {
+        let Self { a, ld, factors, counts, omega, totals } = self;
+        let (mut value, mut smallest) = (0.0, f64::INFINITY);
+        totals.fill(0.0);
+        for (i, &n) in counts.iter().enumerate() {
+            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
+            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
+            let share = n / known;
+            for (k, f) in factors.iter().enumerate() {
+                omega[k * ld + i] = f * a[k * ld + i] * share;
+                totals[k] += omega[k * ld + i];
+            }
+            value += n * libm::log(known);
+            if n > 0.0 && pi < smallest {
+                smallest = pi;
+            }
+        }
+        RowTotals { value, smallest }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> RowTotals {
+        self.over_vectors(simd)
+    }
+}
+
+impl RowWeights<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+        let Self { a, ld, factors, counts, omega, totals } = self;
+        let n = <S as Lanes<f64>>::N;
+        let rows = counts.len();
+        let zero: F64<S> = simd.splat(0.0);
+        let found = over_shares(simd, a, ld, factors, counts, |i, share| {
+            let (first, whole) = (simd.first(rows - i), i + n <= rows);
+            for (k, f) in factors.iter().enumerate() {
+                // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
+                unsafe {
+                    let (from, to) = (a.as_ptr().add(k * ld + i), omega.as_mut_ptr().add(k * ld + i));
+                    let a = if whole { simd.load(from) } else { simd.load_first(first, from) };
+                    let weight = simd.mul(simd.mul(a, simd.splat(*f)), share);
+                    match whole {
+                        true => simd.store(to, weight),
+                        false => simd.store_first(first, to, weight),
+                    }
+                }
+            }
+        });
+        for (k, total) in totals.iter_mut().enumerate() {
+            let mut sum = [zero; 2];
+            let column = omega[k * ld..][..rows].as_ptr();
+            let mut i = 0;
+            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+            unsafe {
+                while i + 2 * n <= rows {
+                    sum = [simd.add(sum[0], simd.load(column.add(i))), simd.add(sum[1], simd.load(column.add(i + n)))];
+                    i += 2 * n;
+                }
+                while i < rows {
+                    sum[0] = simd.add(sum[0], simd.load_first(simd.first(rows - i), column.add(i)));
+                    i += n;
+                }
+            }
+            *total = simd.sum(simd.add(sum[0], sum[1]));
+        }
+        found
+    }
+}
+
+/// The loop of [`row_weights`] and [`row_shares`]: `write(i, n / π)` for the vector of rows from i on, and the totals.
+#[inline(always)]
+fn over_shares<S: Powers<f64>>(
+    simd: S,
+    a: &[f64],
+    ld: usize,
+    factors: &[f64],
+    counts: &[f64],
+    mut write: impl FnMut(usize, F64<S>),
+) -> RowTotals {
+    let (n, rows) = (<S as Lanes<f64>>::N, counts.len());
+    let zero: F64<S> = simd.splat(0.0);
+    let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
+    let (mut value, mut smallest) = (zero, infinity);
+    let mut ahead = Ahead::All.of_numbers(counts.as_ptr(), rows);
+    let mut i = 0;
+    while i < rows {
+        let first = simd.first(rows - i);
+        let whole = i + n <= rows;
+        // SAFETY: `first` chooses rows before `rows`, and the callers' entry checks have shown that every class has them.
+        let (pi, count) = unsafe {
+            let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
+            let mut pi = zero;
+            for (k, f) in factors.iter().enumerate() {
+                let from = a.as_ptr().add(k * ld + i);
+                pi = simd.mul_add(load(from), simd.splat(*f), pi);
+            }
+            Ahead::All.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
+            if i % PIECE_OF_F64 == 0 {
+                ahead.ask(simd);
+            }
+            (pi, load(counts.as_ptr().add(i)))
+        };
+        let known = simd.max(tiny, pi);
+        write(i, simd.div(count, known));
+        let [log] = ln_of::<f64, S, 1>(simd, [known]);
+        value = simd.mul_add(count, log, value);
+        smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
+        i += n;
+    }
+    let negative = simd.sub(zero, smallest);
+    RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+}
+
+struct RowShares<'a> {
+    a: &'a [f64],
+    ld: usize,
+    factors: &'a [f64],
+    counts: &'a [f64],
+    shares: &'a mut [f64],
+    totals: &'a mut [f64],
+}
+
+impl Kernel for RowShares<'_> {
+    type Output = RowTotals;
+
+    fn plain(self) -> RowTotals {
+        let Self { a, ld, factors, counts, shares, totals } = self;
+        let (mut value, mut smallest) = (0.0, f64::INFINITY);
+        totals.fill(0.0);
+        for (i, &n) in counts.iter().enumerate() {
+            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
+            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
+            shares[i] = n / known;
+            for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
+                *total += f * a[k * ld + i] * shares[i];
+            }
+            value += n * libm::log(known);
+            if n > 0.0 && pi < smallest {
+                smallest = pi;
+            }
+        }
+        RowTotals { value, smallest }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> RowTotals {
+        self.over_vectors(simd)
+    }
+}
+
+impl RowShares<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+        let Self { a, ld, factors, counts, shares, totals } = self;
+        let n = <S as Lanes<f64>>::N;
+        let rows = counts.len();
+        let zero: F64<S> = simd.splat(0.0);
+        // SAFETY: as many shares as rows; `first` chooses those that are left.
+        let found = over_shares(simd, a, ld, factors, counts, |i, share| unsafe {
+            match i + n <= rows {
+                true => simd.store(shares.as_mut_ptr().add(i), share),
+                false => simd.store_first(simd.first(rows - i), shares.as_mut_ptr().add(i), share),
+            }
+        });
+        for ((k, total), f) in totals.iter_mut().enumerate().zip(factors) {
+            let f = simd.splat(*f);
+            let mut sum = [zero; 2];
+            let (column, shares) = (a[k * ld..][..rows].as_ptr(), shares.as_ptr());
+            let mut i = 0;
+            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+            unsafe {
+                while i + 2 * n <= rows {
+                    for (u, sum) in sum.iter_mut().enumerate() {
+                        *sum = simd.mul_add(simd.mul(f, simd.load(column.add(i + u * n))), simd.load(shares.add(i + u * n)), *sum);
+                    }
+                    i += 2 * n;
+                }
+                while i < rows {
+                    let first = simd.first(rows - i);
+                    let weight = simd.mul(f, simd.load_first(first, column.add(i)));
+                    sum[0] = simd.mul_add(weight, simd.load_first(first, shares.add(i)), sum[0]);
+                    i += n;
+                }
+            }
+            *total = simd.sum(simd.add(sum[0], sum[1]));
+        }
+        found
+    }
+}
+
+struct Weigh<'a> {
+    a: &'a [f64],
+    shares: &'a [f64],
+    factors: [f64; 2],
+    out: &'a mut [f64],
+}
+
+impl Kernel for Weigh<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        let [f, g] = self.factors;
+        for ((out, a), share) in self.out.iter_mut().zip(self.a).zip(self.shares) {
+            *out = a * (f * share - g);
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        self.over_vectors(simd);
+    }
+}
+
+impl Weigh<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+        let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
+        let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
+        let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
+        let mut ahead = Ahead::All.of_numbers(a, rows);
+        let mut i = 0;
+        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+        unsafe {
+            while i + n <= rows {
+                if i % PIECE_OF_F64 == 0 {
+                    ahead.ask(simd);
+                }
+                simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
+                i += n;
+            }
+            if i < rows {
+                let first = simd.first(rows - i);
+                let weight = simd.mul_add(f, simd.load_first(first, shares.add(i)), minus_g);
+                simd.store_first(first, out.add(i), simd.mul(simd.load_first(first, a.add(i)), weight));
+            }
+        }
+    }
+}
+
+struct WeighInPlace<'a> {
+    w: &'a mut [f64],
+    shares: &'a [f64],
+    factors: [f64; 2],
+}
+
+impl Kernel for WeighInPlace<'_> {
+    type Output = f64;
+
+    fn plain(self) -> f64 {
+        let [f, g] = self.factors;
+        let mut total = 0.0;
+        for (w, share) in self.w.iter_mut().zip(self.shares) {
+            total += *w * (f * share);
+            *w *= f * share - g;
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> f64 {
+        self.over_vectors(simd)
+    }
+}
+
+impl WeighInPlace<'_> {
+    #[inline(always)]
+    fn over_vectors<S: Lanes<f64>>(self, simd: S) -> f64 {
+        let (n, rows) = (<S as Lanes<f64>>::N, self.w.len());
+        let (f, g) = (simd.splat(self.factors[0]), simd.splat(self.factors[1]));
+        let (w, shares) = (self.w.as_mut_ptr(), self.shares.as_ptr());
+        let mut sums = [simd.splat(0.0); 2];
+        let mut i = 0;
+        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+        unsafe {
+            while i + 2 * n <= rows {
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    let (at, a) = (w.add(i + u * n), simd.load(w.add(i + u * n)));
+                    let share = simd.mul(f, simd.load(shares.add(i + u * n)));
+                    *sum = simd.mul_add(a, share, *sum);
+                    simd.store(at, simd.mul(a, simd.sub(share, g)));
+                }
+                i += 2 * n;
+            }
+            while i < rows {
+                let first = simd.first(rows - i);
+                let a = simd.load_first(first, w.add(i));
+                let share = simd.mul(f, simd.load_first(first, shares.add(i)));
+                sums[0] = simd.mul_add(a, share, sums[0]);
+                simd.store_first(first, w.add(i), simd.mul(a, simd.sub(share, g)));
+                i += n;
+            }
+        }
+        simd.sum(simd.add(sums[0], sums[1]))
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn shares_and_weights_in_place_are_those_of_the_plain_way_on_every_instruction_set() {
+        for isa in Isa::available() {
+            for rows in 0..70 {
+                let ld = rows + 3;
+                let a: Vec<f64> = (0..3 * ld).map(|i| ((i * 37) % 101) as f64 / 101.0 + 1e-3).collect();
+                let counts: Vec<f64> = (0..rows).map(|i| (i % 5) as f64).collect();
+                let factors = [0.5, 1.5, 0.25];
+                let (mut shares, mut alone, mut totals) = (alloc::vec![0.0; rows], alloc::vec![0.0; rows], [0.0; 3]);
+                let found = row_shares(isa, &a, ld, &factors, &counts, &mut shares, &mut totals);
+                let same = row_shares(isa, &a, ld, &factors, &counts, &mut alone, &mut []);
+                assert!(shares == alone && found == same);
+                for (k, f) in factors.iter().enumerate() {
+                    let (mut w, mut out) = (a[k * ld..][..rows].to_vec(), alloc::vec![0.0; rows]);
+                    weigh(isa, &w, &shares, [*f, 0.75], &mut out);
+                    let total = weigh_in_place(isa, &mut w, &shares, [*f, 0.75]);
+                    assert!((total - totals[k]).abs() <= 1e-14 * totals[k], "{rows}");
+                    for (x, y) in w.iter().zip(&out) {
+                        assert!((x - y).abs() <= 1e-14 * (1.0 + y.abs()), "{rows} {x} {y}");
+                    }
+                }
+            }
+        }
+    }
+}
