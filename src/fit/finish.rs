@@ -21,13 +21,15 @@ pub(crate) struct Run<'a> {
     pub limit: u64,
     /// By how much values exceed those that they are estimates of, where they are of a sample.
     pub excess: Option<f64>,
+    /// The pace of the start being finished, where it may be given up.
+    pub pace: Option<Pace>,
 }
 
 impl<'a> Run<'a> {
     pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
-        Run { data, state, progress, cancelled: false, limit, excess: None }
+        Run { data, state, progress, cancelled: false, limit, excess: None, pace: None }
     }
 
     /// Tells the callback that the fit stands at `now`, unless it has said no before.
@@ -135,12 +137,10 @@ impl Pace {
 }
 
 /// Carries one start to its end on the data of the run, or gives it up where its pace is short, and reports but for what only the whole fit knows.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn finish(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
     raced: bool,
-    mut pace: Option<Pace>,
     em: &mut Em<'_>,
     place: &mut Place<'_>,
     run: &mut Run<'_>,
@@ -174,7 +174,7 @@ pub(crate) fn finish(
             let mut report = |f: f64, evaluations: u64| {
                 let best = if run.excess.is_some() { before.best } else { before.best.max(f) };
                 run.tell(Progress { current: f, evaluations: spent + evaluations, best, ..before });
-                short = alone.get() && pace.as_mut().is_some_and(|pace| pace.is_short(f, evaluations));
+                short = alone.get() && run.pace.as_mut().is_some_and(|pace| pace.is_short(f, evaluations));
                 !run.cancelled && !short
             };
             let tolerance = options.gradient_tolerance;

@@ -264,7 +264,7 @@ impl Search<'_, '_, '_> {
             (run.state.racing, run.state.running) = (true, 1);
             race.em.restart(1);
             let each = each(run.state.evaluations);
-            at_hand = finish(racing, &each, raced, None, &mut race.em, place, run, ws.scope())?.penalized_log_likelihood;
+            at_hand = finish(racing, &each, raced, &mut race.em, place, run, ws.scope())?.penalized_log_likelihood;
             (run.data, run.excess) = (*data, None);
             (run.state.racing, run.state.running) = (false, 0);
             if near(at_hand, self.estimate) && near(self.estimate, at_hand) {
@@ -289,9 +289,10 @@ impl Search<'_, '_, '_> {
         let spent = run.state.evaluations;
         let each = each(spent);
         // What is left of the share, against the best: of a start that is one of many.
-        let pace = (each.max_evaluations < options.max_evaluations && self.report.is_some())
+        run.pace = (each.max_evaluations < options.max_evaluations && self.report.is_some())
             .then(|| Pace::new(run.state.best, k - 1 + k * problem.wh.rank, data.total_weight(), each.max_evaluations - spent));
-        let mut found = finish(problem, &each, raced, pace, em, place, run, ws.scope())?;
+        let mut found = finish(problem, &each, raced, em, place, run, ws.scope())?;
+        run.pace = None;
         // With more classes than there are some follow the noise, and that of a sample is another.
         self.leads &= run.state.evaluations - spent <= NEAR;
         let f = found.penalized_log_likelihood;
@@ -384,7 +385,7 @@ fn finish_winner(
     run.state.start = report.best_start;
     let stopped = report.stop == StopRule::Evaluations && !run.spent();
     if stopped {
-        let found = finish(problem, options, true, None, em, best, run, ws.scope())?;
+        let found = finish(problem, options, true, em, best, run, ws.scope())?;
         *report = FitReport { best_start: report.best_start, ..found };
     }
     let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
@@ -392,7 +393,7 @@ fn finish_winner(
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
         let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
         let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        let polished = finish(problem, &options, true, None, em, best, run, ws)?;
+        let polished = finish(problem, &options, true, em, best, run, ws)?;
         report.log_likelihood = polished.log_likelihood;
         report.penalized_log_likelihood = polished.penalized_log_likelihood;
         report.gradient_norm = polished.gradient_norm;

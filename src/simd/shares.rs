@@ -75,22 +75,13 @@ impl Kernel for RowWeights<'_> {
 
     fn plain(self) -> RowTotals {
         let Self { a, ld, factors, counts, omega, totals } = self;
-        let (mut value, mut smallest) = (0.0, f64::INFINITY);
         totals.fill(0.0);
-        for (i, &n) in counts.iter().enumerate() {
-            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
-            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
-            let share = n / known;
-            for (k, f) in factors.iter().enumerate() {
+        plain_shares(a, ld, factors, counts, |i, share| {
+            for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
                 omega[k * ld + i] = f * a[k * ld + i] * share;
-                totals[k] += omega[k * ld + i];
+                *total += omega[k * ld + i];
             }
-            value += n * libm::log(known);
-            if n > 0.0 && pi < smallest {
-                smallest = pi;
-            }
-        }
-        RowTotals { value, smallest }
+        })
     }
 
     #[inline(always)]
@@ -140,6 +131,21 @@ impl RowWeights<'_> {
         }
         found
     }
+}
+
+/// The plain twin of [`over_shares`], row by row.
+fn plain_shares(a: &[f64], ld: usize, factors: &[f64], counts: &[f64], mut write: impl FnMut(usize, f64)) -> RowTotals {
+    let (mut value, mut smallest) = (0.0, f64::INFINITY);
+    for (i, &n) in counts.iter().enumerate() {
+        let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
+        let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
+        write(i, n / known);
+        value += n * libm::log(known);
+        if n > 0.0 && pi < smallest {
+            smallest = pi;
+        }
+    }
+    RowTotals { value, smallest }
 }
 
 /// The loop of [`row_weights`] and [`row_shares`]: `write(i, n / π)` for the vector of rows from i on, and the totals.
@@ -200,21 +206,13 @@ impl Kernel for RowShares<'_> {
 
     fn plain(self) -> RowTotals {
         let Self { a, ld, factors, counts, shares, totals } = self;
-        let (mut value, mut smallest) = (0.0, f64::INFINITY);
         totals.fill(0.0);
-        for (i, &n) in counts.iter().enumerate() {
-            let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
-            let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
-            shares[i] = n / known;
+        plain_shares(a, ld, factors, counts, |i, share| {
+            shares[i] = share;
             for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
-                *total += f * a[k * ld + i] * shares[i];
+                *total += f * a[k * ld + i] * share;
             }
-            value += n * libm::log(known);
-            if n > 0.0 && pi < smallest {
-                smallest = pi;
-            }
-        }
-        RowTotals { value, smallest }
+        })
     }
 
     #[inline(always)]
