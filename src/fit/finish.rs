@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mixture::{MixtureRef, canonical_order};
 use crate::optimize::lbfgs::lbfgs;
 use crate::optimize::newton::newton;
-use crate::optimize::{Objective, Stop, penalty};
+use crate::optimize::{Objective, Stop};
 use crate::workspace::Workspace;
 use core::cell::Cell;
 
@@ -23,13 +23,17 @@ pub(crate) struct Run<'a> {
     pub excess: Option<f64>,
     /// The pace of the start being finished, where it may be given up.
     pub pace: Option<Pace>,
+    /// f where the start finished last began.
+    pub entered: f64,
+    /// Whether the start finished last may run off, as far as Newton's method has seen.
+    pub still: bool,
 }
 
 impl<'a> Run<'a> {
     pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
-        Run { data, state, progress, cancelled: false, limit, excess: None, pace: None }
+        Run { data, state, progress, cancelled: false, limit, excess: None, pace: None, entered: f64::NEG_INFINITY, still: false }
     }
 
     /// Tells the callback that the fit stands at `now`, unless it has said no before.
@@ -168,6 +172,7 @@ pub(crate) fn finish(
                 data.reduced()?;
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
             };
+            run.entered = if attempt == 0 { f } else { run.entered };
             let before = run.state;
             // Newton's method has a pace of its own.
             let alone = Cell::new(!pays);
@@ -201,7 +206,8 @@ pub(crate) fn finish(
             o.unpack(v);
             place.weights.copy_from_slice(o.weights);
             place.atoms.copy_from_slice(o.atoms);
-            (stop, f, f + penalty(options.ridge, &v[k - 1..]), o.norm(g), o.evaluations)
+            run.still = o.still;
+            (stop, f, o.log_likelihood, o.norm(g), o.evaluations)
         };
         run.state.evaluations = spent + evaluations;
         let (outcome, rule) = match stop {

@@ -16,12 +16,11 @@ mod verdict;
 
 use self::finish::{Pace, Place, Run, finish};
 use self::race::{Problem, Race};
-use self::rules::{batch_size, has_single_phase, sample_size};
+use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::dot;
 use crate::mixture::canonical_order;
 use crate::optimize::Objective;
 use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
@@ -30,7 +29,7 @@ use crate::optimize::newton::newton_workspace;
 use crate::optimize::single::{single_copy, single_copy_workspace};
 use crate::reduce::Operation;
 use crate::starts::StartKind;
-use crate::starts::sample::{self, Way};
+use crate::starts::sample::{self, SampleSize, Way};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
@@ -47,8 +46,10 @@ const POLISH: u64 = 30;
 /// the end.
 const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
-/// Evaluations that take a start from its end on a sample to that on all rows where no class follows the noise: 10 to 20.
-const NEAR: u64 = 24;
+/// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
+const GAINS: f64 = 4.0;
+/// The gradient from which on going on without end looks like an end: where a budget ends sooner, what is left is ascent.
+const STILL: f64 = 1e-4;
 
 /// Workspace of [`fit`].
 pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
@@ -59,22 +60,28 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let race = Race::workspace(shape, k, batch_size(shape, options));
     let finish = finish_workspace(shape, k);
     let single = if has_single_phase(shape, options) { single_copy_workspace(shape) } else { WorkspaceSize::EMPTY };
-    let diverging = diverging_workspace(shape, k, race_form(shape) == MStep::Newton);
+    let diverging = diverging_workspace(shape, k, looks_at_curvature(shape, k));
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
     // Where a sample serves for the race, it may turn out that it does not.
     let (race, draw, finish) = match sample_size(shape, options) {
-        Some(n) => {
+        Some(SampleSize { rows: n, .. }) => {
             let of_sample = sample::shape_of(shape, n);
             let taken = sample::workspace(shape, n);
             let em = Em::workspace(shape, k, 1, race_form(shape) == MStep::Newton);
             let batch = batch_size(shape, options);
-            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em);
+            let raced = of(k.saturating_mul(batch)).and(of(kl.saturating_mul(batch)));
+            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em).and(raced);
             (race.or(sampled), draw.or(Race::draw_workspace(&of_sample, k, batch)), finish.or(finish_workspace(&of_sample, k)))
         }
         None => (race, draw, finish),
     };
-    Whitening::workspace(shape).and(single).and(race).and(held).and(Objective::workspace(l, k).and(finish.or(diverging)).or(draw))
+    let polish = of(k).and(of(kl));
+    Whitening::workspace(shape)
+        .and(single)
+        .and(race)
+        .and(held)
+        .and(Objective::workspace(l, k).and(finish.and(polish).or(diverging)).or(draw))
 }
 
 /// Workspace of a finish, but for the objective.
@@ -90,13 +97,13 @@ fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
 /// The mixture is written at the end, or not at all when an error is returned.
 ///
 /// # Errors
-/// `TooManyClasses`, `InvalidOption`, `OutOfRange` for a feature whose variance is beyond the range of f64, `Shape` for outputs of the wrong length,
+/// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose variance is beyond the range of f64, `Shape` for outputs of the wrong length,
 /// `Workspace`, and what is wrong with a given start.
 pub fn fit(
     data: &Data<'_>,
     options: &FitOptions<'_>,
     progress: &mut dyn FnMut(&Progress) -> bool,
-    out: FitOutput<'_>,
+    mut out: FitOutput<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<FitReport> {
     let shape = data.shape();
@@ -112,55 +119,106 @@ pub fn fit(
         Starts::Given(_) if options.ridge == 0.0 => Whitening::sampled(data, ctx.isa, &mut ws)?,
         _ => Whitening::new(data, ctx.isa, &mut ws)?,
     };
-    let single = if has_single_phase(&shape, options) { single_copy(data, ctx, &mut ws)? } else { None };
+    let single = if has_single_phase(&shape, options) { single_copy(data, &wh, ctx, &mut ws)? } else { None };
     let problem = Problem { data: single.as_ref().unwrap_or(data), wh: &wh, ridge: options.ridge, ctx, seed: options.seed };
-    let samples = match sample_size(&shape, options).filter(|n| sample::serves(data, *n)) {
-        Some(n) => {
-            let by_size = sample::take(data, n, Way::BySize, options.seed, &mut ws)?;
-            let evenly = sample::take(data, n, Way::Evenly, options.seed, &mut ws)?;
-            by_size.map(|(by_size, excess)| (by_size, excess, evenly.map(|(evenly, _)| evenly)))
+    let d = k - 1 + k * wh.rank;
+    let mut best = Place { weights: ws.f64s(k)?, atoms: ws.f64s(k * l)?, v: ws.f64s(d)?, g: ws.f64s(d)?, order: ws.fill(k, 0)? };
+    if let Some(m) = options.grow {
+        // A class of weight 0 is what the first relocations put somewhere.
+        best.weights[..k - 1].copy_from_slice(m.weights);
+        best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
+    }
+    let mut begun = Begun { state: Run::new(data, progress, options.max_evaluations).state, report: None, suspect: false, passes: 0 };
+    if let Some(size) = sample_size(&shape, options).filter(|size| sample::serves(data, size.rows)) {
+        match search(data, &problem, options, Some(size), begun, &mut best, progress, &mut out, ws.scope())? {
+            Ended::Done(report) => return Ok(report),
+            Ended::Open(so_far) => begun = so_far,
+        }
+    }
+    match search(data, &problem, options, None, begun, &mut best, progress, &mut out, ws)? {
+        Ended::Done(report) => Ok(report),
+        Ended::Open(_) => unreachable!("a search on all alternatives comes to an end"),
+    }
+}
+
+/// What a search knows that begins where another left the best.
+#[derive(Clone, Copy)]
+struct Begun {
+    state: Progress,
+    report: Option<FitReport>,
+    /// Whether a class of the best may run off.
+    suspect: bool,
+    /// Reads of all features so far.
+    passes: u64,
+}
+
+/// How a search ended.
+enum Ended {
+    Done(FitReport),
+    /// On a sample starts did not agree: others must race on all alternatives.
+    Open(Begun),
+}
+
+/// Draws starts until the best is settled, on a sample if there is one.
+fn search(
+    data: &Data<'_>,
+    problem: &Problem<'_, '_>,
+    options: &FitOptions<'_>,
+    size: Option<SampleSize>,
+    begun: Begun,
+    best: &mut Place<'_>,
+    progress: &mut dyn FnMut(&Progress) -> bool,
+    out: &mut FitOutput<'_>,
+    mut ws: Workspace<'_>,
+) -> Result<Ended> {
+    let (k, l) = (options.classes, problem.wh.columns);
+    let shape = data.shape();
+    let samples = match size {
+        Some(SampleSize { rows, .. }) => {
+            let by_size = sample::take(data, rows, Way::BySize, options.seed, &mut ws)?;
+            let evenly = sample::take(data, rows, Way::Evenly, options.seed, &mut ws)?;
+            let Some((by_size, excess)) = by_size else { return Ok(Ended::Open(begun)) };
+            Some((by_size, excess, evenly.map(|(evenly, _)| evenly)))
         }
         None => None,
     };
-    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..problem };
+    let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..*problem };
     let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
     let race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
     let of_all = match samples {
         Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
         None => None,
     };
-    let d = k - 1 + k * wh.rank;
-    let best = Place { weights: ws.f64s(k)?, atoms: ws.f64s(k * l)?, v: ws.f64s(d)?, g: ws.f64s(d)?, order: ws.fill(k, 0)? };
-    if let Some(m) = options.grow {
-        // A class of weight 0 is what the first relocations put somewhere.
-        best.weights[..k - 1].copy_from_slice(m.weights);
-        best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
-    }
+    let kept = if samples.is_some() { batch_size(&shape, options) } else { 0 };
+    let raced = (ws.f64s(kept * k)?, ws.f64s(kept * k * l)?);
     let search = Search {
         data,
         shape,
         options,
-        problem: &problem,
+        problem,
         racing: &racing,
         of_moments,
         excess: samples.as_ref().map(|(_, excess, _)| *excess),
+        hands_over: size.is_some_and(|size| !size.lasts),
         race,
         of_all,
-        best,
-        run: Run::new(data, progress, options.max_evaluations),
-        report: None,
+        raced,
+        best: Place { weights: best.weights, atoms: best.atoms, v: best.v, g: best.g, order: best.order },
+        run: Run { state: begun.state, ..Run::new(data, progress, options.max_evaluations) },
+        draws: 0,
+        begun,
         verdict: Verdict::default(),
-        suspect: false,
         estimate: f64::NEG_INFINITY,
         top: f64::NEG_INFINITY,
         leads: samples.is_some(),
+        gain: 0.0,
         out,
     };
     search.run(ws)
 }
 
 /// A fit on its way.
-struct Search<'a, 'd, 'o> {
+struct Search<'a, 'd, 'o, 'p> {
     data: &'a Data<'a>,
     shape: Shape,
     options: &'a FitOptions<'o>,
@@ -170,64 +228,89 @@ struct Search<'a, 'd, 'o> {
     of_moments: &'a Data<'d>,
     /// By how much values on the sample exceed those that they are estimates of; where there is none, starts race on all.
     excess: Option<f64>,
+    /// Whether another search takes over where the starts of the first draw do not agree on the sample.
+    hands_over: bool,
     race: Race<'a>,
     /// What survivors are finished with where that is not what they raced with: where there is a sample.
     of_all: Option<Em<'a>>,
+    /// Where survivors of a race on a sample came to in it, weights and atoms, while they go on to their ends on the sample.
+    raced: (&'a mut [f64], &'a mut [f64]),
     /// The best so far, and what is known of it.
     best: Place<'a>,
+    begun: Begun,
     run: Run<'a>,
-    report: Option<FitReport>,
+    /// Draws so far.
+    draws: usize,
     verdict: Verdict,
-    /// Whether a class of the best may run off.
-    suspect: bool,
-    /// Where the best has come to on the sample, the best estimate of the penalised log-likelihood there, and whether from ends on the sample those on all
-    /// rows are near.
+    /// Where the best has come to on the sample, the best estimate of the penalised log-likelihood there, and whether ends on the sample tell starts apart.
     estimate: f64,
     top: f64,
     leads: bool,
-    out: FitOutput<'a>,
+    /// What the best has gained from its end on the sample to that on all.
+    gain: f64,
+    out: &'a mut FitOutput<'p>,
 }
 
-impl Search<'_, '_, '_> {
-    /// Draw after draw until the best is settled, and what becomes of it.
-    fn run(mut self, mut ws: Workspace<'_>) -> Result<FitReport> {
+impl Search<'_, '_, '_, '_> {
+    /// Draw after draw until the best is settled, and what becomes of it; or what there is after the first, where another search is to take over.
+    fn run(mut self, mut ws: Workspace<'_>) -> Result<Ended> {
         let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
         // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
         let later = if self.shape.units_are_draws { batch.div_ceil(2) } else { batch };
         while self.run.state.drawn < total {
-            let n = if self.report.is_none() { batch } else { later }.min(total - self.run.state.drawn);
+            let n = if self.draws == 0 { batch } else { later }.min(total - self.run.state.drawn);
             let settled = self.draw(n, &mut ws)?;
+            if self.hands_over && self.draws == 1 && !self.verdict.agrees() && !self.run.spent() && self.run.state.drawn < total {
+                let passes = self.passes();
+                return Ok(Ended::Open(Begun { state: self.run.state, passes, ..self.begun }));
+            }
             if self.run.spent() || matches!(self.options.starts, Starts::Auto) && settled {
                 break;
             }
         }
-        self.conclude(ws)
+        self.conclude(ws).map(Ended::Done)
+    }
+
+    /// Reads of all features so far; those of a sample are that share of them.
+    fn passes(&self) -> u64 {
+        let here = self.race.em.ev.passes;
+        let rows = (self.racing.data.features().rows() as u64, self.shape.rows as u64);
+        self.begun.passes + self.of_all.as_ref().map_or(here, |em| em.ev.passes + here * rows.0 / rows.1)
     }
 
     /// Draws n starts, lets them race and finishes the survivors. Whether the best is settled.
     fn draw(&mut self, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
-        let Self { options, racing, race, best, run, report, out, verdict, .. } = self;
-        let first = run.state.drawn;
+        let Self { options, racing, race, best, run, begun, out, .. } = self;
+        let (first, fresh) = (run.state.drawn, self.draws == 0);
+        self.draws += 1;
         run.state.drawn += n;
         (run.state.racing, run.excess) = (true, self.excess);
-        let known = (report.is_some() || options.grow.is_some()).then_some(best.mixture());
-        race.draw(racing, self.of_moments, &options.starts, first, n, known, &mut run.state, ws.scope())?;
-        let (survivors, back) = race.run(racing, n, known.filter(|_| report.is_some()), run)?;
+        let (known, reached) = (begun.report.is_some(), best.mixture());
+        let from = (known && !fresh || options.grow.is_some()).then_some(reached);
+        race.draw(racing, self.of_moments, &options.starts, (first, fresh), n, from, &mut run.state, ws.scope())?;
+        let (survivors, back) = race.run(racing, n, fresh, known.then_some(reached), run)?;
         for j in 0..n {
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
         }
         (run.state.racing, run.state.running, run.excess) = (false, 0, None);
-        let before = run.state.best;
-        // Those that are on their way to the best need not be seen to arrive there.
-        verdict.begin(back);
-        for j in 0..survivors {
-            // Three that end alike are enough of one draw.
-            if self.report.is_some() && self.run.spent() || self.verdict.alike >= 3 {
-                break;
-            }
-            self.carry(j, first, n, ws)?;
+        let before = if fresh { f64::NEG_INFINITY } else { run.state.best };
+        let (leads, mut open) = (self.leads, 0);
+        if leads {
+            self.lead(survivors, first, n, ws)?;
         }
+        // Those that are on their way to the best need not be seen to arrive there.
+        self.verdict.begin(back);
+        for j in 0..survivors {
+            // Three that end alike are enough of one draw, and a spent budget of all, but for what stands above the best already.
+            let enough = self.verdict.alike >= 3 || self.begun.report.is_some() && self.run.spent();
+            if enough && !self.stands_above(j) {
+                continue;
+            }
+            open += usize::from(self.carry(j, first, n, ws)?);
+        }
+        // With more classes than there are some follow the noise, and that of a sample is another: starts end apart on it by less than it can tell.
+        self.leads = leads && 2 * open < survivors;
         let Self { race, run, .. } = self;
         if self.excess.is_some() {
             self.top = race.values[..n].iter().fold(self.top.max(self.estimate), |m, f| m.max(*f));
@@ -236,44 +319,98 @@ impl Search<'_, '_, '_> {
         Ok(self.verdict.settled(&self.shape, before, run.state.best, &race.values[..n], race.kinds))
     }
 
-    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best.
-    fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<()> {
+    /// Carries the survivors of n starts to their ends on the sample they raced on, the best first from then on.
+    fn lead(&mut self, survivors: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<()> {
         let (k, l) = (self.options.classes, self.shape.columns);
-        let Self { data, shape, options, problem, racing, race, best, run, verdict, out, .. } = self;
+        let Self { data, shape, options, racing, race, raced, best, run, out, .. } = self;
+        (run.data, run.excess) = (racing.data, self.excess);
+        (run.state.racing, run.state.running) = (true, 1);
+        raced.0[..survivors * k].copy_from_slice(&race.weights[..survivors * k]);
+        raced.1[..survivors * k * l].copy_from_slice(&race.atoms[..survivors * k * l]);
+        for j in 0..survivors {
+            if run.spent() {
+                break;
+            }
+            run.state.start = first + race.order[j];
+            let (weights, atoms) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
+            let place = &mut Place { weights, atoms, v: best.v, g: best.g, order: best.order };
+            race.em.restart(1);
+            let each = share_of_budget(options, shape, n, run.state.evaluations);
+            race.values[j] = match finish(racing, &each, n > 1, &mut race.em, place, run, ws.scope()) {
+                Ok(found) => found.penalized_log_likelihood,
+                Err(error) if error.kind == ErrorKind::NotFinite => f64::NEG_INFINITY,
+                Err(error) => return Err(error),
+            };
+            out.start_values[run.state.start] = race.values[j];
+        }
+        (run.data, run.excess) = (*data, None);
+        (run.state.racing, run.state.running) = (false, 0);
+        for j in 0..survivors {
+            let top = (j..survivors).fold(j, |a, b| if race.values[b] > race.values[a] { b } else { a });
+            race.swap(j, top);
+            for (x, n) in [(&mut *raced.0, k), (&mut *raced.1, k * l)] {
+                (0..n).for_each(|i| x.swap(j * n + i, top * n + i));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether survivor j has come to more in its race than the best in the end, on what it raced on.
+    fn stands_above(&self, j: usize) -> bool {
+        let best = if self.excess.is_some() { self.estimate } else { self.run.state.best };
+        best.is_finite() && !near(best, self.race.values[j])
+    }
+
+    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best. One of several whose log-likelihood is no number
+    /// counts −∞. Whether ends on the sample did not tell where it would end.
+    fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
+        match self.carry_on(j, first, n, ws) {
+            Err(error) if error.kind == ErrorKind::NotFinite && n > 1 => {
+                self.out.start_values[self.run.state.start] = f64::NEG_INFINITY;
+                self.race.values[j] = f64::NEG_INFINITY;
+                self.run.pace = None;
+                self.data.reduced()?;
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+
+    fn carry_on(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
+        let (k, l) = (self.options.classes, self.shape.columns);
+        let Self { data, shape, options, problem, race, best, run, verdict, out, .. } = self;
         // Relocations begin at the best: that they end there says nothing.
         let independent = race.kinds[j] != StartKind::Relocate;
-        if self.report.is_some() && race.came_to(problem.wh, j, best.mixture(), run.state.best) {
+        if self.begun.report.is_some() && race.came_to(problem.wh, j, best.mixture(), run.state.best) {
             verdict.arrive(independent);
-            return Ok(());
+            return Ok(false);
         }
         run.state.start = first + race.order[j];
         let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
         let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
         let raced = n > 1 || k == 1;
-        let each = |spent: u64| {
-            let each = match options.starts {
-                Starts::Auto if n > 1 => spent + if is_large(shape) { EACH_LARGE } else { EACH },
-                _ => u64::MAX,
-            };
-            FitOptions { max_evaluations: options.max_evaluations.min(each), ..**options }
-        };
-        let mut at_hand = f64::NEG_INFINITY;
+        let em = self.of_all.as_mut().unwrap_or(&mut race.em);
+        let (mut at_hand, mut open) = (f64::NEG_INFINITY, false);
         if self.leads {
-            // To its end on the sample first: where the best has come to that and gone on, this one would follow.
-            (run.data, run.excess) = (racing.data, self.excess);
-            (run.state.racing, run.state.running) = (true, 1);
-            race.em.restart(1);
-            let each = each(run.state.evaluations);
-            at_hand = finish(racing, &each, raced, &mut race.em, place, run, ws.scope())?.penalized_log_likelihood;
-            (run.data, run.excess) = (*data, None);
-            (run.state.racing, run.state.running) = (false, 0);
+            at_hand = race.values[j];
             if near(at_hand, self.estimate) && near(self.estimate, at_hand) {
+                // Where the best has come to that and gone on, this one would follow.
                 out.start_values[run.state.start] = run.state.best;
                 verdict.arrive(independent);
-                return Ok(());
+                return Ok(false);
+            }
+            if self.begun.report.is_some() {
+                em.restart(1);
+                em.ev.evaluate(problem.data, place.weights, place.atoms, options.context)?;
+                run.state.evaluations += 1;
+                let there = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
+                if !(there + GAINS * self.gain >= run.state.best) {
+                    verdict.finished += 1;
+                    return Ok(false);
+                }
+                open = there < run.state.best;
             }
         }
-        let em = self.of_all.as_mut().unwrap_or(&mut race.em);
         // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
         let warm = if raced || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
         em.restart(1);
@@ -287,51 +424,49 @@ impl Search<'_, '_, '_> {
             run.tell(run.state);
         }
         let spent = run.state.evaluations;
-        let each = each(spent);
+        let each = share_of_budget(options, shape, n, spent);
         // What is left of the share, against the best: of a start that is one of many.
-        run.pace = (each.max_evaluations < options.max_evaluations && self.report.is_some())
+        run.pace = (each.max_evaluations < options.max_evaluations && self.begun.report.is_some())
             .then(|| Pace::new(run.state.best, k - 1 + k * problem.wh.rank, data.total_weight(), each.max_evaluations - spent));
         let mut found = finish(problem, &each, raced, em, place, run, ws.scope())?;
         run.pace = None;
-        // With more classes than there are some follow the noise, and that of a sample is another.
-        self.leads &= run.state.evaluations - spent <= NEAR;
         let f = found.penalized_log_likelihood;
         run.state.finished += 1;
         found.best_start = run.state.start;
         out.start_values[found.best_start] = f;
         // Starts that end alike to rounding are one optimum: the first one stands for it.
-        if self.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
+        if self.begun.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
+            self.gain = if open { self.gain } else { f - run.entered };
             best.weights.copy_from_slice(w);
             best.atoms.copy_from_slice(a);
             if !near(run.state.best, f) {
                 verdict.forget();
             }
-            self.suspect = (0..k).any(|j| {
-                let beta = &mut race.beta[..problem.wh.rank];
-                problem.wh.whiten_atom(&a[j * l..(j + 1) * l], beta);
-                candidate(data, &em.ev, options.context.isa, j, w[j], dot(beta, beta))
-            });
+            self.begun.suspect = may_run_off(problem, em, best, run, &mut race.beta[..l]);
             (run.state.best, self.estimate) = (f, at_hand);
-            self.report = Some(found);
+            self.begun.report = Some(found);
         }
         verdict.finished += 1;
         verdict.count(independent && near(f, run.state.best));
-        Ok(())
+        Ok(open)
     }
 
     /// Carries the best on where it was stopped, looks whether classes of it run off, and writes it.
-    fn conclude(self, mut ws: Workspace<'_>) -> Result<FitReport> {
-        let Self { data, shape, options, problem, racing, mut race, mut of_all, mut best, mut run, report, mut suspect, out, .. } = self;
-        data.reduced()?;
-        let Some(mut report) = report else { return Err(Error::new(ErrorKind::NotFinite, "log-likelihood")) };
-        let sampled = of_all.is_some();
+    fn conclude(mut self, mut ws: Workspace<'_>) -> Result<FitReport> {
+        self.data.reduced()?;
+        let Begun { report: Some(mut report), mut suspect, .. } = self.begun else {
+            return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
+        };
+        let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = &mut self;
         let em = of_all.as_mut().unwrap_or(&mut race.em);
         // What it becomes on the way may run off.
-        suspect |= finish_winner(problem, options, em, &mut best, &mut run, &mut report, ws.scope())?;
+        finish_winner(problem, options, em, best, run, &mut report, &mut suspect, &mut race.beta[..shape.columns], ws.scope())?;
+        // Where the budget or the caller ended it far from any end, going on is what there is to do.
+        suspect &= !matches!(report.stop, StopRule::Evaluations | StopRule::Callback) || report.gradient_norm <= STILL;
         out.start_values[report.best_start] = report.penalized_log_likelihood;
         out.diverging.fill(false);
         if suspect {
-            mark_diverging(problem, em, &mut best, &mut run, out.diverging, ws)?;
+            mark_diverging(problem, em, best, run, out.diverging, ws)?;
         }
         if run.cancelled {
             (report.outcome, report.stop) = (Outcome::Cancelled, StopRule::Callback);
@@ -349,14 +484,19 @@ impl Search<'_, '_, '_> {
         report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
         report.starts = run.state.drawn;
         report.evaluations = run.state.evaluations;
-        // Reads of a sample are that share of reads.
-        report.passes = em.ev.passes;
-        if sampled {
-            report.passes += race.em.ev.passes * racing.data.features().rows() as u64 / shape.rows as u64;
-        }
         report.rank = problem.wh.rank;
+        report.passes = self.passes();
         Ok(report)
     }
+}
+
+/// The options with the share of the budget of one of n starts, after so many evaluations.
+fn share_of_budget<'o>(options: &FitOptions<'o>, shape: &Shape, n: usize, spent: u64) -> FitOptions<'o> {
+    let each = match options.starts {
+        Starts::Auto if n > 1 => spent + if is_large(shape) { EACH_LARGE } else { EACH },
+        _ => u64::MAX,
+    };
+    FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options }
 }
 
 /// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not finished, whose values
@@ -372,7 +512,8 @@ fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64,
     }
 }
 
-/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap. Whether it was stopped.
+/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect` is whether a class
+/// of what it becomes may run off. `beta`: L numbers.
 fn finish_winner(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
@@ -380,25 +521,48 @@ fn finish_winner(
     best: &mut Place<'_>,
     run: &mut Run<'_>,
     report: &mut FitReport,
+    suspect: &mut bool,
+    beta: &mut [f64],
     mut ws: Workspace<'_>,
-) -> Result<bool> {
+) -> Result<()> {
     run.state.start = report.best_start;
-    let stopped = report.stop == StopRule::Evaluations && !run.spent();
-    if stopped {
+    if report.stop == StopRule::Evaluations && !run.spent() {
         let found = finish(problem, options, true, em, best, run, ws.scope())?;
         *report = FitReport { best_start: report.best_start, ..found };
+        *suspect = may_run_off(problem, em, best, run, beta);
     }
     let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
-    if pays && report.stop == StopRule::Gradient && !run.spent() {
+    if pays && report.stop == StopRule::Gradient && !*suspect && !run.spent() {
         // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
+        let (weights, atoms) = (ws.f64s(best.weights.len())?, ws.f64s(best.atoms.len())?);
+        weights.copy_from_slice(best.weights);
+        atoms.copy_from_slice(best.atoms);
         let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
-        let options = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        let polished = finish(problem, &options, true, em, best, run, ws)?;
-        report.log_likelihood = polished.log_likelihood;
-        report.penalized_log_likelihood = polished.penalized_log_likelihood;
-        report.gradient_norm = polished.gradient_norm;
+        let further = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
+        let polished = finish(problem, &further, true, em, best, run, ws)?;
+        if polished.gradient_norm <= options.gradient_tolerance {
+            report.log_likelihood = polished.log_likelihood;
+            report.penalized_log_likelihood = polished.penalized_log_likelihood;
+            report.gradient_norm = polished.gradient_norm;
+            *suspect = may_run_off(problem, em, best, run, beta);
+        } else {
+            // Where steps lead away from a small gradient there is no end nearby.
+            best.weights.copy_from_slice(weights);
+            best.atoms.copy_from_slice(atoms);
+            *suspect = options.ridge == 0.0;
+        }
     }
-    Ok(stopped)
+    Ok(())
+}
+
+/// Whether a class of the mixture finished last may run off. A ridge penalty holds them all. `beta`: L numbers.
+fn may_run_off(problem: &Problem<'_, '_>, em: &Em<'_>, place: &Place<'_>, run: &Run<'_>, beta: &mut [f64]) -> bool {
+    let l = beta.len();
+    let mut candidate = |j: usize| {
+        let (weight, atom) = (place.weights[j], &place.atoms[j * l..(j + 1) * l]);
+        candidate(run.data, problem.wh, &em.ev, problem.ctx.isa, j, weight, atom, beta)
+    };
+    problem.ridge == 0.0 && (run.still || (0..place.weights.len()).any(&mut candidate))
 }
 
 /// Marks the classes of the best that run off, in canonical order.
@@ -415,7 +579,7 @@ fn mark_diverging(
     let mut o = Objective::new(run.data, problem.wh, problem.ridge, problem.ctx, &mut em.ev, u64::MAX, &mut ws)?;
     best.pack(&mut o);
     if let Some(f) = o.evaluate(best.v, best.g) {
-        diverging(&mut o, best.v, f, race_form(&run.data.shape()) == MStep::Newton, marks, ws)?;
+        diverging(&mut o, best.v, f, looks_at_curvature(&run.data.shape(), marks.len()), marks, ws)?;
         // The largest class is the last of the packed parameters.
         marks.reverse();
     }

@@ -125,13 +125,13 @@ impl<'w> Race<'w> {
         })
     }
 
-    /// Draws starts `first..first + n`. `best` is the best mixture so far, from which some of them relocate a class. `of_moments`: the data that moments are of.
+    /// Draws starts `first..first + n`, by moments too if they are `fresh`, the first of a search. `best` is the best mixture so far, from which some of them relocate a class. `of_moments`: the data that moments are of.
     pub fn draw(
         &mut self,
         problem: &Problem<'_, '_>,
         of_moments: &Data<'_>,
         rule: &Starts<'_>,
-        first: usize,
+        (first, fresh): (usize, bool),
         n: usize,
         best: Option<MixtureRef<'_>>,
         state: &mut Progress,
@@ -180,7 +180,7 @@ impl<'w> Race<'w> {
         }
         // Counts: moments first, a fifth of the first draw; then clusters, side by side so that they share a product; then random atoms and relocations.
         let mut taken = 0;
-        if first == 0 {
+        if fresh {
             let most = n.div_ceil(5).max(2).min(n);
             let (weights, atoms) = (&mut self.weights[..most * k], &mut self.atoms[..most * k * l]);
             let MomentStarts { starts, evaluations, passes } =
@@ -255,13 +255,20 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
-    /// Runs the race over the first `n` starts. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
+    /// Runs the race over the first `n` starts, the `fresh` ones of a search or later ones. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
     /// came to `best` that did not begin there.
-    pub fn run(&mut self, problem: &Problem<'_, '_>, n: usize, best: Option<MixtureRef<'_>>, run: &mut Run<'_>) -> Result<(usize, usize)> {
+    pub fn run(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        n: usize,
+        fresh: bool,
+        best: Option<MixtureRef<'_>>,
+        run: &mut Run<'_>,
+    ) -> Result<(usize, usize)> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         let form = race_form(&problem.data.shape());
         let (mut running, mut back) = (n, 0);
-        for (rounds, share) in if problem.data.shape().units_are_draws && best.is_none() { COUNTS } else { UNITS } {
+        for (rounds, share) in if problem.data.shape().units_are_draws && fresh { COUNTS } else { UNITS } {
             if running <= LEAST {
                 break;
             }
@@ -328,7 +335,7 @@ impl<'w> Race<'w> {
     }
 
     /// Exchanges two starts.
-    fn swap(&mut self, a: usize, b: usize) {
+    pub fn swap(&mut self, a: usize, b: usize) {
         let (a, b) = (a.min(b), a.max(b));
         if a == b {
             return;

@@ -3,10 +3,12 @@
 use super::{FitOptions, Starts};
 use crate::data::Shape;
 use crate::em::{MStep, VANISHED};
-use crate::starts::sample;
+use crate::starts::sample::{self, SampleSize};
 
 /// How often `Auto` draws at most.
 const BATCHES: usize = 12;
+/// Evaluations a start takes at least, its race and what comes before it, with as many for the finish of the best.
+const AFFORDABLE: u64 = 40;
 /// Numbers of features from which a choice set of counts is large: past the fast caches.
 const LARGE: usize = 1 << 15;
 
@@ -38,7 +40,7 @@ pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
 
 /// Starts drawn at once: no more than the budget can carry through a race.
 pub(super) fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
-    let affordable = usize::try_from(options.max_evaluations / 20).unwrap_or(usize::MAX).max(1);
+    let affordable = usize::try_from(options.max_evaluations / AFFORDABLE).unwrap_or(usize::MAX).max(1);
     default_starts(shape, options.classes).min(max_starts(shape, options)).min(affordable)
 }
 
@@ -74,13 +76,18 @@ pub(crate) fn newton_serves(shape: &Shape, classes: usize) -> bool {
     !shape.units_are_split && classes as f64 * (shape.columns as f64 + 1.0) <= 400.0
 }
 
+/// Whether the curvature of the classes is looked at where one may run off.
+pub(super) fn looks_at_curvature(shape: &Shape, classes: usize) -> bool {
+    race_form(shape) == MStep::Newton || newton_serves(shape, classes)
+}
+
 /// Whether the early phase may read a copy in single precision. Ranks have none: each would shift its rows by one of its own.
 pub(super) fn has_single_phase(shape: &Shape, options: &FitOptions<'_>) -> bool {
     options.single_phase && shape.sets == 1 && !shape.is_part()
 }
 
 /// Of how many rows starts race, if not of all: see `starts/sample.rs`.
-pub(super) fn sample_size(shape: &Shape, options: &FitOptions<'_>) -> Option<usize> {
+pub(super) fn sample_size(shape: &Shape, options: &FitOptions<'_>) -> Option<SampleSize> {
     let searches = options.classes > 1 && !matches!(options.starts, Starts::Given(_));
     sample::size(shape, options.classes).filter(|_| searches)
 }

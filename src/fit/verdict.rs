@@ -48,6 +48,11 @@ impl Verdict {
         self.agree += usize::from(came);
     }
 
+    /// Whether starts of the draw at hand agree on the best: two at least, and half of those that came to an end.
+    pub fn agrees(&self) -> bool {
+        self.alike >= 2 && 2 * self.alike >= self.finished
+    }
+
     /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
     pub fn settled(&mut self, shape: &Shape, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
         let large = is_large(shape);

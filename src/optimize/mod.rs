@@ -60,6 +60,8 @@ pub(crate) struct Objective<'a, 'd, 'w> {
     /// ℓ at the point last evaluated.
     pub log_likelihood: f64,
     gradient: &'a mut [f64],
+    /// Whether Newton's method has seen, near the end, that features no longer vary under a class along its atom.
+    pub still: bool,
     /// Evaluations in a single read of X.
     pub once: Once<'a>,
 }
@@ -98,6 +100,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
             limit,
             log_likelihood: f64::NEG_INFINITY,
             gradient,
+            still: false,
             once: Once::new(serves, l, k, ws)?,
         })
     }

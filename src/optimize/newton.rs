@@ -4,6 +4,7 @@
 //! short step of EM. μ rises until the matrix is positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
 //! Where f goes straight on, no curvature tells how far: there steps grow as long as f does.
 
+use super::divergence::{EPSILON, still};
 use super::{Objective, Stop};
 use crate::data::Shape;
 use crate::error::Result;
@@ -24,8 +25,13 @@ const SHRINK: f64 = 4.0;
 /// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very uneven counts a
 /// gradient that is small among all choices may be large among those that curve.
 const ENOUGH: f64 = 1e12;
+/// The gradient from which on features that no longer vary under a class are looked for.
+const NEAR: f64 = 1e-4;
 /// Steps past the tolerance at most, once little is promised.
 const POLISH: u32 = 8;
+/// A class that holds to few alternatives curves no more: these shares of the features' own curvature, by its choices and by all, bound its steps.
+const FEW: f64 = 1e-2;
+const NONE: f64 = 1e-8;
 /// Steps at most: what takes more goes to and fro.
 const MOST: u32 = 1000;
 
@@ -34,7 +40,7 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
     let d = classes.saturating_mul(shape.columns.saturating_add(1));
     let dd = of(d.saturating_mul(d));
-    let vectors = of(d).and(of(d)).and(of(d)).and(of(d));
+    let vectors = of(d).and(of(d)).and(of(d)).and(of(d)).and(of(classes));
     let l = shape.columns;
     let squares = of(classes.saturating_mul(l.saturating_mul(l)));
     let (draws, information) = match Draws::serve(shape) {
@@ -62,6 +68,7 @@ pub(crate) fn newton(
     let (k, r) = (o.classes(), o.wh.rank);
     let (info, factor, complete) = (ws.f64s(d * d)?, ws.f64s(d * d)?, ws.f64s(k * r * r)?);
     let (scale, step, trial, trial_g) = (ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?, ws.f64s(d)?);
+    let floor = ws.f64s(k)?;
     let draws = match Draws::serve(&o.ev.shape) {
         true => Some(Draws::new(o.data, &o.ev.layout, Some((r, o.wh.to_atoms)), o.ctx.isa, &mut ws)?),
         false => None,
@@ -80,7 +87,16 @@ pub(crate) fn newton(
         }
         last = norm;
         information(o, draws.as_ref(), info, complete, ws.scope())?;
+        o.still = false;
+        for (j, c) in complete.chunks_exact((r * r).max(1)).enumerate().filter(|_| norm <= NEAR) {
+            let (c_over, beta) = (&mut factor[..r * r], &v[k - 1 + j * r..k - 1 + (j + 1) * r]);
+            c_over.copy_from_slice(c);
+            o.still |= still(o.ctx.isa, c_over, o.ev.class_choices[j], EPSILON[0], beta, &mut step[..r], ws.scope())?;
+        }
         o.scale(scale);
+        for (j, more) in floor.iter_mut().enumerate() {
+            *more = o.ridge + FEW * o.ev.class_choices[j] + NONE * o.data.total_choices();
+        }
         let (mut failures, mut indefinite) = (0, false);
         let mut straight = loop {
             if o.evaluations >= o.limit {
@@ -91,7 +107,7 @@ pub(crate) fn newton(
             }
             factor.copy_from_slice(info);
             if mu > 0.0 {
-                damp(factor, d, mu, &scale[..k - 1], complete, r);
+                damp(factor, d, mu, &scale[..k - 1], complete, floor, r);
             }
             step.copy_from_slice(g);
             if !linalg::solve(o.ctx.isa, factor, d, step, ws.scope())? {
@@ -186,15 +202,17 @@ fn quadratic(a: &[f64], n: usize, x: &[f64]) -> f64 {
     (0..n).map(|i| x[i] * dot(&a[i * n..(i + 1) * n], x)).sum()
 }
 
-/// Adds `μ C`: `eta` the diagonal of C in the log-odds, `complete` its blocks in the whitened atoms of the classes, r × r.
-fn damp(matrix: &mut [f64], d: usize, mu: f64, eta: &[f64], complete: &[f64], r: usize) {
+/// Adds `μ C`: `eta` the diagonal of C in the log-odds, `complete` its blocks in the whitened atoms of the classes, r × r, and `floor` on the diagonal of each.
+fn damp(matrix: &mut [f64], d: usize, mu: f64, eta: &[f64], complete: &[f64], floor: &[f64], r: usize) {
     for (j, c) in eta.iter().enumerate() {
         matrix[j * d + j] += mu * c;
     }
-    for (k, block) in complete.chunks_exact((r * r).max(1)).enumerate() {
+    for ((k, block), floor) in complete.chunks_exact((r * r).max(1)).enumerate().zip(floor) {
         let at = eta.len() + k * r;
         for (a, row) in block.chunks_exact(r).enumerate() {
-            axpy(mu, row, &mut matrix[(at + a) * d + at..][..r]);
+            let to = &mut matrix[(at + a) * d + at..][..r];
+            axpy(mu, row, to);
+            to[a] += mu * floor;
         }
     }
 }
@@ -220,12 +238,6 @@ fn information(
         whiten_packed(o.wh, o.ctx.isa, k, theta, out, block, half);
         for (complete, block) in complete.chunks_exact_mut((r * r).max(1)).zip(blocks.chunks_exact(l * l)) {
             o.wh.whiten_curvature(o.ctx.isa, block, complete, r, half);
-        }
-    }
-    for (j, complete) in complete.chunks_exact_mut((r * r).max(1)).enumerate() {
-        // A class that holds to few alternatives curves no more: ε of the features' own curvature bounds its steps.
-        for a in 0..r {
-            complete[a * r + a] += o.ridge + 1e-2 * o.ev.class_choices[j] + 1e-8 * o.data.total_choices();
         }
     }
     for j in e..d {

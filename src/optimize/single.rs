@@ -7,10 +7,13 @@ use crate::error::Result;
 use crate::evaluate::blocks;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::all_finite;
+use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize, filled};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+/// The variance of features below which differences of them are no normal numbers in single precision, or lose digits.
+const LEAST: f64 = 1e-60;
 /// Numbers converted at once, while they are in the first cache.
 const BLOCK: usize = 1 << 12;
 
@@ -27,11 +30,18 @@ struct Piece<'a> {
     finite: bool,
 }
 
-/// Data of one choice set with features in single precision; `None` where they are that already, or where one is beyond its range.
-pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(data: &Data<'d>, ctx: Context, ws: &mut Workspace<'w>) -> Result<Option<Data<'a>>> {
+/// Data of one choice set with features in single precision; `None` where they are that already, or where one is beyond its range or
+/// a column below it.
+pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(
+    data: &Data<'d>,
+    wh: &Whitening<'_>,
+    ctx: Context,
+    ws: &mut Workspace<'w>,
+) -> Result<Option<Data<'a>>> {
     let features = data.features();
     let (p, l, first) = (features.rows(), features.columns(), data.first_available(0));
-    if features.epsilon() >= f32::EPSILON as f64 {
+    let small = (0..l).any(|j| (f64::MIN_POSITIVE..LEAST).contains(&wh.covariance[j * (l + 1)]));
+    if small || features.epsilon() >= f32::EPSILON as f64 {
         return Ok(None);
     }
     let room = ws.room::<f32>(p * l)?;

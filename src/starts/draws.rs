@@ -16,6 +16,9 @@ const MOST_FEATURES: usize = 64;
 /// Evaluations of a correction that is raced on: what is left to do EM does faster.
 const CORRECTION: usize = 24;
 
+/// The longest whitened atom of a start by moments: where offsets leave nearly all of the base measure to one alternative, its frame knows no bounds.
+const LONGEST: f64 = 100.0;
+
 /// Workspace of [`moment_starts`] for K classes.
 pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     if !moments_apply(shape) {
@@ -24,7 +27,7 @@ pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> Workspac
     let of = WorkspaceSize::of::<f64>;
     let l = shape.columns;
     let frame = of(l).and(of(l)).and(of(l.saturating_mul(l))).and(subspace_workspace(shape));
-    corrected_workspace(shape, classes).or(tensor_workspace(shape, classes)).or(frame)
+    of(l).and(corrected_workspace(shape, classes).or(tensor_workspace(shape, classes)).or(frame))
 }
 
 /// Whether latent moments are defined for data of this shape, and cheap.
@@ -41,7 +44,7 @@ pub(crate) struct MomentStarts {
 }
 
 /// Writes moment starts of K classes to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones, and random atoms in
-/// their subspace, up to `kinds.len()`. An estimator that has no answer leaves its place to the next.
+/// their subspace, up to `kinds.len()`. An estimator that has no answer, or one far beyond the features, leaves its place to the next.
 pub(crate) fn moment_starts(
     problem: &Problem<'_, '_>,
     classes: usize,
@@ -58,21 +61,33 @@ pub(crate) fn moment_starts(
     }
     let mut places = kinds.iter_mut().zip(weights.chunks_exact_mut(k)).zip(atoms.chunks_exact_mut(k * l)).map(|((s, w), a)| (s, w, a));
     let Some((mut kind, mut w, mut a)) = places.next() else { return Ok(found) };
+    let mut ws = ws.scope();
+    let beta = &mut ws.f64s(l)?[..r];
+    let mut is_near = |atoms: &[f64]| {
+        atoms.chunks_exact(l).all(|atom| {
+            wh.whiten_atom(atom, beta);
+            linalg::dot(beta, beta) <= LONGEST * LONGEST
+        })
+    };
     let options = CorrectionOptions { max_evaluations: CORRECTION, ..CorrectionOptions::default() };
-    if let Ok(report) = corrected(data, wh, &options, w, a, ctx, ws.scope()) {
-        *kind = StartKind::CorrectedMoments;
-        found.starts += 1;
+    let report = corrected(data, wh, &options, w, a, ctx, ws.scope());
+    if let Ok(report) = &report {
         found.evaluations += report.evaluations as u64;
         found.passes += report.passes;
+    }
+    if report.is_ok() && is_near(a) {
+        *kind = StartKind::CorrectedMoments;
+        found.starts += 1;
         match places.next() {
             Some(next) => (kind, w, a) = next,
             None => return Ok(found),
         }
     }
-    if k <= r + 1 && tensor(data, wh, IllPosed::Project, w, a, ctx, ws.scope()).is_ok() {
+    let tensor = if k <= r + 1 { tensor(data, wh, IllPosed::Project, w, a, ctx, ws.scope()).ok() } else { None };
+    found.passes += u64::from(tensor.is_some());
+    if tensor.is_some() && is_near(a) {
         *kind = StartKind::Moments;
         found.starts += 1;
-        found.passes += 1;
         match places.next() {
             Some(next) => (kind, w, a) = next,
             None => return Ok(found),
@@ -93,6 +108,9 @@ pub(crate) fn moment_starts(
             for (value, direction) in values.iter().zip(directions.chunks_exact(l)).take(k) {
                 linalg::axpy(libm::sqrt(value.max(0.01)) * random.sample::<f64, _>(StandardNormal), direction, atom);
             }
+        }
+        if !is_near(a) {
+            return Ok(found);
         }
         *kind = StartKind::Subspace;
         found.starts += 1;
@@ -120,7 +138,7 @@ pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64
 }
 
 /// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or a small
-/// class that favours what lies in the direction of a chosen alternative. `beta`: L numbers.
+/// class of an atom in a random direction. `beta`: L numbers.
 pub(crate) fn relocate(
     problem: &Problem<'_, '_>,
     start: usize,

@@ -1,10 +1,10 @@
 //! Alternatives of one large choice set that stand for all of them while starts race.
 //!
-//! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson 1952): with
-//! `e_i = n (½ n_i / N + ½ / p)`, 1 where that is more, an alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over
-//! the alternatives, such as `Z_k`, are then those of all but for sampling errors, and so is the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend
-//! on the mixture; and because every class holds to alternatives
-//! that were chosen, at least `½ α_k n` of them tell of it, however narrow it is.
+//! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson 1952): what
+//! `n (½ n_i / N + ½ / p)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that proportion, n in all. An alternative that is taken counts
+//! `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over the alternatives, such as `Z_k`, are then those of all but for sampling errors, and so is
+//! the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend on the mixture; and because every class holds to alternatives that were chosen, at
+//! least `½ α_k n` of them tell of it, however narrow it is.
 
 use super::stream;
 use crate::data::{Choices, Data, Features, Shape};
@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
 
-/// Alternatives at least, and for every parameter.
-const LEAST: usize = 1 << 15;
-const PER_PARAMETER: usize = 64;
+/// Alternatives at least, and for every parameter: of a sample that a whole search may rest on, and of one that tells whether a search is easy.
+const LASTING: (usize, usize) = (1 << 15, 64);
+const PASSING: (usize, usize) = (1 << 12, 16);
 /// How many times as many there must be for a sample to be worth while.
 const WORTH: usize = 4;
 /// Alternatives that were chosen, of which a sample has more.
@@ -31,11 +31,23 @@ pub(crate) enum Way {
     Evenly,
 }
 
+/// The size of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SampleSize {
+    pub rows: usize,
+    /// Whether a search may rest on it whatever it finds; else only if its first starts agree, as they do where there is little to find.
+    pub lasts: bool,
+}
+
 /// How many alternatives stand for all while K classes are searched for; `None` where all of them do.
-pub(crate) fn size(shape: &Shape, classes: usize) -> Option<usize> {
-    let n = classes.saturating_mul(shape.columns.saturating_add(1)).saturating_mul(PER_PARAMETER).max(LEAST);
+pub(crate) fn size(shape: &Shape, classes: usize) -> Option<SampleSize> {
+    let parameters = classes.saturating_mul(shape.columns.saturating_add(1));
     let serves = shape.units_are_draws && shape.sets == 1 && !shape.is_part();
-    (serves && shape.rows / WORTH >= n).then_some(n)
+    let size = |(least, each): (usize, usize), lasts| {
+        let rows = parameters.saturating_mul(each).max(least);
+        (serves && shape.rows / WORTH >= rows).then_some(SampleSize { rows, lasts })
+    };
+    size(LASTING, true).or(size(PASSING, false))
 }
 
 /// The shape of the data of n of the alternatives.
