@@ -111,8 +111,12 @@ fn npy(dtype: &str, fortran: bool, shape: &str, bytes: Vec<u8>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}, }}");
     header += &" ".repeat(63 - (10 + header.len()) % 64);
     header.push('\n');
+    [npy_header(&header), bytes].concat()
+}
+
+fn npy_header(header: &str) -> Vec<u8> {
     let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &bytes].concat()
+    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes()].concat()
 }
 
 const ITEMS: &str = "--features data/flights_items.csv --alternative dest --columns lat,lon,alt,tz,distance \
@@ -326,9 +330,16 @@ fn what_it_wrote_is_a_start_and_gives_the_same_value() {
         (r#"{"classes": [{"weight": 1.0, "atom": [1, 2]}]}"#, &["2 numbers for 5 features"]),
         (r#"{"classes": [{"weight": 0.5, "atom": [1, 2, 3, 4, 5]}]}"#, &["sum to one"]),
         (r#"{"classes": [{"weight": 1.0, "atom": [1, 2, null, 4, 5]}]}"#, &["null", "line 1"]),
+        (&format!(r#"{{"classes": [{{"weight": "{}"}}]}}"#, "long".repeat(1000)), &["longlong", "…", "line 1"]),
     ] {
         desk.write("bad.json", text);
         desk.refused("--init bad.json", 1, &[&["bad.json"], parts].concat());
+    }
+    // Logits beyond the range of numbers are those of the start.
+    for atom in ["1e300, -1e308, 1e308, 1e308, 1e308", "1e305, 0, 0, 0, 0"] {
+        desk.write("far.json", format!(r#"{{"classes": [{{"weight": 1.0, "atom": [{atom}]}}]}}"#));
+        desk.refused("--init far.json", 1, &["far.json", "logits", "range"]);
+        desk.refused("--init far.json --evaluate", 1, &["far.json", "logits", "range"]);
     }
 }
 
@@ -460,6 +471,16 @@ fn bad_tables_end_with_1_and_name_the_place() {
         (good, "n\n1\nnan\n3\n", &["n.csv, line 3, column 'n': 'nan'"]),
         (good, "n\n0\n0\n0\n", &["n.csv", "zero"]),
         (good, "k,n\n0,1\n0,1\n0,1\n", &["n.csv", "2 columns"]),
+        // In one column a blank line is an empty cell.
+        (good, "n\n1\n\n3\n", &["n.csv, line 3, column 'n': '' stands where a number must"]),
+        (good, "n\r\n\r\n1\r\n2\r\n3\r\n", &["n.csv, line 2, column 'n': ''"]),
+        (good, "\u{feff}n\n1\n2\n\n\n3\n\n", &["n.csv, line 4, column 'n': ''"]),
+        ("a\n1\n\n3\n5\n", "n\n1\n2\n3\n", &["x.csv, line 3, column 'a': ''"]),
+        ("\n1\n3\n5\n", "n\n1\n2\n3\n", &["x.csv, line 1", "header"]),
+        // Lines may end with CR alone.
+        ("a,b\r1,2\r3,x\r5,7\r", "n\n1\n2\n3\n", &["x.csv, line 3, column 'b': 'x'"]),
+        (good, "n\r1\r\r3\r", &["n.csv, line 3, column 'n': ''"]),
+        (good, "n\n1e308\n1e308\n1e308\n", &["n.csv: the sum of its counts is beyond the range of numbers"]),
     ] {
         desk.write("x.csv", x);
         desk.write("n.csv", n);
@@ -471,8 +492,13 @@ fn bad_tables_end_with_1_and_name_the_place() {
     desk.write("n.csv", "n\n1\n2\n3\n");
     desk.refused("--classes 1 --features x.csv --counts n.csv --columns a,c", 1, &["x.csv", "'c'", "a, b"]);
     desk.refused("--classes 1 --features none.csv --counts n.csv", 1, &["none.csv"]);
+    desk.write("n.csv", "n\r\n1\r\n2\r\n3\r\n\r\n\n");
+    desk.log_likelihood("--classes 1 --features x.csv --counts n.csv");
     desk.write("x.csv", "b,a\n1,1e200\n1,1\n2,2\n");
-    desk.refused("--classes 1 --features x.csv --counts n.csv", 1, &["'a'", "squares"]);
+    desk.refused("--classes 1 --features x.csv --counts n.csv", 1, &["x.csv", "'a'", "squares"]);
+    desk.write("x.csv", format!("a,b\u{1b}]0;{}\n1,2\n", "long".repeat(1000)));
+    let run = desk.run("--classes 1 --features x.csv --counts n.csv --columns c");
+    assert!(run.code == 1 && run.err.len() < 400 && !run.err.trim_end().contains(char::is_control), "{:?}", run.err);
     desk.write("x.csv", "a\n1e39\n1\n2\n");
     desk.refused("--classes 1 --features x.csv --counts n.csv --precision f32", 1, &["x.csv, line 2, column 'a': '1e39'"]);
 }
@@ -488,6 +514,10 @@ fn bad_joins_and_panels_end_with_1_and_name_the_place() {
         (items, "who,key,n\nA,u,one\n", &["long.csv, line 2, column 'n': 'one'"]),
         (items, "who,key,n\nA,u,1\nB,u,0\n", &["long.csv", "'B'", "zero"]),
         (items, "who,dest,n\nA,u,1\n", &["long.csv", "'key'", "who, dest, n"]),
+        (items, "who,key,n\nA,u,1\n,v,1\n", &["long.csv, line 3, column 'who': '' stands where a name must"]),
+        (items, "who,key,n\nA,u,1\nA,,1\n", &["long.csv, line 3, column 'key': ''"]),
+        ("key,x\nu,1\n,2\n", "who,key,n\nA,u,1\n", &["items.csv, line 3, column 'key': ''"]),
+        (items, "who,key,n\nA,u,1e308\nA,u,1e308\n", &["long.csv: the sum of its counts"]),
     ] {
         desk.write("items.csv", items);
         desk.write("long.csv", long);
@@ -499,6 +529,9 @@ fn bad_joins_and_panels_end_with_1_and_name_the_place() {
         ("who,task,y,x\nA,1,yes,0\n", &["long.csv, line 2, column 'y': 'yes'"]),
         ("who,task,y,x\nA,1,-1,0\n", &["long.csv, line 2, column 'y': '-1'", "negative"]),
         ("who,task,x\nA,1,0\n", &["long.csv", "'y'"]),
+        ("who,task,y,x\nA,1,1,0\n,1,1,1\n", &["long.csv, line 3, column 'who': '' stands where a name must"]),
+        ("who,task,y,x\nA,1,1,0\nA, ,1,1\n", &["long.csv, line 3, column 'task': ''"]),
+        ("who,task,y,x\nA,1,1e308,0\nA,1,1e308,1\n", &["long.csv: the sum of its counts"]),
     ] {
         desk.write("long.csv", long);
         desk.refused(panel, 1, parts);
@@ -527,9 +560,14 @@ fn bad_npy_files_end_with_1_and_name_the_place() {
         (npy("<f8", false, "(99999999999, 999)", vec![]), &["x.npy"]),
         (b"a,b\n1,2\n".to_vec(), &["x.npy", "NPY"]),
         (vec![], &["x.npy", "NPY"]),
+        (npy_header(&"(".repeat(60_000)), &["x.npy", "header"]),
+        (npy_header(&"{".repeat(1000)), &["x.npy", "brackets"]),
+        (npy("<f8", false, &format!("({})", "1, ".repeat(500)), x(&[1.0])), &["x.npy", "[1, 1, 1", "(p, L)"]),
+        (npy_header(&format!("{{'descr': [('{}', '<f8')], 'fortran_order': False, 'shape': (2, 1)}}", "long".repeat(400))), &["x.npy"]),
     ] {
         desk.write("x.npy", file);
         desk.refused("--classes 1 --features x.npy --counts n.csv", 1, parts);
+        assert!(desk.run("--classes 1 --features x.npy --counts n.csv").err.len() < 400);
     }
     desk.write("x.npy", npy("<f8", false, "(2, 1)", x(&[1.0, 1e300])));
     desk.refused("--classes 1 --features x.npy --counts n.csv --precision f32", 1, &["x.npy: [1, 0]", "1e300"]);

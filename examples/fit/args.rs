@@ -49,7 +49,7 @@ struct Args {
     /// Seed of the random starts
     #[arg(long, help_heading = "Fit", default_value_t = 0)]
     seed: u64,
-    /// Starts to try, exactly so many [default: the library's own rule]
+    /// Starts to try, exactly so many, or fewer where the evaluations are spent first [default: the library's own rule]
     #[arg(long, value_name = "N", help_heading = "Fit")]
     starts: Option<NonZeroUsize>,
     /// Threads to use; more than one needs --features rayon before the --
@@ -64,7 +64,7 @@ struct Args {
     /// No fit: the log-likelihood of these data at --init
     #[arg(long, help_heading = "Fit", requires = "init")]
     evaluate: bool,
-    /// Stop after so many evaluations of value and gradient over all starts
+    /// End a fit after so many evaluations of value and gradient over all starts, what is under way being finished first [default: 1000000]
     #[arg(long, value_name = "N", help_heading = "Fit")]
     max_evaluations: Option<NonZeroU64>,
 

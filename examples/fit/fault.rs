@@ -27,7 +27,13 @@ pub fn bad<T>(message: impl Into<String>) -> Result<T> {
 impl Fault {
     /// An error of the system at a file.
     pub fn file(path: &Path, error: impl fmt::Display) -> Self {
-        Fault::Data(format!("{}: {error}", path.display()))
+        let error: Vec<char> = error.to_string().chars().collect();
+        // What it echoes of a file may be long, and its end say where.
+        let words: String = match error.len() {
+            0..=200 => error.into_iter().collect(),
+            n => error[..120].iter().chain(&['…']).chain(&error[n - 80..]).collect(),
+        };
+        Fault::Data(format!("{}: {words}", path.display()))
     }
 
     pub fn code(&self) -> ExitCode {
@@ -39,18 +45,28 @@ impl Fault {
 }
 
 impl fmt::Display for Fault {
-    /// One line, whatever the message holds.
+    /// One line that a terminal can take, whatever the message holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Fault::Usage(message) | Fault::Data(message)) = self;
         let words: Vec<&str> = message.split(['\n', '\r']).map(str::trim).filter(|w| !w.is_empty()).collect();
-        f.write_str(&words.join(" "))
+        f.write_str(&words.join(" ").replace(char::is_control, "\u{fffd}"))
     }
+}
+
+/// The beginning of a text.
+pub fn shortened(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Names, as many as a line holds.
+pub fn listed<S: std::borrow::Borrow<str>>(names: &[S]) -> String {
+    shortened(&names.join(", "), 200)
 }
 
 /// A value as it stands in a file, shortened, quoted.
 pub fn quoted(value: &str) -> String {
-    const LONGEST: usize = 40;
-    let short: String = value.chars().take(LONGEST).collect();
-    let more = if short.len() < value.len() { "…" } else { "" };
-    format!("'{}{more}'", short.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+    format!("'{}'", shortened(value, 40).escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
 }

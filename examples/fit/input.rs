@@ -219,9 +219,18 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
     if n.iter().all(|n| *n == 0.0) {
         return bad(format!("{}: every count is zero", counts.display()));
     }
+    summable(counts, n.iter())?;
     input.files = files(&[features, counts]);
     input.choices = Chosen::Counts(n);
     Ok(input)
+}
+
+/// Refuses counts of a file whose sum is infinite.
+fn summable<'a>(path: &Path, counts: impl Iterator<Item = &'a f64>) -> Result<()> {
+    match counts.sum::<f64>().is_finite() {
+        true => Ok(()),
+        false => bad(format!("{}: the sum of its counts is beyond the range of numbers", path.display())),
+    }
 }
 
 /// Numbers for keys, in the order they first come.
@@ -261,7 +270,7 @@ fn items(
     let mut matrix = Matrix::new(selected.len(), precision);
     let mut known: HashMap<String, (usize, u64)> = HashMap::new();
     table.rows(|i, row| {
-        if let Some((_, byte)) = known.insert(row.text(key).to_owned(), (i, row.byte())) {
+        if let Some((_, byte)) = known.insert(row.name(key)?.to_owned(), (i, row.byte())) {
             return row.error(key, &format!("stands on line {} already", table.line(byte)));
         }
         captions.push(row);
@@ -274,14 +283,15 @@ fn items(
     let mut units = Index::default();
     let mut sums: Vec<BTreeMap<usize, f64>> = Vec::new();
     long.rows(|_, row| {
-        let Some((i, _)) = known.get(row.text(key)) else {
+        let Some((i, _)) = known.get(row.name(key)?) else {
             return row.error(key, &format!("is no alternative of {}", features.display()));
         };
-        let u = units.number(row.texts(&unit_columns));
+        let u = units.number(row.names(&unit_columns)?);
         sums.resize_with(units.keys.len(), BTreeMap::new);
         *sums[u].entry(*i).or_insert(0.0) += row.count(count)?;
         Ok(())
     })?;
+    summable(counts, sums.iter().flat_map(BTreeMap::values))?;
     sums.iter_mut().for_each(|sum| sum.retain(|_, n| *n > 0.0));
     let labels = units.labels();
     if let Some(u) = sums.iter().position(BTreeMap::is_empty) {
@@ -331,9 +341,9 @@ fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[St
     let mut rows: Vec<(usize, f64)> = Vec::new();
     let mut begins: Vec<(usize, u64)> = Vec::new();
     table.rows(|_, row| {
-        let mut key = row.texts(&unit_columns);
+        let mut key = row.names(&unit_columns)?;
         let u = units.number(key.clone());
-        key.push(row.text(set_column).to_owned());
+        key.push(row.name(set_column)?.to_owned());
         let s = sets.number(key);
         if s == begins.len() {
             begins.push((u, row.byte()));
@@ -346,6 +356,7 @@ fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[St
         rows.push((s, count));
         matrix.push(row, &selected)
     })?;
+    summable(choices, rows.iter().map(|(_, count)| count))?;
     // Rows set after set, each set in the order of the file.
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&i| rows[i].0);

@@ -4,7 +4,7 @@
 //! `--evaluate` the outcome is `null`.
 
 use crate::args::Classes;
-use crate::fault::{Fault, Result, bad, usage};
+use crate::fault::{Fault, Result, bad, listed, usage};
 use crate::input::Input;
 use crate::solve::Solution;
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,7 @@ impl Given {
         }
         let told = !json.features.is_empty() && !Input::nameless(&json.features) && !Input::nameless(names);
         if told && json.features != names {
-            return bad(format!("{at}: its features are {}, those of the data {}", json.features.join(", "), names.join(", ")));
+            return bad(format!("{at}: its features are {}, those of the data {}", listed(&json.features), listed(names)));
         }
         if let Some((j, c)) = json.classes.iter().enumerate().find(|(_, c)| c.atom.len() != names.len()) {
             return bad(format!("{at}: classes[{j}].atom has {} numbers for {} features", c.atom.len(), names.len()));

@@ -1,9 +1,9 @@
 //! NPY arrays: features (p, L) in f4 or f8, in C or Fortran order, and counts (p,) in f8, i8 or i4.
 
-use crate::fault::{Fault, Result, bad};
+use crate::fault::{Fault, Result, bad, shortened};
 use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order};
 use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 /// A matrix as it lies in its file.
@@ -32,8 +32,8 @@ impl<'a> Array<'a> {
     fn open(path: &'a Path) -> Result<Self> {
         let fault = |e| Fault::file(path, e);
         let mut reader = BufReader::new(File::open(path).map_err(fault)?);
-        let header = NpyHeader::from_reader(&mut reader);
-        let header = header.or_else(|e| bad(format!("{}: not an NPY file: {e}", path.display())))?;
+        let header = preamble(&mut reader).and_then(|text| NpyHeader::from_reader(&text[..]));
+        let header = header.map_err(|e| Fault::file(path, format!("not an NPY file: {e}")))?;
         let (dtype, bytes) = match header.dtype() {
             DType::Plain(t) => (t.to_string(), t.num_bytes().unwrap_or(0)),
             other => (other.descr(), 0),
@@ -44,7 +44,8 @@ impl<'a> Array<'a> {
         let metadata = reader.get_ref().metadata().map_err(fault)?;
         let there = if metadata.is_file() { metadata.len() - reader.stream_position().map_err(fault)? } else { u64::MAX };
         if needed.is_none_or(|n| n as u64 > there) {
-            return bad(format!("{}: shorter than its shape {:?} of type {dtype} says", path.display(), header.shape()));
+            let (shape, dtype) = (shown(header.shape()), shortened(&dtype, 40));
+            return bad(format!("{}: shorter than its shape {shape} of type {dtype} says", path.display()));
         }
         let file = NpyFile::with_header(header, reader);
         Ok(Array { path, file, dtype, shape: shape.unwrap_or_default() })
@@ -55,15 +56,45 @@ impl<'a> Array<'a> {
     }
 
     fn wrong_type<T>(&self, allowed: &str) -> Result<T> {
-        bad(format!("{}: numbers of type {} where {allowed} must stand", self.path.display(), self.dtype))
+        bad(format!("{}: numbers of type {} where {allowed} must stand", self.path.display(), shortened(&self.dtype, 40)))
     }
+}
+
+/// The bytes before the numbers, with hardly more brackets than arrays of numbers have: the parser of headers recurs, and tries again.
+fn preamble(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    const LONGEST: usize = 2_000;
+    const MOST_BRACKETS: usize = 6;
+    let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    let mut bytes = vec![0; 8];
+    reader.read_exact(&mut bytes)?;
+    if !bytes.starts_with(b"\x93NUMPY") {
+        return invalid("it does not begin as one");
+    }
+    // From version 2 on the length of the header has four bytes.
+    let begin = if bytes[6] < 2 { 10 } else { 12 };
+    bytes.resize(begin, 0);
+    reader.read_exact(&mut bytes[8..])?;
+    let length = bytes[8..].iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
+    if length > LONGEST {
+        return invalid(&format!("its header has {length} bytes"));
+    }
+    bytes.resize(begin + length, 0);
+    reader.read_exact(&mut bytes[begin..])?;
+    match bytes[begin..].iter().filter(|b| b"([{".contains(b)).count() {
+        n if n > MOST_BRACKETS => invalid("its header has more brackets than that of an array of numbers"),
+        _ => Ok(bytes),
+    }
+}
+
+fn shown(shape: &[impl std::fmt::Debug]) -> String {
+    shortened(&format!("{shape:?}"), 40)
 }
 
 /// Features; in f32 when asked for, or when the file has them so and nothing was asked for.
 pub fn features(path: &Path, single: Option<bool>) -> Result<Matrix> {
     let array = Array::open(path)?;
     let &[rows, columns] = &array.shape[..] else {
-        return bad(format!("{}: shape {:?} where (p, L) must stand", path.display(), array.shape));
+        return bad(format!("{}: shape {} where (p, L) must stand", path.display(), shown(&array.shape)));
     };
     if rows == 0 || columns == 0 {
         return bad(format!("{}: shape ({rows}, {columns}) is empty", path.display()));
@@ -106,7 +137,7 @@ fn place(i: usize, rows: usize, columns: usize, row_major: bool) -> String {
 pub fn counts(path: &Path) -> Result<Vec<f64>> {
     let array = Array::open(path)?;
     if array.shape.len() != 1 {
-        return bad(format!("{}: shape {:?} where (p,) must stand", path.display(), array.shape));
+        return bad(format!("{}: shape {} where (p,) must stand", path.display(), shown(&array.shape)));
     }
     let counts: Vec<f64> = match array.dtype.as_str() {
         "<f8" => array.read()?,

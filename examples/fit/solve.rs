@@ -18,6 +18,7 @@ use softmix::scan::Criteria;
 use softmix::starts::StartKind;
 use softmix::whiten::Whitening;
 use softmix::workspace::WorkspaceBuffer;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -78,6 +79,16 @@ impl Solution {
     }
 }
 
+/// What an error of the library may be told to lie in.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    files: &'a str,
+    /// The features.
+    names: &'a [String],
+    /// The file of the start.
+    init: Option<&'a Path>,
+}
+
 /// Solves the job: one solution for every number of classes.
 pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
     let data = input.data()?;
@@ -91,9 +102,10 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         let unit = if input.units.is_some() { "unit" } else { "chosen alternative" };
         return usage(format!("--classes {}: these data have only {}", classes.last, plural(data.observed_units(), unit)));
     }
+    let at = Place { files: &input.files, names: &input.names, init: job.init.as_deref() };
     let ctx = Context { threads: job.threads, ..Context::default() };
     if let (true, Some(given)) = (job.evaluate, &given) {
-        return Ok(vec![evaluated(&data, &input.names, &given.mixture, job.ridge, ctx)?]);
+        return Ok(vec![evaluated(&data, at, &given.mixture, job.ridge, ctx)?]);
     }
     if job.threads > 1 && !cfg!(feature = "rayon") && !job.quiet {
         eprintln!("note: one thread is used; more need cargo run --release --features rayon --example fit");
@@ -112,7 +124,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         // A scan grows each fit from the one before.
         let before = solutions.last().map(Solution::mixture);
         options.grow = before.as_ref().map(Mixture::view);
-        solutions.push(fitted(&data, &input.names, &options, job.quiet, &cancelled)?);
+        solutions.push(fitted(&data, at, &options, job.quiet, &cancelled)?);
         if cancelled.load(Ordering::Relaxed) {
             break;
         }
@@ -133,7 +145,7 @@ fn interruptible() -> Result<Arc<AtomicBool>> {
     Ok(cancelled)
 }
 
-fn fitted(data: &Data<'_>, names: &[String], options: &FitOptions<'_>, quiet: bool, cancelled: &AtomicBool) -> Result<Solution> {
+fn fitted(data: &Data<'_>, at: Place<'_>, options: &FitOptions<'_>, quiet: bool, cancelled: &AtomicBool) -> Result<Solution> {
     let bar = Bar::new(data, options, quiet);
     let begun = Instant::now();
     let fit = Fit::with_progress(data, options, &mut |p| {
@@ -142,8 +154,8 @@ fn fitted(data: &Data<'_>, names: &[String], options: &FitOptions<'_>, quiet: bo
     });
     let seconds = begun.elapsed().as_secs_f64();
     bar.bar.set_message("standard errors");
-    let fit = fit.or_else(|e| refused(e, names))?;
-    let (report, told) = (fit.report, evaluated(data, names, &fit.mixture, options.ridge, options.context)?);
+    let fit = fit.or_else(|e| refused(e, at))?;
+    let (report, told) = (fit.report, evaluated(data, at, &fit.mixture, options.ridge, options.context)?);
     bar.bar.finish_and_clear();
     Ok(Solution {
         ending: Some((report.outcome, report.stop)),
@@ -159,13 +171,13 @@ fn fitted(data: &Data<'_>, names: &[String], options: &FitOptions<'_>, quiet: bo
 }
 
 /// What a mixture says about the data, no fit being made: two reads of the features, and the standard errors.
-fn evaluated(data: &Data<'_>, names: &[String], mixture: &Mixture, ridge: f64, ctx: Context) -> Result<Solution> {
+fn evaluated(data: &Data<'_>, at: Place<'_>, mixture: &Mixture, ridge: f64, ctx: Context) -> Result<Solution> {
     let mixture = mixture.canonical();
     let view = mixture.view();
     let (shape, k, l) = (data.shape(), mixture.classes(), data.features().columns());
     let begun = Instant::now();
     let mut kept = buffer(WorkspaceBuffer::new(Whitening::workspace(&shape)))?;
-    let whitening = Whitening::new(data, ctx.isa, &mut kept.lend()).or_else(|e| refused(e, names))?;
+    let whitening = Whitening::new(data, ctx.isa, &mut kept.lend()).or_else(|e| refused(e, at))?;
     let mut posterior = vec![0.0; shape.units * k];
     let (mut weight_gradient, mut atom_gradient) = (vec![0.0; k], vec![0.0; k * l]);
     let out = EvaluateOutput {
@@ -176,7 +188,7 @@ fn evaluated(data: &Data<'_>, names: &[String], mixture: &Mixture, ridge: f64, c
     };
     let penalty = Penalty { ridge, covariance: whitening.covariance };
     let mut memory = buffer(WorkspaceBuffer::new(evaluate_workspace(&shape, k)))?;
-    let value = evaluate(data, view, Some(penalty), ctx, out, memory.lend()).or_else(|e| refused(e, names))?;
+    let value = evaluate(data, view, Some(penalty), ctx, out, memory.lend()).or_else(|e| refused(e, at))?;
     let mut whitened = vec![0.0; whitening.rank];
     let mut largest = weight_gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
     for gradient in atom_gradient.chunks_exact(l) {
@@ -203,7 +215,7 @@ fn evaluated(data: &Data<'_>, names: &[String], mixture: &Mixture, ridge: f64, c
     if shape.sets == 1 {
         (by_class, mixed) = (vec![0.0; shape.rows * k], vec![0.0; shape.rows]);
         let mut memory = buffer(WorkspaceBuffer::new(choice_probabilities_workspace(&shape, k)))?;
-        choice_probabilities(data, view, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend()).or_else(|e| refused(e, names))?;
+        choice_probabilities(data, view, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend()).or_else(|e| refused(e, at))?;
     }
     Ok(Solution {
         classes: (0..k).map(class).collect(),
@@ -246,20 +258,25 @@ fn errors(
 }
 
 /// An error of the library that the reading of the files did not foresee.
-fn refused<T>(error: Error, names: &[String]) -> Result<T> {
+fn refused<T>(error: Error, at: Place<'_>) -> Result<T> {
+    let files = at.files;
     match (error.kind, error.argument, error.sizes) {
         (ErrorKind::Workspace, "starts", _) => usage("--starts: there is no memory for so many"),
         (ErrorKind::Workspace, _, Some((needed, _))) => bad(format!("there is no memory for the {needed} bytes that this takes")),
         (ErrorKind::OutOfRange, "features", _) => {
-            let name = error.column.and_then(|j| names.get(j)).map_or("features", |name| name);
-            bad(format!("{}: its squares are beyond the range of numbers: take another unit", quoted(name)))
+            let name = error.column.and_then(|j| at.names.get(j)).map_or("features", |name| name);
+            bad(format!("{files}: {}: its squares are beyond the range of numbers: take another unit", quoted(name)))
         }
-        _ => bad(error.to_string()),
+        (ErrorKind::NotFinite, "logits" | "log-likelihood", _) => match at.init {
+            Some(path) => bad(format!("{}: its atoms take the logits of {files} beyond the range of numbers", path.display())),
+            None => bad(format!("{files}: logits beyond the range of numbers")),
+        },
+        _ => bad(format!("{files}: {error}")),
     }
 }
 
 fn buffer(memory: std::result::Result<WorkspaceBuffer, Error>) -> Result<WorkspaceBuffer> {
-    memory.or_else(|e| refused(e, &[]))
+    memory.or_else(|e| refused(e, Place::default()))
 }
 
 /// Progress on standard error, shown only on a terminal: the starts drawn of those that may be, and where the best is.

@@ -1,7 +1,7 @@
 //! CSV tables with a header row: columns by name, and errors that name file, line, column and value.
 
-use crate::fault::{Fault, Result, bad, quoted};
-use csv::{ReaderBuilder, StringRecord, Trim};
+use crate::fault::{Fault, Result, bad, listed, quoted};
+use csv::{Position, ReaderBuilder, StringRecord, Trim};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,6 +18,9 @@ pub struct Table {
 pub struct Row<'a> {
     table: &'a Table,
     record: &'a StringRecord,
+    /// Of a blank line.
+    line: Option<usize>,
+    byte: u64,
 }
 
 impl Table {
@@ -32,6 +35,9 @@ impl Table {
         table.header = header.or_else(|e| bad(table.csv_error(&e)))?;
         if table.header.iter().all(str::is_empty) {
             return bad(format!("{}: empty, a header row is needed", path.display()));
+        }
+        if table.header.len() == 1 && table.text.trim_start_matches('\u{feff}').starts_with(['\r', '\n']) {
+            return bad(format!("{}, line 1: empty where a header row must stand", path.display()));
         }
         Ok(table)
     }
@@ -60,6 +66,16 @@ impl Table {
         line(&text[..start + blank])
     }
 
+    /// The lines of the blank ones before the record that the parser began to look for at `byte`.
+    fn blank_lines(&self, byte: u64) -> impl Iterator<Item = usize> {
+        let text = self.text.as_bytes();
+        let start = (byte as usize).min(text.len());
+        // The parser may have stopped between the two characters of an end of line.
+        let cut = start > 0 && text[start - 1] == b'\r' && text.get(start) == Some(&b'\n');
+        let first = line(&text[..start + usize::from(cut)]);
+        first..self.line(byte)
+    }
+
     pub fn header(&self) -> impl Iterator<Item = &str> {
         self.header.iter()
     }
@@ -82,7 +98,7 @@ impl Table {
             (None, _) => {
                 let names: Vec<&str> = self.header().collect();
                 let path = self.path.display();
-                bad(format!("{path}, line 1: no column {}; there are {}", quoted(name), names.join(", ")))
+                bad(format!("{path}, line 1: no column {}; there are {}", quoted(name), listed(&names)))
             }
         }
     }
@@ -91,13 +107,22 @@ impl Table {
         names.iter().map(|n| self.column(n)).collect()
     }
 
-    /// Calls `body` with every row, and its number from 0.
+    /// Calls `body` with every row, and its number from 0. The parser passes over blank lines: in a table of one column they are rows, but for those
+    /// at the end.
     pub fn rows(&self, mut body: impl FnMut(usize, Row<'_>) -> Result<()>) -> Result<()> {
         let mut reader = self.reader();
         let mut record = StringRecord::new();
         let mut number = 0;
+        let empty = StringRecord::from(vec![""]);
         while reader.read_record(&mut record).or_else(|e| bad(self.csv_error(&e)))? {
-            body(number, Row { table: self, record: &record })?;
+            let byte = record.position().map_or(0, Position::byte);
+            if self.header.len() == 1 {
+                for line in self.blank_lines(byte) {
+                    body(number, Row { table: self, record: &empty, line: Some(line), byte })?;
+                    number += 1;
+                }
+            }
+            body(number, Row { table: self, record: &record, line: None, byte })?;
             number += 1;
         }
         match number {
@@ -107,9 +132,10 @@ impl Table {
     }
 }
 
-/// The line on which the text after `before` begins.
+/// The line on which the text after `before` begins. Lines end with CR LF, LF, or CR alone.
 fn line(before: &[u8]) -> usize {
-    1 + before.iter().filter(|b| **b == b'\n').count()
+    let ends = |i: usize| before[i] == b'\n' || before[i] == b'\r' && before.get(i + 1) != Some(&b'\n');
+    1 + (0..before.len()).filter(|&i| ends(i)).count()
 }
 
 impl Row<'_> {
@@ -117,20 +143,29 @@ impl Row<'_> {
         &self.record[column]
     }
 
-    /// Texts of several columns.
-    pub fn texts(&self, columns: &[usize]) -> Vec<String> {
-        columns.iter().map(|c| self.text(*c).to_owned()).collect()
+    /// A name of what the row belongs to, which no row may lack.
+    pub fn name(&self, column: usize) -> Result<&str> {
+        match self.text(column) {
+            "" => self.error(column, "stands where a name must"),
+            name => Ok(name),
+        }
+    }
+
+    /// Names in several columns.
+    pub fn names(&self, columns: &[usize]) -> Result<Vec<String>> {
+        columns.iter().map(|c| self.name(*c).map(str::to_owned)).collect()
     }
 
     /// Where in the file the row is; see [`Table::line`].
     pub fn byte(&self) -> u64 {
-        self.record.position().map_or(0, csv::Position::byte)
+        self.byte
     }
 
     /// An error about the value of a column.
     pub fn error<T>(&self, column: usize, what: &str) -> Result<T> {
         let (table, value) = (self.table, quoted(self.text(column)));
-        let (path, line, name) = (table.path.display(), table.line(self.byte()), quoted(&table.header[column]));
+        let line = self.line.unwrap_or_else(|| table.line(self.byte));
+        let (path, name) = (table.path.display(), quoted(&table.header[column]));
         bad(format!("{path}, line {line}, column {name}: {value} {what}"))
     }
 
