@@ -597,3 +597,41 @@ fn files_are_written_whole_or_not_at_all() {
     assert_eq!(desk.run(&format!("{PANEL} --classes 2 --starts 1 --plot atoms.svg --quiet")).code, 0);
     assert!(fs::read_to_string(desk.path("atoms.svg")).unwrap().contains("seas"));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_is_not_written_where_another_output_fails() {
+    let desk = Desk::new();
+    desk.refused("--classes 1 --json new.json --plot /dev/full", 1, &["/dev/full"]);
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = Command::new(program()).args(["--classes", "1", "--json", "new.json"]).current_dir(desk.0.path()).stdout(full()).output();
+    let run = run.unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(String::from_utf8(run.stderr).unwrap().starts_with("error: standard output"));
+    assert!(desk.files().is_empty(), "{:?}", desk.files());
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_replaced_keeps_its_mode_and_links_are_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let desk = Desk::new();
+    desk.write("old.json", "old");
+    fs::set_permissions(desk.path("old.json"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::create_dir(desk.path("there")).unwrap();
+    symlink("there/new.svg", desk.path("second")).unwrap();
+    symlink(desk.path("second"), desk.path("first")).unwrap();
+    assert_eq!(desk.run("--classes 1 --quiet --json old.json --plot first").code, 0);
+    assert_eq!(fs::metadata(desk.path("old.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(desk.path("old.json")).unwrap().starts_with('{'));
+    assert!(desk.path("first").is_symlink() && desk.path("second").is_symlink());
+    assert!(fs::read_to_string(desk.path("there/new.svg")).unwrap().starts_with("<svg"));
+
+    desk.refused("--classes 1 --json first --plot there/new.svg", 2, &["twice"]);
+    fs::remove_file(desk.path("there/new.svg")).unwrap();
+    desk.refused("--classes 1 --json first --plot there/new.svg", 2, &["twice"]);
+    symlink("nowhere/new.svg", desk.path("lost")).unwrap();
+    desk.refused("--classes 1 --plot lost", 1, &["no such directory"]);
+    symlink("round", desk.path("round")).unwrap();
+    desk.refused("--classes 1 --plot round", 1, &["round", "links"]);
+}

@@ -40,13 +40,15 @@ fn run(job: &Job) -> Result<()> {
     let scan = job.classes.is_some_and(|c| c.scan);
     let json = job.json.as_ref().map(|_| json::text(&input, &solutions, scan)).transpose()?;
     let plot = job.plot.as_ref().map(|_| plot::svg(&input, &solutions, scan)).transpose()?;
-    // Everything is written aside before anything takes its place.
+    let told = match &json {
+        Some(text) if to_stdout => text.clone(),
+        _ if job.quiet => String::new(),
+        _ => report::text(job, &input, &solutions, scan),
+    };
+    // Everything is written aside, and what cannot be is written, before anything takes its place.
     let texts = json.iter().filter(|_| !to_stdout).chain(&plot);
-    let files: Vec<Pending> = paths.zip(texts).map(|(path, text)| Pending::write(path, text)).collect::<Result<_>>()?;
-    files.into_iter().try_for_each(Pending::keep)?;
-    match json {
-        Some(text) if to_stdout => output::print(&text),
-        _ if job.quiet => Ok(()),
-        _ => output::print(&report::text(job, &input, &solutions, scan)),
-    }
+    let outputs: Vec<Pending> = paths.zip(texts).map(|(path, text)| Pending::write(path, text)).collect::<Result<_>>()?;
+    outputs.iter().try_for_each(Pending::send)?;
+    output::print(&told)?;
+    outputs.into_iter().try_for_each(Pending::keep)
 }

@@ -29,28 +29,48 @@ impl Pending {
         let fault = |e| Fault::file(path, e);
         let mut builder = tempfile::Builder::new();
         builder.prefix(".softmix-");
+        // What replaces a file has its mode, before anything is in it.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let old = fs::metadata(&place).ok().map(|m| m.permissions());
+        #[cfg(unix)]
+        if old.is_none() {
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        }
         let mut file = builder.tempfile_in(directory(&place)).map_err(|e| Fault::file(path, e.kind()))?;
+        #[cfg(unix)]
+        if let Some(old) = old {
+            file.as_file().set_permissions(old).map_err(fault)?;
+        }
         file.write_all(text.as_bytes()).map_err(fault)?;
         Ok(Pending::Beside { file, place })
     }
 
+    /// Writes to a device.
+    pub fn send(&self) -> Result<()> {
+        match self {
+            Pending::Beside { .. } => Ok(()),
+            Pending::Device { place, text } => fs::write(place, text).map_err(|e| Fault::file(place, e)),
+        }
+    }
+
+    /// Puts a file in its place.
     pub fn keep(self) -> Result<()> {
         match self {
             Pending::Beside { file, place } => file.persist(&place).map(drop).map_err(|e| Fault::file(&place, e.error)),
-            Pending::Device { place, text } => fs::write(&place, text).map_err(|e| Fault::file(&place, e)),
+            Pending::Device { .. } => Ok(()),
         }
     }
 }
 
 /// Refuses, before any work is done, a file that cannot be written.
 pub fn check(path: &Path) -> Result<()> {
-    match path {
+    let place = place(path);
+    match directory(&place) {
         _ if path.is_dir() => bad(format!("{}: is a directory", path.display())),
-        _ if !directory(path).is_dir() => bad(format!("{}: no such directory", directory(path).display())),
+        _ if place.is_symlink() => bad(format!("{}: too many links", path.display())),
+        directory if !directory.is_dir() => bad(format!("{}: no such directory", directory.display())),
         _ if is_device(path) => Ok(()),
-        _ => tempfile::tempfile_in(directory(&place(path))).map(drop).map_err(|e| Fault::file(path, e.kind())),
+        directory => tempfile::tempfile_in(directory).map(drop).map_err(|e| Fault::file(path, e.kind())),
     }
 }
 
@@ -68,8 +88,19 @@ pub fn apart<'a>(written: impl Iterator<Item = &'a PathBuf>, read: Vec<&Path>) -
 
 /// Where a path leads: a link to what it points to, which may not be there yet.
 fn place(path: &Path) -> PathBuf {
-    let beside = || fs::canonicalize(directory(path)).ok().zip(path.file_name()).map(|(directory, name)| directory.join(name));
-    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+    const MOST_LINKS: usize = 40;
+    if let Ok(path) = fs::canonicalize(path) {
+        return path;
+    }
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = directory(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    let beside = fs::canonicalize(directory(&path)).ok().zip(path.file_name()).map(|(directory, name)| directory.join(name));
+    beside.unwrap_or(path)
 }
 
 /// Whether a path is something, but no regular file: a pipe, a device.
