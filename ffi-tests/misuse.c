@@ -437,9 +437,9 @@ static void sizes(void)
         REFUSE(EVERY, SMX_OVERFLOW, s.data.sets = huge);
         REFUSE(EVERY, SMX_OVERFLOW, s.data.units = huge);
         REFUSE(EVERY, SMX_OVERFLOW, s.data.entries = huge);
-        REFUSE(MIXTURES | FIT, SMX_OVERFLOW, s.classes = huge);
-        REFUSE(SCAN, SMX_OVERFLOW, s.first = s.last = huge);
-        REFUSE(SCAN, SMX_OVERFLOW, s.first = huge - 1; s.last = huge);
+        REFUSE(MIXTURES, SMX_OVERFLOW, s.classes = huge);
+        REFUSE(FITS, SMX_TOO_MANY_CLASSES, s.classes = s.first = s.last = huge);
+        REFUSE(SCAN, SMX_TOO_MANY_CLASSES, s.first = huge - 1; s.last = huge);
         REFUSE(SCAN, SMX_WORKSPACE, s.fit_options.starts = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
     }
@@ -447,6 +447,17 @@ static void sizes(void)
            s.result.diverging = NULL);
     REFUSE(SCAN, SMX_TOO_MANY_CLASSES, s.first = s.last = U + 1; s.scan.weights = many; s.scan.atoms = many + U + 1;
            s.scan.diverging = NULL);
+    /* Sizes that are not true make everything overlap: what is wrong is told all the same, and where. */
+    REFUSE(FITS, SMX_TOO_MANY_CLASSES, s.classes = s.first = s.last = (size_t)1 << 31);
+    REFUSE(FITS, SMX_OVERFLOW, COUNTS_ONLY; s.data.columns = 1; s.data.rows = SIZE_MAX / 32 + 1; s.data.sets = 0; s.data.set_offsets = NULL);
+    REFUSE(FITS, SMX_WORKSPACE, COUNTS_ONLY; s.data.columns = 1; s.data.rows = SIZE_MAX / 32 + 1; s.data.sets = 0; s.data.set_offsets = NULL;
+           s.classes = s.last = 1);
+    REFUSE(SCAN, SMX_EMPTY, s.first = 3; s.last = 1);
+    if (strcmp(record.argument, "last") != 0 || record.needed != 3 || record.given != 1)
+        fail("place", "last", 0, 0);
+    REFUSE(SCAN, SMX_EMPTY, s.first = 0);
+    if (strcmp(record.argument, "first") != 0)
+        fail("place", "first", 0, 0);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 1);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 100);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = SIZE_MAX);
@@ -592,6 +603,16 @@ static void contents(void)
         memset(record.argument, 'x', sizeof record.argument); /* no zero at the end */
         if (smx_error_format(&record, text, sizeof text) != 32 + n - 8)
             fail("text", "long name", 0, 0);
+    }
+    {
+        char text[80];
+        size_t j;
+        REFUSE(FITS, SMX_OUT_OF_RANGE, s.features[1] = 1e200);
+        if (!smx_error_format(&record, text, sizeof text) || strcmp(text, "features: squares beyond the range of numbers at column 1") != 0)
+            fail("text", text, 0, 0);
+        REFUSE(FITS, SMX_OUT_OF_RANGE, for (j = 0; j < P; j++) s.features[j * L] *= 1e-200);
+        if (strcmp(record.argument, "features") != 0 || record.column != 0)
+            fail("place", "squares", 0, 0);
     }
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 3);
     if (record.needed != record.given + 3)

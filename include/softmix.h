@@ -128,7 +128,7 @@ typedef struct smx_error {
 #define SMX_EMPTY (-30)
 /** Two sizes that must agree do not: `needed` and `given`. */
 #define SMX_SHAPE (-40)
-/** An index or an offset outside its range or out of order. */
+/** An index or an offset outside its range or out of order; of "features", a column whose squares overflow or underflow: take another unit. */
 #define SMX_OUT_OF_RANGE (-50)
 /** Sizes whose product no memory holds. */
 #define SMX_OVERFLOW (-60)
@@ -156,7 +156,11 @@ typedef struct smx_error {
 #define SMX_NULL (-200)
 /** A pointer is not aligned for its type. (A workspace may have any alignment.) */
 #define SMX_ALIGNMENT (-210)
-/** Memory to be written overlaps other memory of the call. */
+
+/**
+ * Memory to be written overlaps other memory of the call. An error record that does is left as it was; an array of a size that no memory has
+ * may overlap anything.
+ */
 #define SMX_ALIAS (-220)
 /** The first field of a struct is not a size this library knows: see "Structs" above. */
 #define SMX_STRUCT_SIZE (-230)

@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Empty,
     /// Two lengths that must agree do not: `needed` and `given`.
     Shape,
-    /// An index or an offset outside its range or out of order.
+    /// An index or an offset outside its range or out of order; of features, a column whose squares overflow or underflow.
     OutOfRange,
     /// A product of sizes overflows the address space.
     Overflow,
@@ -112,6 +112,14 @@ impl ErrorKind {
         }
     }
 
+    /// The kind in words, of this argument.
+    pub(crate) fn message_of(self, argument: &str) -> &'static str {
+        match (self, argument) {
+            (ErrorKind::OutOfRange, "features") => "squares beyond the range of numbers",
+            _ => self.message(),
+        }
+    }
+
     /// The same for C, ended by a zero.
     pub(crate) const fn c_message(self) -> &'static CStr {
         match self {
@@ -138,7 +146,7 @@ impl ErrorKind {
 impl fmt::Display for Error {
     #[cold]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.argument, self.kind.message())?;
+        write!(f, "{}: {}", self.argument, self.kind.message_of(self.argument))?;
         let mut sep = " at ";
         for (name, place) in [("row", self.row), ("column", self.column), ("class", self.class)] {
             if let Some(i) = place {

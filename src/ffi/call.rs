@@ -382,16 +382,22 @@ impl<T> Output<T> {
 }
 
 impl Output<MaybeUninit<u8>> {
+    /// Refuses a workspace that is too small.
+    pub fn holds(&self, needed: WorkspaceSize) -> Result<()> {
+        match self.n >= needed.bytes() {
+            true => Ok(()),
+            false => Err(Fault::sizes(SMX_WORKSPACE, "workspace", needed.bytes(), self.n)),
+        }
+    }
+
     /// The workspace, which must have all the bytes that were asked for, even where its alignment happens to need fewer.
     ///
     /// # Safety
     /// As for [`Output::get`].
     pub unsafe fn lend<'a>(&self, needed: WorkspaceSize) -> Result<Workspace<'a>> {
-        match self.n >= needed.bytes() {
-            // SAFETY: by the caller's promise.
-            true => Ok(Workspace::new(unsafe { self.get() })),
-            false => Err(Fault::sizes(SMX_WORKSPACE, "workspace", needed.bytes(), self.n)),
-        }
+        self.holds(needed)?;
+        // SAFETY: by the caller's promise.
+        Ok(Workspace::new(unsafe { self.get() }))
     }
 }
 

@@ -333,12 +333,26 @@ pub(super) unsafe fn shape_of(data: *const smx_data, classes: usize) -> Result<S
         false => Some(unsafe { Struct::read(d.shard, "shard") }?),
     };
     let shape = d.shape(shard.as_ref())?;
+    held(&shape, classes)?;
+    Ok(shape)
+}
+
+/// Refuses sizes that no memory holds.
+pub(super) fn held(shape: &Shape, classes: usize) -> Result<()> {
     let held = |a: usize, b: usize| a.checked_mul(b).is_some_and(|n| n <= isize::MAX as usize / size_of::<f64>());
     let l = shape.columns;
     let all = held(shape.rows, l) && held(l, l) && held(shape.rows, classes) && held(shape.units, classes) && held(shape.sets, classes);
     match all && held(l, classes) {
-        true => Ok(shape),
+        true => Ok(()),
         false => Err(Fault::new(SMX_OVERFLOW, "data")),
+    }
+}
+
+/// Refuses classes and sizes of a fit that are wrong whatever the data hold: before memory is compared, which sizes that are not true make overlap.
+pub(super) fn fitting(shape: &Shape, classes: usize) -> Result<()> {
+    match shape.total_units {
+        units if units > 0 && classes > units => Err(Fault::sizes(SMX_TOO_MANY_CLASSES, "classes", units, classes)),
+        _ => held(shape, classes),
     }
 }
 

@@ -5,7 +5,7 @@
 //! classes run off to infinity and which features are not identified. Classes come back by decreasing weight.
 
 use super::call::{Call, Fault, Result, Struct, enter, guard};
-use super::data::{Memory, shape_of, smx_data};
+use super::data::{Memory, fitting, shape_of, smx_data};
 use super::em::copy_flags;
 use super::evaluate::{MixtureInput, atoms_length, context, query, reserved, smx_isa};
 use super::status::*;
@@ -447,6 +447,7 @@ pub unsafe extern "C" fn smx_fit(
         enter(error, |call| {
             let memory = Memory::new(call, data)?;
             let (l, shape) = (memory.columns(), memory.shape()?);
+            fitting(&shape, classes)?;
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
             let ctx = o.check()?;
@@ -465,6 +466,7 @@ pub unsafe extern "C" fn smx_fit(
             let start_values = call.optional_output("start_values", r.start_values, most)?;
             let start_kinds = call.optional_output("start_kinds", r.start_kinds, most)?;
             let ws = call.workspace(workspace, workspace_size)?;
+            ws.holds(workspace_of(&shape, &size))?;
             call.disjoint()?;
 
             let data = memory.data()?;

@@ -6,7 +6,7 @@
 //! `(last (last + 1) - first (first - 1)) / 2` classes.
 
 use super::call::{Fault, Output, Result, Struct, enter, guard};
-use super::data::{Memory, shape_of, smx_data};
+use super::data::{Memory, fitting, shape_of, smx_data};
 use super::em::copy_flags;
 use super::evaluate::{atoms_length, query};
 use super::fit::{grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
@@ -103,16 +103,20 @@ impl Struct for smx_scan_result {
     }
 }
 
+/// Fits of a scan.
+fn fits_of(first: usize, last: usize) -> Result<usize> {
+    match last.checked_sub(first) {
+        _ if first == 0 => Err(Fault::new(SMX_EMPTY, "first")),
+        None => Err(Fault::sizes(SMX_EMPTY, "last", first, last)),
+        Some(more) if more >= SMX_SCAN_MAX => Err(Fault::sizes(SMX_OUT_OF_RANGE, "last", SMX_SCAN_MAX, more.saturating_add(1))),
+        Some(more) => Ok(more + 1),
+    }
+}
+
 /// Fits of a scan, and classes of all of them together.
 fn lengths(first: usize, last: usize, columns: usize) -> Result<(usize, usize)> {
-    if first == 0 || last < first {
-        return Err(Fault::new(SMX_EMPTY, "classes"));
-    }
+    let fits = fits_of(first, last)?;
     atoms_length(last, columns)?;
-    let fits = last - first + 1;
-    if fits > SMX_SCAN_MAX {
-        return Err(Fault::sizes(SMX_OUT_OF_RANGE, "last", SMX_SCAN_MAX, fits));
-    }
     // n fits of (first + last) / 2 classes.
     let twice = first.checked_add(last).and_then(|n| n.checked_mul(fits));
     let all = twice.map(|n| n / 2).filter(|n| n.checked_mul(columns).is_some());
@@ -217,6 +221,8 @@ pub unsafe extern "C" fn smx_scan(
         enter(error, |call| {
             let memory = Memory::new(call, data)?;
             let (l, shape) = (memory.columns(), memory.shape()?);
+            fits_of(first, last)?;
+            fitting(&shape, last)?;
             let (fits, all) = lengths(first, last, l)?;
             let o: smx_fit_options = call.options("options", options)?;
             let ctx = o.check()?;
@@ -241,10 +247,11 @@ pub unsafe extern "C" fn smx_scan(
             let at_best = call.optional_output("at_best", r.at_best, fits)?;
             let eigenvalues = call.optional_output("eigenvalues", r.eigenvalues, l)?;
             let ws = call.workspace(workspace, workspace_size)?;
+            let size = sizing(&o, last);
+            ws.holds(workspace_of(&shape, &size, first, last)?)?;
             call.disjoint()?;
 
             let data = memory.data()?;
-            let size = sizing(&o, last);
             let rust = o.rust(last, size.starts, grow.map(|m| m.get()).transpose()?, ctx);
             let mut ws = ws.lend(workspace_of(&shape, &rust, first, last)?)?;
             let (found_weights, found_atoms, run_off) = (ws.f64s(all)?, ws.f64s(all * l)?, ws.fill(all, false)?);

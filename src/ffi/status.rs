@@ -43,7 +43,7 @@ pub const SMX_NEGATIVE: smx_status = -20;
 pub const SMX_EMPTY: smx_status = -30;
 /// Two sizes that must agree do not: `needed` and `given`.
 pub const SMX_SHAPE: smx_status = -40;
-/// An index or an offset outside its range or out of order.
+/// An index or an offset outside its range or out of order; of "features", a column whose squares overflow or underflow: take another unit.
 pub const SMX_OUT_OF_RANGE: smx_status = -50;
 /// Sizes whose product no memory holds.
 pub const SMX_OVERFLOW: smx_status = -60;
@@ -71,7 +71,8 @@ pub const SMX_DISAGREEMENT: smx_status = -160;
 pub const SMX_NULL: smx_status = -200;
 /// A pointer is not aligned for its type. (A workspace may have any alignment.)
 pub const SMX_ALIGNMENT: smx_status = -210;
-/// Memory to be written overlaps other memory of the call.
+/// Memory to be written overlaps other memory of the call. An error record that does is left as it was; an array of a size that no memory has
+/// may overlap anything.
 pub const SMX_ALIAS: smx_status = -220;
 /// The first field of a struct is not a size this library knows: see "Structs" above.
 pub const SMX_STRUCT_SIZE: smx_status = -230;
@@ -259,6 +260,7 @@ impl smx_error {
         }
         // The record may have been written by anybody: a name that is not text is left out.
         match core::str::from_utf8(&name[..n]) {
+            Ok(name) if n > 0 && self.status == SMX_OUT_OF_RANGE => write!(out, "{name}: {}", ErrorKind::OutOfRange.message_of(name))?,
             Ok(name) if n > 0 => write!(out, "{name}: {words}")?,
             _ => out.write_str(words)?,
         }
