@@ -2,13 +2,53 @@
  * progress function. Usage: flights DIRECTORY. */
 #include "flights.h"
 #include "softmix.hpp"
+#include <array>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
 
 static void require(bool ok, const char *what)
 {
     if (!ok) {
         std::fprintf(stderr, "not so: %s\n", what);
         std::exit(1);
+    }
+}
+
+/* What lives on may be looked at; temporaries that hold their values, and the number 0 for a pointer, do not compile. */
+using numbers = std::vector<double>;
+using softmix::view;
+static_assert(std::is_constructible_v<softmix::counts, numbers &> && std::is_constructible_v<softmix::counts, const numbers &>);
+static_assert(std::is_constructible_v<softmix::counts, std::array<double, 3> &> && std::is_constructible_v<softmix::counts, view<double>>);
+static_assert(!std::is_constructible_v<softmix::counts, numbers> && !std::is_constructible_v<softmix::counts, const numbers>);
+static_assert(!std::is_constructible_v<softmix::counts, std::array<double, 3>>);
+static_assert(std::is_constructible_v<view<const double>, double *, int> && std::is_constructible_v<view<const double>, std::nullptr_t, int>);
+static_assert(!std::is_constructible_v<view<const double>, int, int>);
+
+template <class C, class = void> struct takes : std::false_type {};
+template <class C>
+struct takes<C, std::void_t<decltype(softmix::features::row_major(std::declval<C>(), 4, 1)), decltype(softmix::features::column_major(std::declval<C>(), 4, 1)),
+                            decltype(softmix::features::strided(std::declval<C>(), 4, 1, 1, 1))>> : std::true_type {};
+static_assert(takes<numbers &>::value && takes<const numbers &>::value && takes<view<const double>>::value && takes<view<float>>::value);
+static_assert(takes<std::array<float, 4> &>::value && takes<const view<double> &>::value);
+static_assert(!takes<numbers>::value && !takes<const numbers>::value && !takes<std::array<double, 4>>::value);
+#if __cplusplus >= 202002L
+static_assert(takes<std::span<const double>>::value && takes<std::span<float>>::value && std::is_constructible_v<softmix::counts, std::span<double>>);
+template <class C> concept braces_for_counts = requires { C({0, 3}); };
+static_assert(!braces_for_counts<softmix::counts>);
+#endif
+
+/* The status, and the argument, of what must throw. */
+template <class F> static void refused(smx_status status, const char *argument, F &&call)
+{
+    try {
+        call();
+        require(false, argument);
+    } catch (const softmix::error &e) {
+        require(e.status() == status && std::strcmp(e.argument(), argument) == 0, e.what());
     }
 }
 
@@ -79,7 +119,8 @@ int main(int argc, char **argv)
     }
     try {
         softmix::data sets(softmix::features::row_major(x, DESTINATIONS, FEATURES), all);
-        softmix::fit(sets.choice_sets(std::vector<std::size_t>()), 1);
+        const std::vector<std::size_t> none;
+        softmix::fit(sets.choice_sets(none), 1);
         require(false, "no choice sets are an error");
     } catch (const softmix::error &e) {
         require(e.status() == SMX_EMPTY, e.what());
@@ -89,6 +130,25 @@ int main(int argc, char **argv)
         require(false, "too few numbers are an error");
     } catch (const softmix::error &e) {
         require(e.status() == SMX_SHAPE, "of shape");
+    }
+    const auto strided = [&](std::size_t row, std::size_t column) { softmix::features::strided(x, DESTINATIONS, FEATURES, row, column); };
+    refused(SMX_INVALID_OPTION, "row_stride", [&] { strided(0, 1); });
+    refused(SMX_INVALID_OPTION, "column_stride", [&] { strided(FEATURES, 0); });
+    refused(SMX_SHAPE, "features", [&] { strided(FEATURES, 2); });
+    options.progress = nullptr;
+    for (std::size_t classes : {std::size_t(GROUPS) + 1, std::size_t(1) << 31, ~std::size_t(0) / 16, ~std::size_t(0)}) {
+        refused(SMX_TOO_MANY_CLASSES, "classes", [&] { softmix::fit(data, classes, options); });
+        refused(SMX_TOO_MANY_CLASSES, "classes", [&] { softmix::scan(data, classes, classes, options); });
+    }
+    refused(SMX_EMPTY, "classes", [&] { softmix::fit(data, 0); });
+    refused(SMX_EMPTY, "last", [&] { softmix::scan(data, 3, 1); });
+    try {
+        std::vector<double> far = x;
+        far[7] = 1e200;
+        softmix::fit(softmix::data(softmix::features::row_major(far, DESTINATIONS, FEATURES), softmix::units(indptr, indices, counts)), 2);
+        require(false, "squares that overflow are an error");
+    } catch (const softmix::error &e) {
+        require(e.status() == SMX_OUT_OF_RANGE && std::string(e.what()) == "features: squares beyond the range of numbers at column 2", e.what());
     }
     try {
         options.progress = [](const smx_progress &) -> bool { throw std::logic_error("mine"); };

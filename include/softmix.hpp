@@ -4,7 +4,7 @@
  *     softmix::data data(softmix::features::row_major(x, p, L), softmix::counts(n));
  *     softmix::fitted fit = softmix::fit(data, 3);                           // fit.weights, fit.atom(0), fit.log_likelihood, ...
  *
- * Nothing is copied from your arrays, which must live as long as the `data` that look at them. Everything of softmix.h holds
+ * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers do not compile. Everything of softmix.h holds
  * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
  * A progress function may throw: the fit ends, and the exception reaches whoever called `fit`.
  *
@@ -15,6 +15,7 @@
 
 #include "softmix.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -30,12 +31,24 @@
 
 namespace softmix {
 
-/// A view of n values side by side: made from a pointer and a length, or from anything with data() and size().
+namespace detail {
+
+/// Whether a type holds its values, so that a view of a temporary would dangle: a container with an allocator, or std::array. Spans are none.
+template <class C, class = void> struct holds : std::false_type {};
+template <class C> struct holds<C, std::void_t<typename C::allocator_type>> : std::true_type {};
+template <class T, std::size_t N> struct holds<std::array<T, N>, void> : std::true_type {};
+template <class T, std::size_t N> struct holds<const std::array<T, N>, void> : std::true_type {};
+
+} // namespace detail
+
+/// A view of n values side by side: made from a pointer and a length, or from anything with data() and size() but a temporary that holds its values.
 template <class T> class view {
 public:
     constexpr view() noexcept = default;
-    constexpr view(T *first, std::size_t n) noexcept : first_(first), n_(n) {}
-    template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<C &>().data()), T *>>>
+    /// The pointer is none of the number 0: `{0, 3}` is no view.
+    template <class P, class = std::enable_if_t<std::is_convertible_v<P, T *>>>
+    constexpr view(P first, std::size_t n) noexcept : first_(first), n_(n) {}
+    template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<C &>().data()), T *> && !detail::holds<C>::value>>
     constexpr view(C &&values) noexcept : first_(values.data()), n_(values.size()) {}
 
     constexpr T *data() const noexcept { return first_; }
@@ -88,11 +101,11 @@ template <class F> void check(F &&call)
         throw error(record);
 }
 
-[[noreturn]] inline void wrong_size(const char *argument, std::size_t needed, std::size_t given)
+[[noreturn]] inline void fail(smx_status status, const char *argument, std::size_t needed = SMX_NONE, std::size_t given = SMX_NONE)
 {
     smx_error record;
     smx_error_init(&record, sizeof record);
-    record.status = SMX_SHAPE;
+    record.status = status;
     std::string(argument).copy(record.argument, sizeof record.argument - 1);
     record.needed = needed;
     record.given = given;
@@ -102,7 +115,7 @@ template <class F> void check(F &&call)
 inline void same_size(const char *argument, std::size_t needed, std::size_t given)
 {
     if (needed != given)
-        wrong_size(argument, needed, given);
+        fail(SMX_SHAPE, argument, needed, given);
 }
 
 /// Memory for one call. A size that no memory has is left to the call, which says what is wrong.
@@ -129,9 +142,16 @@ inline std::size_t product(std::size_t a, std::size_t b)
 
 } // namespace detail
 
-/// A p x L view of features, float or double.
+/// A p x L view of features, float or double, in what has data() and size(), but is no temporary that holds its values.
 class features {
 public:
+    template <class C, class = std::enable_if_t<detail::holds<C>::value>>
+    static features row_major(const C &&, std::size_t, std::size_t) = delete;
+    template <class C, class = std::enable_if_t<detail::holds<C>::value>>
+    static features column_major(const C &&, std::size_t, std::size_t) = delete;
+    template <class C, class = std::enable_if_t<detail::holds<C>::value>>
+    static features strided(const C &&, std::size_t, std::size_t, std::size_t, std::size_t) = delete;
+
     /// Rows side by side.
     template <class C> static features row_major(const C &values, std::size_t rows, std::size_t columns)
     {
@@ -144,16 +164,18 @@ public:
         return strided(values, rows, columns, 1, rows);
     }
 
-    /// `values[i * row_stride + l * column_stride]`.
+    /// `values[i * row_stride + l * column_stride]`. A stride of 0, which is a default in C, is an error here.
     template <class C>
     static features strided(const C &values, std::size_t rows, std::size_t columns, std::size_t row_stride, std::size_t column_stride)
     {
         using T = std::remove_cv_t<std::remove_pointer_t<decltype(values.data())>>;
         static_assert(std::is_same_v<T, double> || std::is_same_v<T, float>, "features are float or double");
         if (rows > 0 && columns > 0) {
+            if (row_stride == 0 || column_stride == 0)
+                detail::fail(SMX_INVALID_OPTION, row_stride == 0 ? "row_stride" : "column_stride");
             const std::size_t last = detail::product(rows - 1, row_stride) + detail::product(columns - 1, column_stride);
             if (values.size() <= last)
-                detail::wrong_size("features", last + 1, values.size());
+                detail::fail(SMX_SHAPE, "features", last + 1, values.size());
         }
         features f;
         f.values_ = values.data();
@@ -401,11 +423,13 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
         o.start_atoms = options.start->atoms.data();
     }
     fitted f;
-    f.weights.resize(detail::product(classes, 1));
-    f.atoms.resize(detail::product(classes, d.columns()));
-    f.diverging.resize(classes);
+    // More classes than units are left to the call, which says so.
+    const std::size_t k = classes <= d.number_of_units() ? classes : 0;
+    f.weights.resize(k);
+    f.atoms.resize(detail::product(k, d.columns()));
+    f.diverging.resize(k);
     f.unidentified.resize(d.columns());
-    const std::size_t starts = smx_fit_max_starts(d.raw(), classes, &o);
+    const std::size_t starts = k == 0 ? 0 : smx_fit_max_starts(d.raw(), classes, &o);
     f.start_values.resize(starts == SMX_NONE ? 0 : starts);
     f.start_kinds.resize(f.start_values.size());
 
@@ -418,7 +442,7 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     r.start_values = f.start_values.data();
     r.start_kinds = f.start_kinds.data();
     r.starts_capacity = f.start_values.size();
-    const detail::workspace ws(smx_fit_workspace(d.raw(), classes, &o));
+    const detail::workspace ws(k == 0 ? 0 : smx_fit_workspace(d.raw(), classes, &o));
     detail::check([&](smx_error *e) { return smx_fit(d.raw(), classes, &o, &r, ws.data(), ws.size(), e); });
     watch.rethrow();
     f.start_values.resize(r.starts);
@@ -466,7 +490,7 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     const smx_fit_options o = detail::raw(options, watch);
     const std::size_t l = d.columns();
     // Sizes that are not sane are left to the call, which says what is wrong.
-    const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX;
+    const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX && last <= d.number_of_units();
     const std::size_t n = sane ? last - first + 1 : 0, all = sane ? detail::product(n, first + last) / 2 : 0;
     std::vector<double> weights(all), atoms(detail::product(all, l));
     scanned s;
@@ -491,7 +515,7 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     r.at_best = s.at_best.data();
     s.eigenvalues.resize(l);
     r.eigenvalues = s.eigenvalues.data();
-    const detail::workspace ws(smx_scan_workspace(d.raw(), first, last, &o));
+    const detail::workspace ws(sane ? smx_scan_workspace(d.raw(), first, last, &o) : 0);
     detail::check([&](smx_error *e) { return smx_scan(d.raw(), first, last, &o, &r, ws.data(), ws.size(), e); });
     watch.rethrow();
     s.outcomes.resize(r.fits);
