@@ -96,6 +96,9 @@ end
 -- the fit by answering false.
 function softmix.fit(t)
     local data, k, l = describe(t), t.classes, t.columns
+    if type(k) ~= "number" or k < 1 or k ~= math.floor(k) then
+        error("classes: expected a whole number from 1, got " .. tostring(k), 2)
+    end
     local options = new("smx_fit_options")
     for _, name in ipairs {"ridge", "seed", "starts", "threads", "max_evaluations", "gradient_tolerance"} do
         if t[name] ~= nil then

@@ -40,6 +40,11 @@ for i = 0, p - 1 do
 end
 print(("log-likelihood %.6f, weights %.4f and %.4f"):format(model.log_likelihood, model.weights[0], model.weights[1]))
 
+for _, wrong in ipairs {2.7, 0, -1, 0 / 0, "2", {2, 3}} do
+    local ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = wrong})
+    assert(not ok and tostring(e):find("classes: expected a whole number", 1, true), tostring(e))
+end
+
 x[3 * L + 2] = 0 / 0
 local ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = 2})
 assert(not ok and e.status == softmix.constants.SMX_NOT_FINITE and e.row == 3 and e.column == 2, tostring(e))

@@ -172,6 +172,10 @@ class Softmix(unittest.TestCase):
         error = caught.exception
         self.assertEqual((error.status, error.argument, error.row, error.column, error.class_index), (-10, "features", 7, 3, None))
         self.assertEqual(str(error), "features: not a finite number at row 7, column 3")
+        X[7, 3] = 1e200
+        with self.assertRaises(softmix.Error) as caught:
+            softmix.fit(X, self.matrix, classes=2)
+        self.assertEqual(str(caught.exception), "features: squares beyond the range of numbers at column 3")
         with self.assertRaises(softmix.Error) as caught:
             softmix.fit(self.X, self.matrix, classes=36)
         self.assertEqual((caught.exception.needed, caught.exception.given), (35, 36))

@@ -4,6 +4,7 @@
 #define STRICT_R_HEADERS
 #include <R.h>
 #include <Rinternals.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include "softmix.h"
@@ -39,6 +40,15 @@ static double *numbers(SEXP values, R_xlen_t n, const char *name)
     if (TYPEOF(values) != REALSXP || (n >= 0 && XLENGTH(values) != n))
         Rf_error("softmix: %s: expected %ld doubles", name, (long)n);
     return REAL(values);
+}
+
+/* A single whole number in this range. */
+static double whole(SEXP value, double least, double most, const char *name)
+{
+    double x = (TYPEOF(value) == INTSXP || TYPEOF(value) == REALSXP) && XLENGTH(value) == 1 ? Rf_asReal(value) : -1;
+    if (!(x >= least && x <= most && x == (double)(uint64_t)x))
+        Rf_error("softmix: %s: expected a whole number from %.0f to %.0f", name, least, most);
+    return x;
 }
 
 static smx_data describe(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset)
@@ -113,8 +123,7 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
                                         ""};
     static const char *const outcomes[] = {"unknown", "converged", "iteration_limit", "stalled", "diverging", "cancelled"};
     smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
-    int k = Rf_asInteger(classes);
-    size_t l = data.columns, kk = k > 0 ? (size_t)k : 0, size, i, j;
+    size_t l = data.columns, kk = (size_t)whole(classes, 1, INT_MAX, "classes"), size, i, j;
     SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), call = R_NilValue;
     struct watch state = {R_NilValue, 0, 0};
     smx_fit_options options;
@@ -127,12 +136,8 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     smx_error_init(&error, sizeof error);
     smx_fit_options_init(&options, sizeof options);
     options.ridge = Rf_asReal(ridge);
-    if (!(Rf_asReal(seed) >= 0 && Rf_asReal(seed) < 9e15))
-        Rf_error("softmix: seed: a whole number from 0 on");
-    if (Rf_asInteger(starts) < 0) /* NA too */
-        Rf_error("softmix: starts: a whole number from 0 on");
-    options.seed = (uint64_t)Rf_asReal(seed);
-    options.starts = (size_t)Rf_asInteger(starts);
+    options.seed = (uint64_t)whole(seed, 0, 9e15, "seed");
+    options.starts = (size_t)whole(starts, 0, INT_MAX, "starts");
     if (progress != R_NilValue) {
         SEXP a = PROTECT(Rf_ScalarReal(0)), b = PROTECT(Rf_ScalarReal(0)), c = PROTECT(Rf_ScalarReal(0));
         call = Rf_lang4(progress, a, b, c);

@@ -25,7 +25,8 @@ stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcom
 stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
 warned <- tryCatch(softmix(x, colSums(counts), classes = 4), warning = conditionMessage)
 stopifnot(grepl("try a ridge", warned))
-for (wrong in list(list(seed = -1), list(seed = NaN), list(starts = NA), list(starts = -2), list(classes = 0), list(classes = NA))) {
+for (wrong in list(list(seed = -1), list(seed = NaN), list(seed = 0.5), list(starts = NA), list(starts = -2), list(starts = c(3, 4)),
+                   list(classes = 0), list(classes = NA), list(classes = 2.7), list(classes = c(2, 3)), list(classes = "2"), list(classes = 1e12))) {
   arguments <- modifyList(list(x = x, counts = counts, classes = 2), wrong)
   stopifnot(inherits(try(do.call(softmix, arguments), silent = TRUE), "try-error"))
 }
