@@ -141,6 +141,10 @@ int main(int argc, char **argv)
         refused(SMX_TOO_MANY_CLASSES, "classes", [&] { softmix::scan(data, classes, classes, options); });
     }
     refused(SMX_EMPTY, "classes", [&] { softmix::fit(data, 0); });
+    const std::vector<std::size_t> nobody{0};
+    refused(SMX_EMPTY, "choices", [&] {
+        softmix::fit(softmix::data(softmix::features::row_major(x, DESTINATIONS, FEATURES), softmix::units(nobody, {})), ~std::size_t(0));
+    });
     refused(SMX_EMPTY, "last", [&] { softmix::scan(data, 3, 1); });
     try {
         std::vector<double> far = x;

@@ -151,10 +151,18 @@ fn what_a_shard_cannot_be_is_refused_and_told_to_the_others() {
         let status = unsafe { smx_data_check(&data, null_mut(), &mut error) };
         assert_eq!((status, calls[0].load(Ordering::Relaxed)), (expected, told), "{:?}", error.argument);
     }
-    // A workspace that is a byte short: after the data were agreed on, before the fit began.
+    // A workspace that is a byte short: of a fit before the data are looked at; of an evaluation after they were agreed on, before it began.
     calls[0].store(0, Ordering::Relaxed);
     assert_eq!(fit(&part(&good), 1).status, SMX_WORKSPACE);
-    assert_eq!(calls[0].load(Ordering::Relaxed), 3);
+    assert_eq!(calls[0].swap(0, Ordering::Relaxed), 1);
+    let (data, mut evaluation) = (part(&good), new!(smx_evaluation, smx_evaluation_init));
+    // SAFETY: every pointer is to something that lives and is as long as it says.
+    let status = unsafe {
+        let mut memory = vec![0u8; smx_evaluate_workspace(&data, 2) - 1];
+        let (w, a, ws) = ([0.5, 0.5], [0.3, 0.0, -0.3, 0.1], memory.as_mut_ptr().cast());
+        smx_evaluate(&data, 2, w.as_ptr(), a.as_ptr(), null(), &mut evaluation, ws, memory.len(), null_mut())
+    };
+    assert_eq!((status, calls[0].load(Ordering::Relaxed)), (SMX_WORKSPACE, 3));
 }
 
 #[test]

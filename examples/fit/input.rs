@@ -1,7 +1,7 @@
 //! The data of a fit, read from any of the three forms and owned; the library borrows them.
 
 use crate::args::{Precision, Source};
-use crate::fault::{Fault, Result, bad, quoted};
+use crate::fault::{Fault, Result, bad, quoted, shortened};
 use crate::npy::{self, Matrix, Numbers};
 use crate::table::{Row, Table};
 use softmix::data::{Choices, Data, Features};
@@ -370,7 +370,7 @@ fn panel(choices: &Path, unit: &[String], set: &str, chosen: &str, columns: &[St
         if !range.clone().any(|i| picked(&i)) {
             let (path, line, key) = (choices.display(), table.line(*byte), &sets.keys[s]);
             let (set, value) = (quoted(set), quoted(&key[key.len() - 1]));
-            let whose = format!("{} {}", unit.join("/"), key[..key.len() - 1].join("/"));
+            let whose = shortened(&format!("{} {}", unit.join("/"), key[..key.len() - 1].join("/")), 100);
             return bad(format!("{path}, line {line}: no row of the choice set {set} {value} of {whose} is chosen"));
         }
         sums[*u].extend(range.filter(picked).map(|i| (i, rows[order[i]].1)));

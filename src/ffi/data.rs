@@ -351,7 +351,8 @@ pub(super) fn held(shape: &Shape, classes: usize) -> Result<()> {
 /// Refuses classes and sizes of a fit that are wrong whatever the data hold: before memory is compared, which sizes that are not true make overlap.
 pub(super) fn fitting(shape: &Shape, classes: usize) -> Result<()> {
     match shape.total_units {
-        units if units > 0 && classes > units => Err(Fault::sizes(SMX_TOO_MANY_CLASSES, "classes", units, classes)),
+        0 => Err(Fault::new(SMX_EMPTY, "choices")),
+        units if classes > units => Err(Fault::sizes(SMX_TOO_MANY_CLASSES, "classes", units, classes)),
         _ => held(shape, classes),
     }
 }
