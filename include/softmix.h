@@ -757,7 +757,7 @@ typedef struct smx_fit_result {
   uint8_t *unidentified;
   /**
    * To be filled: penalised log-likelihood at the end of every start, in the order drawn; an estimate for those that fell out of a race on a sample, as starts on
-   * one choice set of more than a hundred thousand alternatives do.
+   * one choice set of more than sixteen thousand alternatives may.
    */
   double *start_values;
   /** To be filled: kind of every start. */

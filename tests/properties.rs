@@ -766,6 +766,114 @@ fn a_class_that_runs_off_is_never_called_converged_and_a_ridge_holds_it() {
     }
 }
 
+/// Choices among p alternatives by l − 1 features and the indicator of one that nobody chose: its coefficient has no finite maximum, however small its variance is
+/// beside that of the others.
+#[test]
+fn a_feature_of_what_nobody_chose_runs_off_and_a_ridge_holds_it() {
+    for (p, l, k) in [(50, 2, 2), (200, 40, 1), (400, 200, 2), (3000, 2, 1)] {
+        let mut random = common::random::Random::new(p as u64);
+        let x: Vec<f64> = (0..p * l).map(|i| if i % l < l - 1 { random.normal() } else { f64::from(u8::from(i / l == 7)) }).collect();
+        let chosen = |i: usize| (20.0 * (0.7 * x[i * l].exp() + 0.3 * (-1.5 * x[i * l]).exp())).floor() + 1.0;
+        let counts: Vec<f64> = (0..p).map(|i| if i == 7 { 0.0 } else { chosen(i) }).collect();
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let mut options = FitOptions::new(k);
+        options.starts = softmix::Starts::Count(3);
+        let fit = Fit::new(&data, &options).unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Diverging, "{p} x {l}, K = {k}: {:?}", fit.report);
+        options.ridge = 1.0;
+        let held = Fit::new(&data, &options).unwrap();
+        assert_eq!((held.report.outcome, held.diverging), (Outcome::Converged, vec![false; k]), "{p} x {l}, K = {k}: {:?}", held.report);
+        // Had it been chosen once there would be a maximum.
+        let counts: Vec<f64> = (0..p).map(|i| if i == 7 { 1.0 } else { counts[i] }).collect();
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let once = Fit::new(&data, &FitOptions { ridge: 0.0, classes: 1, ..options }).unwrap();
+        assert_eq!(once.report.outcome, Outcome::Converged, "{p} x {l}: {:?}", once.report);
+    }
+}
+
+/// Neither a class that a ridge penalty leaves nothing of, nor a fit whose budget ends far from any end, runs off.
+#[test]
+fn what_vanishes_and_what_is_not_finished_does_not_run_off() {
+    for seed in 0..6 {
+        let mut random = common::random::Random::new(seed);
+        let x = random.normals(100 * 5, 1.0);
+        let weight: Vec<f64> = x.chunks(5).map(|x| (0.8 * x[0] - 0.5 * x[1]).exp()).collect();
+        let counts: Vec<f64> = weight.iter().map(|w| (3.0 * w + 0.3 * random.normal()).round().max(0.0)).collect();
+        let data = Data::new(Features::row_major(&x[..], 100, 5).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let fit = Fit::new(&data, &FitOptions { ridge: 5.0, ..FitOptions::new(3) }).unwrap();
+        assert_eq!((fit.report.outcome, fit.diverging), (Outcome::Converged, vec![false; 3]), "{:?}", fit.report);
+        for max_evaluations in [1, 5, 20] {
+            let fit = Fit::new(&data, &FitOptions { max_evaluations, ..FitOptions::new(4) }).unwrap();
+            assert!(fit.report.outcome != Outcome::Diverging || fit.report.gradient_norm <= 1e-4, "{:?}", fit.report);
+        }
+    }
+}
+
+/// When the budget ends in a race, what stands above the best is not thrown away.
+#[test]
+fn no_start_stands_above_the_result_whenever_the_budget_ends() {
+    for seed in 0..4 {
+        let mut random = common::random::Random::new(131 * seed + 5);
+        let (sets, per, l, k) = (200, 4, 3, 4);
+        let x = random.normals(sets * per * l, 1.0);
+        let atoms = random.normals(k * l, 1.2);
+        let begins: Vec<usize> = (0..=sets).map(|i| i * per).collect();
+        let chosen: Vec<usize> = (0..sets)
+            .map(|s| {
+                let atom = &atoms[s / 4 % k * l..][..l];
+                let utility = |i: usize| x[i * l..(i + 1) * l].iter().zip(atom).map(|(x, a)| x * a).sum::<f64>();
+                (begins[s]..begins[s + 1]).max_by(|a, b| utility(*a).total_cmp(&utility(*b))).unwrap()
+            })
+            .map(|i| if random.normal() > 0.5 { i / per * per } else { i })
+            .collect();
+        let indptr: Vec<usize> = (0..=sets / 4).map(|u| 4 * u).collect();
+        let units = Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None };
+        let data = Data::new(Features::row_major(&x[..], sets * per, l).unwrap(), None, Some(&begins), units).unwrap();
+        for max_evaluations in [300, 600, 1000, 2000, 3000] {
+            let fit = Fit::new(&data, &FitOptions { max_evaluations, ..FitOptions::new(k) }).unwrap();
+            let highest = fit.starts.iter().fold(f64::NEG_INFINITY, |m, s| m.max(s.1));
+            assert!(highest <= fit.report.log_likelihood + 1e-7 * highest.abs(), "{max_evaluations}: {highest} {:?}", fit.report);
+        }
+    }
+}
+
+/// Offsets that leave the base measure to one alternative make moments wild: no start is, and one whose log-likelihood is no number does not fail the others.
+#[test]
+fn uneven_offsets_fail_no_fit() {
+    for seed in 0..20 {
+        let mut random = common::random::Random::new(seed);
+        let (p, l) = (30, 3);
+        let (x, offset) = (random.normals(p * l, 1.0), random.normals(p, [30.0, 200.0, 500.0, 1000.0][seed as usize % 4]));
+        let counts: Vec<f64> = (0..p).map(|i| (i * 7 % 10) as f64).collect();
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), Some(&offset), None, Choices::Counts(&counts)).unwrap();
+        for (ridge, classes) in [(0.0, 2), (1.0, 3)] {
+            let options = FitOptions { ridge, starts: softmix::Starts::Count(24), ..FitOptions::new(classes) };
+            let fit = Fit::new(&data, &options).unwrap();
+            assert!(fit.starts.iter().all(|(_, f)| *f > -1e30), "{:?}", fit.starts);
+            for max_evaluations in [1, 30, 400] {
+                let short = Fit::new(&data, &FitOptions { max_evaluations, ..options }).unwrap().report;
+                assert!(short.log_likelihood < 0.0 && short.log_likelihood >= short.penalized_log_likelihood, "{short:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn features_below_single_precision_are_read_as_they_are() {
+    let mut random = common::random::Random::new(3);
+    let x = random.normals(30 * 4, 1.0);
+    let counts: Vec<f64> = (0..30).map(|i| (i * 7 % 10) as f64).collect();
+    let mut values = vec![];
+    for scale in [1.0, 1e-44, 1e-50, 1e-100] {
+        let x: Vec<f64> = x.iter().map(|x| scale * x).collect();
+        let data = Data::new(Features::row_major(&x[..], 30, 4).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let fit = Fit::new(&data, &FitOptions { ridge: 1.0, single_phase: true, ..FitOptions::new(3) }).unwrap();
+        assert_eq!(fit.report.outcome, Outcome::Converged);
+        values.push(fit.report.penalized_log_likelihood);
+    }
+    assert_close("f", &values, &[values[0]; 4], 1e-9);
+}
+
 #[test]
 fn a_finite_maximum_far_out_is_not_divergence() {
     // One choice in a thousand speaks against: the maximum is at a log-odds of ln 999, and twice as far is worse.

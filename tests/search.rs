@@ -224,11 +224,35 @@ fn default_options_reach_the_best_known_optimum_of_simulated_choice_sets() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// A race on a sample: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget or the callback asks for one, and
-/// starts that fell out are not at the best.
 #[test]
 fn races_on_a_sample_keep_the_rules_of_a_fit() {
-    let job = Instance::new(((140_000, 3, 2, 1e5), Law::Normal, Atoms::Random(1.5), Weights::Rising), 7);
+    keeps_the_rules_of_a_fit(140_000);
+}
+
+#[test]
+fn races_on_a_small_sample_keep_the_rules_of_a_fit() {
+    keeps_the_rules_of_a_fit(20_000);
+}
+
+/// Where first starts on a small sample do not agree others race on all alternatives, and nothing is lost: to classes of which some are small.
+#[test]
+fn a_search_that_is_not_easy_is_of_all_alternatives() {
+    let job = Instance::new(((17_000, 3, 3, 1e5), Law::Heavy, Atoms::Random(2.0), Weights::Uneven), 5);
+    let data = job.data();
+    let truth = Fit::new(&data, &FitOptions { starts: job.truth(), ..FitOptions::new(3) }).unwrap().report;
+    let fit = Fit::new(&data, &FitOptions::new(3)).unwrap();
+    assert!(fit.report.log_likelihood >= truth.log_likelihood - 1e-8 * truth.log_likelihood.abs(), "{:?} {truth:?}", fit.report);
+    assert!(fit.starts.iter().all(|(_, f)| *f <= fit.report.log_likelihood + 1e-8 * f.abs()), "{:?}", fit.starts);
+    assert!(fit.report.passes > fit.report.evaluations, "read as often as a search on all takes: {:?}", fit.report);
+    assert_eq!(fit.report.starts, fit.starts.len());
+    // As many as are asked for.
+    assert_eq!(Fit::new(&data, &FitOptions { starts: Starts::Count(19), ..FitOptions::new(3) }).unwrap().report.starts, 19);
+}
+
+/// A race on a sample of p alternatives: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget or the callback asks
+/// for one, and starts that fell out are not at the best.
+fn keeps_the_rules_of_a_fit(p: usize) {
+    let job = Instance::new(((p, 3, 2, 1e5), Law::Normal, Atoms::Random(1.5), Weights::Rising), 7);
     let (data, options) = (job.data(), FitOptions { gradient_tolerance: 1e-7, ..FitOptions::new(2) });
     let fit = Fit::new(&data, &options).unwrap();
     let report = fit.report;

@@ -209,7 +209,7 @@ pub struct smx_fit_result {
     /// To be filled: L flags: whether a feature is not identified.
     pub unidentified: *mut u8,
     /// To be filled: penalised log-likelihood at the end of every start, in the order drawn; an estimate for those that fell out of a race on a sample, as starts on
-    /// one choice set of more than a hundred thousand alternatives do.
+    /// one choice set of more than sixteen thousand alternatives may.
     pub start_values: *mut f64,
     /// To be filled: kind of every start.
     pub start_kinds: *mut smx_start_kind,

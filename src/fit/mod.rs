@@ -70,8 +70,7 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
             let taken = sample::workspace(shape, n);
             let em = Em::workspace(shape, k, 1, race_form(shape) == MStep::Newton);
             let batch = batch_size(shape, options);
-            let raced = of(k.saturating_mul(batch)).and(of(kl.saturating_mul(batch)));
-            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em).and(raced);
+            let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em);
             (race.or(sampled), draw.or(Race::draw_workspace(&of_sample, k, batch)), finish.or(finish_workspace(&of_sample, k)))
         }
         None => (race, draw, finish),
@@ -97,8 +96,8 @@ fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
 /// The mixture is written at the end, or not at all when an error is returned.
 ///
 /// # Errors
-/// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose variance is beyond the range of f64, `Shape` for outputs of the wrong length,
-/// `Workspace`, and what is wrong with a given start.
+/// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose variance is beyond the
+/// range of f64, `Shape` for outputs of the wrong length, `Workspace`, and what is wrong with a given start.
 pub fn fit(
     data: &Data<'_>,
     options: &FitOptions<'_>,
@@ -171,7 +170,7 @@ fn search(
     out: &mut FitOutput<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<Ended> {
-    let (k, l) = (options.classes, problem.wh.columns);
+    let k = options.classes;
     let shape = data.shape();
     let samples = match size {
         Some(SampleSize { rows, .. }) => {
@@ -189,8 +188,6 @@ fn search(
         Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
         None => None,
     };
-    let kept = if samples.is_some() { batch_size(&shape, options) } else { 0 };
-    let raced = (ws.f64s(kept * k)?, ws.f64s(kept * k * l)?);
     let search = Search {
         data,
         shape,
@@ -202,7 +199,6 @@ fn search(
         hands_over: size.is_some_and(|size| !size.lasts),
         race,
         of_all,
-        raced,
         best: Place { weights: best.weights, atoms: best.atoms, v: best.v, g: best.g, order: best.order },
         run: Run { state: begun.state, ..Run::new(data, progress, options.max_evaluations) },
         draws: 0,
@@ -233,8 +229,6 @@ struct Search<'a, 'd, 'o, 'p> {
     race: Race<'a>,
     /// What survivors are finished with where that is not what they raced with: where there is a sample.
     of_all: Option<Em<'a>>,
-    /// Where survivors of a race on a sample came to in it, weights and atoms, while they go on to their ends on the sample.
-    raced: (&'a mut [f64], &'a mut [f64]),
     /// The best so far, and what is known of it.
     best: Place<'a>,
     begun: Begun,
@@ -322,11 +316,9 @@ impl Search<'_, '_, '_, '_> {
     /// Carries the survivors of n starts to their ends on the sample they raced on, the best first from then on.
     fn lead(&mut self, survivors: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<()> {
         let (k, l) = (self.options.classes, self.shape.columns);
-        let Self { data, shape, options, racing, race, raced, best, run, out, .. } = self;
+        let Self { data, shape, options, racing, race, best, run, out, .. } = self;
         (run.data, run.excess) = (racing.data, self.excess);
         (run.state.racing, run.state.running) = (true, 1);
-        raced.0[..survivors * k].copy_from_slice(&race.weights[..survivors * k]);
-        raced.1[..survivors * k * l].copy_from_slice(&race.atoms[..survivors * k * l]);
         for j in 0..survivors {
             if run.spent() {
                 break;
@@ -345,13 +337,7 @@ impl Search<'_, '_, '_, '_> {
         }
         (run.data, run.excess) = (*data, None);
         (run.state.racing, run.state.running) = (false, 0);
-        for j in 0..survivors {
-            let top = (j..survivors).fold(j, |a, b| if race.values[b] > race.values[a] { b } else { a });
-            race.swap(j, top);
-            for (x, n) in [(&mut *raced.0, k), (&mut *raced.1, k * l)] {
-                (0..n).for_each(|i| x.swap(j * n + i, top * n + i));
-            }
-        }
+        race.sort(survivors);
         Ok(())
     }
 
@@ -361,8 +347,8 @@ impl Search<'_, '_, '_, '_> {
         best.is_finite() && !near(best, self.race.values[j])
     }
 
-    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best. One of several whose log-likelihood is no number
-    /// counts −∞. Whether ends on the sample did not tell where it would end.
+    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best, or below it by what its end on the sample tells.
+    /// One of several whose log-likelihood is no number counts −∞. Whether its end on the sample did not tell.
     fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
         match self.carry_on(j, first, n, ws) {
             Err(error) if error.kind == ErrorKind::NotFinite && n > 1 => {
@@ -376,6 +362,7 @@ impl Search<'_, '_, '_, '_> {
         }
     }
 
+    /// The same, but for what is no number.
     fn carry_on(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
         let (k, l) = (self.options.classes, self.shape.columns);
         let Self { data, shape, options, problem, race, best, run, verdict, out, .. } = self;
@@ -393,7 +380,7 @@ impl Search<'_, '_, '_, '_> {
         let (mut at_hand, mut open) = (f64::NEG_INFINITY, false);
         if self.leads {
             at_hand = race.values[j];
-            if near(at_hand, self.estimate) && near(self.estimate, at_hand) {
+            if self.begun.report.is_some() && near(at_hand, self.estimate) && near(self.estimate, at_hand) {
                 // Where the best has come to that and gone on, this one would follow.
                 out.start_values[run.state.start] = run.state.best;
                 verdict.arrive(independent);
@@ -404,7 +391,7 @@ impl Search<'_, '_, '_, '_> {
                 em.ev.evaluate(problem.data, place.weights, place.atoms, options.context)?;
                 run.state.evaluations += 1;
                 let there = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
-                if !(there + GAINS * self.gain >= run.state.best) {
+                if !there.is_finite() || there + GAINS * self.gain < run.state.best {
                     verdict.finished += 1;
                     return Ok(false);
                 }

@@ -9,8 +9,8 @@ use crate::parallel::Context;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Starts<'a> {
-    /// The library's own rule: see [`default_starts`](super::default_starts); more when they do not agree. On one choice set of more than a hundred thousand alternatives starts race on
-    /// a sample of them, and are finished on all.
+    /// The library's own rule: see [`default_starts`](super::default_starts); more when they do not agree. On one choice set of more than
+    /// sixteen thousand alternatives starts race on a sample of them, of up to a hundred thousand as long as they agree, and are finished on all.
     Auto,
     /// Exactly so many, of the kinds of `Auto`.
     Count(usize),

@@ -335,7 +335,7 @@ impl<'w> Race<'w> {
     }
 
     /// Exchanges two starts.
-    pub fn swap(&mut self, a: usize, b: usize) {
+    fn swap(&mut self, a: usize, b: usize) {
         let (a, b) = (a.min(b), a.max(b));
         if a == b {
             return;
@@ -370,7 +370,7 @@ impl<'w> Race<'w> {
     }
 
     /// The first `n` starts by decreasing value.
-    fn sort(&mut self, n: usize) {
+    pub fn sort(&mut self, n: usize) {
         for a in 0..n {
             let best = (a..n).fold(a, |b, j| if self.values[j] > self.values[b] { j } else { b });
             self.swap(a, best);

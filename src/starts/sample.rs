@@ -226,24 +226,24 @@ mod tests {
     #[test]
     fn samples_are_for_many_alternatives_that_are_available_and_chosen() {
         let few = Shape {
-            rows: 131_071,
-            total_rows: 131_071,
+            rows: 16_383,
+            total_rows: 16_383,
             columns: 2,
             sets: 1,
-            largest_set: 131_071,
-            units: 131_071,
+            largest_set: 16_383,
+            units: 16_383,
             units_are_rows: true,
             units_are_draws: true,
-            total_units: 131_071,
+            total_units: 16_383,
             units_are_split: false,
         };
-        let many = Shape { rows: 131_072, total_rows: 131_072, ..few };
-        assert_eq!((size(&few, 2), size(&many, 2)), (None, Some(1 << 15)));
+        let of =
+            |rows: usize, columns: usize| size(&Shape { rows, total_rows: rows, columns, ..few }, 2).map(|size| (size.rows, size.lasts));
+        assert_eq!((of(16_383, 2), of(16_384, 2), of(131_071, 2)), (None, Some((1 << 12, false)), Some((1 << 12, false))));
+        assert_eq!(of(131_072, 2), Some((1 << 15, true)));
         // More for more parameters; none for panels, units with several choices, and parts.
-        assert_eq!(
-            (size(&Shape { columns: 399, ..many }, 2), size(&Shape { rows: 1 << 20, total_rows: 1 << 20, columns: 399, ..many }, 2)),
-            (None, Some(51_200))
-        );
+        assert_eq!((of(51_199, 399), of(131_072, 399), of(1 << 20, 399)), (None, Some((12_800, false)), Some((51_200, true))));
+        let many = Shape { rows: 131_072, total_rows: 131_072, ..few };
         for other in [Shape { sets: 2, ..many }, Shape { units_are_draws: false, ..many }, Shape { total_rows: 1 << 20, ..many }] {
             assert_eq!(size(&other, 2), None);
         }
