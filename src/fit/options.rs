@@ -10,7 +10,7 @@ use crate::parallel::Context;
 #[non_exhaustive]
 pub enum Starts<'a> {
     /// The library's own rule: see [`default_starts`](super::default_starts); more when they do not agree. On one choice set of more than
-    /// sixteen thousand alternatives starts race on a sample of them, of up to a hundred thousand as long as they agree, and are finished on all.
+    /// sixteen thousand alternatives starts race on a sample of them, of up to a hundred and thirty thousand as long as they agree, and are finished on all.
     Auto,
     /// Exactly so many, of the kinds of `Auto`.
     Count(usize),

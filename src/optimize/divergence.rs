@@ -81,8 +81,8 @@ pub(crate) fn diverging(
         if !curvature {
             // Before the evaluation is elsewhere.
             atom.copy_from_slice(&o.atoms[j * l..(j + 1) * l]);
-            if same_in_sample(o.data, o.wh, o.ev, j, atom, marks) {
-                class_variances(o.data, o.ev, j, marks, variances);
+            if let Some(row) = same_in_sample(o.data, o.wh, o.ev, j, atom, marks) {
+                mean_squares(o.data, o.ev, j, row, marks, variances);
             }
         }
         *out = goes_on(o, beta);
@@ -149,15 +149,16 @@ pub(crate) fn candidate(
     }
     let coordinates = &mut beta[..wh.rank];
     wh.whiten_atom(atom, coordinates);
-    logit_variance(data, ev, isa, k) < 0.1 * dot(coordinates, coordinates) || same_in_sample(data, wh, ev, k, atom, beta)
+    logit_variance(data, ev, isa, k) < 0.1 * dot(coordinates, coordinates) || same_in_sample(data, wh, ev, k, atom, beta).is_some()
 }
 
-/// Marks, with 1, the features that are the same, and to which the atom holds, in rows drawn systematically by A_k from one choice set: whether there are any.
-fn same_in_sample(data: &Data<'_>, wh: &Whitening<'_>, ev: &Evaluation<'_>, k: usize, atom: &[f64], marks: &mut [f64]) -> bool {
+/// Marks, with 1, the features that are the same, and to which the atom holds, in rows drawn systematically by A_k from one choice set: one of the rows, if
+/// there are any.
+fn same_in_sample(data: &Data<'_>, wh: &Whitening<'_>, ev: &Evaluation<'_>, k: usize, atom: &[f64], marks: &mut [f64]) -> Option<usize> {
     let (l, x) = (wh.columns, data.features());
     if ev.shape.sets > 1 || ev.shape.is_part() {
         marks.fill(0.0);
-        return false;
+        return None;
     }
     marks.iter_mut().zip(atom).for_each(|(m, theta)| *m = f64::from(u8::from(*theta != 0.0)));
     let (mut a, mut cumulated, mut taken, mut first) = ([0.0; BLOCK], 0.5, 0.0, None);
@@ -179,39 +180,25 @@ fn same_in_sample(data: &Data<'_>, wh: &Whitening<'_>, ev: &Evaluation<'_>, k: u
                 any |= *mark > 0.0;
             }
             if !any {
-                return false;
+                return None;
             }
         }
     }
-    first.is_some()
+    first
 }
 
-/// The variances under class k of the features that are marked.
-fn class_variances(data: &Data<'_>, ev: &Evaluation<'_>, k: usize, marks: &[f64], out: &mut [f64]) {
+/// The mean squares under class k of the differences of the features that are marked from those of a row, which bound their variances.
+fn mean_squares(data: &Data<'_>, ev: &Evaluation<'_>, k: usize, row: usize, marks: &[f64], out: &mut [f64]) {
     let x = data.features();
     let mut a = [0.0; BLOCK];
-    // The mean and the squares about the value where the class is at its largest, or nearly.
-    let (mut largest, mut mode) = (0.0, 0);
+    out.fill(0.0);
     for rows in blocks(data.set(0), BLOCK) {
         let a = &mut a[..rows.len()];
         ev.probabilities(k, rows.start, a);
-        for (i, a) in rows.zip(a) {
-            if *a > largest {
-                (largest, mode) = (*a, i);
-            }
+        for (m, out) in out.iter_mut().enumerate().filter(|(m, _)| marks[*m] > 0.0) {
+            let origin = x.get(row, m);
+            *out += rows.clone().zip(&*a).map(|(i, a)| a * (x.get(i, m) - origin) * (x.get(i, m) - origin)).sum::<f64>();
         }
-    }
-    for (m, out) in out.iter_mut().enumerate().filter(|(m, _)| marks[*m] > 0.0) {
-        let (origin, mut mean, mut square) = (x.get(mode, m), 0.0, 0.0);
-        for rows in blocks(data.set(0), BLOCK) {
-            let a = &mut a[..rows.len()];
-            ev.probabilities(k, rows.start, a);
-            for (i, a) in rows.zip(a) {
-                let z = x.get(i, m) - origin;
-                (mean, square) = (mean + *a * z, square + *a * z * z);
-            }
-        }
-        *out = square - mean * mean;
     }
 }
 
