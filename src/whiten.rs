@@ -162,7 +162,13 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
     Ok(())
 }
 
-/// The covariance inside every `step`-th of many choice sets, none larger than a block, or of every `step`-th row of one; all rows are available.
+/// One of every `step` of `0..n`, at no even distance: nothing that returns evenly is in step with them.
+fn spaced(n: usize, step: usize) -> impl Iterator<Item = usize> {
+    let at = move |j: usize| ((j as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % step;
+    (0..n).step_by(step).enumerate().map(move |(j, first)| (first + at(j)).min(n - 1))
+}
+
+/// The covariance inside one of every `step` of many choice sets, none larger than a block, or of one of every `step` rows of one; all rows are available.
 fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let (p, l, sets) = (data.features().rows(), data.features().columns(), data.set_count());
     let block = moment_rows(l);
@@ -173,7 +179,7 @@ fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut 
         simd::gram(isa, Rows { values: rows, rows: rows.len() / l, columns: l, stride: l }, weights, covariance);
     };
     let (mut held, mut n) = (0, 0);
-    for first in (0..if sets > 1 { sets } else { p }).step_by(step) {
+    for first in spaced(if sets > 1 { sets } else { p }, step) {
         let range = if sets > 1 { data.set(first) } else { first..first + 1 };
         if (held + range.len()) * l > rows.len() {
             gram(&rows[..held * l]);
@@ -242,12 +248,12 @@ impl<'w> Whitening<'w> {
     /// Whitens the features of `data`. Cost: p L² / 2 and L³.
     ///
     /// # Errors
-    /// `OutOfRange` for a feature whose variance is beyond the range of f64, or below it; `Workspace`.
+    /// `OutOfRange` for a feature whose standard deviation is not within 1e-145 to 1e145; `Workspace`.
     pub fn new(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
         Self::of_rows(data, isa, 1, ws)
     }
 
-    /// Whitens by evenly spaced rows of one choice set, or by evenly spaced choice sets, a few for every feature, where they tell that the features are of
+    /// Whitens by one of every so many rows of one choice set, or choice sets, a few for every feature, where they tell that the features are of
     /// full rank: then so do all. Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is that of the rows taken.
     /// Cost: a few L³ where rows or sets are many.
     pub(crate) fn sampled(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -258,7 +264,7 @@ impl<'w> Whitening<'w> {
         Self::of_rows(data, isa, step.max(1), ws)
     }
 
-    /// Whitens by every `step`-th row or choice set, or by all when those are not of full rank; `step` above 1 without offsets alone.
+    /// Whitens by one of every `step` rows or choice sets, or by all when those are not of full rank; `step` above 1 without offsets alone.
     fn of_rows(data: &Data<'_>, isa: Isa, mut step: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
         let n = data.features().columns();
@@ -277,19 +283,22 @@ impl<'w> Whitening<'w> {
                 1 => within_covariance(data, isa, covariance, scratch.scope())?,
                 _ => covariance_of_every(data, isa, step, covariance, scratch.scope())?,
             }
-            for i in (0..data.features().rows()).step_by(step).filter(|&i| data.available(i)) {
+            for i in spaced(data.features().rows(), step).filter(|&i| data.available(i)) {
                 data.features().raise_to_magnitudes(i, largest);
             }
             data.max(largest)?;
             for j in 0..n {
                 let variance = covariance[j * n + j];
-                // Squares beyond the range of f64, or below it.
-                let below = step == 1 && variance == 0.0 && largest[j] > 0.0 && largest[j] < 1e-150;
-                if !variance.is_finite() || below && data.any(varies(data, j)) {
-                    return Err(Error::new(ErrorKind::OutOfRange, "features").column(j));
-                }
                 let noise = data.features().epsilon() * largest[j];
                 sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
+                // Squares may be below the range of f64, too.
+                let vanishes = variance == 0.0 && largest[j] > 0.0 && largest[j] < SMALLEST;
+                let small = sd[j] > 0.0 && sd[j] < SMALLEST || vanishes && step == 1 && data.any(varies(data, j));
+                if small && step == 1 || !(sd[j] <= LARGEST && variance.is_finite()) {
+                    return Err(Error::new(ErrorKind::OutOfRange, "features").column(j));
+                }
+                // Of a sample: all rows are asked.
+                sd[j] = if small { 0.0 } else { sd[j] };
                 let relative = if sd[j] > 0.0 { noise / sd[j] } else { 0.0 };
                 tolerance[j] = 64.0 * relative * relative;
             }
@@ -409,6 +418,10 @@ impl<'w> Whitening<'w> {
         }
     }
 }
+
+/// Standard deviations of features: squares of smaller or larger ones, times numbers of choices, may leave the range of f64.
+const SMALLEST: f64 = 1e-145;
+const LARGEST: f64 = 1e145;
 
 /// Features of which products of matrices cost less than the calls of the kernels.
 const FEW: usize = 12;

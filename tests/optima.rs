@@ -7,6 +7,7 @@
 mod common;
 
 use common::model::*;
+use common::random::Random;
 use common::{Panel, electricity, flights, job, job_b, job_c, total_counts};
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -279,5 +280,50 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
                 }
             }
         }
+    }
+}
+
+/// Without a ridge a given start is finished in features whitened by a few of the rows or choice sets: a feature that returns evenly must not be met where it is 0.
+#[test]
+fn given_starts_are_finished_where_features_return_evenly() {
+    let season = |i: usize, period: usize| (std::f64::consts::TAU * i as f64 / period as f64).sin();
+    let check = |data: &Data<'_>, atoms: &[f64]| {
+        // With the least of ridges all rows are looked at.
+        let [found, all] = [0.0, 1e-9].map(|ridge| {
+            let starts = Starts::Given(MixtureRef { weights: &[0.4, 0.6], atoms });
+            Fit::new(data, &FitOptions { starts, ridge, ..FitOptions::new(2) }).unwrap().report
+        });
+        assert_eq!((found.outcome, all.outcome), (Outcome::Converged, Outcome::Converged), "{found:?}\n{all:?}");
+        assert!(found.log_likelihood >= all.log_likelihood - 1e-3 && found.evaluations <= 2 * all.evaluations, "{found:?}\n{all:?}");
+    };
+    for seed in 0..2 {
+        let (sets, mut r) = (4096, Random::new(seed));
+        let x: Vec<f64> = (0..3 * sets).flat_map(|i| [season(i / 3, 8) * r.normal(), r.normal(), r.normal()]).collect();
+        let bounds: Vec<usize> = (0..=sets).map(|s| 3 * s).collect();
+        let utility = |i: usize| 1.5 * x[3 * i] - x[3 * i + 1];
+        let best = |s: usize| (3 * s..3 * s + 3).max_by(|a, b| utility(*a).total_cmp(&utility(*b))).unwrap();
+        let indices: Vec<usize> = (0..sets).map(|s| if r.uniform() < 0.3 { 3 * s } else { best(s) }).collect();
+        let indptr: Vec<usize> = (0..=sets / 8).map(|u| 8 * u).collect();
+        let choices = Choices::Units { indptr: &indptr, indices: &indices, counts: None, weights: None };
+        check(&Data::new(Features::row_major(&x[..], 3 * sets, 3).unwrap(), None, Some(&bounds), choices).unwrap(), &r.normals(6, 0.3));
+        for (period, p, l) in [(8, 4096, 3), (8, 4600, 20), (24, 12_600, 3)] {
+            let x: Vec<f64> = (0..p).flat_map(|i| [vec![season(i, period)], r.normals(l - 1, 1.0)].concat()).collect();
+            let expected = |x: &[f64]| 3.0 * (1.2 * x[0] - 0.5 * x[1]).exp() + 2.0 * (x[2] - x[0]).exp();
+            let n: Vec<f64> = x.chunks_exact(l).map(|x| (expected(x) + r.uniform()).floor()).collect();
+            check(&counts(&x, l, &n), &r.normals(2 * l, 0.3));
+        }
+    }
+}
+
+/// Where one alternative is all there is every start is at the maximum, 0.
+#[test]
+fn where_nothing_can_be_chosen_nothing_is_searched() {
+    let indptr: Vec<usize> = (0..=5).collect();
+    let choices = Choices::Units { indptr: &indptr, indices: &[0; 5], counts: None, weights: None };
+    let data = Data::new(Features::row_major(&[0.5][..], 1, 1).unwrap(), None, None, choices).unwrap();
+    for seed in 0..4 {
+        let report = Fit::new(&data, &FitOptions { seed, ..FitOptions::new(2) }).unwrap().report;
+        assert!(report.rank == 0 && report.log_likelihood.abs() < 1e-12, "{report:?}");
+        assert_eq!((report.at_best, report.evaluations < 2000), (report.starts, true), "{report:?}");
     }
 }
