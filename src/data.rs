@@ -210,7 +210,11 @@ impl<'a> Data<'a> {
             }
             Choices::Units { indptr, indices, counts, weights } => {
                 // A part may be without units.
-                if split.is_none() || *indptr != [0] {
+                if split.is_some() && *indptr == [0] {
+                    if !indices.is_empty() {
+                        return Err(Error::shape("indices", 0, indices.len()));
+                    }
+                } else {
                     check_offsets("indptr", indptr, indices.len())?;
                 }
                 check_indices(indices, p)?;
@@ -256,7 +260,8 @@ impl<'a> Data<'a> {
             }
             observed += usize::from(w > 0.0);
             weight += w;
-            choices += w * n;
+            // Of a unit of no weight the choices may be more than there are numbers.
+            choices += if w > 0.0 { w * n } else { 0.0 };
         }
         (self.total_weight, self.total_choices, self.observed_units) = (weight, choices, observed);
         Ok(())

@@ -349,7 +349,8 @@ impl<'a> Features<'a> {
                 (1, c) => (f.columns, f.rows, c),
                 _ => (0, 0, 0),
             };
-            let isa = Isa::detect();
+            // Data are made before an instruction set is chosen; without an operating system that may be for its lack.
+            let isa = if cfg!(feature = "std") { Isa::detect() } else { Isa::Scalar };
             if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
                 return None;
             }

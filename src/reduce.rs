@@ -167,9 +167,11 @@ impl<'a> Shard<'a> {
                 Choices::Units { .. } => 3.0,
             };
             let split = if self.split == Split::Rows { 1.0 } else { 2.0 };
-            let units = if self.splits_units(data) { data.shape().units as f64 + data.total_weight() } else { 0.0 };
+            let units = if self.splits_units(data) { data.shape().units } else { 0 };
             let (rows, all) = totals.unwrap_or((0, 0));
-            hash([data.features().columns() as f64, data.features().epsilon(), layout, split, units, rows as f64, all as f64])
+            let numbers =
+                [data.features().columns() as f64, data.features().epsilon(), layout, split, units as f64, rows as f64, all as f64];
+            hash(numbers.into_iter().chain((0..units).map(|u| data.unit_weight(u))))
         });
         let result = data.as_ref().map(|_| ()).map_err(|e| *e);
         self.open(result, Operation::Data, numbers.unwrap_or(0.0))?;

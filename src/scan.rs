@@ -252,7 +252,7 @@ impl Scan {
         classes: RangeInclusive<usize>,
         progress: &mut dyn FnMut(usize, &Progress) -> bool,
     ) -> Result<Self> {
-        check(data, options, &classes)?;
+        check(data, options, &classes).map_err(|e| data.report(e))?;
         let mut fits: Vec<(Fit, Criteria)> = Vec::new();
         for k in classes {
             let grow = fits.last().map(|(fit, _)| fit.mixture.view()).or(options.grow);

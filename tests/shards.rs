@@ -6,9 +6,9 @@ mod common;
 use common::assert_close;
 use common::model::*;
 use common::random::*;
-use softmix::data::{Data, Features};
+use softmix::data::{Choices, Data, Features};
 use softmix::error::{Error, ErrorKind};
-use softmix::evaluate::{evaluate, evaluate_workspace};
+use softmix::evaluate::*;
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts};
 use softmix::inference::Variance;
 use softmix::mixture::Mixture;
@@ -524,4 +524,99 @@ fn what_is_sent_does_not_grow_with_the_rows() {
     let evaluation = 5 + (1 + k) + k + (2 * k + 1) + k * l;
     let whitening = 5 + 5 + l + l + l * l + l;
     assert_eq!(sent(100, 2), 5 + 7 + whitening + evaluation);
+}
+
+#[test]
+fn a_scan_that_one_rank_refuses_begins_on_none() {
+    for (case, mut random) in cases(0..1) {
+        let (how, pieces) = split(&case, 2, &mut random);
+        let m = mixture(1, case.columns, &mut random);
+        let errors = on_ranks(how, &pieces, |rank, data| {
+            let starts = if rank == 0 { Starts::Given(m.view()) } else { Starts::Count(2) };
+            let options = FitOptions { starts, ridge: 1.0, ..FitOptions::new(1) };
+            softmix::Scan::new(data, &options, 1..=2, &mut |_, _| true).err().map(|e| e.kind)
+        });
+        assert_eq!(errors, [Some(ErrorKind::InvalidOption), Some(ErrorKind::Remote)]);
+    }
+}
+
+/// Whatever is asked for beside the mixture: where ranks ask for different things, none is told anything.
+#[test]
+fn ranks_that_ask_for_different_things_disagree() {
+    for (case, mut random) in cases(0..2) {
+        let (how, pieces) = split(&case, 2, &mut random);
+        let m = mixture(2, case.columns, &mut random);
+        let d = 1 + 2 * case.columns;
+        let covariance = vec![0.0; case.columns * case.columns];
+        let found = on_ranks(how, &pieces, |rank, data| {
+            let (shape, ctx, rank) = (data.shape(), Context::default(), rank as f64);
+            let size = evaluate_workspace(&shape, 2).or(information_workspace(&shape, 2)).or(hessian_vector_workspace(&shape, 2));
+            let mut memory = WorkspaceBuffer::new(size).unwrap();
+            let penalty = Some(Penalty { ridge: rank, covariance: &covariance });
+            let (mut matrix, mut vector, mut v) = (vec![0.0; d * d], vec![0.0; d], vec![1.0; d]);
+            v[d - 1] = rank;
+            [
+                evaluate(data, m.view(), penalty, ctx, EvaluateOutput::default(), memory.lend()).map(|_| ()),
+                observed_information(data, m.view(), penalty, ctx, &mut matrix, memory.lend()),
+                score_products(data, m.view(), rank == 1.0, ctx, &mut matrix, memory.lend()),
+                hessian_vector(data, m.view(), &v, ctx, &mut vector, memory.lend()),
+            ]
+        });
+        assert!(found.iter().flatten().all(|r| r.is_err_and(|e| e.kind == ErrorKind::Disagreement)), "{found:?}");
+    }
+}
+
+/// Of a choice set that is split every rank has all units: as many, of the same weights.
+#[test]
+fn ranks_have_the_same_units_of_a_split_choice_set() {
+    let case = random_case(Recipe { layout: Layout::Units, rows: 40, columns: 2, units: 12, offsets: false, seed: 3 });
+    let (how, mut pieces) = split(&case, 2, &mut Random::new(1));
+    let checked = |pieces: &[Piece]| on_ranks_checked(how, pieces, |_, data| data.map(|_| ()).map_err(|e| e.kind)).0;
+    assert_eq!(checked(&pieces), [Ok(()); 2]);
+    // Two weights change places: their sum is the same.
+    let (units, mut weights) = pieces[1].case.units();
+    weights[..2].copy_from_slice(&[0.5, 1.5]);
+    pieces[1].case.choices = compressed(&units, weights.clone());
+    weights.swap(0, 1);
+    let (units, _) = pieces[0].case.units();
+    pieces[0].case.choices = compressed(&units, weights);
+    assert_eq!(checked(&pieces), [Err(ErrorKind::Disagreement); 2]);
+}
+
+#[test]
+fn a_rank_without_units_has_no_entries() {
+    let reduce = |_: ReduceOp, _: &mut [f64]| Ok(());
+    let shard = Shard::new(&reduce, Split::Sets, 0);
+    let choices = Choices::Units { indptr: &[0], indices: &[1, 2], counts: None, weights: None };
+    let data = shard.data(Features::row_major(&[0.0, 1.0, 2.0, 4.0][..], 4, 1).unwrap(), None, None, choices);
+    assert_eq!(data.err(), Some(Error::shape("indices", 0, 2)));
+}
+
+#[test]
+fn a_hessian_vector_product_sends_no_message_for_a_unit() {
+    let calls = |units: usize| {
+        let case = random_case(Recipe { layout: Layout::Units, rows: 40, columns: 2, units, offsets: false, seed: 3 });
+        let (how, pieces) = split(&case, 2, &mut Random::new(1));
+        let m = mixture(2, 2, &mut Random::new(2));
+        let calls = AtomicUsize::new(0);
+        let engine = Engine::new(2);
+        std::thread::scope(|scope| {
+            for (rank, piece) in pieces.iter().enumerate() {
+                let (engine, calls, m) = (&engine, &calls, &m);
+                scope.spawn(move || {
+                    let reduce = |op: ReduceOp, buffer: &mut [f64]| {
+                        calls.fetch_add(1, Ordering::Relaxed);
+                        engine.reduce(rank, op, buffer);
+                        Ok(())
+                    };
+                    let shard = Shard::new(&reduce, how, rank as u64);
+                    let features = Features::row_major(&piece.case.features[..], piece.case.rows(), 2).unwrap();
+                    let data = shard.data(features, None, None, piece.case.choices()).unwrap();
+                    hessian_times(&data, m, &[1.0; 5], Context::default())
+                });
+            }
+        });
+        calls.load(Ordering::Relaxed)
+    };
+    assert_eq!(calls(4), calls(40));
 }

@@ -72,8 +72,9 @@ fn information_tasks(shape: &Shape, classes: usize) -> usize {
     if shape.is_part() { 1 } else { TASKS.min(blocks).min(room).max(1) }
 }
 
+/// `−1 / t`, or 0 of a class that rules a choice set out: the inverse of a number that is not normal is infinite.
 fn minus_inverse(t: f64) -> f64 {
-    if t > 0.0 { -1.0 / t } else { 0.0 }
+    if t >= f64::MIN_POSITIVE { -1.0 / t } else { 0.0 }
 }
 
 impl Evaluation<'_> {
@@ -371,12 +372,13 @@ impl Evaluation<'_> {
         });
     }
 
-    /// The middle of the sandwich `Σ_u w_u^q s_u s_u^T`, D × D, of one start, after `evaluate`; `sampling`: q = 2, else 1.
+    /// The middle of the sandwich, D × D, of one start, after `evaluate`: `Σ_u w_u s_u s_u^T`, or `Σ_u (w_u / c)² s_u s_u^T` with the unit c of sampling weights, whose
+    /// squares may be beyond the range of f64.
     pub fn score_products(
         &self,
         data: &Data<'_>,
         weights: &[f64],
-        sampling: bool,
+        sampling: Option<f64>,
         isa: Isa,
         out: &mut [f64],
         mut ws: Workspace<'_>,
@@ -393,8 +395,8 @@ impl Evaluation<'_> {
             for score in scores[..units.n * d].chunks_exact_mut(d) {
                 score[..e].iter_mut().zip(weights).for_each(|(s, w)| *s -= w);
             }
-            if sampling {
-                units.w.iter_mut().for_each(|w| *w *= *w);
+            if let Some(unit) = sampling {
+                units.w.iter_mut().for_each(|w| *w = (*w / unit) * (*w / unit));
             }
             simd::gram(isa, Rows { values: &*scores, rows: units.n, columns: d, stride: d }, units.w, out);
         });
@@ -414,7 +416,8 @@ impl Evaluation<'_> {
             .and(of(shape.sets))
             .and(of(shape.sets))
             .and(of(block_rows(shape.columns)))
-            .and(of(2))
+            .and(of(1))
+            .and(of(if shape.units_are_split { shape.units } else { 1 }))
             .and(block)
     }
 
@@ -438,7 +441,9 @@ impl Evaluation<'_> {
         let mean_ds = ws.f64s(sets * c)?;
         let dt = ws.f64s(sets * c)?;
         let columns = ws.f64s(block * c)?;
-        let (r, da) = ws.f64s(2 * c)?.split_at_mut(c);
+        let r = ws.f64s(c)?;
+        // Of units that other ranks have parts of all are needed at once.
+        let da = ws.f64s(c * if data.splits_units() { self.shape.units } else { 1 })?;
         let a = ws.f64s(p * c)?;
         let rows = ws.room(block * l)?;
         self.passes += 2;
@@ -462,12 +467,7 @@ impl Evaluation<'_> {
         let weight_mean = dot(&weights[..e], v_eta);
         out.fill(0.0);
         let mut cursor = SetCursor::default();
-        for u in 0..self.shape.units {
-            let w = data.unit_weight(u);
-            if w == 0.0 {
-                continue;
-            }
-            self.unit_responsibilities(data, weights, u, r);
+        let mut change = |u: usize, da: &mut [f64]| {
             da.fill(0.0);
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
                 let set = cursor.of(data, i);
@@ -475,9 +475,28 @@ impl Evaluation<'_> {
                     *a += n * (ds[k * p + i] - mean_ds[k * sets + set]);
                 }
             }
-            if data.splits_units() {
-                data.sum(da)?;
+        };
+        if data.splits_units() {
+            da.chunks_exact_mut(c).enumerate().for_each(|(u, da)| change(u, da));
+            data.sum(da)?;
+        }
+        let mut places = SetCursor::default();
+        for u in 0..self.shape.units {
+            let w = data.unit_weight(u);
+            if w == 0.0 {
+                continue;
             }
+            match self.shape.units_are_rows {
+                true => _ = self.unit_responsibilities(data, weights, u, r),
+                false => r.copy_from_slice(&self.r[u * c..(u + 1) * c]),
+            }
+            let da = match data.splits_units() {
+                true => &mut da[u * c..(u + 1) * c],
+                false => {
+                    change(u, da);
+                    &mut *da
+                }
+            };
             for (k, a) in da.iter_mut().enumerate() {
                 *a += if k < e { v_eta[k] } else { 0.0 } - weight_mean;
             }
@@ -489,7 +508,7 @@ impl Evaluation<'_> {
                 }
             }
             for (i, n) in data.entries(u).filter(|e| e.1 != 0.0) {
-                let set = cursor.of(data, i);
+                let set = places.of(data, i);
                 for (k, dr) in r.iter().enumerate() {
                     d_omega[k * p + i] += n * dr;
                     dt[k * sets + set] += n * dr;

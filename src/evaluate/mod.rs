@@ -105,7 +105,7 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
-/// Cost: two reads of X, `3 p L K` products and `p K` exponentials; where less than half of one choice set was chosen the second read is of observed rows
+/// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the second read is of observed rows
 /// alone.
 ///
 /// # Errors
@@ -126,7 +126,8 @@ pub fn evaluate(
         out.check(&shape, k)?;
         ws.require(evaluate_workspace(&shape, k))
     };
-    data.open(check(), Operation::Evaluate, mixture.numbers())?;
+    let ridge = penalty.map_or(0.0, |p| p.ridge);
+    data.open(check(), Operation::Evaluate, mixture.numbers().chain([ridge]))?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
@@ -195,7 +196,8 @@ pub fn observed_information(
     let (k, l) = (mixture.classes(), data.features().columns());
     let checked = penalty.map_or(Ok(()), |p| p.check(l));
     let size = information_workspace(&data.shape(), k);
-    let mut ev = at_mixture(data, mixture, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
+    let ridge = penalty.map_or(0.0, |p| p.ridge);
+    let mut ev = at_mixture(data, mixture, &[ridge], ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.information(data, mixture.weights, found, ctx, ws)?;
     out.copy_from_slice(found);
@@ -222,9 +224,10 @@ pub fn score_products(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
-    let ev = at_mixture(data, mixture, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
+    let kind = [f64::from(u8::from(sampling))];
+    let ev = at_mixture(data, mixture, &kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
-    ev.score_products(data, mixture.weights, sampling, ctx.isa, found, ws)?;
+    ev.score_products(data, mixture.weights, sampling.then_some(1.0), ctx.isa, found, ws)?;
     out.copy_from_slice(found);
     Ok(())
 }
@@ -253,16 +256,19 @@ pub fn hessian_vector(
         (None, None) => Ok(()),
     };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
-    let mut ev = at_mixture(data, mixture, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
+    let mut ev = at_mixture(data, mixture, v, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     let found = ws.f64s(d)?;
     ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
     out.copy_from_slice(found);
     Ok(())
 }
 
+/// The evaluation at a mixture, of an operation that is said to write `len` numbers; `others`: the numbers beside the mixture that must be the same on all ranks.
+#[allow(clippy::too_many_arguments)]
 fn at_mixture<'w>(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
+    others: &[f64],
     ctx: Context,
     checked: Result<()>,
     operation: Operation,
@@ -280,7 +286,7 @@ fn at_mixture<'w>(
             None => Err(Error::new(ErrorKind::Overflow, "out")),
         }
     };
-    data.open(check(), operation, mixture.numbers())?;
+    data.open(check(), operation, mixture.numbers().chain(others.iter().copied()))?;
     let mut ev = Evaluation::new(data.shape(), mixture.classes(), 1, ws)?;
     ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
     Ok(ev)
