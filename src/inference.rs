@@ -41,7 +41,7 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
 
 /// Standard errors of the mixing weights (K) and atoms (K × L) at a fitted mixture; NaN where they are not defined.
 ///
-/// Cost: `p L² K / 2 + U (K L)² / 2 + D³`, with D = K − 1 + K L. They are written only when all is well.
+/// Cost: `p L² K / 2 + U (K L)² / 2 + D³` (counts over one choice set: `p L² K (K + 1) / 4 + D³`), with D = K − 1 + K L. They are written only when all is well.
 #[allow(clippy::too_many_arguments)]
 pub fn standard_errors(
     data: &Data<'_>,
@@ -94,8 +94,9 @@ pub fn standard_errors(
     for j in e..d {
         info[j * d + j] += ridge;
     }
+    let sampling = (variance == Variance::RobustSampling).then_some(data.total_weight());
     if variance != Variance::Information {
-        ev.score_products(data, alpha, variance == Variance::RobustSampling, ctx.isa, packed, ws.scope())?;
+        ev.score_products(data, alpha, sampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, ctx.isa, m, packed, middle, block, half);
     }
     let definite = linalg::cholesky(info, d, ws.scope())?;
@@ -112,7 +113,11 @@ pub fn standard_errors(
         linalg::solve_cholesky(info, d, y);
         match variance {
             Variance::Information => dot(x, y),
-            _ => (0..d).map(|a| y[a] * dot(&middle[a * d..(a + 1) * d], y)).sum(),
+            _ => {
+                let unit = sampling.unwrap_or(1.0);
+                y.iter_mut().for_each(|y| *y *= unit);
+                (0..d).map(|a| y[a] * dot(&middle[a * d..(a + 1) * d], y)).sum()
+            }
         }
     };
     for (j, c) in live().enumerate() {

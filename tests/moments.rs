@@ -678,3 +678,51 @@ fn only_counts_of_one_choice_set_and_workspaces_of_full_size_are_taken() {
         assert_eq!(run(size.bytes() - 63 - 64).unwrap_err().kind, ErrorKind::Workspace);
     }
 }
+
+#[test]
+fn a_frame_of_other_features_is_refused() {
+    let [one, two] = [3, 2].map(|l| job(1, 60, l, 2, 1000, 1.0, Law::Normal));
+    let (data, other) = (one.data(), two.data());
+    let (mut first, mut second) = (None, None);
+    let wh = whitening(&other, &mut first);
+    let frame = frame(&other, &wh, &mut second);
+    let draws = Draws::new(&data).unwrap();
+    let size = univariate_workspace(&data.shape(), 2, 2)
+        .or(cross_workspace(&data.shape(), 2))
+        .or(tensors_workspace(&data.shape(), None))
+        .or(third_projected_workspace(&data.shape(), 2))
+        .or(third_slices_workspace(&data.shape(), 2));
+    let mut memory = WorkspaceBuffer::new(size).unwrap();
+    let (v, ctx) = ([1.0, 0.0], Context::default());
+    let found = [
+        univariate(&draws, &frame, &v, 2, &mut [0.0; 3], None, ctx, memory.lend()),
+        cross(&draws, &frame, &v, 2, &mut [0.0; 6], None, ctx, memory.lend()),
+        tensors(&draws, &frame, TensorOutput::default(), ctx, memory.lend()),
+        third_projected(&draws, &frame, &v, None, &mut [0.0], ctx, memory.lend()),
+        third_slices(&draws, &frame, &v, &mut [0.0; 4], ctx, memory.lend()),
+    ];
+    for found in found {
+        assert_eq!(found, Err(softmix::Error { argument: "frame", kind: ErrorKind::Shape, sizes: Some((3, 2)), ..found.unwrap_err() }));
+    }
+}
+
+#[test]
+fn what_stands_for_alternatives_that_are_not_available_does_not_matter() {
+    let made = job(2, 400, 3, 3, 20_000, 1.5, Law::Normal);
+    for (k, order, sentinel) in [(2, 3, 1e38), (3, 9, 1e38), (2, 3, 1e120)] {
+        let corrected_with = |x: f64| {
+            let (mut features, mut n, mut b) = (made.x.clone(), made.counts.clone(), vec![0.0; 400]);
+            features[21..24].fill(x);
+            (n[7], b[7]) = (0.0, f64::NEG_INFINITY);
+            let data = Data::new(Features::row_major(&features[..], 400, 3).unwrap(), Some(&b), None, Choices::Counts(&n)).unwrap();
+            let mut memory = None;
+            let wh = whitening(&data, &mut memory);
+            let (mut w, mut a) = (vec![0.0; k], vec![0.0; 3 * k]);
+            let mut ws = WorkspaceBuffer::new(corrected_workspace(&data.shape(), k)).unwrap();
+            let options = CorrectionOptions { order: Some(order), ..Default::default() };
+            corrected(&data, &wh, &options, &mut w, &mut a, Context::default(), ws.lend()).unwrap();
+            [w, a].concat()
+        };
+        assert_close("the correction", &corrected_with(sentinel), &corrected_with(0.0), 1e-9);
+    }
+}

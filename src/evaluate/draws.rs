@@ -21,7 +21,7 @@ use core::ops::Range;
 /// Numbers that [`Draws`] keeps at most, as many as stay in the second cache; where there would be more, each block is made when it is needed.
 const KEPT: usize = 1 << 15;
 
-/// Weights that count as 0 beside others.
+/// Responsibilities that count as 0 beside others.
 const NOTHING: f64 = 1e-140;
 
 /// Stands for the logarithm of probabilities that are smaller still.
@@ -337,7 +337,9 @@ impl Evaluation<'_> {
                 self.counts_anew(data, b, 0, weights, counts, omega, totals);
             }
             // Products of two that are smaller would be no normal numbers, which take processors tens of times as long.
-            omega.iter_mut().for_each(|w| *w = if *w < NOTHING { 0.0 } else { *w });
+            for omega in omega.chunks_exact_mut(ld) {
+                omega.iter_mut().zip(counts).for_each(|(w, n)| *w = if *w < NOTHING * n { 0.0 } else { *w });
+            }
             // r_im of all classes but the last, and w_i r_ik times it.
             for (omega, r) in omega.chunks_exact(ld).zip(r.chunks_exact_mut(ld)).take(c - 1) {
                 simd::weigh(isa, &inverses[..n], &omega[..n], [1.0, 0.0], &mut r[..n]);

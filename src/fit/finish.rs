@@ -237,9 +237,16 @@ pub(crate) fn finish(
         }
         // EM is the fallback: it ascends wherever ascent is left.
         em.restart(1);
+        let mut scratch = ws.scope();
+        let beta = scratch.f64s(wh.columns)?;
         for _ in 0..10 {
+            if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
+                break;
+            }
             em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
             run.state.evaluations += 1;
+            run.state.current = em.ev.value[0] - problem.penalty(place.atoms, beta);
+            run.tell(run.state);
         }
     }
     result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))

@@ -209,6 +209,10 @@ impl Equations<'_> {
                 pi.fill(0.0);
                 let x = features.block(range.clone(), room);
                 x.logits(ctx.isa, theta, None, c, block);
+                // Whatever stands for alternatives that are not available: polynomials of it may be infinite.
+                for (i, _) in self.log_base[range.clone()].iter().enumerate().filter(|(_, g)| **g == f64::NEG_INFINITY) {
+                    c[i..].iter_mut().step_by(block).take(k).for_each(|c| *c = 0.0);
+                }
                 for j in 0..k {
                     let (share, tilted) = (weights[j], a[j] * libm::exp(log_z[j] - log_zt[j]));
                     for ((e, c), g) in column.iter_mut().zip(&c[j * block..]).zip(&self.log_base[range.clone()]) {

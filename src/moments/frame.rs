@@ -297,7 +297,13 @@ impl<'a> Draws<'a> {
 
     /// How many unweighted draws would estimate as well: `(Σ_i n_i w_i)² / Σ_i n_i w_i²`.
     pub fn effective_size(&self) -> f64 {
-        self.total * self.total / self.squares
+        self.total / self.squares * self.total
+    }
+
+    /// Refuses a frame of other features.
+    pub(crate) fn check(&self, frame: &Frame<'_>) -> Result<()> {
+        let l = self.data.features().columns();
+        if frame.columns == l { Ok(()) } else { Err(Error::shape("frame", l, frame.columns)) }
     }
 
     /// Observed rows: row, count, importance weight.
@@ -334,7 +340,8 @@ impl<'a> Draws<'a> {
                 let row = &mut rows[n * l..(n + 1) * l];
                 self.data.features().copy(i..i + 1, row);
                 axpy(-1.0, mean, row);
-                (q[n], e[n]) = (count * w / self.total, count * w * w / (self.total * self.total));
+                q[n] = count * w / self.total;
+                e[n] = q[n] * (w / self.total);
                 n += 1;
             }
             if n == 0 {
@@ -346,7 +353,7 @@ impl<'a> Draws<'a> {
 
     /// `Σ_i e_i`: what a variance needs beside the sums of `e f` and `e f²`.
     pub(crate) fn error_mass(&self) -> f64 {
-        self.squares / (self.total * self.total)
+        self.squares / self.total / self.total
     }
 }
 

@@ -61,6 +61,7 @@ pub fn univariate(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
+    draws.check(frame)?;
     let (l, n) = (frame.columns, check_directions(directions, frame.rank)?);
     let stride = order.saturating_add(1);
     let len = n.checked_mul(stride).ok_or(Error::new(ErrorKind::Overflow, "moments"))?;
@@ -129,6 +130,7 @@ pub fn cross(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
+    draws.check(frame)?;
     let (l, rank) = (frame.columns, frame.rank);
     if direction.len() != rank {
         return Err(Error::shape("direction", rank, direction.len()));

@@ -80,6 +80,7 @@ pub fn tensors_workspace(shape: &Shape, errors: Option<usize>) -> WorkspaceSize 
 /// # Errors
 /// `Shape`, `Workspace`.
 pub fn tensors(draws: &Draws<'_>, frame: &Frame<'_>, mut out: TensorOutput<'_>, ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+    draws.check(frame)?;
     let (l, r) = (frame.columns, frame.rank);
     out.check(r)?;
     let errors = match (&out.third_errors, &out.second_errors, &out.first_errors) {
@@ -232,6 +233,7 @@ pub fn third_projected(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
+    draws.check(frame)?;
     let (l, r) = (frame.columns, frame.rank);
     if r == 0 || vectors.len() % r != 0 {
         return Err(Error::shape("vectors", r, vectors.len()));
@@ -299,6 +301,7 @@ pub fn third_slices(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
+    draws.check(frame)?;
     let (l, r) = (frame.columns, frame.rank);
     if r == 0 || vectors.len() % r != 0 {
         return Err(Error::shape("vectors", r, vectors.len()));

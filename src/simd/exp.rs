@@ -118,7 +118,13 @@ pub(super) fn exp_or_zero<T: Elementary, S: Powers<T>, const U: usize>(simd: S, 
 /// The same of one number.
 #[inline(always)]
 pub(super) fn plain_exp_or_zero(d: f64) -> f64 {
-    if d < f64::NEGLIGIBLE { 0.0 } else { libm::exp(d) }
+    if d < f64::NEGLIGIBLE {
+        0.0
+    } else if d == f64::INFINITY {
+        f64::NAN
+    } else {
+        libm::exp(d)
+    }
 }
 
 /// [`exp_of_difference`] where no lane is below `−NORMAL_EXP`.

@@ -11,7 +11,7 @@ use super::vector::{F64, Lanes, Powers, Simd};
 pub struct RowTotals {
     /// `Σ_i n_i ln π_i`, over the rows of positive n.
     pub value: f64,
-    /// The smallest `π_i` of a row of positive n; +∞ if there is none.
+    /// The smallest `π_i` of a row of positive n; +∞ if there is none, and 0 where an `n_i / π_i` is beyond the range of f64.
     pub smallest: f64,
 }
 
@@ -135,17 +135,18 @@ impl RowWeights<'_> {
 
 /// The plain twin of [`over_shares`], row by row.
 fn plain_shares(a: &[f64], ld: usize, factors: &[f64], counts: &[f64], mut write: impl FnMut(usize, f64)) -> RowTotals {
-    let (mut value, mut smallest) = (0.0, f64::INFINITY);
+    let (mut value, mut smallest, mut largest) = (0.0, f64::INFINITY, 0.0);
     for (i, &n) in counts.iter().enumerate() {
         let pi = factors.iter().enumerate().fold(0.0, |pi, (k, f)| pi + f * a[k * ld + i]);
         let known = if pi < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { pi };
         write(i, n / known);
+        largest = f64::max(largest, n / known);
         value += n * libm::log(known);
         if n > 0.0 && pi < smallest {
             smallest = pi;
         }
     }
-    RowTotals { value, smallest }
+    RowTotals { value, smallest: if largest == f64::INFINITY { 0.0 } else { smallest } }
 }
 
 /// The loop of [`row_weights`] and [`row_shares`]: `write(i, n / π)` for the vector of rows from i on, and the totals.
@@ -161,7 +162,7 @@ fn over_shares<S: Powers<f64>>(
     let (n, rows) = (<S as Lanes<f64>>::N, counts.len());
     let zero: F64<S> = simd.splat(0.0);
     let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
-    let (mut value, mut smallest) = (zero, infinity);
+    let (mut value, mut smallest, mut largest) = (zero, infinity, zero);
     let mut ahead = Ahead::All.of_numbers(counts.as_ptr(), rows);
     let mut i = 0;
     while i < rows {
@@ -182,14 +183,17 @@ fn over_shares<S: Powers<f64>>(
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
-        write(i, simd.div(count, known));
+        let share = simd.div(count, known);
+        write(i, share);
+        largest = simd.max(largest, share);
         let [log] = ln_of::<f64, S, 1>(simd, [known]);
         value = simd.mul_add(count, log, value);
         smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
         i += n;
     }
     let negative = simd.sub(zero, smallest);
-    RowTotals { value: simd.sum(value), smallest: -simd.largest(negative) }
+    let smallest = if simd.largest(largest) == f64::INFINITY { 0.0 } else { -simd.largest(negative) };
+    RowTotals { value: simd.sum(value), smallest }
 }
 
 struct RowShares<'a> {
