@@ -258,6 +258,8 @@ impl Search<'_, '_, '_, '_> {
                 let passes = self.passes();
                 return Ok(Ended::Open(Begun { state: self.run.state, passes, ..self.begun }));
             }
+            // Where no feature varies there is nothing to find.
+            let settled = settled || self.problem.wh.rank == 0;
             if self.run.spent() || matches!(self.options.starts, Starts::Auto) && settled {
                 break;
             }
@@ -344,7 +346,7 @@ impl Search<'_, '_, '_, '_> {
     /// Whether survivor j has come to more in its race than the best in the end, on what it raced on.
     fn stands_above(&self, j: usize) -> bool {
         let best = if self.excess.is_some() { self.estimate } else { self.run.state.best };
-        best.is_finite() && !near(best, self.race.values[j])
+        best.is_finite() && !near(self.data, best, self.race.values[j])
     }
 
     /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best, or below it by what its end on the sample tells.
@@ -380,7 +382,7 @@ impl Search<'_, '_, '_, '_> {
         let (mut at_hand, mut open) = (f64::NEG_INFINITY, false);
         if self.leads {
             at_hand = race.values[j];
-            if self.begun.report.is_some() && near(at_hand, self.estimate) && near(self.estimate, at_hand) {
+            if self.begun.report.is_some() && near(data, at_hand, self.estimate) && near(data, self.estimate, at_hand) {
                 // Where the best has come to that and gone on, this one would follow.
                 out.start_values[run.state.start] = run.state.best;
                 verdict.arrive(independent);
@@ -426,15 +428,12 @@ impl Search<'_, '_, '_, '_> {
             self.gain = if open { self.gain } else { f - run.entered };
             best.weights.copy_from_slice(w);
             best.atoms.copy_from_slice(a);
-            if !near(run.state.best, f) {
-                verdict.forget();
-            }
+            verdict.rise(data, k, run.state.best, f);
             self.begun.suspect = may_run_off(problem, em, best, run, &mut race.beta[..l]);
             (run.state.best, self.estimate) = (f, at_hand);
             self.begun.report = Some(found);
         }
-        verdict.finished += 1;
-        verdict.count(independent && near(f, run.state.best));
+        verdict.end(f, run.state.best, independent);
         Ok(open)
     }
 
@@ -468,7 +467,7 @@ impl Search<'_, '_, '_, '_> {
             out.atoms[j * l..(j + 1) * l].copy_from_slice(&best.atoms[c * l..(c + 1) * l]);
         }
         out.unidentified.copy_from_slice(problem.wh.unidentified);
-        report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(**f, report.penalized_log_likelihood)).count();
+        report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(data, **f, report.penalized_log_likelihood)).count();
         report.starts = run.state.drawn;
         report.evaluations = run.state.evaluations;
         report.rank = problem.wh.rank;
@@ -574,7 +573,12 @@ fn mark_diverging(
     Ok(())
 }
 
-/// Whether `f` is within 1e-8 of the best, relatively.
-fn near(f: f64, best: f64) -> bool {
-    f >= best - 1e-8 * best.abs()
+/// Whether `f` is as good as `best`.
+fn near(data: &Data<'_>, f: f64, best: f64) -> bool {
+    f >= alike(data, best)
+}
+
+/// The least that is as good as `best`: within 1e-8 of it, relatively, or within rounding where nothing is chosen that could have been otherwise.
+fn alike(data: &Data<'_>, best: f64) -> f64 {
+    best - 1e-8 * best.abs() - 1e-14 * data.total_choices()
 }

@@ -12,7 +12,7 @@ pub enum Outcome {
     Converged,
     /// The budget of evaluations is spent.
     IterationLimit,
-    /// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
+    /// No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it.
     Stalled,
     /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
     Diverging,
@@ -40,7 +40,7 @@ pub enum StopRule {
     Gradient,
     /// A predicted gain below the rounding of the log-likelihood.
     Rounding,
-    /// No ascent, or none that comes to an end.
+    /// No step ascends, or steps ascend without converging.
     NoAscent,
     /// The budget of evaluations.
     Evaluations,

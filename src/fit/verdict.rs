@@ -1,8 +1,8 @@
 //! When starts are enough: what the draws say of the best.
 
-use super::is_large;
-use crate::data::Shape;
-use crate::starts::StartKind;
+use super::{alike, is_large};
+use crate::data::{Data, Shape};
+use crate::starts::{StartKind, sample};
 
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
@@ -22,6 +22,8 @@ pub(super) struct Verdict {
     idle: usize,
     /// On counts, whether the starts of the draw that found the best agreed.
     unanimous: bool,
+    /// How far from the best what is as good as it may end.
+    slight: f64,
 }
 
 impl Verdict {
@@ -37,13 +39,28 @@ impl Verdict {
         self.count(independent);
     }
 
-    /// Another is the best now.
-    pub fn forget(&mut self) {
-        (self.alike, self.agree) = (0, 0);
+    /// A start has ended at `f`, which is more than `best`: unless that is as good, those that came to `best` no longer count. With more classes than there are,
+    /// optima of large choice sets differ by less than the data can tell: by what parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no
+    /// more than 1e-6 of it where starts race on a sample, and 1e-7 elsewhere.
+    pub fn rise(&mut self, data: &Data<'_>, classes: usize, best: f64, f: f64) {
+        let shape = data.shape();
+        let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };
+        let gained = 0.5 * (classes * (shape.columns + 1)) as f64;
+        let told = if is_large(&shape) { gained.min(share * f.abs()) } else { 0.0 };
+        self.slight = told.max(f - alike(data, f));
+        if f > best + self.slight {
+            (self.alike, self.agree) = (0, 0);
+        }
+    }
+
+    /// Counts a start that ended at `f`, if that is as good as `best` and where it began says something.
+    pub fn end(&mut self, f: f64, best: f64, independent: bool) {
+        self.finished += 1;
+        self.count(independent && f >= best - self.slight);
     }
 
     /// Counts a start, if it came to the best.
-    pub fn count(&mut self, came: bool) {
+    fn count(&mut self, came: bool) {
         self.alike += usize::from(came);
         self.agree += usize::from(came);
     }
@@ -56,9 +73,7 @@ impl Verdict {
     /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
     pub fn settled(&mut self, shape: &Shape, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
         let large = is_large(shape);
-        // With more classes than there are, optima differ by less than the data can tell.
-        let slight = if large { 1e-7 } else { 1e-8 };
-        self.idle = if best > before + slight * before.abs() || before == f64::NEG_INFINITY { 0 } else { self.idle + 1 };
+        self.idle = if best > before + self.slight || before == f64::NEG_INFINITY { 0 } else { self.idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
         let independent = values.iter().zip(kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
