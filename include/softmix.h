@@ -158,8 +158,8 @@ typedef struct smx_error {
 #define SMX_ALIGNMENT (-210)
 
 /**
- * Memory to be written overlaps other memory of the call. An error record that does is left as it was; an array of a size that no memory has
- * may overlap anything.
+ * Memory to be written overlaps other memory of the call. An error record that does is left as it was; overlap is not looked for where an array would be
+ * larger than any memory.
  */
 #define SMX_ALIAS (-220)
 /** The first field of a struct is not a size this library knows: see "Structs" above. */
@@ -403,8 +403,8 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
- * does this first, but smx_evaluate, which finds features that are not finite by
- * what comes out; one read of the features.
+ * does this first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
+ * features.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL
@@ -432,7 +432,7 @@ typedef struct smx_run_options {
   size_t struct_size;
   /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
   size_t threads;
-  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not. */
+  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED for one that this machine lacks. */
   smx_isa isa;
   /** Zero. */
   int32_t reserved;
@@ -444,7 +444,7 @@ typedef struct smx_evaluate_options {
   size_t struct_size;
   /** Threads, at least 1 (default); more than one only in libraries built with the feature "rayon". */
   size_t threads;
-  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not. */
+  /** Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED for one that this machine lacks. */
   smx_isa isa;
   /** Zero. */
   int32_t reserved;
@@ -502,7 +502,8 @@ smx_status smx_evaluation_init(struct smx_evaluation *out, size_t struct_size);
 size_t smx_evaluate_workspace(const smx_data *data, size_t classes);
 
 /**
- * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features.
+ * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where there are several
+ * choice sets or ranks.
  *
  * @param data the data
  * @param classes K
@@ -704,7 +705,10 @@ typedef struct smx_fit_options {
   double ridge;
   /** Seed of the random starts; default 0. Equal seeds give equal fits. */
   uint64_t seed;
-  /** Starts to try: exactly so many; default 0: the library's own rule, and more when they do not agree. */
+  /**
+   * Starts to try: so many, fewer if max_evaluations is spent first, and one for one class; default 0: the library's own rule, and more
+   * when they do not agree.
+   */
   size_t starts;
   /** The only start to try, K mixing weights; default NULL: none given. */
   const double *start_weights;
@@ -756,8 +760,8 @@ typedef struct smx_fit_result {
   /** To be filled: L flags: whether a feature is not identified. */
   uint8_t *unidentified;
   /**
-   * To be filled: penalised log-likelihood at the end of every start, in the order drawn; an estimate for those that fell out of a race on a sample, as starts on
-   * one choice set of more than sixteen thousand alternatives may.
+   * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood; of those that
+   * raced on a sample of the alternatives, as on large choice sets, an estimate.
    */
   double *start_values;
   /** To be filled: kind of every start. */
@@ -780,7 +784,7 @@ typedef struct smx_fit_result {
   double gradient_norm;
   /** Evaluations of value and gradient, over all starts. */
   uint64_t evaluations;
-  /** Reads of the features. */
+  /** Reads of the features; those of a sample of them count as that share. */
   uint64_t passes;
   /** How the fit ended: SMX_CONVERGED, or why not. */
   smx_outcome outcome;
@@ -792,7 +796,7 @@ typedef struct smx_fit_result {
 #define SMX_CONVERGED 1
 /** The budget of evaluations is spent. */
 #define SMX_ITERATION_LIMIT 2
-/** No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there. */
+/** No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it. */
 #define SMX_STALLED 3
 /** A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one. */
 #define SMX_DIVERGING 4
@@ -802,7 +806,7 @@ typedef struct smx_fit_result {
 #define SMX_STOP_GRADIENT 1
 /** A predicted gain below the rounding of the log-likelihood. */
 #define SMX_STOP_ROUNDING 2
-/** No ascent, or none that comes to an end. */
+/** No step ascends, or steps ascend without converging. */
 #define SMX_STOP_NO_ASCENT 3
 /** The budget of evaluations. */
 #define SMX_STOP_EVALUATIONS 4
@@ -1119,7 +1123,8 @@ size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
  * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
  *
  * NaN where they are not defined: of features that are not identified, of empty classes, or of everything where the information
- * is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations.
+ * is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations, p L^2 K (K + 1) / 4 + D^3 for counts over one
+ * choice set.
  *
  * @param data the data
  * @param whitening what smx_whiten found for these data
@@ -1155,7 +1160,8 @@ smx_status smx_standard_errors(const smx_data *data,
 size_t smx_information_workspace(const smx_data *data, size_t classes);
 
 /**
- * The observed information: minus the Hessian of the penalised log-likelihood.
+ * The observed information: minus the Hessian of the penalised log-likelihood. p L^2 K / 2 + U (K L)^2 / 2 operations, p L^2 K (K + 1) / 4 for counts
+ * over one choice set.
  *
  * @param data the data
  * @param classes K
@@ -1298,7 +1304,8 @@ smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
 size_t smx_subspace_workspace(const smx_data *data);
 
 /**
- * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+ * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest. Offsets
+ * enter as weights of the alternatives.
  *
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data
@@ -1589,7 +1596,8 @@ smx_status smx_estimate(const smx_data *data,
  * ==============================================================================================================
  *
  * Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace.
- * NaN is no error here: it passes through as each comment says. `out` may be `x` itself, and else may not overlap it. Arrays are
+ * NaN is no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
+ * overlap it. Arrays are
  * aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
  */
 

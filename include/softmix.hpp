@@ -6,7 +6,8 @@
  *
  * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers do not compile. Everything of softmix.h holds
  * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
- * A progress function may throw: the fit ends, and the exception reaches whoever called `fit`.
+ * A progress function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information, kernels, options
+ * of few uses) is called by its C name, with `data::raw()`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -118,7 +119,7 @@ inline void same_size(const char *argument, std::size_t needed, std::size_t give
         fail(SMX_SHAPE, argument, needed, given);
 }
 
-/// Memory for one call. A size that no memory has is left to the call, which says what is wrong.
+/// Memory for one call. A size larger than any memory is left to the call, which says what is wrong.
 class workspace {
 public:
     explicit workspace(std::size_t size)

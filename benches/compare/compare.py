@@ -36,7 +36,7 @@ def of_kernels(results):
             names = list(some[0]["seconds"])
             yield f"{kernel}, {dtype}\n"
             yield table(["n"] + names, [[f"{r['n']:.0e}".replace("e+0", "e")] + [f"{1e9 * r['seconds'][k] / r['n']:.3f}" if kernels.certain(r, k) else "call" for k in names] for r in some])
-    yield "### Kernels: how many times as long the best of others takes\n"
+    yield "### Kernels: how many times as long the best of those named takes\n"
     rows = kernels.goals(results)
     sizes = sorted({r[2] for r in rows})
     lines = []

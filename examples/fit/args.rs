@@ -49,7 +49,7 @@ struct Args {
     /// Seed of the random starts
     #[arg(long, help_heading = "Fit", default_value_t = 0)]
     seed: u64,
-    /// Starts to try, exactly so many, or fewer where the evaluations are spent first [default: the library's own rule]
+    /// Starts to try; fewer if the evaluations are spent first, and one for one class [default: the library's own rule]
     #[arg(long, value_name = "N", help_heading = "Fit")]
     starts: Option<NonZeroUsize>,
     /// Threads to use; more than one needs --features rayon before the --
@@ -74,7 +74,7 @@ struct Args {
     /// Draw the result as SVG: maps of the classes where the alternatives have columns lat and lon, atoms otherwise, criteria of a scan
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
-    /// Print nothing on success
+    /// Print nothing on success but the JSON of --json -
     #[arg(long, help_heading = "Output")]
     quiet: bool,
 }

@@ -372,8 +372,8 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
 }
 
 /// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
-/// does this first, but smx_evaluate, which finds features that are not finite by
-/// what comes out; one read of the features.
+/// does this first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
+/// features.
 ///
 /// @param data the data
 /// @param summary what they amount to; may be NULL

@@ -35,7 +35,7 @@ pub struct smx_run_options {
     pub struct_size: usize,
     /// Threads, at least 1 (default); more than one only in libraries built with the feature "rayon".
     pub threads: usize,
-    /// Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not.
+    /// Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED for one that this machine lacks.
     pub isa: smx_isa,
     /// Zero.
     pub reserved: i32,
@@ -55,7 +55,7 @@ pub struct smx_evaluate_options {
     pub struct_size: usize,
     /// Threads, at least 1 (default); more than one only in libraries built with the feature "rayon".
     pub threads: usize,
-    /// Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED where the machine has it not.
+    /// Instruction set; default SMX_ISA_AUTO, and SMX_UNSUPPORTED for one that this machine lacks.
     pub isa: smx_isa,
     /// Zero.
     pub reserved: i32,
@@ -265,7 +265,8 @@ pub unsafe extern "C" fn smx_evaluate_workspace(data: *const smx_data, classes: 
     query(|| Ok(evaluate_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
-/// Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features.
+/// Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where there are several
+/// choice sets or ranks.
 ///
 /// @param data the data
 /// @param classes K

@@ -24,7 +24,7 @@ pub type smx_outcome = i32;
 pub const SMX_CONVERGED: smx_outcome = 1;
 /// The budget of evaluations is spent.
 pub const SMX_ITERATION_LIMIT: smx_outcome = 2;
-/// No step ascends although the gradient is above the tolerance, or a thousand of Newton's have not come there.
+/// No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it.
 pub const SMX_STALLED: smx_outcome = 3;
 /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
 pub const SMX_DIVERGING: smx_outcome = 4;
@@ -37,7 +37,7 @@ pub type smx_stop = i32;
 pub const SMX_STOP_GRADIENT: smx_stop = 1;
 /// A predicted gain below the rounding of the log-likelihood.
 pub const SMX_STOP_ROUNDING: smx_stop = 2;
-/// No ascent, or none that comes to an end.
+/// No step ascends, or steps ascend without converging.
 pub const SMX_STOP_NO_ASCENT: smx_stop = 3;
 /// The budget of evaluations.
 pub const SMX_STOP_EVALUATIONS: smx_stop = 4;
@@ -117,7 +117,8 @@ pub struct smx_fit_options {
     pub ridge: f64,
     /// Seed of the random starts; default 0. Equal seeds give equal fits.
     pub seed: u64,
-    /// Starts to try: exactly so many; default 0: the library's own rule, and more when they do not agree.
+    /// Starts to try: so many, fewer if max_evaluations is spent first, and one for one class; default 0: the library's own rule, and more
+    /// when they do not agree.
     pub starts: usize,
     /// The only start to try, K mixing weights; default NULL: none given.
     pub start_weights: *const f64,
@@ -208,8 +209,8 @@ pub struct smx_fit_result {
     pub diverging: *mut u8,
     /// To be filled: L flags: whether a feature is not identified.
     pub unidentified: *mut u8,
-    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn; an estimate for those that fell out of a race on a sample, as starts on
-    /// one choice set of more than sixteen thousand alternatives may.
+    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood; of those that
+    /// raced on a sample of the alternatives, as on large choice sets, an estimate.
     pub start_values: *mut f64,
     /// To be filled: kind of every start.
     pub start_kinds: *mut smx_start_kind,
@@ -231,7 +232,7 @@ pub struct smx_fit_result {
     pub gradient_norm: f64,
     /// Evaluations of value and gradient, over all starts.
     pub evaluations: u64,
-    /// Reads of the features.
+    /// Reads of the features; those of a sample of them count as that share.
     pub passes: u64,
     /// How the fit ended: SMX_CONVERGED, or why not.
     pub outcome: smx_outcome,

@@ -132,7 +132,8 @@ pub unsafe extern "C" fn smx_subspace_workspace(data: *const smx_data) -> usize 
     })
 }
 
-/// Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+/// Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest. Offsets
+/// enter as weights of the alternatives.
 ///
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data

@@ -79,7 +79,7 @@ impl<'w> Metric<'w> {
         })
     }
 
-    /// Whether a better metric on the way saves more evaluations than it costs: a sample of 4 L rows costs L² / p of them.
+    /// Whether a better metric on the way saves more evaluations than it costs: a sample costs about L² / p of them.
     pub fn refresh_pays(shape: &Shape) -> bool {
         !sampled(shape) || shape.columns.saturating_mul(shape.columns) <= shape.total_rows
     }
