@@ -157,13 +157,14 @@ fn check(data: &Data<'_>, options: &FitOptions<'_>, classes: &RangeInclusive<usi
     }
 }
 
-/// Workspace of [`scan`]: that of the largest fit, and two mixtures. Every number of classes is looked at.
+/// Workspace of [`scan`]: that of the largest fit, and two mixtures. Every number of classes up to that of the units is looked at.
 pub fn scan_workspace(shape: &Shape, options: &FitOptions<'_>, classes: RangeInclusive<usize>) -> WorkspaceSize {
     let (of, flags) = (WorkspaceSize::of::<f64>, WorkspaceSize::of::<bool>);
     let (l, last) = (shape.columns, *classes.end());
     let mixture = of(last).and(of(last.saturating_mul(l)));
     let (mut starts, mut largest) = (0, WorkspaceSize::EMPTY);
-    for k in classes {
+    // More classes than units are refused.
+    for k in classes.take_while(|k| *k <= shape.total_units) {
         let options = FitOptions { classes: k, ..*options };
         starts = starts.max(max_starts(shape, &options));
         largest = largest.or(fit_workspace(shape, &options)).or(criteria_workspace(shape, k));

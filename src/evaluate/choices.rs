@@ -1,7 +1,7 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{Evaluation, TRUSTED, blocks, layout_block, rows_of};
+use super::passes::{Evaluation, TRUSTED, blocks, layout_block};
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
@@ -421,7 +421,7 @@ impl Evaluation<'_> {
             return;
         }
         if 2 * n >= range.len() {
-            return rows_of(data, range, room).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
+            return data.features().block(range, room).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
         }
         let rows = filled(&mut room[..n * l], 0.0);
         data.features().gather(observed.iter().map(|i| range.start + i), rows);
@@ -476,7 +476,7 @@ impl Evaluation<'_> {
                             }
                         }
                         for part in blocks(range.clone(), block_rows(l)) {
-                            let x = rows_of(data, part.clone(), task.copy);
+                            let x = data.features().block(part.clone(), task.copy);
                             x.weighted_sum_ahead(ctx.isa, &omega[part.start - range.start..], ld, sum, data.features().ahead());
                         }
                     }
@@ -486,7 +486,7 @@ impl Evaluation<'_> {
                             let of = k * ld..k * ld + range.len();
                             subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
                         }
-                        rows_of(data, range, task.copy).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
+                        data.features().block(range, task.copy).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
                     }
                     Kind::One => {
                         let range = layout.rows(b);

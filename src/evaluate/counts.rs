@@ -4,7 +4,7 @@
 //! `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
 
 use super::layout::zone;
-use super::passes::{Evaluation, TRUSTED, rows_of};
+use super::passes::{Evaluation, TRUSTED};
 use super::tasks::{Matrices, Piece, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
@@ -102,7 +102,7 @@ impl Evaluation<'_> {
                         }
                     }
                 }
-                rows_of(data, range, task.copy).weighted_sum_ahead(ctx.isa, columns, ld, sum, data.features().ahead());
+                data.features().block(range, task.copy).weighted_sum_ahead(ctx.isa, columns, ld, sum, data.features().ahead());
             }
         });
         self.scratch = scratch;

@@ -9,6 +9,7 @@
 //! Row i of class c is number `base + c · stride` of a matrix, with `(base, stride)` from [`Layout::at`]. What belongs to a choice set and a class stands at
 //! [`zone`].
 
+use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::simd::panel::{Groups, SETS};
@@ -173,16 +174,11 @@ impl<'w> Layout<'w> {
             Kind::One => {}
             Kind::Groups(height) => self.copy(data, height),
             Kind::Whole => {
-                let mut set = 0;
                 self.blocks = 0;
-                while set < self.sets {
-                    let start = data.set(set).start;
-                    self.first[self.blocks] = start;
-                    set += 1;
-                    while set < self.sets && data.set(set).end - start <= self.block {
-                        set += 1;
-                    }
-                    self.place[start..data.set(set - 1).end].fill(self.blocks);
+                for group in set_groups(data, 0..self.sets, self.block) {
+                    let rows = data.set(group.start).start..data.set(group.end - 1).end;
+                    self.first[self.blocks] = rows.start;
+                    self.place[rows].fill(self.blocks);
                     self.blocks += 1;
                 }
                 self.first[self.blocks] = self.rows;

@@ -22,14 +22,13 @@
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
-use crate::data::{Block, Choices, Data, Shape};
+use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
 use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum, exp_in_place, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
-use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Probabilities that count as 0 as weights.
@@ -480,11 +479,6 @@ pub(crate) fn normalize(j: &mut [f64]) -> f64 {
 pub(crate) fn blocks(range: Range<usize>, block: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(block).map(move |i| i..(i + block).min(end))
-}
-
-/// The features of rows, for a product.
-pub(super) fn rows_of<'b>(data: &'b Data<'_>, range: Range<usize>, room: &'b mut [MaybeUninit<f64>]) -> Block<'b> {
-    data.features().block(range, room)
 }
 
 /// Consecutive sets that fit into a block together, or one set that may be larger.

@@ -146,10 +146,9 @@ impl<'w> Walk<'w> {
         mut ws: Workspace<'_>,
     ) -> Result<(f64, usize, bool)> {
         let (k, r, d) = (self.weights.len(), eq.frame.rank, self.x.len());
-        let least = f64::min(1e-3, 0.1 / k as f64);
         let (mut best, mut beta, mut known, mut last_gain) = (f64::NEG_INFINITY, 0.5, 0, 0);
         for n in 1..=budget {
-            simplex_above(&mut self.x[..k], least);
+            simplex_above(&mut self.x[..k], least(k));
             let (a, deltas) = self.x.split_at(k);
             let value = eq.residuals(a, deltas, self.weights, self.residual, scratch, ctx);
             let fallen = !value.is_finite() || value < best - FALL;
@@ -357,7 +356,7 @@ pub fn corrected(
         let frame = whole.rescaled(data, log_base, libm::sqrt((1.0 + tau) / (1.0 + report.tilt)), ctx, &mut ws)?;
         tilted.fill(0.0);
         Draws::weighted(data, log_weights)?.add_frequencies(tilted);
-        report.passes += 2;
+        report.passes += 1;
         let eq = Equations { data, frame, log_base: tilting.log_base, log_weights, frequencies, tilted, order };
         walk.x[..k].copy_from_slice(best_weights);
         for (atom, delta) in best_atoms.chunks_exact(l).zip(walk.x[k..].chunks_exact_mut(r)) {
@@ -455,11 +454,15 @@ fn start(
     Ok(())
 }
 
+/// The least weight of one of K classes on the way.
+fn least(classes: usize) -> f64 {
+    f64::min(1e-3, 0.1 / classes as f64)
+}
+
 /// Turns untilted weights at the head of the walk into tilted ones, `a_k ∝ α_k Σ_i A_ik e^{t_i}`. Evaluations spent.
 fn retilt(eq: &Equations<'_>, walk: &mut Walk<'_>, scratch: &mut Scratch<'_>, ctx: Context) -> usize {
     let k = walk.weights.len();
-    let least = f64::min(1e-3, 0.1 / k as f64);
-    simplex_above(&mut walk.x[..k], least);
+    simplex_above(&mut walk.x[..k], least(k));
     let (a, deltas) = walk.x.split_at(k);
     // The equations turn a into weights ∝ a / s, s = Σ_i A_i e^{t_i}; so α² over them is ∝ α s.
     if eq.residuals(a, deltas, walk.weights, walk.residual, scratch, ctx).is_finite() {

@@ -186,14 +186,10 @@ pub(crate) fn direction_in(
         for (i, (m, c)) in mixed.iter_mut().zip(&*central).enumerate() {
             *m = c + shrinkage * (normal_moment(i) - c);
         }
-        let least = if k == 1 { recurrence_of_one(mixed, a) } else { recurrence(mixed, a, b, rows) };
-        if least > LEAST {
+        if recurrence(mixed, a, b, rows) > LEAST {
             break;
         }
-        if ill_posed == IllPosed::Fail {
-            return fail();
-        }
-        if shrinkage >= 1.0 {
+        if ill_posed == IllPosed::Fail || shrinkage >= 1.0 {
             return fail();
         }
         shrinkage = if shrinkage == 0.0 { 1.0 / 1024.0 } else { f64::min(2.0 * shrinkage, 1.0) };
@@ -258,11 +254,6 @@ pub(crate) fn direction_in(
         true => Ok(DirectionReport { shrinkage }),
         false => fail(),
     }
-}
-
-fn recurrence_of_one(c: &[f64], a: &mut [f64]) -> f64 {
-    a[0] = c[1] / c[0];
-    f64::INFINITY
 }
 
 fn powi(x: f64, n: usize) -> f64 {

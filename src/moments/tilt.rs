@@ -113,7 +113,7 @@ impl<'w> Tilting<'w> {
                 break;
             }
         }
-        passes += 2;
+        passes += 3;
         value = evaluate(center, best_mean, log_base);
         if !value.is_finite() {
             return Err(Error::new(ErrorKind::NotFinite, "logits"));

@@ -240,9 +240,8 @@ fn sampled_covariance(
         }
     }
     add(&picked[..held], &weights[..held]);
-    let total = taken;
-    if total > 0.0 {
-        simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / total], h);
-        h.iter_mut().for_each(|h| *h /= total);
+    if taken > 0.0 {
+        simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / taken], h);
+        h.iter_mut().for_each(|h| *h /= taken);
     }
 }
