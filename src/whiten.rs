@@ -164,7 +164,8 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
 
 /// One of every `step` of `0..n`, at no even distance: nothing that returns evenly is in step with them.
 fn spaced(n: usize, step: usize) -> impl Iterator<Item = usize> {
-    let at = move |j: usize| ((j as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % step;
+    // The fractions of multiples of the golden ratio (Weyl 1916), times `step`.
+    let at = move |j: usize| ((u128::from((j as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) * step as u128) >> 64) as usize;
     (0..n).step_by(step).enumerate().map(move |(j, first)| (first + at(j)).min(n - 1))
 }
 
