@@ -312,7 +312,7 @@ impl Search<'_, '_, '_, '_> {
             self.top = race.values[..n].iter().fold(self.top.max(self.estimate), |m, f| m.max(*f));
             settle_estimates(&mut race.values[..n], race.order, run.state.best, self.top, &mut self.out.start_values[first..]);
         }
-        Ok(self.verdict.settled(&self.shape, before, run.state.best, &race.values[..n], race.kinds))
+        Ok(self.verdict.settled(self.data, self.options.classes, before, run.state.best, &race.values[..n], race.kinds))
     }
 
     /// Carries the survivors of n starts to their ends on the sample they raced on, the best first from then on.
@@ -433,7 +433,7 @@ impl Search<'_, '_, '_, '_> {
             (run.state.best, self.estimate) = (f, at_hand);
             self.begun.report = Some(found);
         }
-        verdict.end(f, run.state.best, independent);
+        verdict.end(data, k, f, run.state.best, independent);
         Ok(open)
     }
 

@@ -1,7 +1,7 @@
 //! When starts are enough: what the draws say of the best.
 
 use super::{alike, is_large};
-use crate::data::{Data, Shape};
+use crate::data::Data;
 use crate::starts::{StartKind, sample};
 
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
@@ -22,8 +22,6 @@ pub(super) struct Verdict {
     idle: usize,
     /// On counts, whether the starts of the draw that found the best agreed.
     unanimous: bool,
-    /// How far from the best what is as good as it may end.
-    slight: f64,
 }
 
 impl Verdict {
@@ -39,24 +37,17 @@ impl Verdict {
         self.count(independent);
     }
 
-    /// A start has ended at `f`, which is more than `best`: unless that is as good, those that came to `best` no longer count. With more classes than there are,
-    /// optima of large choice sets differ by less than the data can tell: by what parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no
-    /// more than 1e-6 of it where starts race on a sample, and 1e-7 elsewhere.
+    /// A start has ended at `f`, more than `best`: unless that was as good, those that came to it no longer count.
     pub fn rise(&mut self, data: &Data<'_>, classes: usize, best: f64, f: f64) {
-        let shape = data.shape();
-        let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };
-        let gained = 0.5 * (classes * (shape.columns + 1)) as f64;
-        let told = if is_large(&shape) { gained.min(share * f.abs()) } else { 0.0 };
-        self.slight = told.max(f - alike(data, f));
-        if f > best + self.slight {
+        if best < f - slight(data, classes, f) {
             (self.alike, self.agree) = (0, 0);
         }
     }
 
     /// Counts a start that ended at `f`, if that is as good as `best` and where it began says something.
-    pub fn end(&mut self, f: f64, best: f64, independent: bool) {
+    pub fn end(&mut self, data: &Data<'_>, classes: usize, f: f64, best: f64, independent: bool) {
         self.finished += 1;
-        self.count(independent && f >= best - self.slight);
+        self.count(independent && f >= best - slight(data, classes, best));
     }
 
     /// Counts a start, if it came to the best.
@@ -71,9 +62,10 @@ impl Verdict {
     }
 
     /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
-    pub fn settled(&mut self, shape: &Shape, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
-        let large = is_large(shape);
-        self.idle = if best > before + self.slight || before == f64::NEG_INFINITY { 0 } else { self.idle + 1 };
+    pub fn settled(&mut self, data: &Data<'_>, classes: usize, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
+        let shape = data.shape();
+        let large = is_large(&shape);
+        self.idle = if before < best - slight(data, classes, best) { 0 } else { self.idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
         let independent = values.iter().zip(kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
@@ -87,4 +79,14 @@ impl Verdict {
         self.unanimous = if idle == 0 { consensus } else { self.unanimous };
         large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= IDLE_COUNTS && agree >= 2 || idle >= 2 * IDLE
     }
+}
+
+/// How far below the best what is as good as it may end. With more classes than there are, optima of large choice sets differ by less than the data can tell: by what
+/// parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no more than 1e-6 of it where starts race on a sample, and 1e-7 elsewhere.
+fn slight(data: &Data<'_>, classes: usize, best: f64) -> f64 {
+    let shape = data.shape();
+    let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };
+    let gained = 0.5 * (classes * (shape.columns + 1)) as f64;
+    let told = if is_large(&shape) { gained.min(share * best.abs()) } else { 0.0 };
+    told.max(best - alike(data, best))
 }
