@@ -160,3 +160,13 @@ fn a_unit_of_no_weight_counts_for_nothing() {
     let data = Data::new(Features::row_major(&[0.0, 1.0][..], 2, 1).unwrap(), None, None, choices).unwrap();
     assert_eq!((data.total_choices(), data.total_weight()), (1.0, 1.0));
 }
+
+/// A logarithm of +∞ has no responsibilities, on any instruction set, whatever stands beside it.
+#[test]
+fn responsibilities_of_infinite_logarithms_are_no_numbers() {
+    for isa in Isa::available() {
+        let (mut j, mut found) = ([f64::INFINITY, 0.0], [0.0]);
+        softmix::simd::responsibilities(isa, &mut j, 1, 1, 2, &mut found);
+        assert!(j.iter().chain(&found).all(|x| x.is_nan()), "{}: {j:?} {found:?}", isa.name());
+    }
+}
