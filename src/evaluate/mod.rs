@@ -264,7 +264,6 @@ pub fn hessian_vector(
 }
 
 /// The evaluation at a mixture, of an operation that is said to write `len` numbers; `others`: the numbers beside the mixture that must be the same on all ranks.
-#[allow(clippy::too_many_arguments)]
 fn at_mixture<'w>(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,

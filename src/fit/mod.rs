@@ -575,10 +575,10 @@ fn mark_diverging(
 
 /// Whether `f` is as good as `best`.
 fn near(data: &Data<'_>, f: f64, best: f64) -> bool {
-    f >= alike(data, best)
+    f >= best - rounding(data, best)
 }
 
-/// The least that is as good as `best`: within 1e-8 of it, relatively, or within rounding where nothing is chosen that could have been otherwise.
-fn alike(data: &Data<'_>, best: f64) -> f64 {
-    best - 1e-8 * best.abs() - 1e-14 * data.total_choices()
+/// By how much ends of one optimum differ: 1e-8 of it, and what rounding leaves where nothing is chosen that could have been otherwise.
+fn rounding(data: &Data<'_>, best: f64) -> f64 {
+    1e-8 * best.abs() + 1e-14 * data.total_choices()
 }

@@ -1,6 +1,6 @@
 //! When starts are enough: what the draws say of the best.
 
-use super::{alike, is_large};
+use super::{is_large, rounding};
 use crate::data::Data;
 use crate::starts::{StartKind, sample};
 
@@ -88,5 +88,5 @@ fn slight(data: &Data<'_>, classes: usize, best: f64) -> f64 {
     let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };
     let gained = 0.5 * (classes * (shape.columns + 1)) as f64;
     let told = if is_large(&shape) { gained.min(share * best.abs()) } else { 0.0 };
-    told.max(best - alike(data, best))
+    told.max(rounding(data, best))
 }
