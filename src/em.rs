@@ -28,11 +28,15 @@ pub enum MStep {
     Converged,
 }
 
-/// The share of all choices below which a class counts as empty: its atom stays where it is.
+/// The share of all choices below which a class counts as empty: its atom stays where it is, unless a penalty draws it to 0.
 pub(crate) const EMPTY: f64 = 1e-12;
 /// The mixing weight up to which a class of a finished fit counts as empty. More than [`EMPTY`]: where a class vanishes the gradient in its log-odds is as small
 /// as its weight, and a fit ends before it is quite gone.
 pub(crate) const VANISHED: f64 = 1e-10;
+
+/// Standard deviations of the logits by which a Newton step may change them at most: where a class holds to one alternative its curvature vanishes, and a step
+/// by such a curvature is longer than halving it makes up for.
+const FAR: f64 = 1e3;
 
 /// An evaluation with what an M-step needs beside it.
 pub(crate) struct Em<'w> {
@@ -178,7 +182,7 @@ impl<'w> Em<'w> {
             if (0..c).all(|k| self.gain[k] == 0.0) && iteration > 0 {
                 break;
             }
-            let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * self.ev.class_choices[k]);
+            let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * (self.ev.class_choices[k] + ridge));
             let halved = self.search(data, wh, ridge, atoms, ctx)?;
             self.fresh = true;
             self.again = self.thrifty && form == MStep::Newton && taken && !halved;
@@ -208,14 +212,15 @@ impl<'w> Em<'w> {
         (value, 8.0 * f64::EPSILON * size)
     }
 
-    /// The direction of class k, `g·d` in `gain`, and step 1; all zero for an empty class.
+    /// The direction of class k, `g·d` in `gain`, and step 1; all zero for an empty class without penalty.
     fn direct(&mut self, k: usize, wh: &Whitening<'_>, ridge: f64, form: MStep, atoms: &[f64], ctx: Context) -> Result<()> {
         let (l, r) = (wh.columns, wh.rank);
         let range = k * l..(k + 1) * l;
         let t = self.ev.class_choices[k];
         self.direction[range.clone()].fill(0.0);
         (self.gain[k], self.step[k]) = (0.0, 0.0);
-        if t <= EMPTY * self.ev.class_choices[k / self.ev.classes * self.ev.classes..][..self.ev.classes].iter().sum::<f64>() {
+        let all: f64 = self.ev.class_choices[k / self.ev.classes * self.ev.classes..][..self.ev.classes].iter().sum();
+        if ridge == 0.0 && t <= EMPTY * all {
             return Ok(());
         }
         for ((v, chosen), mean) in self.vector.iter_mut().zip(&self.ev.chosen[range.clone()]).zip(&self.ev.mean[range.clone()]) {
@@ -232,19 +237,20 @@ impl<'w> Em<'w> {
             d.copy_from_slice(g);
             d.iter_mut().for_each(|d| *d /= t + ridge);
         } else {
-            // Curvature below rounding is raised until the factorisation succeeds: the step stays one of ascent.
+            // Curvature below rounding is raised until the factorisation succeeds, and curvature that tells of less than the step that comes of it until that is
+            // no longer: the step stays one of ascent.
             let mut jitter = 1e-14;
             loop {
                 let factor = &mut self.factor[..r * r];
                 let h = &self.h[k * l * l..(k + 1) * l * l];
                 wh.whiten_curvature(ctx.isa, h, factor, r, self.scratch.scope().f64s(l * l)?);
-                let share = t / self.choices[k];
+                let share = if t > 0.0 { t / self.choices[k] } else { 0.0 };
                 factor.iter_mut().for_each(|x| *x *= share);
                 for j in 0..r {
                     factor[j * r + j] += ridge + jitter * t;
                 }
                 d.copy_from_slice(g);
-                if linalg::solve(ctx.isa, factor, r, d, self.scratch.scope())? {
+                if linalg::solve(ctx.isa, factor, r, d, self.scratch.scope())? && dot(d, d) <= FAR * FAR {
                     break;
                 }
                 jitter *= 100.0;
@@ -311,7 +317,6 @@ pub fn em_step_workspace(shape: &Shape, classes: usize, form: MStep) -> Workspac
 /// rounding. Returns ℓ and the penalised ℓ where the step began. On an error the parameters stay as they were.
 ///
 /// Cost: one evaluation and one read of X for every trial of the M-step, `p L² K / 2` more for every Newton step.
-#[allow(clippy::too_many_arguments)]
 pub fn em_step(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

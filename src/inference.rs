@@ -42,7 +42,6 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
 /// Standard errors of the mixing weights (K) and atoms (K × L) at a fitted mixture; NaN where they are not defined.
 ///
 /// Cost: `p L² K / 2 + U (K L)² / 2 + D³` (counts over one choice set: `p L² K (K + 1) / 4 + D³`), with D = K − 1 + K L. They are written only when all is well.
-#[allow(clippy::too_many_arguments)]
 pub fn standard_errors(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

@@ -250,7 +250,6 @@ pub fn corrected_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no start gives finite moments, or for a tensor with
 /// K > r + 1; `InvalidOption`; `Shape`; `TooManyClasses`; `Workspace`.
-#[allow(clippy::too_many_arguments)]
 pub fn corrected(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -407,7 +406,6 @@ fn check_options(options: &CorrectionOptions<'_>, classes: usize, rank: usize, c
 }
 
 /// Weights a and atoms δ to start from, in a frame.
-#[allow(clippy::too_many_arguments)]
 fn start(
     options: &CorrectionOptions<'_>,
     draws: &Draws<'_>,

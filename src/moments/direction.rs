@@ -46,7 +46,6 @@ pub fn direction_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed`, if asked to fail, where the moments are those of no law on K
 /// points, two nodes coincide or a class has no weight; `Shape`, `InvalidOption` for a direction not of norm 1.
-#[allow(clippy::too_many_arguments)]
 pub fn direction(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -109,7 +108,6 @@ fn recurrence(c: &[f64], a: &mut [f64], b: &mut [f64], rows: &mut [f64]) -> f64 
 }
 
 /// [`direction`] in a frame: K weights and K × r atoms δ.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn direction_in(
     draws: &Draws<'_>,
     frame: &Frame<'_>,

@@ -285,7 +285,6 @@ impl Equations<'_> {
 
     /// The Gauss–Newton step of the moment equations under the normal law: `direction` (as `residual`), and the metric of its
     /// entries in `scale`. The weights keep their sum. `damping` is relative to the diagonal. False when the system is singular.
-    #[allow(clippy::too_many_arguments)]
     pub fn step(
         &self,
         a: &[f64],

@@ -50,7 +50,6 @@ pub fn univariate_workspace(shape: &Shape, directions: usize, order: usize) -> W
 ///
 /// # Errors
 /// `Shape`, `InvalidOption` for a direction that is not of norm 1, `Workspace`.
-#[allow(clippy::too_many_arguments)]
 pub fn univariate(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -119,7 +118,6 @@ pub fn cross_workspace(shape: &Shape, order: usize) -> WorkspaceSize {
 ///
 /// # Errors
 /// As [`univariate`].
-#[allow(clippy::too_many_arguments)]
 pub fn cross(
     draws: &Draws<'_>,
     frame: &Frame<'_>,

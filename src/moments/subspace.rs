@@ -25,7 +25,6 @@ pub struct SubspaceReport {
 }
 
 /// M1 (r numbers), and the eigenvalues and eigenvectors (rows) of `M2 − M1 M1^T` in a frame. `scratch`: 2 r numbers.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn covariance_of_atoms(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -63,7 +62,6 @@ pub fn subspace_workspace(shape: &Shape) -> WorkspaceSize {
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `InvalidOption`, `Shape`, `IllPosed` without identified features.
-#[allow(clippy::too_many_arguments)]
 pub fn subspace(
     data: &Data<'_>,
     wh: &Whitening<'_>,

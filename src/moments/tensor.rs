@@ -29,7 +29,6 @@ pub fn tensor_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` for K > r + 1, and, if asked to fail, where B has not K positive
 /// eigenvalues or a class has no weight.
-#[allow(clippy::too_many_arguments)]
 pub fn tensor(
     data: &Data<'_>,
     wh: &Whitening<'_>,

@@ -73,7 +73,6 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         of(kl).and(of(kl)).and(of(classes)).and(Once::workspace(columns, classes))
     }
 
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         data: &'a Data<'d>,
         wh: &'a Whitening<'a>,
