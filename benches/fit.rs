@@ -94,6 +94,24 @@ fn million() -> Job {
     Job::counts("million", 4, features, counts, start, true)
 }
 
+/// The electricity panel without three fifths of what nobody chose: choice sets of 1 to 4 alternatives.
+fn uneven() -> Panel {
+    let Panel { features, columns, sets, indices, indptr, counts, weights, .. } = electricity(usize::MAX);
+    let rows = features.len() / columns;
+    let kept: Vec<usize> = (0..rows).filter(|i| 7 * i % 5 < 2 || indices.binary_search(i).is_ok()).collect();
+    let place = |i: &usize| kept.partition_point(|k| k < i);
+    Panel {
+        features: kept.iter().flat_map(|i| &features[i * columns..(i + 1) * columns]).copied().collect(),
+        columns,
+        sets: sets.iter().map(place).collect(),
+        offset: None,
+        indptr,
+        indices: indices.iter().map(place).collect(),
+        counts,
+        weights,
+    }
+}
+
 fn jobs() -> Vec<Job> {
     let a = |name, k| {
         let file = |part| job(&format!("a_k{k}_{part}"));
@@ -106,6 +124,7 @@ fn jobs() -> Vec<Job> {
         b("B 2", 2),
         b("B 3", 3),
         Job::panel("electricity 3", 3, electricity(usize::MAX), None),
+        Job::panel("electricity 3 uneven", 3, uneven(), None),
         Job::panel("flights 3", 3, flights(), None),
         large("A2", 10_000, 50, 5, true),
         large("A3", 30_000, 384, 4, false),

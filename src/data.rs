@@ -1,6 +1,7 @@
 //! The data of a fit: validated, borrowed views of the caller's memory. Features in choice sets, and who chose what.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::evaluate::grouped_rows;
 pub(crate) use crate::features::Block;
 pub use crate::features::{Features, Values};
 use crate::reduce::{Part, Split};
@@ -42,6 +43,8 @@ pub struct Shape {
     pub sets: usize,
     /// Alternatives of the largest choice set; 0 where only the other sizes are known. Workspaces do not depend on it.
     pub largest_set: usize,
+    /// Rows that small choice sets fill where they stand side by side; none where they do not, or where only the other sizes are known. Nor do workspaces depend on it.
+    pub grouped_rows: Option<usize>,
     /// Units U; for counts the alternatives (or the entries of sparse counts), each the unit of its draws.
     pub units: usize,
     /// Whether choices are counts of all alternatives, so that units are rows.
@@ -71,6 +74,7 @@ pub struct Data<'a> {
     sets: Option<&'a [usize]>,
     choices: Choices<'a>,
     largest_set: usize,
+    grouped_rows: Option<usize>,
     total_weight: f64,
     total_choices: f64,
     observed_units: usize,
@@ -173,6 +177,7 @@ impl<'a> Data<'a> {
             sets,
             choices,
             largest_set,
+            grouped_rows: sets.and_then(|s| grouped_rows(s, largest_set)),
             total_weight: 0.0,
             total_choices: 0.0,
             observed_units: 0,
@@ -311,6 +316,7 @@ impl<'a> Data<'a> {
             columns: self.features.columns(),
             sets: self.set_count(),
             largest_set: self.largest_set,
+            grouped_rows: self.grouped_rows,
             units,
             units_are_rows,
             units_are_draws,

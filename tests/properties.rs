@@ -496,6 +496,45 @@ fn an_unavailable_alternative_is_as_good_as_left_out() {
     }
 }
 
+/// Small choice sets, of whatever sizes, stand side by side in the order of their sizes; with a large one among them all stand as they come.
+#[test]
+fn a_choice_set_that_nobody_chose_in_is_as_good_as_left_out() {
+    for layout in [Layout::Panel, Layout::CountsOverSets] {
+        for seed in 0..8 {
+            let mut random = Random::new(77 + seed);
+            let columns = 1 + random.below(7);
+            let mut case = random_case(Recipe { layout, rows: 600, columns, units: 70, offsets: seed % 3 == 1, seed });
+            if seed % 2 == 1 {
+                // Two of medium sizes.
+                case.sets.iter_mut().for_each(|s| s.retain(|s| !(101..180).contains(s) && !(301..500).contains(s)));
+            }
+            let mut with = case.clone();
+            with.features.extend(random.normals(300 * columns, 1.0));
+            with.offset.iter_mut().for_each(|b| b.extend([0.0; 300]));
+            with.sets.iter_mut().for_each(|s| s.push(900));
+            if let OwnedChoices::Counts(n) = &mut with.choices {
+                n.extend([0.0; 300]);
+            }
+            assert!(case.data().shape().grouped_rows.is_some_and(|n| n < 900) && with.data().shape().grouped_rows.is_none());
+            let (m, ctx) = (mixture(3, columns, 1.5, &mut random), Context::default());
+            let (here, there) = (quantities(&case.data(), &m, 0.0, ctx), quantities(&with.data(), &m, 0.0, ctx));
+            let units = here.unit.len();
+            assert_close("ℓ", &[here.value.log_likelihood], &[there.value.log_likelihood], 1e-13);
+            assert_close("ℓ of units", &here.unit, &there.unit[..units], 1e-12);
+            assert_within("responsibilities", &here.responsibilities, &there.responsibilities[..units * 3], 1e-12);
+            assert_within("gradient", &here.atom_gradient, &there.atom_gradient, 1e-12 * total(&case));
+            assert_within("gradient", &here.weight_gradient, &there.weight_gradient, 1e-12 * total(&case));
+            assert_close("information", &information(&case.data(), &m, 0.0, ctx), &information(&with.data(), &m, 0.0, ctx), 1e-11);
+            assert_close("scores", &scores(&case.data(), &m, false), &scores(&with.data(), &m, false), 1e-11);
+            let v = random.normals(2 + m.atoms.len(), 1.0);
+            let product = |case: &Case| hessian_times(&case.data(), &m, &v, ctx);
+            assert_within("H v", &product(&case), &product(&with), 1e-11 * total(&case));
+            let pi = |case: &Case| probabilities(&case.data(), &m, ctx).0;
+            assert_within("probabilities", &pi(&case), &pi(&with)[..1800], 1e-13);
+        }
+    }
+}
+
 #[test]
 fn extreme_logits_leave_finite_numbers() {
     for (case, mut random) in cases(0..4) {

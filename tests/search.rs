@@ -243,7 +243,7 @@ fn a_search_that_is_not_easy_is_of_all_alternatives() {
     let fit = Fit::new(&data, &FitOptions::new(3)).unwrap();
     assert!(fit.report.log_likelihood >= truth.log_likelihood - 1e-8 * truth.log_likelihood.abs(), "{:?} {truth:?}", fit.report);
     assert!(fit.starts.iter().all(|(_, f)| *f <= fit.report.log_likelihood + 1e-8 * f.abs()), "{:?}", fit.starts);
-    assert!(fit.report.passes > fit.report.evaluations, "read as often as a search on all takes: {:?}", fit.report);
+    assert!(2 * fit.report.passes > fit.report.evaluations, "read as often as a search on all takes: {:?}", fit.report);
     assert_eq!(fit.report.starts, fit.starts.len());
     // As many as are asked for.
     assert_eq!(Fit::new(&data, &FitOptions { starts: Starts::Count(19), ..FitOptions::new(3) }).unwrap().report.starts, 19);

@@ -150,7 +150,7 @@ impl Evaluation<'_> {
                 let (at, ld) = (layout.start(b), layout.length(b));
                 let a = &ev.a[at * c..(at + ld) * c];
                 let counts: &[f64] = match (layout.kind, data.choices()) {
-                    (Kind::Groups(_), _) => &layout.counts[at..at + ld],
+                    (Kind::Groups, _) => &layout.counts[at..at + ld],
                     (_, Choices::Counts(n)) => &n[layout.rows(b)],
                     _ => &[],
                 };
@@ -284,7 +284,7 @@ impl Evaluation<'_> {
     /// The rows of block `b`, in whatever order the layout has them.
     pub(super) fn rows_of_block(&self, data: &Data<'_>, b: usize) -> Range<usize> {
         match self.layout.kind {
-            Kind::Groups(_) => {
+            Kind::Groups => {
                 let sets = self.layout.sets(data, b);
                 data.set(sets.start).start..data.set(sets.end.min(self.shape.sets) - 1).end
             }
@@ -382,15 +382,14 @@ impl Evaluation<'_> {
     fn sums_of_sets(&mut self, data: &Data<'_>, ctx: Context) {
         let (shape, c, length) = (self.shape, self.columns(), self.scratch_length());
         let Evaluation { layout, omega, t, scratch, .. } = self;
-        if matches!(layout.kind, Kind::Groups(_)) {
+        if layout.is_grouped() {
             let omega = &**omega;
             let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
             each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-                let groups = layout.groups(c);
                 let mut t = &mut *task.sets;
                 for b in task.blocks.clone() {
                     let omega = &omega[layout.start(b) * c..layout.start(b + 1) * c];
-                    sums_of_groups(ctx.isa, groups, omega, take(&mut t, layout.sets_of_block() * c));
+                    sums_of_groups(ctx.isa, layout.groups(b, c), omega, take(&mut t, layout.sets_of_block() * c));
                 }
             });
         } else {
@@ -451,8 +450,8 @@ impl Evaluation<'_> {
                 let omega = &mut task.rows[place * c..(place + ld) * c];
                 let a = &ev.a[at * c..(at + ld) * c];
                 match layout.kind {
-                    Kind::Groups(_) => {
-                        let groups = layout.groups(c);
+                    Kind::Groups => {
+                        let groups = layout.groups(b, c);
                         let sets = layout.sets_of_block() * c;
                         let t = &ev.t[b * sets..(b + 1) * sets];
                         match what {

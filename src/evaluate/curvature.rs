@@ -11,7 +11,8 @@
 
 use super::block_rows;
 use super::draws::Draws;
-use super::panel::{MOST_PLACES, MOST_SETS, groups_piece};
+use super::layout::{MOST_SETS, most_block_rows};
+use super::panel::groups_piece;
 use super::passes::{Evaluation, blocks};
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use super::tasks::share;
@@ -85,7 +86,7 @@ impl Evaluation<'_> {
         let tasks = curvature_tasks(shape, 1);
         let sums = columns.saturating_mul(tasks - 1).min(room_for_sums(shape)).saturating_mul(shape.columns.saturating_mul(shape.columns));
         let piece = if shape.sets > 1 {
-            curvature_piece(shape, columns).max(groups_piece(shape.columns, columns, MOST_SETS, MOST_PLACES))
+            curvature_piece(shape, columns).max(groups_piece(shape.columns, columns, MOST_SETS, most_block_rows(shape)))
         } else {
             curvature_piece(shape, columns)
         };
@@ -115,7 +116,7 @@ impl Evaluation<'_> {
         let grouped = self.layout.is_grouped();
         // Of the blocks that are there, not of the largest there may be.
         let piece = match grouped {
-            true => groups_piece(l, c, self.layout.sets_of_block(), self.layout.block),
+            true => groups_piece(l, c, self.layout.sets_of_block(), self.layout.longest()),
             false => curvature_piece(&self.shape, c),
         };
         let (others, pieces) = (ws.f64s((n - 1) * h.len())?, ws.f64s(n * piece)?);

@@ -3,11 +3,14 @@
 //! | layout | choice sets | a block |
 //! |---|---|---|
 //! | `One` | one | a fixed number of consecutive rows |
-//! | `Groups` | many small ones, about as large as one another | groups of eight sets side by side, filled up to J alternatives each; features are copied feature after feature |
+//! | `Groups` | many small ones | some sets, in groups of eight side by side; features are copied feature after feature |
 //! | `Whole` | any | whole sets, as many as fit, or one that may be larger |
 //!
+//! The eight sets of a group are filled up to the alternatives of the largest, J. So that they are about as large as one another, the sets of a block stand in the
+//! order of their sizes, the largest first.
+//!
 //! Row i of class c is number `base + c · stride` of a matrix, with `(base, stride)` from [`Layout::at`]. What belongs to a choice set and a class stands at
-//! [`zone`].
+//! [`Layout::zone`].
 
 use super::passes::set_groups;
 use crate::data::{Data, Shape};
@@ -21,14 +24,14 @@ pub(crate) const MOST_ROWS: usize = 256;
 /// Features up to which choice sets go side by side: more fill whole vectors as they are.
 const FEW_COLUMNS: usize = 48;
 /// Alternatives up to which choice sets go side by side.
-pub(super) const SMALL_SET: usize = 64;
+pub(super) const SMALL_SET: usize = 256;
 
 /// Rows of a block: fewer where a row is long, so that a block stays in cache.
 pub(crate) fn block_rows(columns: usize) -> usize {
     (16384 / columns.max(1)).clamp(32, MOST_ROWS) & !7
 }
 
-/// The place of choice set `s` and class `c` of C: sets in groups of eight, class after class.
+/// The place of class `c` of C and of choice set `s`, as sets stand in the blocks: in groups of eight, class after class.
 pub(crate) fn zone(s: usize, c: usize, columns: usize) -> usize {
     (s / SETS * columns + c) * SETS + s % SETS
 }
@@ -42,8 +45,7 @@ fn zones(sets: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     One,
-    /// Alternatives of a set, J.
-    Groups(usize),
+    Groups,
     Whole,
 }
 
@@ -51,15 +53,21 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Layout<'w> {
     pub kind: Kind,
-    /// Rows of a block; of `Whole`, about as many.
+    /// `One`: rows of a block; `Whole`: about as many.
     pub block: usize,
     pub blocks: usize,
     sets: usize,
     rows: usize,
-    /// `Groups`: two for each row, the numbers before its block and its place in it; `Whole`: the block of each row.
+    /// `Groups`: two for each row, its block and its place in it; `Whole`: the block of each row.
     place: &'w mut [usize],
-    /// `Whole`: the first row of each block, and the number of rows.
+    /// But for `One`, how many numbers a class has before each block, and in all.
     first: &'w mut [usize],
+    /// `Groups`: choice sets of a block.
+    in_block: usize,
+    /// `Groups`: alternatives of the sets of each group, J.
+    heights: &'w mut [usize],
+    /// `Groups`: which one each choice set is, as they stand in the blocks.
+    position: &'w mut [usize],
     /// `Groups`: the features less their mean in the choice set, L × block in each block.
     pub features: Numbers<'w>,
     /// `Groups`: offsets, −∞ where no alternative is, but 0 for the first of a set that is not there.
@@ -70,28 +78,70 @@ pub(crate) struct Layout<'w> {
     source: usize,
 }
 
-/// Rows that `Groups` may fill up to: half as many again as there are.
-fn most_places(rows: usize) -> usize {
-    rows.saturating_add(rows / 2).saturating_add(SMALL_SET * SETS)
+/// Rows that `Groups` may fill up to: half as many again as there are, and what may be left of the last block.
+fn most_places(rows: usize, sets: usize) -> usize {
+    let of_group = rows.div_ceil(sets.max(1)).min(SMALL_SET) * SETS;
+    rows.saturating_add(rows / 2).saturating_add(2 * of_group + MOST_SETS)
 }
 
-/// `(block, blocks)` of groups of `height` alternatives.
-fn groups(shape: &Shape, height: usize) -> (usize, usize) {
-    let group = SETS * height;
-    let all = shape.sets.div_ceil(SETS);
-    let in_block = (MOST_ROWS / group).clamp(1, all.max(1));
-    (in_block * group, all.div_ceil(in_block))
+/// Choice sets of a block of `Groups`, if there are `rows` in `sets`: as many as have about 256 rows; where they are not all as large, as have about 512, and eight
+/// groups at least, so that there are some of about each size.
+fn sets_in_block(rows: usize, sets: usize, alike: bool) -> usize {
+    let group = rows.div_ceil(sets.max(1)).saturating_mul(SETS).max(1);
+    let least = if alike { 1 } else { 8 };
+    let most = (if alike { MOST_ROWS } else { 2 * MOST_ROWS } / group).clamp(least, MOST_SETS / SETS);
+    most.min(sets.div_ceil(SETS).max(1)) * SETS
+}
+
+/// Choice sets of a block of `Groups` at most, and the rows that they fill.
+pub(super) const MOST_SETS: usize = MOST_ROWS;
+pub(super) fn most_block_rows(shape: &Shape) -> usize {
+    most_places(shape.rows, shape.sets).min(sets_in_block(shape.rows, shape.sets, false).saturating_mul(SMALL_SET))
+}
+
+/// Goes through the blocks of `Groups` of choice sets, of which set s has `size(s)` alternatives: `block(b, order, heights)` has its sets in their order, those that
+/// are not there last, and the heights of its groups.
+fn each_block(sets: usize, in_block: usize, size: impl Fn(usize) -> usize, mut block: impl FnMut(usize, &[usize], &[usize])) {
+    let (mut order, mut heights) = ([0; MOST_SETS], [0; MOST_SETS / SETS]);
+    let size = |set: usize| if set < sets { size(set) } else { 0 };
+    for b in 0..sets.div_ceil(in_block) {
+        let (order, heights) = (&mut order[..in_block], &mut heights[..in_block / SETS]);
+        let here = b * in_block..(b + 1) * in_block;
+        // By their sizes, those of one size as they come.
+        if here.clone().skip(1).all(|set| size(set) <= size(set - 1)) {
+            order.iter_mut().zip(here).for_each(|(o, set)| *o = set);
+        } else {
+            // How many are larger, and then where the next one of a size goes.
+            let mut next = [0; SMALL_SET + 1];
+            here.clone().for_each(|set| next[..size(set)].iter_mut().for_each(|n| *n += 1));
+            for set in here {
+                order[next[size(set)]] = set;
+                next[size(set)] += 1;
+            }
+        }
+        heights.iter_mut().zip(order.chunks_exact(SETS)).for_each(|(height, group)| *height = size(group[0]).max(1));
+        block(b, order, heights);
+    }
+}
+
+/// How many rows `Groups` fill up to, where choice sets end at `offsets[1..]`; none where that is too many, or a set is large.
+pub(crate) fn grouped_rows(offsets: &[usize], largest: usize) -> Option<usize> {
+    let (sets, rows) = (offsets.len() - 1, offsets[offsets.len() - 1]);
+    if sets < 2 || largest > SMALL_SET {
+        return None;
+    }
+    let size = |set: usize| offsets[set + 1] - offsets[set];
+    let alike = largest * sets == rows;
+    let mut places = 0;
+    each_block(sets, sets_in_block(rows, sets, alike), size, |_, _, heights| places += heights.iter().sum::<usize>() * SETS);
+    (places <= most_places(rows, sets)).then_some(places)
 }
 
 fn kind(shape: &Shape) -> Kind {
-    let height = shape.largest_set;
-    if shape.sets == 1 {
-        return Kind::One;
-    }
-    let (block, blocks) = groups(shape, height.clamp(1, SMALL_SET));
-    match Layout::may_group(shape) && (1..=SMALL_SET).contains(&height) && block.saturating_mul(blocks) <= most_places(shape.rows) {
-        true => Kind::Groups(height),
-        false => Kind::Whole,
+    match shape.grouped_rows {
+        _ if shape.sets == 1 => Kind::One,
+        Some(_) if Layout::may_group(shape) => Kind::Groups,
+        _ => Kind::Whole,
     }
 }
 
@@ -107,8 +157,10 @@ impl<'w> Layout<'w> {
         if shape.sets == 1 {
             return WorkspaceSize::EMPTY;
         }
-        let places = most_places(shape.rows);
-        let index = WorkspaceSize::of::<usize>(shape.rows.saturating_mul(2)).and(WorkspaceSize::of::<usize>(shape.sets.saturating_add(1)));
+        let places = most_places(shape.rows, shape.sets);
+        let of_sizes = WorkspaceSize::of::<usize>;
+        let index = of_sizes(shape.rows.saturating_mul(2)).and(of_sizes(shape.sets.saturating_add(1)));
+        let index = index.and(of_sizes(shape.sets.saturating_add(MOST_SETS) / SETS)).and(of_sizes(shape.sets));
         match Layout::may_group(shape) {
             true => index.and(of(places.saturating_mul(shape.columns)).and(of(places)).and(of(places))),
             false => index,
@@ -119,7 +171,7 @@ impl<'w> Layout<'w> {
     pub fn most_numbers(shape: &Shape) -> (usize, usize) {
         let block = block_rows(shape.columns).min(shape.rows.max(1).saturating_add(7) & !7);
         let rows = shape.rows.div_ceil(block).saturating_mul(block);
-        let rows = if Layout::may_group(shape) { rows.max(most_places(shape.rows)) } else { rows };
+        let rows = if Layout::may_group(shape) { rows.max(most_places(shape.rows, shape.sets)) } else { rows };
         // The last block of groups may have more sets than there are.
         let sets = if Layout::may_group(shape) { shape.sets.saturating_add(MOST_ROWS) } else { shape.sets };
         (rows, zones(sets))
@@ -135,26 +187,30 @@ impl<'w> Layout<'w> {
         let (rows, sets, l) = (shape.rows, shape.sets, shape.columns);
         let kind = kind(shape);
         let plain = block_rows(l).min(rows.max(1).next_multiple_of(8));
-        let (block, blocks) = match kind {
-            Kind::One => (plain, rows.div_ceil(plain)),
-            Kind::Groups(height) => groups(shape, height),
+        let grouped = kind == Kind::Groups;
+        let in_block = if grouped { sets_in_block(rows, sets, shape.largest_set * sets == rows) } else { 0 };
+        let (blocks, places) = match kind {
+            Kind::One => (rows.div_ceil(plain), 0),
+            Kind::Groups => (sets.div_ceil(in_block), shape.grouped_rows.unwrap_or(0)),
             // Known when the sets are.
-            Kind::Whole => (block_rows(l), 0),
+            Kind::Whole => (0, 0),
         };
-        let places = if matches!(kind, Kind::Groups(_)) { block * blocks } else { 0 };
-        let index = match kind {
-            Kind::One => 0,
-            Kind::Groups(_) => 2 * rows,
-            Kind::Whole => rows,
+        let (index, first) = match kind {
+            Kind::One => (0, 0),
+            Kind::Groups => (2 * rows, blocks + 1),
+            Kind::Whole => (rows, sets + 1),
         };
         Ok(Layout {
             kind,
-            block,
+            block: if kind == Kind::Whole { block_rows(l) } else { plain },
             blocks,
             sets,
             rows,
             place: ws.fill(index, 0)?,
-            first: ws.fill(if kind == Kind::Whole { sets + 1 } else { 0 }, 0)?,
+            first: ws.fill(first, 0)?,
+            in_block,
+            heights: ws.fill(blocks * in_block / SETS, 0)?,
+            position: ws.fill(if grouped { sets } else { 0 }, 0)?,
             features: Numbers::new(ws.room(places * l)?),
             offset: ws.f64s(places)?,
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
@@ -172,7 +228,7 @@ impl<'w> Layout<'w> {
         self.source = source;
         match self.kind {
             Kind::One => {}
-            Kind::Groups(height) => self.copy(data, height),
+            Kind::Groups => self.copy(data),
             Kind::Whole => {
                 self.blocks = 0;
                 for group in set_groups(data, 0..self.sets, self.block) {
@@ -187,45 +243,53 @@ impl<'w> Layout<'w> {
         self.is_grouped()
     }
 
-    fn copy(&mut self, data: &Data<'_>, height: usize) {
-        let (block, l, features) = (self.block, data.features().columns(), data.features());
-        let sets = block / height;
-        self.offset.fill(f64::NEG_INFINITY);
-        let room = self.features.take();
-        for b in 0..self.blocks {
-            let (before, mut whole) = (b * block, false);
-            let of_block = filled(&mut room[before * l..][..block * l], 0.0);
-            for set in b * sets..(b + 1) * sets {
-                let first = (set - b * sets) / SETS * SETS * height + set % SETS;
-                if set % SETS == 0 {
-                    // All alternatives of the sets side by side are there.
-                    whole = data.offset().is_none() && (set..set + SETS).all(|s| s < self.sets && data.set(s).len() == height);
-                }
-                if set >= self.sets {
-                    self.offset[before + first] = 0.0;
-                    continue;
-                }
-                let (rows, reference) = (data.set(set), data.first_available(set));
-                for (j, i) in rows.clone().enumerate() {
-                    let place = first + j * SETS;
-                    (self.place[2 * i], self.place[2 * i + 1]) = (before, place);
-                    self.offset[before + place] = data.offset().map_or(0.0, |b| b[i]);
-                    if !self.counts.is_empty() {
-                        self.counts[before + place] = data.unit_weight(i);
+    fn copy(&mut self, data: &Data<'_>) {
+        let x = data.features();
+        let l = x.columns();
+        let Layout { sets, in_block, place, first, heights, position, features, offset, counts, .. } = self;
+        let (sets, in_block) = (*sets, *in_block);
+        offset.fill(f64::NEG_INFINITY);
+        let room = features.take();
+        let mut before = 0;
+        let size = |set: usize| data.set(set).len();
+        each_block(sets, in_block, size, |b, order, of_block| {
+            let rows = of_block.iter().sum::<usize>() * SETS;
+            (first[b], first[b + 1]) = (before, before + rows);
+            heights[b * of_block.len()..][..of_block.len()].copy_from_slice(of_block);
+            let columns = filled(&mut room[before * l..][..rows * l], 0.0);
+            let mut at = 0;
+            for (g, (group, height)) in order.chunks_exact(SETS).zip(of_block).enumerate() {
+                for (lane, &set) in group.iter().enumerate() {
+                    if set >= sets {
+                        offset[before + at + lane] = 0.0;
+                        continue;
+                    }
+                    position[set] = b * in_block + g * SETS + lane;
+                    for (j, i) in data.set(set).enumerate() {
+                        let to = at + j * SETS + lane;
+                        (place[2 * i], place[2 * i + 1]) = (b, to);
+                        offset[before + to] = data.offset().map_or(0.0, |b| b[i]);
+                        if !counts.is_empty() {
+                            counts[before + to] = data.unit_weight(i);
+                        }
                     }
                 }
                 // Only differences inside a set matter.
-                let columns = &mut of_block[first..];
-                match data.offset() {
-                    _ if whole && set % SETS > 0 => {}
-                    _ if whole => features.centered_sets::<SETS>(core::array::from_fn(|s| data.set(set + s).start), height, columns, block),
-                    None => features.centered_columns(rows, reference, |_| true, columns, block, SETS),
-                    Some(_) => features.centered_columns(rows, reference, |i| data.available(i), columns, block, SETS),
+                let columns = &mut columns[at..];
+                if data.offset().is_none() && group.iter().all(|set| *set < sets && data.set(*set).len() == *height) {
+                    x.centered_sets::<SETS>(core::array::from_fn(|s| data.set(group[s]).start), *height, columns, rows);
+                } else {
+                    for (lane, &set) in group.iter().enumerate().filter(|(_, set)| **set < sets) {
+                        let (of_set, reference) = (data.set(set), data.first_available(set));
+                        x.centered_columns(of_set, reference, |i| data.available(i), &mut columns[lane..], rows, SETS);
+                    }
                 }
+                at += SETS * height;
             }
-        }
+            before += rows;
+        });
         // SAFETY: every block is filled.
-        unsafe { self.features.give_back(room, self.blocks * block * l) };
+        unsafe { features.give_back(room, before * l) };
     }
 
     /// The rows of block `b` as the caller has them; not of `Groups`.
@@ -238,7 +302,7 @@ impl<'w> Layout<'w> {
 
     /// How many numbers a class has in the blocks before `b`.
     pub fn start(&self, b: usize) -> usize {
-        if self.kind == Kind::Whole { self.first[b] } else { b * self.block }
+        if self.kind == Kind::One { b * self.block } else { self.first[b] }
     }
 
     /// Numbers of a class in block `b`.
@@ -246,32 +310,46 @@ impl<'w> Layout<'w> {
         self.start(b + 1) - self.start(b)
     }
 
+    /// Numbers of a class in the largest block.
+    pub fn longest(&self) -> usize {
+        (0..self.blocks).map(|b| self.length(b)).max().unwrap_or(0)
+    }
+
     /// Choice sets of block `b`, those of `Groups` that are not there included.
     pub fn sets(&self, data: &Data<'_>, b: usize) -> Range<usize> {
         match self.kind {
             Kind::One => 0..1,
-            Kind::Groups(height) => {
-                let sets = self.block / height;
-                b * sets..(b + 1) * sets
-            }
+            Kind::Groups => b * self.in_block..(b + 1) * self.in_block,
             Kind::Whole => data.first_set_from(self.first[b])..data.first_set_from(self.first[b + 1]),
         }
     }
 
-    /// `Groups`: choice sets of a block.
+    /// `Groups`: choice sets of a block; else 0.
     pub fn sets_of_block(&self) -> usize {
-        if let Kind::Groups(height) = self.kind { self.block / height } else { 0 }
+        self.in_block
     }
 
     /// Whether choice sets stand side by side.
     pub fn is_grouped(&self) -> bool {
-        matches!(self.kind, Kind::Groups(_))
+        self.kind == Kind::Groups
     }
 
-    /// The groups of a block of C columns.
-    pub fn groups(&self, columns: usize) -> Groups {
-        let Kind::Groups(height) = self.kind else { unreachable!("only groups have groups") };
-        Groups { rows: self.block, height, columns }
+    /// The groups of block `b` with C columns.
+    pub fn groups(&self, b: usize, columns: usize) -> Groups<'_> {
+        let n = self.in_block / SETS;
+        Groups { heights: &self.heights[b * n..(b + 1) * n], rows: self.length(b), columns }
+    }
+
+    /// Which one choice set `s` is, as they stand in the blocks.
+    #[inline(always)]
+    pub fn position(&self, s: usize) -> usize {
+        if self.kind == Kind::Groups { self.position[s] } else { s }
+    }
+
+    /// The place of choice set `s` and class `c` of C.
+    #[inline(always)]
+    pub fn zone(&self, s: usize, c: usize, columns: usize) -> usize {
+        zone(self.position(s), c, columns)
     }
 
     /// The block of row `i`.
@@ -279,7 +357,7 @@ impl<'w> Layout<'w> {
     pub fn block_of(&self, i: usize) -> usize {
         match self.kind {
             Kind::One => i / self.block,
-            Kind::Groups(_) => self.place[2 * i] / self.block,
+            Kind::Groups => self.place[2 * i],
             Kind::Whole => self.place[i],
         }
     }
@@ -287,14 +365,12 @@ impl<'w> Layout<'w> {
     /// `(base, stride)` of row `i` in a matrix of C columns.
     #[inline(always)]
     pub fn at(&self, i: usize, columns: usize) -> (usize, usize) {
-        match self.kind {
-            Kind::One => (i / self.block * self.block * columns + i % self.block, self.block),
-            Kind::Groups(_) => (self.place[2 * i] * columns + self.place[2 * i + 1], self.block),
-            Kind::Whole => {
-                let b = self.place[i];
-                (self.first[b] * columns + i - self.first[b], self.first[b + 1] - self.first[b])
-            }
-        }
+        let (b, place) = match self.kind {
+            Kind::One => return (i / self.block * self.block * columns + i % self.block, self.block),
+            Kind::Groups => (self.place[2 * i], self.place[2 * i + 1]),
+            Kind::Whole => (self.place[i], i - self.first[self.place[i]]),
+        };
+        (self.first[b] * columns + place, self.first[b + 1] - self.first[b])
     }
 
     /// The features of row `i` as the means of choice sets count them: those of `Groups` are less their mean in the set.
@@ -302,27 +378,89 @@ impl<'w> Layout<'w> {
         if !self.is_grouped() {
             return data.features().copy(i..i + 1, out);
         }
-        let from = self.place[2 * i] * out.len() + self.place[2 * i + 1];
-        out.iter_mut().zip(self.features[from..].iter().step_by(self.block)).for_each(|(out, x)| *out = *x);
+        let (from, stride) = self.at(i, out.len());
+        out.iter_mut().zip(self.features[from..].iter().step_by(stride)).for_each(|(out, x)| *out = *x);
     }
 
     /// `Groups`: adds `f` times row `i`, as [`Layout::row`] has it.
     pub fn add_row(&self, i: usize, f: f64, out: &mut [f64]) {
-        let from = self.place[2 * i] * out.len() + self.place[2 * i + 1];
-        out.iter_mut().zip(self.features[from..].iter().step_by(self.block)).for_each(|(out, x)| *out += f * x);
+        let (from, stride) = self.at(i, out.len());
+        out.iter_mut().zip(self.features[from..].iter().step_by(stride)).for_each(|(out, x)| *out += f * x);
     }
 
     /// `Groups`: feature `k` of row `i`, less the mean in its choice set.
     pub fn centered(&self, i: usize, k: usize, columns: usize) -> f64 {
-        self.features[self.place[2 * i] * columns + k * self.block + self.place[2 * i + 1]]
+        let (from, stride) = self.at(i, columns);
+        self.features[from + k * stride]
     }
 
     /// The logit of row `i` less its offset, `x·θ`, with the features the layout has: those of `Groups` are less their mean in the set.
     pub fn dot(&self, data: &Data<'_>, i: usize, atom: &[f64]) -> f64 {
         let feature = |k: usize| match self.kind {
-            Kind::Groups(_) => self.centered(i, k, atom.len()),
+            Kind::Groups => self.centered(i, k, atom.len()),
             _ => data.features().get(i, k),
         };
         atom.iter().enumerate().map(|(k, t)| t * feature(k)).sum()
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    /// Offsets of choice sets of some sizes.
+    fn offsets(sizes: &[usize]) -> Vec<usize> {
+        core::iter::once(0).chain(sizes.iter().scan(0, |end, n| Some(*end += n).map(|()| *end))).collect()
+    }
+
+    #[test]
+    fn blocks_hold_every_set_once_the_largest_first() {
+        let uneven: Vec<usize> = (0..1003).map(|s| 1 + (s * s * 7 + s) % 23).collect();
+        for (sizes, alike) in [(uneven, false), (vec![5; 1003], true), (vec![3], false), (vec![1; 300], true)] {
+            let (rows, sets) = (sizes.iter().sum::<usize>(), sizes.len());
+            let in_block = sets_in_block(rows, sets, alike);
+            assert!(in_block % SETS == 0 && in_block <= MOST_SETS);
+            let (mut seen, mut places) = (vec![], 0);
+            each_block(
+                sets,
+                in_block,
+                |s| sizes[s],
+                |b, order, heights| {
+                    assert!(order.iter().all(|s| (b * in_block..(b + 1) * in_block).contains(s)));
+                    let size = |s: &usize| sizes.get(*s).copied().unwrap_or(0);
+                    assert!(order.windows(2).all(|w| (size(&w[1]), w[0]) < (size(&w[0]), w[1])), "by size, then as they come: {order:?}");
+                    for (group, height) in order.chunks(SETS).zip(heights) {
+                        assert_eq!(group.iter().map(size).max().unwrap().max(1), *height);
+                        places += SETS * height;
+                    }
+                    seen.extend(order.iter().copied().filter(|s| *s < sets));
+                },
+            );
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..sets));
+            if sets > 1 {
+                assert_eq!(grouped_rows(&offsets(&sizes), 23), Some(places));
+                assert!(places <= most_places(rows, sets));
+            }
+        }
+    }
+
+    #[test]
+    fn sets_stand_side_by_side_unless_that_fills_too_many_rows_or_one_is_large() {
+        let of = |sizes: &[usize]| grouped_rows(&offsets(sizes), *sizes.iter().max().unwrap());
+        let even: Vec<usize> = (0..4000).map(|s| 2 + s * 7919 % 19).collect();
+        let rows = even.iter().sum::<usize>();
+        assert!(of(&even).unwrap() < rows * 6 / 5, "a fifth more at most");
+        assert_eq!(of(&[7; 64]), Some(7 * 64));
+        // One of a hundred among small ones costs a group of that height.
+        let mut one = vec![5; 4000];
+        one[1234] = 100;
+        assert!((20_000..21_500).contains(&of(&one).unwrap()));
+        one[1234] = SMALL_SET + 1;
+        assert_eq!(of(&one), None);
+        // One of a hundred in every block is too many.
+        let many: Vec<usize> = (0..4000).map(|s| if s % 64 == 0 { 256 } else { 1 }).collect();
+        assert_eq!(of(&many), None);
+        assert_eq!(of(&[9]), None);
     }
 }

@@ -17,7 +17,7 @@ mod tasks;
 mod units;
 
 pub(crate) use draws::Draws;
-pub(crate) use layout::block_rows;
+pub(crate) use layout::{block_rows, grouped_rows};
 pub(crate) use passes::{Evaluation, blocks, set_groups};
 pub(crate) use scores::unit_scratch;
 

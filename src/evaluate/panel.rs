@@ -1,6 +1,6 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
-use super::layout::{MOST_ROWS, SMALL_SET};
+use super::layout::{MOST_SETS, SMALL_SET};
 use super::passes::{Evaluation, layout_block};
 use super::tasks::share;
 use crate::linalg::dot;
@@ -8,13 +8,6 @@ use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 use core::ops::Range;
-
-/// Choice sets of a block at most, features of which are summed together: of one alternative each.
-pub(super) const MOST_SETS: usize = MOST_ROWS;
-
-/// Rows of a block at most: of one group of the largest sets, if not of several.
-pub(super) const MOST_PLACES: usize = SETS * SMALL_SET;
-const _: () = assert!(MOST_ROWS <= MOST_PLACES, "a block fits");
 
 /// Numbers of scratch of [`Evaluation::curvature_of_groups`]: L for every column, L + 1 for every set of a block, and one for every row.
 pub(super) fn groups_piece(features: usize, columns: usize, sets: usize, rows: usize) -> usize {
@@ -26,18 +19,18 @@ impl Evaluation<'_> {
     /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
-        let groups = Groups { columns: 1, ..self.layout.groups(c) };
-        let (block, sets) = (self.layout.block, self.layout.sets_of_block());
+        let sets = self.layout.sets_of_block();
         let (sums, scratch) = scratch.split_at_mut(c * l);
         let (means, scratch) = scratch.split_at_mut(sets * l);
         let (of_class, scratch) = scratch.split_at_mut(sets);
-        let w = &mut scratch[..block];
         sums.fill(0.0);
         for b in blocks {
+            let groups = self.layout.groups(b, 1);
+            let w = &mut scratch[..groups.rows];
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
             let x = layout_block(&self.layout, b, l);
             for (k, h) in h.chunks_exact_mut(l * l).enumerate() {
-                let a = &self.a[(b * c + k) * block..][..block];
+                let a = self.probabilities_of_block(b, k);
                 for (group, of_class) in of_class.chunks_exact_mut(SETS).enumerate() {
                     of_class.copy_from_slice(&t[(group * c + k) * SETS..][..SETS]);
                 }
@@ -74,20 +67,21 @@ impl Evaluation<'_> {
     /// Those of the sets of some blocks.
     fn set_means_of_blocks(&self, isa: Isa, blocks: Range<usize>, means: &mut [f64]) {
         let (l, c) = (self.shape.columns, self.columns());
-        let Groups { rows: block, height, .. } = self.layout.groups(c);
         let sets = self.layout.sets_of_block();
         // A few features at a time, so that the sums fit on the stack.
         let mut v = [0.0; MOST_SETS * 4];
         for (b, means) in blocks.zip(means.chunks_mut(sets * c * l)) {
+            let x = layout_block(&self.layout, b, l).values;
+            let position = |set: usize| self.layout.position(b * sets + set) - b * sets;
             for k in 0..c {
-                let a = &self.a[(b * c + k) * block..][..block];
+                let a = self.probabilities_of_block(b, k);
                 for from in (0..l).step_by(4) {
                     let to = (from + 4).min(l);
-                    let x = &self.layout.features[(b * l + from) * block..(b * l + to) * block];
-                    weighted_sums_of_groups(isa, Groups { rows: block, height, columns: to - from }, a, x, &mut v);
+                    let x = &x[from * a.len()..to * a.len()];
+                    weighted_sums_of_groups(isa, self.layout.groups(b, to - from), a, x, &mut v);
                     for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
                         let mean = &mut means[k * l..][from..to];
-                        mean.iter_mut().enumerate().for_each(|(j, m)| *m = v[j * sets + set]);
+                        mean.iter_mut().enumerate().for_each(|(j, m)| *m = v[j * sets + position(set)]);
                     }
                 }
             }
@@ -97,17 +91,17 @@ impl Evaluation<'_> {
     /// The variance of the logits `x·θ_k` under class `k` of every choice set, weighted by t: its sum, and that of t.
     pub(crate) fn logit_variance_of_groups(&self, isa: Isa, k: usize) -> (f64, f64) {
         let (l, c) = (self.shape.columns, self.columns());
-        let groups = self.layout.groups(c);
-        let (block, sets) = (self.layout.block, self.layout.block / groups.height);
+        let sets = self.layout.sets_of_block();
         let atom = &self.atoms[k * l..(k + 1) * l];
         let (mut sum, mut total) = (0.0, 0.0);
         let mut logits = [0.0; SETS * SMALL_SET];
         for b in 0..self.layout.blocks {
-            let logits = &mut logits[..block];
-            logits_of_columns(isa, layout_block(&self.layout, b, l), atom, None, logits, block);
-            let a = &self.a[(b * c + k) * block..][..block];
+            let (x, a) = (layout_block(&self.layout, b, l), self.probabilities_of_block(b, k));
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
-            for (group, (a, logits)) in a.chunks_exact(SETS * groups.height).zip(logits.chunks_exact(SETS * groups.height)).enumerate() {
+            for (height, at, group) in self.layout.groups(b, c).each() {
+                let n = SETS * height;
+                let (a, logits) = (&a[at..at + n], &mut logits[..n]);
+                logits_of_columns(isa, Columns { values: &x.values[at..], rows: n, ..x }, atom, None, logits, n);
                 let (mut mean, mut square) = ([0.0; SETS], [0.0; SETS]);
                 let rows = || a.chunks_exact(SETS).zip(logits.chunks_exact(SETS));
                 for (a, s) in rows() {
@@ -122,5 +116,11 @@ impl Evaluation<'_> {
             }
         }
         (sum, total)
+    }
+
+    /// `A_ik` of block b of groups, as they stand there.
+    fn probabilities_of_block(&self, b: usize, k: usize) -> &[f64] {
+        let n = self.layout.length(b);
+        &self.a[self.layout.start(b) * self.columns() + k * n..][..n]
     }
 }

@@ -300,23 +300,23 @@ impl<'w> Evaluation<'w> {
         let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
         let written = a.reached() >= layout.start(layout.blocks) * c;
         let room = a.take();
-        if matches!(layout.kind, Kind::Groups(_)) {
+        if layout.is_grouped() {
             let matrices = Matrices { rows: room, sets: log_z, ..Matrices::default() };
             let n = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-                let groups = layout.groups(c);
                 let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
                 for b in task.blocks.clone() {
+                    let n = layout.length(b);
                     // SAFETY: `written` says that all blocks have been before.
-                    let a = unsafe { written_or_zero(take(&mut a, layout.block * c), written) };
+                    let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
                     let x = layout_block(layout, b, l);
-                    let offset = &layout.offset[b * layout.block..][..layout.block];
-                    simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, layout.block);
-                    softmax_of_groups(ctx.isa, groups, a, take(&mut log_z, layout.sets_of_block() * c));
+                    let offset = &layout.offset[layout.start(b)..][..n];
+                    simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, n);
+                    softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
                 }
                 carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
             });
             // SAFETY: the tasks have filled every block.
-            unsafe { a.give_back(room, layout.blocks * layout.block * c) };
+            unsafe { a.give_back(room, layout.start(layout.blocks) * c) };
             return scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
@@ -419,12 +419,12 @@ impl<'w> Evaluation<'w> {
 
     /// `log Z_sc`.
     pub fn log_z(&self, set: usize, c: usize) -> f64 {
-        self.log_z[zone(set, c, self.columns())]
+        self.log_z[self.layout.zone(set, c, self.columns())]
     }
 
     /// `t_sc`.
     pub fn t(&self, set: usize, c: usize) -> f64 {
-        self.t[zone(set, c, self.columns())]
+        self.t[self.layout.zone(set, c, self.columns())]
     }
 
     /// Of one choice set, t as it is given, C numbers.
@@ -455,8 +455,8 @@ fn stores_omega(shape: &Shape) -> bool {
 
 /// The features of a block of groups.
 pub(super) fn layout_block<'a>(layout: &'a Layout<'_>, b: usize, l: usize) -> Columns<'a, f64> {
-    let values = &layout.features[b * layout.block * l..(b + 1) * layout.block * l];
-    Columns { values, rows: layout.block, columns: l, stride: layout.block }
+    let rows = layout.length(b);
+    Columns { values: &layout.features[layout.start(b) * l..][..rows * l], rows, columns: l, stride: rows }
 }
 
 /// Turns logarithms into probabilities in place; the log of their sum before.

@@ -1,7 +1,6 @@
 //! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
 
 use super::block_rows;
-use super::layout::Kind;
 use super::passes::{Evaluation, blocks, normalize, set_groups};
 use crate::data::Data;
 use crate::error::Result;
@@ -82,7 +81,7 @@ impl Evaluation<'_> {
     /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`. The features are those of
     /// `Layout::row`.
     pub fn set_means(&self, data: &Data<'_>, means: &mut [f64], ctx: Context) -> Result<()> {
-        if matches!(self.layout.kind, Kind::Groups(_)) {
+        if self.layout.is_grouped() {
             self.set_means_of_groups(means, ctx);
             return Ok(());
         }

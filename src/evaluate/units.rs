@@ -185,7 +185,7 @@ impl Evaluation<'_> {
         let mut sums = products.map(|product| rest[0] + product);
         let mut sizes = products.map(|product: f64| rest[0].abs() + product.abs());
         for (i, times) in data.entries(u) {
-            let log_z = &self.log_z[zone(set.of(i), k, c)..][..(N - 1) * SETS + 1];
+            let log_z = &self.log_z[self.layout.zone(set.of(i), k, c)..][..(N - 1) * SETS + 1];
             for n in 0..N {
                 let term = times * log_z[n * SETS];
                 sums[n] -= term;
@@ -215,7 +215,7 @@ impl Evaluation<'_> {
                 let t = take(&mut left, sets.len() * c);
                 t.fill(0.0);
                 let mut set = Set::from(data, rows.start);
-                walk.on(rows.end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(set.of(i) - sets.start, 0, c), SETS));
+                walk.on(rows.end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(layout.position(set.of(i)) - sets.start, 0, c), SETS));
             }
         });
         (self.t, self.scratch) = (t, scratch);

@@ -146,6 +146,7 @@ impl smx_data {
             columns: self.columns,
             sets: self.sets.max(1),
             largest_set: 0,
+            grouped_rows: None,
             units,
             units_are_rows,
             units_are_draws,

@@ -1,8 +1,8 @@
 //! Softmax and sums of many small choice sets that stand side by side: eight sets a group, a lane a set.
 //!
 //! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives of a set
-//! is one over whole vectors. A block has `rows / (8 J)` groups of J alternatives each, C columns of `rows` numbers; what belongs to a set and a column
-//! stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those of no set at all 0 and then −∞.
+//! is one over whole vectors. A block has groups one after another, each of its own height J, and C columns of `rows = Σ 8 J` numbers; what belongs to a set and
+//! a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those of no set at all 0 and then −∞.
 
 use super::Isa;
 use super::dispatch::Kernel;
@@ -17,56 +17,61 @@ pub(crate) const SETS: usize = 8;
 
 /// What the kernels of this file need to know of a block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Groups {
-    /// Numbers of a column: a multiple of `8 height`.
+pub(crate) struct Groups<'a> {
+    /// Alternatives of the sets of each group, J.
+    pub heights: &'a [usize],
+    /// Numbers of a column: `8 J` of every group.
     pub rows: usize,
-    /// Alternatives of a set, J.
-    pub height: usize,
     /// Columns C.
     pub columns: usize,
 }
 
-impl Groups {
-    fn count(&self) -> usize {
-        self.rows / (SETS * self.height)
-    }
-
+impl Groups<'_> {
     /// Panics unless a column is whole groups, and there is room.
     fn check(&self, values: usize, sets: usize) {
-        assert!(self.height > 0 && self.rows % (SETS * self.height) == 0, "whole groups");
-        assert!(self.rows * self.columns <= values && self.count() * self.columns * SETS <= sets, "room");
+        assert!(self.heights.iter().sum::<usize>() * SETS == self.rows, "whole groups");
+        assert!(self.rows * self.columns <= values && self.heights.len() * self.columns * SETS <= sets, "room");
     }
 
-    /// `(place of the group in the column, place of its sets)` for every group of every column.
+    /// `(J, place in a column, number)` of every group.
     #[inline(always)]
-    fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let Groups { rows, height, columns } = *self;
-        (0..rows / (SETS * height))
-            .flat_map(move |group| (0..columns).map(move |c| (c * rows + group * SETS * height, (group * columns + c) * SETS)))
+    pub fn each(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.heights.iter().enumerate().scan(0, |before, (group, height)| {
+            let at = *before;
+            *before += SETS * height;
+            Some((*height, at, group))
+        })
+    }
+
+    /// `(J, place of the group in the column, place of its sets)` for every group of every column.
+    #[inline(always)]
+    fn each_column(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let Groups { rows, columns, .. } = *self;
+        self.each().flat_map(move |(height, at, group)| (0..columns).map(move |c| (height, c * rows + at, (group * columns + c) * SETS)))
     }
 }
 
 /// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set, 0 where it would be below about 1e-300. NaN and +∞ give a log Z that
 /// is not finite.
-pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups, s: &mut [f64], log_z: &mut [f64]) {
+pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups<'_>, s: &mut [f64], log_z: &mut [f64]) {
     groups.check(s.len(), log_z.len());
     isa.run(Softmax { groups, s, log_z });
 }
 
 /// `t = Σ ω_i` over the alternatives of each set.
-pub(crate) fn sums_of_groups(isa: Isa, groups: Groups, omega: &[f64], t: &mut [f64]) {
+pub(crate) fn sums_of_groups(isa: Isa, groups: Groups<'_>, omega: &[f64], t: &mut [f64]) {
     groups.check(omega.len(), t.len());
     isa.run(Sums { groups, omega, t });
 }
 
 /// `ω_i ← ω_i − t a_i`, t that of the set of i; or `ω_i = t a_i` if `FRESH`.
-pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups, t: &[f64], a: &[f64], omega: &mut [f64]) {
+pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups<'_>, t: &[f64], a: &[f64], omega: &mut [f64]) {
     groups.check(omega.len().min(a.len()), t.len());
     isa.run(Products::<FRESH> { groups, t, a, omega });
 }
 
 /// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart: `groups.columns` is L.
-pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups, w: &[f64], x: &[f64], v: &mut [f64]) {
+pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups<'_>, w: &[f64], x: &[f64], v: &mut [f64]) {
     groups.check(x.len(), v.len());
     assert!(w.len() >= groups.rows, "a weight for every row");
     isa.run(WeightedSums { groups, w, x, v });
@@ -80,7 +85,7 @@ pub(crate) fn products_of_zones(isa: Isa, t: &[f64], z: &[f64], values: &mut [f6
 }
 
 struct Softmax<'a> {
-    groups: Groups,
+    groups: Groups<'a>,
     s: &'a mut [f64],
     log_z: &'a mut [f64],
 }
@@ -90,10 +95,10 @@ impl Kernel for Softmax<'_> {
 
     fn plain(self) {
         let Self { groups, s, log_z } = self;
-        for (at, set) in groups.each() {
-            let column = &mut s[at..at + SETS * groups.height];
+        for (height, at, set) in groups.each_column() {
+            let column = &mut s[at..at + SETS * height];
             for lane in 0..SETS {
-                let of_set = || (lane..SETS * groups.height).step_by(SETS);
+                let of_set = || (lane..SETS * height).step_by(SETS);
                 let max = finite(of_set().fold(f64::NEG_INFINITY, |m, i| if column[i] > m { column[i] } else { m }));
                 let mut sum = 0.0;
                 for i in of_set() {
@@ -110,9 +115,9 @@ impl Kernel for Softmax<'_> {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
         let Self { groups, s, log_z } = self;
-        let Groups { rows, height, columns } = groups;
+        let Groups { rows, columns, .. } = groups;
         let n = <S as Lanes<f64>>::N;
-        for group in 0..groups.count() {
+        for (height, place, group) in groups.each() {
             let mut c = 0;
             while c < columns {
                 // Columns side by side, to hide the latency of exp and ln.
@@ -120,7 +125,7 @@ impl Kernel for Softmax<'_> {
                 for lane in (0..SETS).step_by(n) {
                     // SAFETY: the entry check has shown that every column has `rows` numbers and every group its sets.
                     unsafe {
-                        let at = s.as_mut_ptr().add(c * rows + group * SETS * height + lane);
+                        let at = s.as_mut_ptr().add(c * rows + place + lane);
                         let z = log_z.as_mut_ptr().add((group * columns + c) * SETS + lane);
                         with_constant!(U = count, one of 1 2 3 4; softmax_of_lanes::<S, U>(simd, at, rows, height, z));
                     }
@@ -173,7 +178,7 @@ unsafe fn softmax_of_lanes<S: Powers<f64>, const U: usize>(simd: S, s: *mut f64,
 }
 
 struct Sums<'a> {
-    groups: Groups,
+    groups: Groups<'a>,
     omega: &'a [f64],
     t: &'a mut [f64],
 }
@@ -183,9 +188,9 @@ impl Kernel for Sums<'_> {
 
     fn plain(self) {
         let Self { groups, omega, t } = self;
-        for (at, set) in groups.each() {
+        for (height, at, set) in groups.each_column() {
             for lane in 0..SETS {
-                t[set + lane] = (0..groups.height).fold(0.0, |sum, j| sum + omega[at + j * SETS + lane]);
+                t[set + lane] = (0..height).fold(0.0, |sum, j| sum + omega[at + j * SETS + lane]);
             }
         }
     }
@@ -200,13 +205,13 @@ impl Sums<'_> {
     #[inline(always)]
     fn over_vectors<S: Lanes<f64>>(self, simd: S) {
         let Self { groups, omega, t } = self;
-        for (at, set) in groups.each() {
+        for (height, at, set) in groups.each_column() {
             for lane in (0..SETS).step_by(S::N) {
                 // SAFETY: as in `softmax_of_groups`.
                 unsafe {
                     let from = omega.as_ptr().add(at + lane);
                     let mut sum = simd.splat(0.0);
-                    for j in 0..groups.height {
+                    for j in 0..height {
                         sum = simd.add(sum, simd.load(from.add(j * SETS)));
                     }
                     simd.store(t.as_mut_ptr().add(set + lane), sum);
@@ -217,7 +222,7 @@ impl Sums<'_> {
 }
 
 struct Products<'a, const FRESH: bool> {
-    groups: Groups,
+    groups: Groups<'a>,
     t: &'a [f64],
     a: &'a [f64],
     omega: &'a mut [f64],
@@ -228,8 +233,8 @@ impl<const FRESH: bool> Kernel for Products<'_, FRESH> {
 
     fn plain(self) {
         let Self { groups, t, a, omega } = self;
-        for (at, set) in groups.each() {
-            for i in 0..SETS * groups.height {
+        for (height, at, set) in groups.each_column() {
+            for i in 0..SETS * height {
                 let product = t[set + i % SETS] * a[at + i];
                 omega[at + i] = if FRESH { product } else { omega[at + i] - product };
             }
@@ -246,13 +251,13 @@ impl<const FRESH: bool> Products<'_, FRESH> {
     #[inline(always)]
     fn over_vectors<S: Lanes<f64>>(self, simd: S) {
         let Self { groups, t, a, omega } = self;
-        for (at, set) in groups.each() {
+        for (height, at, set) in groups.each_column() {
             for lane in (0..SETS).step_by(S::N) {
                 // SAFETY: as in `softmax_of_groups`.
                 unsafe {
                     let minus_t = simd.sub(simd.splat(0.0), simd.load(t.as_ptr().add(set + lane)));
                     let t = simd.load(t.as_ptr().add(set + lane));
-                    for j in 0..groups.height {
+                    for j in 0..height {
                         let i = at + j * SETS + lane;
                         let a = simd.load(a.as_ptr().add(i));
                         let to = omega.as_mut_ptr().add(i);
@@ -312,7 +317,7 @@ impl ProductsOfZones<'_> {
 }
 
 struct WeightedSums<'a> {
-    groups: Groups,
+    groups: Groups<'a>,
     w: &'a [f64],
     x: &'a [f64],
     v: &'a mut [f64],
@@ -322,12 +327,14 @@ impl Kernel for WeightedSums<'_> {
     type Output = ();
 
     fn plain(self) {
-        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
-        let sets = rows / height;
-        for l in 0..columns {
-            for set in 0..sets {
-                let start = set / SETS * SETS * height + set % SETS;
-                v[l * sets + set] = (0..height).map(|j| start + j * SETS).fold(0.0, |sum, i| sum + w[i] * x[l * rows + i]);
+        let Self { groups, w, x, v } = self;
+        let (rows, sets) = (groups.rows, groups.heights.len() * SETS);
+        for l in 0..groups.columns {
+            for (height, at, group) in groups.each() {
+                for lane in 0..SETS {
+                    let of_set = (0..height).map(|j| at + j * SETS + lane);
+                    v[l * sets + group * SETS + lane] = of_set.fold(0.0, |sum, i| sum + w[i] * x[l * rows + i]);
+                }
             }
         }
     }
@@ -341,19 +348,20 @@ impl Kernel for WeightedSums<'_> {
 impl WeightedSums<'_> {
     #[inline(always)]
     fn over_vectors<S: Lanes<f64>>(self, simd: S) {
-        let Self { groups: Groups { rows, height, columns }, w, x, v } = self;
-        let sets = rows / height;
-        for l in 0..columns {
-            for lane in (0..sets).step_by(S::N) {
-                let start = lane / SETS * SETS * height + lane % SETS;
-                // SAFETY: as in `softmax_of_groups`; `sets` is a multiple of 8.
-                unsafe {
-                    let (w, x) = (w.as_ptr().add(start), x.as_ptr().add(l * rows + start));
-                    let mut sum = simd.splat(0.0);
-                    for j in 0..height {
-                        sum = simd.mul_add(simd.load(w.add(j * SETS)), simd.load(x.add(j * SETS)), sum);
+        let Self { groups, w, x, v } = self;
+        let (rows, sets) = (groups.rows, groups.heights.len() * SETS);
+        for l in 0..groups.columns {
+            for (height, at, group) in groups.each() {
+                for lane in (0..SETS).step_by(S::N) {
+                    // SAFETY: as in `softmax_of_groups`.
+                    unsafe {
+                        let (w, x) = (w.as_ptr().add(at + lane), x.as_ptr().add(l * rows + at + lane));
+                        let mut sum = simd.splat(0.0);
+                        for j in 0..height {
+                            sum = simd.mul_add(simd.load(w.add(j * SETS)), simd.load(x.add(j * SETS)), sum);
+                        }
+                        simd.store(v.as_mut_ptr().add(l * sets + group * SETS + lane), sum);
                     }
-                    simd.store(v.as_mut_ptr().add(l * sets + lane), sum);
                 }
             }
         }
@@ -378,7 +386,8 @@ mod tests {
     fn every_instruction_set_agrees_with_the_plain_one() {
         for height in 1..12 {
             for columns in 0..9 {
-                let groups = Groups { rows: 3 * SETS * height, height, columns };
+                let heights = [height, 1, height + 2];
+                let groups = Groups { heights: &heights, rows: heights.iter().sum::<usize>() * SETS, columns };
                 let n = groups.rows * columns;
                 let (mut s, omega) = (numbers(n, 30.0), numbers(n, 2.0));
                 // A set with two alternatives out of reach, and one without alternatives.
@@ -419,7 +428,7 @@ mod tests {
 
     #[test]
     fn logits_that_overflow_give_no_finite_normalizer() {
-        let groups = Groups { rows: 16, height: 2, columns: 1 };
+        let groups = Groups { heights: &[2], rows: 16, columns: 1 };
         for isa in Isa::available() {
             for bad in [f64::NAN, f64::INFINITY] {
                 let (mut s, mut z) = (vec![1.0; 16], vec![0.0; 8]);

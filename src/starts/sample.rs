@@ -52,7 +52,7 @@ pub(crate) fn size(shape: &Shape, classes: usize) -> Option<SampleSize> {
 
 /// The shape of the data of n of the alternatives.
 pub(crate) fn shape_of(shape: &Shape, n: usize) -> Shape {
-    Shape { rows: n, units: n, units_are_rows: true, total_rows: n, total_units: n, largest_set: n, ..*shape }
+    Shape { rows: n, units: n, units_are_rows: true, total_rows: n, total_units: n, largest_set: n, grouped_rows: None, ..*shape }
 }
 
 /// Workspace of [`take`].
@@ -231,6 +231,7 @@ mod tests {
             columns: 2,
             sets: 1,
             largest_set: 16_383,
+            grouped_rows: None,
             units: 16_383,
             units_are_rows: true,
             units_are_draws: true,
