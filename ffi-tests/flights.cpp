@@ -146,6 +146,20 @@ int main(int argc, char **argv)
         softmix::fit(softmix::data(softmix::features::row_major(x, DESTINATIONS, FEATURES), softmix::units(nobody, {})), ~std::size_t(0));
     });
     refused(SMX_EMPTY, "last", [&] { softmix::scan(data, 3, 1); });
+    {
+        /* What is empty is not there, wherever its pointer leads. */
+        std::vector<double> ones(f.indptr[GROUPS], 1.0), reserved;
+        reserved.reserve(ones.size());
+        reserved.push_back(NAN);
+        reserved.clear();
+        require(reserved.data() != nullptr, "a pointer to nothing");
+        const softmix::features every = softmix::features::row_major(x, DESTINATIONS, FEATURES);
+        const double choices = softmix::data(every, softmix::units(indptr, indices, ones)).check().total_choices;
+        require(softmix::data(every, softmix::units(indptr, indices, reserved)).check().total_choices == choices, "no counts are ones");
+        require(softmix::data(every, softmix::units(indptr, indices, counts, reserved)).check().total_weight == double(GROUPS), "no weights are ones");
+        const view<const std::size_t> nothing(f.indptr + GROUPS + 1, 0);
+        refused(SMX_NULL, "indptr", [&] { softmix::data(every, softmix::units(nothing, indices)).check(); });
+    }
     try {
         std::vector<double> far = x;
         far[7] = 1e200;

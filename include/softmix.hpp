@@ -247,10 +247,11 @@ public:
         raw_.choices = SMX_UNITS;
         raw_.units = number;
         raw_.entries = u.indices.size();
-        raw_.indptr = u.indptr.data();
+        // An empty container may well have a pointer, which C would follow for as many numbers as there should be.
+        raw_.indptr = u.indptr.empty() ? nullptr : u.indptr.data();
         raw_.indices = u.indices.data();
-        raw_.counts = u.values.data();
-        raw_.weights = u.weights.data();
+        raw_.counts = u.values.empty() ? nullptr : u.values.data();
+        raw_.weights = u.weights.empty() ? nullptr : u.weights.data();
     }
 
     /// Choice sets: set s holds the rows from `offsets[s]` to below `offsets[s + 1]`.
