@@ -136,7 +136,7 @@ private:
 
 inline std::size_t product(std::size_t a, std::size_t b)
 {
-    if (b != 0 && a > std::numeric_limits<std::size_t>::max() / b / sizeof(double))
+    if (b != 0 && a > (std::numeric_limits<std::size_t>::max)() / b / sizeof(double))
         throw std::length_error("softmix: sizes overflow");
     return a * b;
 }

@@ -43,6 +43,7 @@ fn the_cpp_header_fits_and_throws() {
         let program = compile("flights.cpp", "c++", &[standard], Link::Shared);
         let output = run(Command::new(program).arg(root().join("data")));
         assert!(output.starts_with("units 2 -1437052.19"), "{output}");
+        run(&mut Command::new(compile("macros.cpp", "c++", &[standard], Link::Shared)));
     }
 }
 
