@@ -598,8 +598,18 @@ static void contents(void)
             fail("text", text, 0, 0);
         if (smx_error_format(&record, cut, sizeof cut) != n || strcmp(cut, "features: n") != 0)
             fail("text", "cut", 0, 0);
-        if (smx_error_format(&record, NULL, 0) != n || smx_error_format(&record, NULL, 5) != 0 || smx_error_format(NULL, text, 5) != 0)
+        if (smx_error_format(&record, NULL, 0) != n || smx_error_format(&record, NULL, 5) != 0)
             fail("text", "no buffer", 0, 0);
+        {
+            smx_error unset;
+            memset(&unset, 0, sizeof unset);
+            memset(text, 'x', sizeof text);
+            if (smx_error_format(NULL, text, 5) != 0 || text[0] != 0 || text[1] != 'x')
+                fail("text", "no record", 0, 0);
+            memset(text, 'x', sizeof text);
+            if (smx_error_format(&unset, text, sizeof text) != 0 || text[0] != 0 || text[1] != 'x')
+                fail("text", "a record that was never set", 0, 0);
+        }
         memset(record.argument, 'x', sizeof record.argument); /* no zero at the end */
         if (smx_error_format(&record, text, sizeof text) != 32 + n - 8)
             fail("text", "long name", 0, 0);

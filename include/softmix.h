@@ -196,8 +196,8 @@ smx_status smx_error_init(struct smx_error *error, size_t struct_size);
  * Writes an error record as one line of text, such as "features: not a finite number at row 3, column 1", ended by a zero
  * and cut where the buffer ends.
  *
- * @return the length of the whole text without the zero, as snprintf does; 0 where the record is NULL or unusable. `buffer`
- * may be NULL when `size` is 0.
+ * @return the length of the whole text without the zero, as snprintf does; 0, and an empty text, where the record is NULL or unusable.
+ * `buffer` may be NULL when `size` is 0.
  */
 size_t smx_error_format(const struct smx_error *error,
                         char *buffer,

@@ -225,11 +225,15 @@ pub unsafe extern "C" fn smx_error_init(error: *mut smx_error, struct_size: usiz
 /// Writes an error record as one line of text, such as "features: not a finite number at row 3, column 1", ended by a zero
 /// and cut where the buffer ends.
 ///
-/// @return the length of the whole text without the zero, as snprintf does; 0 where the record is NULL or unusable. `buffer`
-/// may be NULL when `size` is 0.
+/// @return the length of the whole text without the zero, as snprintf does; 0, and an empty text, where the record is NULL or unusable.
+/// `buffer` may be NULL when `size` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_error_format(error: *const smx_error, buffer: *mut c_char, size: usize) -> usize {
     let mut length = 0;
+    if size > 0 && !buffer.is_null() {
+        // Programs print what they find there, whatever is returned. SAFETY: the caller vouches for `size` bytes.
+        unsafe { buffer.write(0) };
+    }
     guard(|| {
         // SAFETY: the caller vouches for a record whose first field is its size.
         let e = unsafe { Struct::read(error, "error") }?;
