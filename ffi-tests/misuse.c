@@ -624,6 +624,43 @@ static void contents(void)
         if (strcmp(record.argument, "features") != 0 || record.column != 0)
             fail("place", "squares", 0, 0);
     }
+    /* Names are those of the header: of the field that the place is in. */
+    {
+        static const struct {
+            const char *argument;
+            size_t row;
+        } wanted[] = {{"set_offsets", 2}, {"set_offsets", 1}, {"set_offsets", 2}, {"indptr", 0}, {"indices", 0}, {"counts", 1}};
+        double x[4] = {0, 1, 2, 3}, counts[4] = {1, 1, 1, 1}, offset[4] = {0, -INFINITY, 0, 0};
+        size_t offsets[3] = {0, 2, 4}, indptr[2] = {0, 1}, indices[1] = {1};
+        for (i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+            smx_data data;
+            smx_error_init(&record, sizeof record);
+            smx_data_init(&data, sizeof data);
+            data.features = x;
+            data.rows = 4;
+            data.columns = 1;
+            data.counts = counts;
+            if (i < 3) {
+                offsets[1] = i == 1 ? 4 : i == 2 ? 5 : 2;
+                offsets[2] = i == 0 ? 3 : 4;
+                data.set_offsets = offsets;
+                data.sets = 2;
+            } else {
+                data.choices = i == 5 ? SMX_COUNTS : SMX_UNITS;
+                data.units = 1;
+                data.entries = 1;
+                data.indptr = indptr;
+                data.indices = indices;
+                data.offset = i == 3 ? NULL : offset;
+                counts[0] = i == 3 ? 0 : 1;
+            }
+            if (smx_data_check(&data, NULL, &record) == SMX_OK || strcmp(record.argument, wanted[i].argument) != 0 || record.row != wanted[i].row)
+                fail("name", record.argument, (smx_status)i, 0);
+        }
+    }
+    REFUSE(HESSIAN, SMX_NOT_FINITE, s.vector[0] = NAN);
+    if (strcmp(record.argument, "vector") != 0 || record.row != 0)
+        fail("name", record.argument, 0, 0);
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 3);
     if (record.needed != record.given + 3)
         fail("needed and given", "workspace", 0, 0);

@@ -10,7 +10,8 @@ use super::call::{Call, Fault, Hook, Input, Result, Struct, guard};
 use super::shard::{SMX_SPLIT_ROWS, smx_shard};
 use super::status::*;
 use crate::data::{Choices, Data, Features, Shape, Values};
-use crate::reduce::Shard;
+use crate::error::{Error, ErrorKind};
+use crate::reduce::{Shard, Split};
 use core::cell::OnceCell;
 use core::ffi::c_void;
 
@@ -179,8 +180,7 @@ enum AnyFeatures {
 }
 
 /// [`Data::new`], or one that checks less.
-type Check<'a> =
-    fn(Features<'a>, Option<&'a [f64]>, Option<&'a [usize]>, Choices<'a>) -> core::result::Result<Data<'a>, crate::error::Error>;
+type Check<'a> = fn(Features<'a>, Option<&'a [f64]>, Option<&'a [usize]>, Choices<'a>) -> core::result::Result<Data<'a>, Error>;
 
 impl<'h> Memory<'h> {
     /// Copies the description and registers what it points to.
@@ -289,6 +289,26 @@ impl<'h> Memory<'h> {
     /// # Safety
     /// As for [`Input::get`].
     unsafe fn checked<'a>(&'a self, check: Check<'a>) -> Result<Data<'a>> {
+        // SAFETY: by the caller's promise.
+        Ok(unsafe { self.named_in_rust(check) }.map_err(|e| self.named_in_c(e))?)
+    }
+
+    /// An error of the data with the field of `smx_data` that its place is in.
+    fn named_in_c(&self, e: Error) -> Error {
+        let argument = match (e.argument, e.kind) {
+            // Where all of a set is unavailable, the place is the set.
+            ("sets", kind) if kind != ErrorKind::Unavailable => "set_offsets",
+            ("units", _) => "indptr",
+            ("choices", ErrorKind::Unavailable) if self.description.choices == SMX_COUNTS => "counts",
+            ("choices", ErrorKind::Unavailable) => "indices",
+            (name, _) => name,
+        };
+        Error { argument, ..e }
+    }
+
+    /// # Safety
+    /// As for [`Input::get`].
+    unsafe fn named_in_rust<'a>(&'a self, check: Check<'a>) -> core::result::Result<Data<'a>, Error> {
         // SAFETY: by the caller's promise, here and below.
         let values = unsafe {
             match &self.features {
@@ -311,12 +331,12 @@ impl<'h> Memory<'h> {
         };
         let (offset, sets) = (numbers(&self.offset), sizes(&self.sets));
         let (Some(description), Some(hook)) = (&self.shard_description, self.hook.get()) else {
-            return Ok(check(features, offset, sets, choices)?);
+            return check(features, offset, sets, choices);
         };
-        let split = description.split()?;
+        let split = if description.split == SMX_SPLIT_ROWS { Split::Rows } else { Split::Sets };
         let shard = self.shard.get_or_init(|| Shard::new(hook, split, description.rank));
         let totals = (description.total_rows, description.total_units);
-        Ok(shard.data_of(Data::checked(features, offset, sets, choices, Some(split)), Some(totals))?)
+        shard.data_of(Data::checked(features, offset, sets, choices, Some(split)), Some(totals))
     }
 }
 

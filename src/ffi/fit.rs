@@ -173,7 +173,9 @@ impl smx_fit_options {
     /// Checks what can be seen without the data.
     pub(super) fn check(&self) -> Result<Context> {
         reserved(self.reserved)?;
-        reserved(self.reserved_end)?;
+        if self.reserved_end != 0 {
+            return Err(Fault::new(SMX_INVALID_OPTION, "reserved_end"));
+        }
         match self.single_phase {
             0 | 1 => context(self.isa, self.threads),
             _ => Err(Fault::new(SMX_INVALID_OPTION, "single_phase")),

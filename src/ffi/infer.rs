@@ -11,6 +11,7 @@ use super::evaluate::{MixtureInput, atoms_length, check_ridge, context, penalty,
 use super::evaluate::{penalty_input, smx_run_options};
 use super::status::*;
 use crate::data::Shape;
+use crate::error::Error;
 use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
 use crate::inference::{Variance, standard_errors, standard_errors_workspace};
 use crate::predict::{choice_probabilities, choice_probabilities_workspace};
@@ -464,7 +465,8 @@ pub unsafe extern "C" fn smx_hessian_vector(
                 ctx,
                 product.get(),
                 ws.lend(hessian_vector_workspace(&data.shape(), classes))?,
-            )?;
+            )
+            .map_err(|e| if e.argument == "v" { Error { argument: "vector", ..e } } else { e })?;
             Ok(())
         })
     }
