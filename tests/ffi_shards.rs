@@ -163,6 +163,19 @@ fn what_a_shard_cannot_be_is_refused_and_told_to_the_others() {
         smx_evaluate(&data, 2, w.as_ptr(), a.as_ptr(), null(), &mut evaluation, ws, memory.len(), null_mut())
     };
     assert_eq!((status, calls[0].load(Ordering::Relaxed)), (SMX_WORKSPACE, 3));
+    // A record that was never set: the others would wait for this rank.
+    let mut unset = smx_error { struct_size: 0, ..new!(smx_error, smx_error_init) };
+    calls[0].store(0, Ordering::Relaxed);
+    // SAFETY: every pointer is to something that lives.
+    unsafe {
+        assert_eq!(smx_data_check(&data, null_mut(), &mut unset), SMX_STRUCT_SIZE);
+        assert_eq!(calls[0].swap(0, Ordering::Relaxed), 1);
+        for status in [SMX_OK, SMX_EMPTY] {
+            assert_eq!(smx_shard_agree(&good, status, &mut unset), SMX_STRUCT_SIZE);
+            assert_eq!(calls[0].swap(0, Ordering::Relaxed), 1);
+        }
+    }
+    assert_eq!((unset.struct_size, unset.status), (0, SMX_OK));
 }
 
 #[test]

@@ -64,9 +64,13 @@ pub(super) unsafe fn enter(error: *mut smx_error, body: impl FnOnce(&mut Call) -
         let mut call = Call::new(&hook);
         if !error.is_null() {
             // SAFETY: by the caller's promise.
-            let record: smx_error = unsafe { Struct::read(error, "error") }?;
-            call.add("error", error.cast::<u8>(), record.struct_size, true)?;
-            size = record.struct_size;
+            match unsafe { smx_error::read(error, "error") } {
+                Ok(record) => {
+                    call.add("error", error.cast::<u8>(), record.struct_size, true)?;
+                    size = record.struct_size;
+                }
+                Err(fault) => call.unusable = Some((fault.status, fault.error)),
+            }
         }
         body(&mut call)
     });
@@ -244,13 +248,15 @@ impl Range {
 /// The memory of a call, and its hook if it has one.
 pub(super) struct Call<'h> {
     pub hook: &'h OnceCell<Hook>,
+    /// What is wrong with the error record, which is said at the last step: until then a rank of a distributed run does not know whom to tell.
+    unusable: Option<(smx_status, Error)>,
     ranges: [Range; 32],
     len: usize,
 }
 
 impl<'h> Call<'h> {
     fn new(hook: &'h OnceCell<Hook>) -> Self {
-        Call { hook, ranges: [Range { name: "", start: 0, end: 0, written: false }; 32], len: 0 }
+        Call { hook, unusable: None, ranges: [Range { name: "", start: 0, end: 0, written: false }; 32], len: 0 }
     }
 
     /// Registers `n` values. Null only where `n` is 0.
@@ -329,8 +335,11 @@ impl<'h> Call<'h> {
         self.output("workspace", p.cast(), size)
     }
 
-    /// The last step before references are made: what is written overlaps nothing.
+    /// The last step before references are made: what is written overlaps nothing, and the error record is one.
     pub fn disjoint(&self) -> Result<()> {
+        if let Some((status, error)) = self.unusable {
+            return Err(Fault { status, error });
+        }
         let ranges = &self.ranges[..self.len];
         for (i, a) in ranges.iter().enumerate() {
             for b in &ranges[..i] {

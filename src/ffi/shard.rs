@@ -138,9 +138,11 @@ pub unsafe extern "C" fn smx_shard_agree(shard: *const smx_shard, status: smx_st
     unsafe {
         enter(error, |call| {
             let hook = call.description("shard", shard)?.hook()?;
+            // From here on an error is told to the other ranks.
+            let hook = call.hook.get_or_init(|| hook);
             call.disjoint()?;
             let here = if status == SMX_OK { Ok(()) } else { Err(Error::new(ErrorKind::InvalidOption, "status")) };
-            let agreed = Shard::new(&hook, Split::Sets, 0).agree(here);
+            let agreed = Shard::new(hook, Split::Sets, 0).agree(here);
             match status {
                 SMX_OK => Ok(agreed?),
                 status => Err(Fault::new(status, "status")),
