@@ -81,9 +81,10 @@ pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
 #[cfg(feature = "rayon")]
 mod pool {
     use std::any::Any;
+    use std::error::Error;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
     /// Callers that share items at this moment: threads that compute already get no others to help them.
     static CALLERS: AtomicUsize = AtomicUsize::new(0);
@@ -161,10 +162,20 @@ mod pool {
         }
     }
 
+    /// Threads that there are, the caller's among them: it is alone where the system gives no others, which rayon, left to begin by itself, would panic at.
+    fn there_are() -> usize {
+        static POOL: OnceLock<bool> = OnceLock::new();
+        // One that the program made before is as good.
+        let begin = || rayon::ThreadPoolBuilder::new().build_global().map_or_else(|e| e.source().is_none(), |()| true);
+        let pool = rayon::current_thread_index().is_some() || *POOL.get_or_init(begin);
+        if pool { rayon::current_num_threads() } else { 1 }
+    }
+
     pub fn share<T: Send, F: Fn(&mut T) + Sync>(threads: usize, items: &mut [T], body: &F) {
         debug_assert!(items.len() <= MOST);
+        let there_are = there_are();
         let callers = CALLERS.fetch_add(1, Ordering::Relaxed) + 1;
-        let free = rayon::current_num_threads().saturating_sub(callers);
+        let free = there_are.saturating_sub(callers);
         let helpers = (threads - 1).min(items.len() - 1).min(free);
         let work = Work { items: items.as_mut_ptr(), body };
         let section = Arc::new(Section {

@@ -32,6 +32,14 @@ fn threads_do_not_disturb_one_another_and_memory_stays_flat() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_call_works_alone_where_the_system_gives_no_threads() {
+    let program = compile("alone.c", "cc", &["-std=c99", "-pthread"], Link::Static);
+    let asked = if cfg!(feature = "rayon") { "yes" } else { "no" };
+    assert_eq!(run(&mut Command::new(program)), format!("asked for threads: {asked}\n"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn strange_programs_get_an_answer() {
     let program = compile("adversary.c", "cc", &["-std=c99", "-pthread", "-frounding-math"], Link::Static);
     assert_eq!(run(&mut Command::new(program)), "0 failures\n");
