@@ -661,6 +661,22 @@ static void contents(void)
     REFUSE(HESSIAN, SMX_NOT_FINITE, s.vector[0] = NAN);
     if (strcmp(record.argument, "vector") != 0 || record.row != 0)
         fail("name", record.argument, 0, 0);
+    /* Second derivatives overflow where the log-likelihood does not. */
+    {
+        const double far[3] = {0, 1e110, 2e110}, many[3] = {1e200, 1e200, 1e200}, one = 1, atom = 0;
+        double out = 5;
+        static unsigned char room[1 << 17];
+        smx_data data;
+        smx_data_init(&data, sizeof data);
+        data.features = far;
+        data.rows = 3;
+        data.columns = 1;
+        data.counts = many;
+        if (smx_hessian_vector(&data, 1, &one, &atom, &one, NULL, &out, room, sizeof room, NULL) != SMX_NOT_FINITE
+            || smx_information(&data, 1, &one, &atom, NULL, &out, room, sizeof room, NULL) != SMX_NOT_FINITE
+            || smx_score_products(&data, 1, &one, &atom, 0, NULL, &out, room, sizeof room, NULL) != SMX_NOT_FINITE || out < 5 || out > 5)
+            fail("overflow", "second derivatives", SMX_NOT_FINITE, 0);
+    }
     REFUSE(WORKING, SMX_WORKSPACE, s.short_by = 3);
     if (record.needed != record.given + 3)
         fail("needed and given", "workspace", 0, 0);

@@ -200,17 +200,26 @@ pub fn observed_information(
     let mut ev = at_mixture(data, mixture, &[ridge], ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.information(data, mixture.weights, found, ctx, ws)?;
-    out.copy_from_slice(found);
     if let Some(p) = penalty {
         let (e, d) = (k - 1, k - 1 + k * l);
         for j in 0..k {
             for (a, row) in p.covariance.chunks_exact(l).enumerate() {
                 let at = e + j * l;
-                out[(at + a) * d + at..][..l].iter_mut().zip(row).for_each(|(o, c)| *o += p.ridge * c);
+                found[(at + a) * d + at..][..l].iter_mut().zip(row).for_each(|(o, c)| *o += p.ridge * c);
             }
         }
     }
+    finite("information", found)?;
+    out.copy_from_slice(found);
     Ok(())
+}
+
+/// Second derivatives may be beyond the range of numbers where the log-likelihood is not.
+fn finite(name: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().all(|x| x.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::NotFinite, name)),
+    }
 }
 
 /// The middle of the sandwich, `Σ_u w_u^q s_u s_u^T` with unit scores s_u, D × D: q = 1 where weights are frequencies, 2 where they
@@ -228,6 +237,7 @@ pub fn score_products(
     let ev = at_mixture(data, mixture, &kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.score_products(data, mixture.weights, sampling.then_some(1.0), ctx.isa, found, ws)?;
+    finite("products", found)?;
     out.copy_from_slice(found);
     Ok(())
 }
@@ -259,6 +269,7 @@ pub fn hessian_vector(
     let mut ev = at_mixture(data, mixture, v, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     let found = ws.f64s(d)?;
     ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
+    finite("product", found)?;
     out.copy_from_slice(found);
     Ok(())
 }
