@@ -524,7 +524,10 @@ class SoftmaxMixture:
 
     def choice_probabilities(self, X=None, *, sets=None, offset=None, by_class=False):
         """Probability of every alternative inside its choice set: (alternatives,), or (alternatives, classes)."""
-        counts = None if X is None else np.ones(len(X))
+        counts = None
+        if X is not None:
+            # C asks for choices, which do not matter here, and for none of what is not available.
+            counts = np.ones(len(X)) if offset is None else np.where(np.isneginf(np.asarray(offset, np.float64)), 0.0, 1.0)
         data = self._described(X, counts, sets, offset)
         k, weights, atoms = self._mixture()
         o = self._run(_RunOptions, "run_options")

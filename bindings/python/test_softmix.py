@@ -196,6 +196,19 @@ class Softmix(unittest.TestCase):
         with self.assertRaises(ValueError):
             softmix.fit(self.X, self.matrix, classes=1).standard_errors("none")
 
+    def test_choice_probabilities_of_what_is_not_available_are_zero(self):
+        offset = np.zeros(len(self.X))
+        offset[[3, 50]] = -np.inf
+        counts = np.where(np.isneginf(offset), 0, self.matrix.sum(0))
+        fit = softmix.fit(self.X, counts, classes=2, offset=offset)
+        for sets in (None, [0, 40, len(self.X)]):
+            found = fit.choice_probabilities(self.X, offset=list(offset), sets=sets)
+            self.assertEqual(found[[3, 50]].tolist(), [0, 0])
+            self.assertAlmostEqual(found.sum(), 1 if sets is None else 2)
+        np.testing.assert_array_equal(fit.choice_probabilities(self.X, offset=offset), fit.choice_probabilities())
+        with self.assertRaises(ValueError):
+            fit.choice_probabilities(self.X, offset=offset[:-1])
+
     def test_a_copy_is_a_model_with_data_of_its_own(self):
         X, sets, indptr, chosen = electricity()
         panel = softmix.fit(X, softmix.Units(indptr, chosen), classes=2, sets=sets)
