@@ -488,7 +488,11 @@ class SoftmaxMixture:
         return described
 
     def _mixture(self):
-        self.weights_, self.atoms_ = np.ascontiguousarray(self.weights_), np.ascontiguousarray(self.atoms_)
+        # They may have been set from outside: C believes the lengths and the type.
+        weights, atoms = _numbers(self.weights_, np.float64, "weights_"), np.ascontiguousarray(self.atoms_, np.float64)
+        if atoms.shape != (len(weights), self.n_features_in_):
+            raise ValueError(f"atoms_: expected shape {(len(weights), self.n_features_in_)}, got {atoms.shape}")
+        self.weights_, self.atoms_ = weights, atoms
         return len(self.weights_), self.weights_.ctypes.data, self.atoms_.ctypes.data
 
     def _run(self, kind, name):

@@ -196,6 +196,21 @@ class Softmix(unittest.TestCase):
         with self.assertRaises(ValueError):
             softmix.fit(self.X, self.matrix, classes=1).standard_errors("none")
 
+    def test_a_mixture_that_was_set_is_looked_at(self):
+        fit = softmix.fit(self.X, self.matrix, classes=2)
+        score, atoms = fit.score(), fit.atoms_
+        fit.weights_, fit.atoms_ = list(fit.weights_[::-1]), atoms[::-1]
+        self.assertAlmostEqual(fit.score(), score, delta=1e-6)
+        fit.atoms_ = atoms.astype(np.float32)[::-1]
+        self.assertAlmostEqual(fit.score(), score, delta=1)
+        fit.weights_ = [1, 0]
+        self.assertAlmostEqual(fit.choice_probabilities().sum(), 1)
+        for wrong in (atoms[:1], atoms[:, :3], atoms.ravel(), np.vstack([atoms, atoms])):
+            fit.atoms_ = wrong
+            for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors):
+                with self.assertRaises(ValueError):
+                    method()
+
     def test_choice_probabilities_of_what_is_not_available_are_zero(self):
         offset = np.zeros(len(self.X))
         offset[[3, 50]] = -np.inf
