@@ -608,7 +608,7 @@ class _Watch:
             p = progress.contents
             names = ("finished", "drawn", "start", "evaluations", "best", "current", "running", "classes")
             answer = self.progress({**{name: getattr(p, name) for name in names}, "racing": bool(p.racing)})
-            return int(answer is False)
+            return int(answer is False or isinstance(answer, np.bool_) and not answer)
         except BaseException as thrown:  # KeyboardInterrupt among them
             self.thrown = thrown
             return 1

@@ -246,8 +246,9 @@ class Softmix(unittest.TestCase):
         seen = []
         softmix.fit(self.X, self.matrix, classes=2, progress=seen.append)
         self.assertTrue(len(seen) > 3 and seen[-1]["finished"] >= 1 and seen[-1]["best"] < 0)
-        model = softmix.fit(self.X, self.matrix, classes=3, progress=lambda p: False)
-        self.assertEqual(model.outcome_, "cancelled")
+        for false in (False, np.False_):
+            model = softmix.fit(self.X, self.matrix, classes=3, progress=lambda p: false)
+            self.assertEqual(model.outcome_, "cancelled")
         self.assertTrue(np.isfinite(model.atoms_).all())
 
         def fails(progress):
