@@ -344,6 +344,15 @@ class _Described:
                 d.choices, d.counts = 0, self.counts.ctypes.data
                 self.units = len(X)
 
+    def call(self, function, *arguments):
+        """Calls for these data; what a reduction threw, C must not see, and is thrown here."""
+        try:
+            _call(function, byref(self.raw), *arguments)
+        except Error:
+            if self.shard is not None:
+                self.shard.raise_what_was_thrown()
+            raise
+
     def __reduce__(self):
         """Copies are made anew: C is told where the arrays of the copy are."""
         if self.shard is not None:
@@ -425,12 +434,7 @@ class SoftmaxMixture:
         with _Watch(self.progress) as watch:
             o.progress = watch.function
             memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)))
-            try:
-                _call(_lib.smx_fit, byref(data.raw), k, byref(o), byref(r), pointer, size)
-            except Error:
-                if shard is not None:
-                    shard.raise_what_was_thrown()
-                raise
+            data.call(_lib.smx_fit, k, byref(o), byref(r), pointer, size)
             watch.raise_what_was_thrown()
         self.weights_, self.atoms_ = weights, atoms
         self.log_likelihood_, self.penalized_log_likelihood_ = r.log_likelihood, r.penalized_log_likelihood
@@ -507,7 +511,7 @@ class SoftmaxMixture:
         units = np.empty(data.units)
         out.responsibilities, out.unit_log_likelihoods = _pointer(r), units.ctypes.data
         memory, pointer, size = _workspace(_lib.smx_evaluate_workspace(byref(data.raw), k))
-        _call(_lib.smx_evaluate, byref(data.raw), k, weights, atoms, byref(o), byref(out), pointer, size)
+        data.call(_lib.smx_evaluate, k, weights, atoms, byref(o), byref(out), pointer, size)
         return out.log_likelihood, units, r
 
     def predict_proba(self, X=None, counts=None, *, sets=None, offset=None):
@@ -538,7 +542,7 @@ class SoftmaxMixture:
         out = np.empty((len(data.X), k) if by_class else len(data.X))
         memory, pointer, size = _workspace(_lib.smx_choice_probabilities_workspace(byref(data.raw), k))
         where = (out.ctypes.data, None) if by_class else (None, out.ctypes.data)
-        _call(_lib.smx_choice_probabilities, byref(data.raw), k, weights, atoms, *where, byref(o), pointer, size)
+        data.call(_lib.smx_choice_probabilities, k, weights, atoms, *where, byref(o), pointer, size)
         return out
 
     def standard_errors(self, variance="information"):
@@ -555,13 +559,13 @@ class SoftmaxMixture:
         wh.unidentified = flags.ctypes.data
         run = self._run(_RunOptions, "run_options")
         memory, pointer, size = _workspace(_lib.smx_whiten_workspace(byref(data.raw)))
-        _call(_lib.smx_whiten, byref(data.raw), byref(wh), byref(run), pointer, size)
+        data.call(_lib.smx_whiten, byref(wh), byref(run), pointer, size)
         o = self._run(_InferenceOptions, "inference_options")
         o.variance, o.ridge = _VARIANCES[variance], self.ridge
         weight_errors, atom_errors = np.empty(k), np.empty((k, l))
         memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
-        _call(_lib.smx_standard_errors, byref(data.raw), byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data,
-              byref(o), pointer, size)
+        data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data, byref(o), pointer,
+                  size)
         return weight_errors, atom_errors
 
     def __repr__(self):

@@ -329,6 +329,20 @@ class Softmix(unittest.TestCase):
 
         with self.assertRaises(ZeroDivisionError):
             softmix.fit(self.X, self.matrix, classes=2, shard=softmix.Shard(reduce, "rows", 1000, len(self.matrix), 0))
+        works = True
+
+        def twice(op, array):
+            if not works:
+                raise ZeroDivisionError
+            if op == "sum":
+                array *= 2
+
+        shard = softmix.Shard(twice, "sets", 2 * len(self.X), 2 * len(self.matrix), 0)
+        fit = softmix.fit(self.X, self.matrix, classes=2, shard=shard)
+        works = False
+        for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors):
+            with self.assertRaises(ZeroDivisionError):
+                method()
 
     def test_fits_run_on_threads_of_their_own(self):
         likelihoods = []
