@@ -25,8 +25,9 @@ softmix <- local({
     storage.mode(x) <- "double"
     if (is.null(choices) && is.matrix(counts)) {
       stopifnot(ncol(counts) == nrow(x))
-      at <- which(t(counts) != 0, arr.ind = TRUE)
-      choices <- list(indptr = c(0, cumsum(tabulate(at[, 2], nrow(counts)))), indices = at[, 1], counts = t(counts)[at])
+      counts <- t(counts)
+      at <- which(is.na(counts) | counts != 0, arr.ind = TRUE) # C refuses what is NA
+      choices <- list(indptr = c(0, cumsum(tabulate(at[, 2], ncol(counts)))), indices = at[, 1], counts = counts[at])
     }
     double <- function(v) if (is.null(v)) NULL else as.double(v)
     list(x, double(if (is.null(choices)) counts else choices$counts), choices$indptr, choices$indices, double(choices$weights), sets,

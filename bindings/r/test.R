@@ -21,6 +21,9 @@ wrong <- x
 wrong[4, 3] <- NaN
 message <- tryCatch(softmix(wrong, counts, classes = 2), error = conditionMessage)
 stopifnot(message == "softmix: features: not a finite number at row 3, column 2")
+missing <- counts
+missing[3, which(counts[3, ] == 0)[1]] <- NA
+for (n in list(missing, colSums(missing))) stopifnot(grepl("counts: not a finite number", try(softmix(x, n, classes = 1), silent = TRUE)))
 stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcome == "cancelled")
 stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
 warned <- tryCatch(softmix(x, colSums(counts), classes = 4), warning = conditionMessage)
