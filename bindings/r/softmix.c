@@ -103,9 +103,10 @@ static int32_t watch(const smx_progress *now, void *user)
     if (w->call != R_NilValue) {
         SEXP answer, a = CDR(w->call);
         int failed = 0;
-        REAL(CAR(a))[0] = (double)now->finished;
-        REAL(CADR(a))[0] = (double)now->drawn;
-        REAL(CADDR(a))[0] = now->best;
+        /* Numbers of their own for every call: the function may keep them. */
+        SETCAR(a, Rf_ScalarReal((double)now->finished));
+        SETCADR(a, Rf_ScalarReal((double)now->drawn));
+        SETCADDR(a, Rf_ScalarReal(now->best));
         answer = R_tryEval(w->call, R_GlobalEnv, &failed);
         if (failed) {
             w->failed = 1;
@@ -138,11 +139,8 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     options.ridge = Rf_asReal(ridge);
     options.seed = (uint64_t)whole(seed, 0, 9e15, "seed");
     options.starts = (size_t)whole(starts, 0, INT_MAX, "starts");
-    if (progress != R_NilValue) {
-        SEXP a = PROTECT(Rf_ScalarReal(0)), b = PROTECT(Rf_ScalarReal(0)), c = PROTECT(Rf_ScalarReal(0));
-        call = Rf_lang4(progress, a, b, c);
-        UNPROTECT(3);
-    }
+    if (progress != R_NilValue)
+        call = Rf_lang4(progress, R_NilValue, R_NilValue, R_NilValue);
     PROTECT(call);
     state.call = call;
     options.progress = watch;

@@ -17,6 +17,10 @@ stopifnot(abs(units$log_likelihood + 1437052.191213) < 1e-2, dim(predict(units))
 rows <- softmix(x[rev(seq_len(nrow(x))), ], rev(colSums(counts)), classes = 1)
 stopifnot(abs(rows$log_likelihood + 1501802.268710) < 1e-2)
 
+kept <- list()
+softmix(x, counts, classes = 2, progress = function(finished, drawn, best) kept[[length(kept) + 1]] <<- finished)
+stopifnot(kept[[1]] == 0, kept[[length(kept)]] > 0)
+
 wrong <- x
 wrong[4, 3] <- NaN
 message <- tryCatch(softmix(wrong, counts, classes = 2), error = conditionMessage)
