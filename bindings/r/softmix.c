@@ -26,7 +26,7 @@ static size_t *sizes(SEXP values, size_t shift, const char *name)
     size_t *out = (size_t *)(void *)R_alloc((size_t)n + 1, sizeof(size_t));
     for (i = 0; i < n; i++) {
         double x = TYPEOF(values) == INTSXP ? (INTEGER(values)[i] == NA_INTEGER ? -1.0 : INTEGER(values)[i]) : REAL(values)[i];
-        if (!(x >= (double)shift && x < 9e15))
+        if (!(x >= (double)shift && x < 9e15 && x == (double)(size_t)x))
             Rf_error("softmix: %s: not an index at position %ld", name, (long)i + 1);
         out[i] = (size_t)x - shift;
     }

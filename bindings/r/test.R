@@ -37,4 +37,8 @@ for (wrong in list(list(seed = -1), list(seed = NaN), list(seed = 0.5), list(sta
   arguments <- modifyList(list(x = x, counts = counts, classes = 2), wrong)
   stopifnot(inherits(try(do.call(softmix, arguments), silent = TRUE), "try-error"))
 }
+for (wrong in c(1.5, 0, -1, NA, Inf)) {
+  choices <- list(indptr = c(0, 2, 3), indices = c(wrong, 2, 3))
+  stopifnot(grepl("indices: not an index at position 1", try(softmix(x, choices = choices, classes = 1), silent = TRUE)))
+}
 cat("r: ok\n")
