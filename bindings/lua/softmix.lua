@@ -75,12 +75,20 @@ end
 
 local outcomes = {"converged", "iteration_limit", "stalled", "diverging", "cancelled"}
 
+-- Whether values are of this type, as the ffi sees it.
+local function are(kind, values)
+    return (pcall(function() ffi.new("const " .. kind .. " *[1]")[0] = values end))
+end
+
 local function describe(t)
     local data = new("smx_data")
-    data.features, data.rows, data.columns = t.features, t.rows, t.columns
-    if ffi.istype("float *", t.features) or tostring(ffi.typeof(t.features)):find("float", 1, true) then
-        data.dtype = constants.SMX_F32
+    -- To C they are at any pointer, and integers would be read as doubles, beyond their end.
+    local double = are("double", t.features)
+    if not double and not are("float", t.features) then
+        error("features: expected doubles or floats of the ffi, got " .. (type(t.features) == "cdata" and tostring(ffi.typeof(t.features)) or type(t.features)), 3)
     end
+    data.features, data.rows, data.columns = t.features, t.rows, t.columns
+    data.dtype = double and constants.SMX_F64 or constants.SMX_F32
     data.row_stride, data.column_stride = t.row_stride or 0, t.column_stride or 0
     data.offset, data.set_offsets, data.sets = t.offset, t.set_offsets, t.sets or 0
     if t.indptr then

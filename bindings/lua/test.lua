@@ -45,6 +45,17 @@ for _, wrong in ipairs {2.7, 0, -1, 0 / 0, "2", {2, 3}} do
     assert(not ok and tostring(e):find("classes: expected a whole number", 1, true), tostring(e))
 end
 
+local single, whole = ffi.new("float[?]", p * L), ffi.new("int32_t[?]", p * L)
+for j = 0, p * L - 1 do
+    single[j] = x[j]
+end
+assert(math.abs(softmix.fit {features = single, rows = p, columns = L, counts = counts, classes = 2}.log_likelihood + 1479194.578) < 1e-2)
+assert(softmix.fit {features = x + 0, rows = p, columns = L, counts = counts, classes = 2}.log_likelihood == model.log_likelihood)
+for _, wrong in ipairs {whole, {1, 2}, "2", 3} do
+    local ok, e = pcall(softmix.fit, {features = wrong, rows = p, columns = L, counts = counts, classes = 2})
+    assert(not ok and tostring(e):find("features: expected doubles or floats", 1, true), tostring(e))
+end
+
 x[3 * L + 2] = 0 / 0
 local ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = 2})
 assert(not ok and e.status == softmix.constants.SMX_NOT_FINITE and e.row == 3 and e.column == 2, tostring(e))
