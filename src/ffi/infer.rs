@@ -106,7 +106,8 @@ pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_dat
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
 ///
-/// @param data the data, of which only features, offsets and choice sets matter
+/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that nobody has
+/// chosen yet, counts of 1, and of 0 where the offset is minus infinity
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L
