@@ -14,7 +14,9 @@
 # indices[(indptr[u] + 1):indptr[u + 1]] of x (rows counted from 1); choice set s holds rows sets[s] + 1 to sets[s + 1].
 
 softmix <- local({
-  folder <- Sys.getenv("SOFTMIX_R", unset = if (is.null(sys.frames()[[1]]$ofile)) "." else dirname(sys.frames()[[1]]$ofile))
+  # The innermost source() is this file's, whatever function called it.
+  files <- unlist(lapply(sys.frames(), function(frame) frame$ofile))
+  folder <- Sys.getenv("SOFTMIX_R", unset = if (is.null(files)) "." else dirname(files[length(files)]))
   dll <- dyn.load(file.path(folder, paste0("softmix_r", .Platform$dynlib.ext)))
   call_fit <- getNativeSymbolInfo("softmix_fit", dll)
   call_posterior <- getNativeSymbolInfo("softmix_posterior", dll)

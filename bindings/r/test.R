@@ -41,4 +41,11 @@ for (wrong in c(1.5, 0, -1, NA, Inf)) {
   choices <- list(indptr = c(0, 2, 3), indices = c(wrong, 2, 3))
   stopifnot(grepl("indices: not an index at position 1", try(softmix(x, choices = choices, classes = 1), silent = TRUE)))
 }
+here <- normalizePath(".")
+local({
+  old <- setwd(tempdir())
+  on.exit(setwd(old))
+  elsewhere <- function() source(file.path(here, "softmix.R"), local = TRUE)
+  elsewhere()
+})
 cat("r: ok\n")
