@@ -40,7 +40,7 @@ softmix <- local({
     data <- describe(x, counts, choices, sets, offset)
     fit <- do.call(.Call, c(list(call_fit), data, list(classes, ridge, seed, starts, progress)))
     dimnames(fit$atoms) <- list(NULL, colnames(x))
-    fit$posterior <- function() do.call(.Call, c(list(call_posterior), data, list(fit$weights, as.double(t(fit$atoms)))))
+    fit$data <- data
     if (!(fit$outcome %in% c("converged", "cancelled"))) {
       warning("softmix: the fit ended as ", fit$outcome, if (any(fit$diverging)) ": classes run off, try a ridge")
     }
@@ -48,7 +48,11 @@ softmix <- local({
   }
 })
 
-predict.softmix <- function(object, ...) object$posterior()
+# The function of C is that of this session, whichever one made the fit.
+predict.softmix <- function(object, ...) {
+  call_posterior <- get("call_posterior", environment(softmix))
+  do.call(.Call, c(list(call_posterior), object$data, list(object$weights, as.double(t(object$atoms)))))
+}
 
 print.softmix <- function(x, ...) {
   cat("softmax mixture: log-likelihood", format(x$log_likelihood, digits = 12), "-", x$outcome, "\n")

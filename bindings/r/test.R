@@ -41,6 +41,11 @@ for (wrong in c(1.5, 0, -1, NA, Inf)) {
   choices <- list(indptr = c(0, 2, 3), indices = c(wrong, 2, 3))
   stopifnot(grepl("indices: not an index at position 1", try(softmix(x, choices = choices, classes = 1), silent = TRUE)))
 }
+file <- tempfile(fileext = ".rds")
+saveRDS(fit, file)
+again <- system2(file.path(R.home("bin"), "Rscript"), c("-e", shQuote(sprintf("source('softmix.R'); cat(sum(predict(readRDS('%s'))))", file))), stdout = TRUE)
+stopifnot(as.numeric(again) == nrow(x))
+
 here <- normalizePath(".")
 local({
   old <- setwd(tempdir())
