@@ -410,7 +410,7 @@ mod tests {
 
     /// Offsets of choice sets of some sizes.
     fn offsets(sizes: &[usize]) -> Vec<usize> {
-        core::iter::once(0).chain(sizes.iter().scan(0, |end, n| Some(*end += n).map(|()| *end))).collect()
+        (0..=sizes.len()).map(|s| sizes[..s].iter().sum()).collect()
     }
 
     #[test]
