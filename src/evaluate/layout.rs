@@ -93,8 +93,10 @@ fn sets_in_block(rows: usize, sets: usize, alike: bool) -> usize {
     most.min(sets.div_ceil(SETS).max(1)) * SETS
 }
 
-/// Choice sets of a block of `Groups` at most, and the rows that they fill.
+/// Choice sets of a block of `Groups` at most.
 pub(super) const MOST_SETS: usize = MOST_ROWS;
+
+/// Rows that a block of `Groups` fills at most.
 pub(super) fn most_block_rows(shape: &Shape) -> usize {
     most_places(shape.rows, shape.sets).min(sets_in_block(shape.rows, shape.sets, false).saturating_mul(SMALL_SET))
 }
