@@ -66,7 +66,7 @@ pub(crate) struct Layout<'w> {
     in_block: usize,
     /// `Groups`: alternatives of the sets of each group, J.
     heights: &'w mut [usize],
-    /// `Groups`: which one each choice set is, as they stand in the blocks.
+    /// `Groups` of sets of unequal sizes: which one each choice set is, as they stand in the blocks.
     position: &'w mut [usize],
     /// `Groups`: the features less their mean in the choice set, L × block in each block.
     pub features: Numbers<'w>,
@@ -190,7 +190,8 @@ impl<'w> Layout<'w> {
         let kind = kind(shape);
         let plain = block_rows(l).min(rows.max(1).next_multiple_of(8));
         let grouped = kind == Kind::Groups;
-        let in_block = if grouped { sets_in_block(rows, sets, shape.largest_set * sets == rows) } else { 0 };
+        let alike = shape.largest_set * sets == rows;
+        let in_block = if grouped { sets_in_block(rows, sets, alike) } else { 0 };
         let (blocks, places) = match kind {
             Kind::One => (rows.div_ceil(plain), 0),
             Kind::Groups => (sets.div_ceil(in_block), shape.grouped_rows.unwrap_or(0)),
@@ -212,7 +213,7 @@ impl<'w> Layout<'w> {
             first: ws.fill(first, 0)?,
             in_block,
             heights: ws.fill(blocks * in_block / SETS, 0)?,
-            position: ws.fill(if grouped { sets } else { 0 }, 0)?,
+            position: ws.fill(if grouped && !alike { sets } else { 0 }, 0)?,
             features: Numbers::new(ws.room(places * l)?),
             offset: ws.f64s(places)?,
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
@@ -266,7 +267,9 @@ impl<'w> Layout<'w> {
                         offset[before + at + lane] = 0.0;
                         continue;
                     }
-                    position[set] = b * in_block + g * SETS + lane;
+                    if let Some(position) = position.get_mut(set) {
+                        *position = b * in_block + g * SETS + lane;
+                    }
                     for (j, i) in data.set(set).enumerate() {
                         let to = at + j * SETS + lane;
                         (place[2 * i], place[2 * i + 1]) = (b, to);
@@ -345,7 +348,7 @@ impl<'w> Layout<'w> {
     /// Which one choice set `s` is, as they stand in the blocks.
     #[inline(always)]
     pub fn position(&self, s: usize) -> usize {
-        if self.kind == Kind::Groups { self.position[s] } else { s }
+        self.position.get(s).copied().unwrap_or(s)
     }
 
     /// The place of choice set `s` and class `c` of C.
