@@ -243,9 +243,11 @@ pub(crate) fn finish(
             if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                 break;
             }
+            // The penalty is that of the atoms where the step begins, as the value is.
+            let penalty = problem.penalty(place.atoms, beta);
             em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
             run.state.evaluations += 1;
-            run.state.current = em.ev.value[0] - problem.penalty(place.atoms, beta);
+            run.state.current = em.ev.value[0] - penalty;
             run.tell(run.state);
         }
     }

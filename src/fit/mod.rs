@@ -407,9 +407,11 @@ impl Search<'_, '_, '_, '_> {
             if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                 break;
             }
+            // The penalty is that of the atoms where the step begins, as the value is.
+            let penalty = problem.penalty(place.atoms, race.beta);
             em.step(problem.data, problem.wh, options.ridge, race_form(shape), place.weights, place.atoms, options.context)?;
             run.state.evaluations += 1;
-            run.state.current = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
+            run.state.current = em.ev.value[0] - penalty;
             run.tell(run.state);
         }
         let spent = run.state.evaluations;
