@@ -8,10 +8,12 @@ use common::model::*;
 use common::random::*;
 use softmix::data::{Choices, Data, Features};
 use softmix::em::MStep;
-use softmix::fit::{Fit, FitOptions, Outcome, Starts, StopRule};
+use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule};
 use softmix::inference::Variance;
-use softmix::mixture::Mixture;
+use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
+use softmix::simd::Isa;
+use softmix::starts::StartKind;
 use std::ops::Range;
 
 const NOT_AVAILABLE: f64 = f64::NEG_INFINITY;
@@ -1044,6 +1046,160 @@ fn a_budget_of_evaluations_is_kept() {
         let options = FitOptions { max_evaluations: 300, ..FitOptions::new(3) };
         let fit = Fit::new(&data, &options).unwrap();
         assert!(fit.report.evaluations <= 300 + 2 * 64 + 16, "{}", fit.report.evaluations);
+    }
+}
+
+/// A fit that a callback ends at its call number `last`, and what the callback was told: evaluations, and where the fit was.
+fn told(data: &Data<'_>, options: &FitOptions<'_>, last: usize) -> (Fit, Vec<(u64, f64)>) {
+    let mut calls = vec![];
+    let mut progress = |p: &Progress| {
+        calls.push((p.evaluations, p.current));
+        calls.len() < last
+    };
+    let fit = Fit::with_progress(data, options, &mut progress).unwrap();
+    (fit, calls)
+}
+
+/// Whether a fit with a ridge says what the mixture is that it returns.
+fn agrees(data: &Data<'_>, fit: &Fit, ridge: f64) {
+    let value = quantities(data, &fit.mixture, ridge, Context::default()).value;
+    let found = [fit.report.log_likelihood, fit.report.penalized_log_likelihood];
+    assert_close("ℓ", &found, &[value.log_likelihood, value.penalized_log_likelihood], 1e-9);
+}
+
+/// Whether a given start keeps its budget and ends at any of these `calls`, of which `before` there were others. With a ridge no check of divergence follows, and
+/// beside the budget there is at most an evaluation that goes back to where the start stood.
+fn ends_where_it_is_told_to(data: &Data<'_>, options: &FitOptions<'_>, before: usize, calls: &[(u64, f64)]) {
+    for max_evaluations in (1..60).chain(calls.iter().map(|call| call.0)) {
+        let short = Fit::new(data, &FitOptions { max_evaluations, ..*options }).unwrap();
+        assert!(short.report.evaluations <= max_evaluations + 1, "{max_evaluations}: {:?}", short.report);
+        agrees(data, &short, options.ridge);
+    }
+    for (j, (evaluations, _)) in calls.iter().enumerate() {
+        let (cancelled, calls) = told(data, options, before + j + 1);
+        assert_eq!((cancelled.report.outcome, calls.len()), (Outcome::Cancelled, before + j + 1));
+        assert!(cancelled.report.evaluations <= evaluations + 1, "{evaluations}: {:?}", cancelled.report);
+        agrees(data, &cancelled, options.ridge);
+    }
+}
+
+/// On counts, and on a panel, where EM leads.
+#[test]
+fn a_given_start_ends_at_any_step_and_says_where_it_is() {
+    for (layout, seed) in [(Layout::Panel, 4), (Layout::Counts, 5)] {
+        let case = random_case(Recipe { layout, rows: 120, columns: 3, units: 60, offsets: false, seed });
+        let (data, ctx, ridge) = (case.data(), Context::default(), 1.0);
+        let start = mixture(3, 3, 1.0, &mut Random::new(8));
+        let options = FitOptions { starts: Starts::Given(start.view()), ridge, ..FitOptions::new(3) };
+        let (whole, calls) = told(&data, &options, usize::MAX);
+        agrees(&data, &whole, ridge);
+        ends_where_it_is_told_to(&data, &options, 0, &calls);
+        if layout == Layout::Panel {
+            let mut m = start.clone();
+            let values: Vec<f64> = (0..6).map(|_| em(&data, &mut m, ridge, FORMS[1], ctx).penalized_log_likelihood).collect();
+            assert_close("on the way", &calls[..6].iter().map(|call| call.1).collect::<Vec<_>>(), &values, 1e-10);
+        }
+        // The gradient is the largest entry in all log-odds and whitened atoms: on the way, and where at the atoms of the maximum one weight is far off, so that it
+        // is that of the log-odds which are not among the parameters.
+        let far = MixtureRef { weights: &[0.9, 0.05, 0.05], atoms: &whole.mixture.atoms };
+        for (starts, max_evaluations) in [(options.starts, 1), (options.starts, 10), (Starts::Given(far), 1)] {
+            let fit = Fit::new(&data, &FitOptions { starts, max_evaluations, ..options }).unwrap();
+            let q = quantities(&data, &fit.mixture, ridge, ctx);
+            let slopes = whitened(&data, |wh| {
+                let rows = wh.to_atoms.chunks(3);
+                let of_atom = |g: &[f64]| rows.clone().map(|row| row.iter().zip(g).map(|(t, g)| t * g).sum()).collect::<Vec<f64>>();
+                q.atom_gradient.chunks(3).flat_map(of_atom).chain(q.weight_gradient).collect::<Vec<_>>()
+            });
+            let largest = slopes.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
+            assert_close("gradient", &[fit.report.gradient_norm], &[largest / data.total_choices()], 1e-9);
+        }
+    }
+}
+
+/// Where Newton's method comes to no end in its thousand steps, as with offsets beside which gains are below rounding, ten steps of EM are the fallback.
+#[test]
+fn em_as_the_fallback_keeps_the_budget_and_ends_where_it_is_told_to() {
+    let mut fallbacks = 0;
+    // Plain Rust takes the same steps on every machine.
+    for (seed, scale, isa) in (0..24).map(|i| (i / 4, [1e10, 1e12][i as usize % 2], [Isa::Scalar, Isa::detect()][i as usize / 2 % 2])) {
+        let mut random = Random::new(seed);
+        let x: Vec<f64> = (0..8).map(|_| 2.0 * random.uniform() - 1.0).collect();
+        let offset: Vec<f64> = (0..4).map(|i| if i % 2 == 1 { -scale } else { scale } * random.uniform()).collect();
+        let counts: Vec<f64> = (0..4).map(|_| 1.0 + random.below(10_000) as f64).collect();
+        let data = Data::new(Features::row_major(&x[..], 4, 2).unwrap(), Some(&offset), None, Choices::Counts(&counts)).unwrap();
+        let start = mixture(1, 2, 1.0, &mut Random::new(8));
+        let context = Context { isa, ..Context::default() };
+        let options = FitOptions { starts: Starts::Given(start.view()), ridge: 1e-6, context, ..FitOptions::new(1) };
+        let (whole, calls) = told(&data, &options, usize::MAX);
+        agrees(&data, &whole, options.ridge);
+        let first = 1001;
+        if calls.len() < first + 10 {
+            continue;
+        }
+        fallbacks += 1;
+        let steps = &calls[first..first + 10];
+        assert!(steps.windows(2).all(|w| w[1].0 == w[0].0 + 1), "{steps:?}");
+        assert_close("where the first of them begins", &[steps[0].1], &[calls[first - 1].1], 1e-12);
+        ends_where_it_is_told_to(&data, &options, first, steps);
+    }
+    assert!(fallbacks > 0);
+}
+
+/// What the callback is told of a race: how many are in it, what all of them cost, and where the best of them is; and of a start being finished, that none is above the best.
+#[test]
+fn a_callback_is_told_of_the_race() {
+    let counts = random_case(Recipe { layout: Layout::Counts, rows: 120, columns: 3, units: 500, offsets: false, seed: 5 });
+    let panel = random_case(Recipe { layout: Layout::Panel, rows: 120, columns: 3, units: 60, offsets: false, seed: 4 });
+    for case in [counts, panel] {
+        let data = case.data();
+        // All in one product: 64 columns.
+        let options = FitOptions { ridge: 1.0, starts: Starts::Count(24), ..FitOptions::new(2) };
+        let mut calls: Vec<Progress> = vec![];
+        let fit = Fit::with_progress(&data, &options, &mut |p| {
+            calls.push(*p);
+            true
+        })
+        .unwrap();
+        let drawn = |kind| fit.starts.iter().filter(|s| s.0 == kind).count() as u64;
+        let (race, finish): (Vec<Progress>, Vec<_>) = calls.iter().partition(|p| p.racing);
+        let mut running: Vec<usize> = race.iter().map(|p| p.running).collect();
+        running.dedup();
+        assert!(running.len() == 2 && running[0] == 24 && running[1] < 24 && finish.iter().all(|p| p.running == 0), "{running:?}");
+        assert!(finish.iter().all(|p| p.best >= p.current), "{finish:?}");
+        // A race ends when the budget is spent, but for a step of those that are in it, and for the moments.
+        let short = |max_evaluations| Fit::new(&data, &FitOptions { max_evaluations, ..options }).unwrap().report;
+        for max_evaluations in [1, 30, 60, 100, 150, 200, 250] {
+            let report = short(max_evaluations);
+            assert!(report.evaluations <= max_evaluations + 24 + report.starts as u64, "{max_evaluations}: {report:?}");
+        }
+        // Before the first step: an evaluation for every start of a partition or of clusters, and those of the moments, which read the features for more.
+        let (before, one) = (race[0].evaluations - 24, short(1));
+        if data.set_count() == 1 {
+            assert_eq!((drawn(StartKind::CorrectedMoments), before), (1, one.evaluations - 1 + drawn(StartKind::Cluster)));
+            assert!(one.evaluations > 1 && one.passes > 2 * one.evaluations, "{one:?}");
+        } else {
+            assert_eq!(before, 24);
+        }
+        // After it one start is finished, with one evaluation; the others are where they were.
+        let first = Fit::with_progress(&data, &options, &mut |_| false).unwrap();
+        let others = first.starts.iter().enumerate().filter(|(j, _)| *j != first.report.best_start);
+        assert!(others.clone().count() == 23 && others.clone().all(|(_, s)| s.1 <= race[0].current), "{:?}", first.starts);
+    }
+}
+
+/// Starts are told apart by the order in which they were drawn, however they come out of the race.
+#[test]
+fn a_start_keeps_its_number() {
+    for seed in [8, 14, 23, 40, 55] {
+        let case = random_case(Recipe { layout: Layout::Panel, rows: 120, columns: 3, units: 60, offsets: false, seed });
+        let options = FitOptions { ridge: 0.5, starts: Starts::Count(24), ..FitOptions::new(4) };
+        let fit = Fit::new(&case.data(), &options).unwrap();
+        assert!(fit.starts.iter().enumerate().all(|(j, (kind, _))| (*kind == StartKind::Partition) == (j % 2 == 0)), "{:?}", fit.starts);
+        // It alone comes to the best, and without those after it still does.
+        let n = fit.report.best_start + 1;
+        let few = Fit::new(&case.data(), &FitOptions { starts: Starts::Count(n), ..options }).unwrap();
+        assert!(n > 10 && fit.report.at_best == 1 && few.report.best_start + 1 == n, "{:?} {:?}", fit.report, few.report);
+        assert_close("f", &[few.report.penalized_log_likelihood], &[fit.report.penalized_log_likelihood], 1e-12);
     }
 }
 
