@@ -361,6 +361,22 @@ fn logits_that_overflow_name_the_class() {
     }
 }
 
+/// Logits that are finite, of choices so many and so unlikely that their log-likelihood is no number.
+#[test]
+fn a_log_likelihood_beyond_the_range_is_an_error() {
+    let many = [1e300; 6];
+    let (indptr, indices) = ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5]);
+    for choices in [Choices::Counts(&many), sparse(&indices, &many), units(&indptr, &indices, None, Some(&many))] {
+        for sets in [None, Some(&[0, 3, 6][..])] {
+            let data = Data::new(features(), None, sets, choices).unwrap();
+            let mixture = MixtureRef::new(&[1.0], &[1e12, -1e12], 2).unwrap();
+            let out = EvaluateOutput::default();
+            let got = evaluate(&data, mixture, None, Context::default(), out, memory(evaluate_workspace(&data.shape(), 1)).lend());
+            assert_eq!(got, Err(error(ErrorKind::NotFinite, "log-likelihood")));
+        }
+    }
+}
+
 #[test]
 fn outputs_have_the_length_they_need() {
     for case in layouts() {

@@ -688,9 +688,9 @@ fn classes_of_no_weight_leave_finite_numbers_and_the_rest_alone() {
         assert!(a.atom_gradient[..l].iter().all(|g| *g == 0.0) && a.weight_gradient[0] == 0.0);
         assert_within("gradient", &a.atom_gradient[l..], &b.atom_gradient, 1e-12 * total(&case));
         assert!(information(&data, &m, 0.0, Context::default()).iter().all(|x| x.is_finite()));
-        for form in FORMS {
+        for (form, ridge) in FORMS.into_iter().flat_map(|form| [(form, 0.0), (form, 3.0)]) {
             let mut next = m.clone();
-            em(&data, &mut next, 0.0, form, Context::default());
+            em(&data, &mut next, ridge, form, Context::default());
             assert!(next.weights[0] == 0.0 && next.atoms.iter().all(|a| a.is_finite()));
             assert_eq!(next.atoms[..l], empty, "the atom of an empty class stays");
         }
@@ -852,6 +852,29 @@ fn a_class_that_runs_off_is_never_called_converged_and_a_ridge_holds_it() {
     }
 }
 
+/// Marks are in the order of the classes, whichever of them runs off, and their check is counted. A class of atom 0, which can be doubled at no loss, does not run off.
+#[test]
+fn it_is_the_class_that_runs_off_that_is_marked() {
+    for (alone, slope, marks) in [(1000.0, 1.0, [false, true]), (9000.0, 1.0, [true, false]), (1000.0, 0.0, [false, true])] {
+        // A class among many alternatives, and one that holds to the last.
+        let mut random = Random::new(3);
+        let mut x = random.normals(60 * 2, 1.0);
+        x[118..].copy_from_slice(&[9.0, 9.0]);
+        let likely: Vec<f64> = x.chunks(2).map(|x| (-slope * (0.4 * x[0] + 0.3 * x[1])).exp()).collect();
+        let total: f64 = likely.iter().sum();
+        let counts = (0..60).map(|i| (4000.0 * likely[i] / total).round() + if i == 59 { alone } else { 0.0 }).collect();
+        let case = Case { features: x, columns: 2, offset: None, sets: None, choices: OwnedChoices::Counts(counts) };
+        let mut last = 0;
+        let fit = Fit::with_progress(&case.data(), &FitOptions::new(2), &mut |p| {
+            last = p.evaluations;
+            true
+        })
+        .unwrap();
+        assert_eq!((fit.report.outcome, &fit.diverging[..]), (Outcome::Diverging, &marks[..]), "{:?}", fit.mixture);
+        assert!(fit.report.evaluations > last, "{:?} {last}", fit.report);
+    }
+}
+
 /// Choices among p alternatives by l − 1 features and the indicator of one that nobody chose: its coefficient has no finite maximum, however small its variance is
 /// beside that of the others.
 #[test]
@@ -945,19 +968,19 @@ fn uneven_offsets_fail_no_fit() {
 }
 
 #[test]
-fn features_below_single_precision_are_read_as_they_are() {
+fn features_below_and_beyond_single_precision_are_read_as_they_are() {
     let mut random = common::random::Random::new(3);
     let x = random.normals(30 * 4, 1.0);
     let counts: Vec<f64> = (0..30).map(|i| (i * 7 % 10) as f64).collect();
     let mut values = vec![];
-    for scale in [1.0, 1e-44, 1e-50, 1e-100] {
+    for scale in [1.0, 1e-44, 1e-50, 1e-100, 1e39, 1e100] {
         let x: Vec<f64> = x.iter().map(|x| scale * x).collect();
         let data = Data::new(Features::row_major(&x[..], 30, 4).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
         let fit = Fit::new(&data, &FitOptions { ridge: 1.0, single_phase: true, ..FitOptions::new(3) }).unwrap();
         assert_eq!(fit.report.outcome, Outcome::Converged);
         values.push(fit.report.penalized_log_likelihood);
     }
-    assert_close("f", &values, &[values[0]; 4], 1e-9);
+    assert_close("f", &values, &[values[0]; 6], 1e-9);
 }
 
 #[test]
