@@ -8,13 +8,16 @@ use common::model::*;
 use common::random::*;
 use softmix::data::{Choices, Data, Features};
 use softmix::em::MStep;
+use softmix::error::{Error, ErrorKind};
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule};
 use softmix::inference::Variance;
 use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
+use softmix::scan::{Criteria, Profile, Scan, Scanned, profile, profile_workspace, scan, scan_workspace};
 use softmix::simd::Isa;
 use softmix::starts::StartKind;
-use std::ops::Range;
+use softmix::workspace::WorkspaceBuffer;
+use std::ops::{Range, RangeInclusive};
 
 const NOT_AVAILABLE: f64 = f64::NEG_INFINITY;
 
@@ -692,7 +695,7 @@ fn classes_of_no_weight_leave_finite_numbers_and_the_rest_alone() {
             let mut next = m.clone();
             em(&data, &mut next, ridge, form, Context::default());
             assert!(next.weights[0] == 0.0 && next.atoms.iter().all(|a| a.is_finite()));
-            assert_eq!(next.atoms[..l], empty, "the atom of an empty class stays");
+            assert!(ridge > 0.0 || next.atoms[..l] == empty, "the atom of an empty class stays");
         }
         // With a ridge: without one the classes that are left may have no maximum.
         let fit = fit_from(&data, &m, 2.0);
@@ -1223,6 +1226,65 @@ fn a_start_keeps_its_number() {
         let few = Fit::new(&case.data(), &FitOptions { starts: Starts::Count(n), ..options }).unwrap();
         assert!(n > 10 && fit.report.at_best == 1 && few.report.best_start + 1 == n, "{:?} {:?}", fit.report, few.report);
         assert_close("f", &[few.report.penalized_log_likelihood], &[fit.report.penalized_log_likelihood], 1e-12);
+    }
+}
+
+/// The fits of a scan are those that each grow from the one before, whoever owns their memory.
+#[test]
+fn a_scan_grows_from_fit_to_fit_and_ends_where_it_is_told_to() {
+    for layout in [Layout::Counts, Layout::Panel] {
+        let case = random_case(Recipe { layout, rows: 120, columns: 3, units: 60, offsets: false, seed: 4 });
+        let (data, ctx) = (case.data(), Context::default());
+        let options = FitOptions { ridge: 1.0, starts: Starts::Count(8), ..FitOptions::new(1) };
+        let mut fits: Vec<Fit> = vec![];
+        for classes in 1..=3 {
+            let grow = fits.last().map(|fit| fit.mixture.view());
+            fits.push(Fit::new(&data, &FitOptions { classes, grow, ..options }).unwrap());
+        }
+        let expected: Vec<_> =
+            fits.iter().map(|fit| (fit.mixture.clone(), Criteria::new(&data, fit.mixture.view(), 3, ctx).unwrap())).collect();
+        // `last`: of how many classes the fit is that the callback ends.
+        let both = |options: &FitOptions<'_>, range: RangeInclusive<usize>, last: usize| {
+            let owned = Scan::new(&data, options, range.clone(), &mut |k, _| k < last).unwrap();
+            let owned: Vec<_> = owned.fits.into_iter().map(|(fit, criteria)| (fit.mixture, criteria)).collect();
+            let mut found = vec![];
+            let mut keep = |s: &Scanned<'_>| {
+                let m = Mixture { weights: s.mixture.weights.to_vec(), atoms: s.mixture.atoms.to_vec() };
+                found.push((m, s.criteria));
+            };
+            let mut memory = WorkspaceBuffer::new(scan_workspace(&data.shape(), options, range.clone())).unwrap();
+            scan(&data, options, range, &mut |k, _| k < last, &mut keep, memory.lend()).unwrap();
+            assert!(owned == found, "{owned:?}\n{found:?}");
+            owned
+        };
+        assert!(both(&options, 1..=3, 9) == expected);
+        assert!(both(&FitOptions { grow: Some(fits[1].mixture.view()), ..options }, 3..=3, 9)[..] == expected[2..]);
+        let ended = both(&options, 1..=3, 2);
+        assert!(ended.len() == 2 && ended[0] == expected[0]);
+        let whole = Scan::new(&data, &options, 1..=2, &mut |_, _| true).unwrap();
+        assert_eq!((whole.best_by(|_| 0.0), whole.best_by(|c| -(c.parameters as f64))), (0, 1));
+        let mut memory = WorkspaceBuffer::new(scan_workspace(&data.shape(), &options, 1..=2)).unwrap();
+        for none in [0..=2, RangeInclusive::new(3, 2)] {
+            let owned = Scan::new(&data, &options, none.clone(), &mut |_, _| true).map(|_| ());
+            let error = scan(&data, &options, none, &mut |_, _| true, &mut |_| {}, memory.lend());
+            assert_eq!((owned, error), (Err(Error::new(ErrorKind::Empty, "classes")), Err(Error::new(ErrorKind::Empty, "classes"))));
+        }
+    }
+}
+
+/// Of features that are collinear a profile has fewer eigenvalues than there are features.
+#[test]
+fn a_profile_has_as_many_eigenvalues_as_the_features_have_rank() {
+    let mut case = random_case(Recipe { layout: Layout::Counts, rows: 200, columns: 3, units: 2000, offsets: false, seed: 4 });
+    case.features.chunks_exact_mut(3).for_each(|x| x[2] = x[0] - x[1]);
+    let (data, ctx) = (case.data(), Context::default());
+    let mut memory = WorkspaceBuffer::new(profile_workspace(&data.shape())).unwrap();
+    let mut values = [0.0; 3];
+    profile(&data, &mut values, ctx, memory.lend()).unwrap();
+    assert!(values[0] >= values[1] && values[1].is_finite() && values[2].is_nan(), "{values:?}");
+    assert_eq!(Profile::new(&data, ctx).unwrap().eigenvalues, values[..2]);
+    for n in [2, 4] {
+        assert_eq!(profile(&data, &mut vec![0.0; n], ctx, memory.lend()).unwrap_err(), Error::shape("eigenvalues", 3, n));
     }
 }
 
