@@ -584,3 +584,17 @@ fn near(data: &Data<'_>, f: f64, best: f64) -> bool {
 fn rounding(data: &Data<'_>, best: f64) -> f64 {
     1e-8 * best.abs() + 1e-14 * data.total_choices()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_are_as_far_below_the_best_as_they_were_and_not_at_it_unless_they_were_finished() {
+        // Starts 1, 0 and 2, by their estimates on a sample; start 0 was finished, and is the best.
+        let (mut estimates, mut values) = ([-95.0, -96.0, -99.0], [-100.0, -95.0, -99.0]);
+        settle_estimates(&mut estimates, &[1, 0, 2], -100.0, -95.0, &mut values);
+        assert_eq!(estimates, [-100.0, -101.0, -104.0]);
+        assert_eq!(values, [-100.0, -100.0 - 2e-6, -104.0]);
+    }
+}
