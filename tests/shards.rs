@@ -7,11 +7,12 @@ use common::assert_close;
 use common::model::*;
 use common::random::*;
 use softmix::data::{Choices, Data, Features};
+use softmix::em::{em_step, em_step_workspace};
 use softmix::error::{Error, ErrorKind};
 use softmix::evaluate::*;
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts};
-use softmix::inference::Variance;
-use softmix::mixture::Mixture;
+use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
+use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
 use softmix::reduce::{ReduceFailed, ReduceOp, Shard, Split};
 use softmix::scan::{Criteria, scan, scan_workspace};
@@ -346,19 +347,22 @@ fn a_fit_of_many_features_reaches_the_same_optimum() {
 /// A copy in single precision is of differences from a row that every rank would choose for itself: there is none, but ranks agree on what is asked.
 #[test]
 fn ranks_fit_in_double_precision() {
-    let mut random = Random::new(31);
-    let mut case = random_case(Recipe { layout: Layout::Counts, rows: 600, columns: 6, units: 4000, offsets: false, seed: random.next() });
-    case.features.iter_mut().enumerate().for_each(|(j, x)| *x += 0.02 * (j / 6) as f64);
-    let start = mixture(2, 6, &mut random);
-    let fit = |data: &Data<'_>, single_phase: bool| {
-        let options = FitOptions { starts: Starts::Given(start.view()), ridge: 1.0, single_phase, ..FitOptions::new(2) };
-        Fit::new(data, &options)
-    };
-    let (how, pieces) = split(&case, 2, &mut random);
-    let fits = on_ranks(how, &pieces, |_, data| [false, true].map(|single| fit(data, single).unwrap()));
-    same_fit(&fits.concat());
-    let kinds = on_ranks(how, &pieces, |rank, data| fit(data, rank == 0).unwrap_err().kind);
-    assert_eq!(kinds, [ErrorKind::Disagreement; 2]);
+    // Few features, and so many that L-BFGS would begin on the copy.
+    for columns in [6, 62] {
+        let mut random = Random::new(31);
+        let mut case = random_case(Recipe { layout: Layout::Counts, rows: 600, columns, units: 4000, offsets: false, seed: random.next() });
+        case.features.iter_mut().enumerate().for_each(|(j, x)| *x += 0.02 * (j / columns) as f64);
+        let start = mixture(2, columns, &mut random);
+        let fit = |data: &Data<'_>, single_phase: bool| {
+            let options = FitOptions { starts: Starts::Given(start.view()), ridge: 1.0, single_phase, ..FitOptions::new(2) };
+            Fit::new(data, &options)
+        };
+        let (how, pieces) = split(&case, 2, &mut random);
+        let fits = on_ranks(how, &pieces, |_, data| [false, true].map(|single| fit(data, single).unwrap()));
+        same_fit(&fits.concat());
+        let kinds = on_ranks(how, &pieces, |rank, data| fit(data, rank == 0).unwrap_err().kind);
+        assert_eq!(kinds, [ErrorKind::Disagreement; 2]);
+    }
 }
 
 /// A scan that one rank cannot begin ends on all.
@@ -409,10 +413,13 @@ fn an_error_of_one_rank_is_an_error_of_all() {
         assert_eq!(kinds, [Some(ErrorKind::Remote), Some(ErrorKind::Remote), Some(ErrorKind::Workspace)]);
         // Ranks that ask for different things.
         let kinds = on_ranks(how, &pieces, |rank, data| {
-            let options = FitOptions { seed: rank as u64 / 2, ..FitOptions::new(2) };
-            Fit::new(data, &options).unwrap_err().kind
+            let odd = if rank == 2 { 1.0 } else { 0.0 };
+            let (seed, good, atoms) = (rank as u64 / 2, FitOptions::new(2), vec![odd; case.columns]);
+            let grow = Some(MixtureRef { weights: &[1.0], atoms: &atoms });
+            let others = [FitOptions { seed, ..good }, FitOptions { gradient_tolerance: 1e-8 + odd, ..good }, FitOptions { grow, ..good }];
+            others.map(|options| Fit::new(data, &options).unwrap_err().kind)
         });
-        assert_eq!(kinds, [ErrorKind::Disagreement; 3]);
+        assert_eq!(kinds, [[ErrorKind::Disagreement; 3]; 3]);
         // Too many classes: all find that themselves.
         let kinds = on_ranks(how, &pieces, |_, data| Fit::new(data, &FitOptions::new(100_000)).unwrap_err().kind);
         assert_eq!(kinds, [ErrorKind::TooManyClasses; 3]);
@@ -555,12 +562,24 @@ fn ranks_that_ask_for_different_things_disagree() {
             let penalty = Some(Penalty { ridge: rank, covariance: &covariance });
             let (mut matrix, mut vector, mut v) = (vec![0.0; d * d], vec![0.0; d], vec![1.0; d]);
             v[d - 1] = rank;
-            [
+            let (form, variance) = if rank == 0.0 { (FORMS[0], Variance::Information) } else { (FORMS[1], Variance::Robust) };
+            let (mut next, mut errors) = (m.clone(), m.clone());
+            let others = whitened(data, |wh| {
+                let size = em_step_workspace(&shape, 2, FORMS[1]).or(standard_errors_workspace(&shape, 2));
+                let mut memory = WorkspaceBuffer::new(size).unwrap();
+                let (weights, atoms) = (&mut errors.weights, &mut errors.atoms);
+                [
+                    em_step(data, wh, 1.0, form, &mut next.weights, &mut next.atoms, ctx, memory.lend()).map(|_| ()),
+                    standard_errors(data, wh, 1.0, m.view(), variance, weights, atoms, ctx, memory.lend()),
+                ]
+            });
+            let evaluations = [
                 evaluate(data, m.view(), penalty, ctx, EvaluateOutput::default(), memory.lend()).map(|_| ()),
                 observed_information(data, m.view(), penalty, ctx, &mut matrix, memory.lend()),
                 score_products(data, m.view(), rank == 1.0, ctx, &mut matrix, memory.lend()),
                 hessian_vector(data, m.view(), &v, ctx, &mut vector, memory.lend()),
-            ]
+            ];
+            [&others[..], &evaluations[..]].concat()
         });
         assert!(found.iter().flatten().all(|r| r.is_err_and(|e| e.kind == ErrorKind::Disagreement)), "{found:?}");
     }
