@@ -525,6 +525,24 @@ fn a_correction_keeps_to_its_evaluations() {
 }
 
 #[test]
+fn a_correction_heeds_its_options() {
+    let j = job(3, 2000, 3, 3, 1_000_000, 1.0, Law::Normal);
+    let data = j.data();
+    let mut memory = None;
+    let wh = whitening(&data, &mut memory);
+    let options = CorrectionOptions { tilt: Some(0.2), max_evaluations: 20, ..Default::default() };
+    let run = |options: CorrectionOptions<'_>| by_correction(&data, &wh, 3, &options).unwrap();
+    let (found, report) = run(options);
+    assert!(report.tilt == 0.2 && report.passes > 2 * report.evaluations as u64, "{report:?}");
+    assert_ne!(run(CorrectionOptions { tilt: Some(0.3), ..options }).0, found);
+    assert_eq!(run(CorrectionOptions { order: Some(3), ..options }).0, found, "the default of so few classes");
+    assert_ne!(run(CorrectionOptions { order: Some(4), ..options }).0, found);
+    let spread = |seed| run(CorrectionOptions { start: CorrectionStart::Spread { seed }, ..options }).0;
+    assert_eq!(spread(1), spread(1));
+    assert_ne!(spread(1), spread(2));
+}
+
+#[test]
 fn the_subspace_holds_the_atoms_and_its_profile_counts_them() {
     let j = job(31, 50_000, 8, 4, 400_000, 1.5, Law::Normal);
     let data = j.data();
@@ -547,6 +565,24 @@ fn the_subspace_holds_the_atoms_and_its_profile_counts_them() {
             let left = rest.iter().map(|x| x * x).sum::<f64>();
             assert!(left < 0.05 * whole, "tilt {tilt}, class {k}: {left} of {whole}");
         }
+    }
+}
+
+/// Of few draws it is sampling that hides eigenvalues.
+#[test]
+fn the_noise_of_a_profile_is_that_of_its_draws_or_of_its_rows() {
+    for (n, sampling) in [(100, true), (400_000, false)] {
+        let j = job(32, 2000, 3, 2, n, 1.0, Law::Normal);
+        let data = j.data();
+        let mut memory = None;
+        let wh = whitening(&data, &mut memory);
+        let (mut mean, mut values, mut directions) = (vec![0.0; 3], vec![0.0; 3], vec![0.0; 9]);
+        let mut ws = WorkspaceBuffer::new(subspace_workspace(&data.shape())).unwrap();
+        let report = subspace(&data, &wh, 0.5, &mut mean, &mut values, &mut directions, Context::default(), ws.lend()).unwrap();
+        let (of_draws, of_rows) = (3.0 * (3.0 / report.draws).sqrt(), -2.0 * values[2]);
+        assert!(report.draws < n as f64 && (of_draws > of_rows) == sampling, "{report:?} {values:?}");
+        assert_close("noise", &[report.noise], &[of_draws.max(of_rows)], 1e-12);
+        assert_eq!(report.suggested_classes, 1 + values.iter().filter(|v| **v > report.noise).count());
     }
 }
 
@@ -602,15 +638,26 @@ fn hard_data_give_a_valid_mixture_or_a_named_error_and_never_nan() {
                     assert!(valid.is_ok(), "case {i}, K = {k}, {name}: {m:?}");
                 }
                 Err(e) => {
-                    let named = matches!(e.kind, ErrorKind::IllPosed | ErrorKind::TooManyClasses);
-                    assert!(named, "case {i}, K = {k}, {name}: {e}");
+                    let many = k > data.observed_units();
+                    let kind = if many { ErrorKind::TooManyClasses } else { ErrorKind::IllPosed };
+                    assert_eq!(e.kind, kind, "case {i}, K = {k}, {name}: {e}");
                 }
             };
             for ill_posed in [IllPosed::Fail, IllPosed::Project] {
-                check("tensor", by_tensor(&data, &wh, k, ill_posed));
+                let is_short = |m: &Mixture| {
+                    let mut beta = vec![0.0; wh.rank];
+                    m.atoms.chunks_exact(3).all(|atom| {
+                        wh.whiten_atom(atom, &mut beta);
+                        beta.iter().map(|b| b * b).sum::<f64>().sqrt() <= LONGEST * (1.0 + 1e-9)
+                    })
+                };
+                let by_tensor = by_tensor(&data, &wh, k, ill_posed);
+                assert!(ill_posed == IllPosed::Fail || by_tensor.as_ref().ok().is_none_or(is_short), "case {i}, K = {k}");
+                check("tensor", by_tensor);
                 let mut m = Mixture { weights: vec![0.0; k], atoms: vec![0.0; 3 * k] };
                 let mut ws = WorkspaceBuffer::new(direction_workspace(&shape, k)).unwrap();
                 let result = direction(&data, &wh, None, ill_posed, &mut m.weights, &mut m.atoms, ctx, ws.lend());
+                assert!(ill_posed == IllPosed::Fail || result.is_err() || is_short(&m), "case {i}, K = {k}");
                 check("direction", result.map(|_| m));
             }
             for start in [CorrectionStart::Auto, CorrectionStart::Direction, CorrectionStart::Spread { seed: 1 }] {
@@ -636,6 +683,14 @@ fn a_projected_direction_is_on_the_simplex_where_the_strict_one_fails() {
     let report = direction(&data, &wh, None, IllPosed::Project, &mut w, &mut a, ctx, ws.lend()).unwrap();
     assert!(report.shrinkage > 0.0 && report.shrinkage <= 1.0);
     assert!((w.iter().sum::<f64>() - 1.0).abs() < 1e-12 && w.iter().all(|w| *w >= 0.0));
+    // Along another direction, which must be one.
+    let before = a.clone();
+    direction(&data, &wh, Some(&[0.6, 0.0, -0.8]), IllPosed::Project, &mut w, &mut a, ctx, ws.lend()).unwrap();
+    assert_ne!(a, before);
+    for (along, kind) in [(&[1.0, 1.0, 0.0][..], ErrorKind::InvalidOption), (&[1.0, 0.0], ErrorKind::Shape)] {
+        let error = direction(&data, &wh, Some(along), IllPosed::Project, &mut w, &mut a, ctx, ws.lend()).unwrap_err();
+        assert_eq!(error.kind, kind);
+    }
 }
 
 #[test]
@@ -710,7 +765,7 @@ fn a_frame_of_other_features_is_refused() {
 fn what_stands_for_alternatives_that_are_not_available_does_not_matter() {
     let made = job(2, 400, 3, 3, 20_000, 1.5, Law::Normal);
     for (k, order, sentinel) in [(2, 3, 1e38), (3, 9, 1e38), (2, 3, 1e120)] {
-        let corrected_with = |x: f64| {
+        let found_with = |x: f64| {
             let (mut features, mut n, mut b) = (made.x.clone(), made.counts.clone(), vec![0.0; 400]);
             features[21..24].fill(x);
             (n[7], b[7]) = (0.0, f64::NEG_INFINITY);
@@ -721,8 +776,9 @@ fn what_stands_for_alternatives_that_are_not_available_does_not_matter() {
             let mut ws = WorkspaceBuffer::new(corrected_workspace(&data.shape(), k)).unwrap();
             let options = CorrectionOptions { order: Some(order), ..Default::default() };
             corrected(&data, &wh, &options, &mut w, &mut a, Context::default(), ws.lend()).unwrap();
-            [w, a].concat()
+            let plain = by_tensor(&data, &wh, k, IllPosed::Project).unwrap();
+            [w, a, plain.weights, plain.atoms].concat()
         };
-        assert_close("the correction", &corrected_with(sentinel), &corrected_with(0.0), 1e-9);
+        assert_close("the correction, and plain moments", &found_with(sentinel), &found_with(0.0), 1e-9);
     }
 }
