@@ -237,8 +237,7 @@ impl<'w> Em<'w> {
             d.copy_from_slice(g);
             d.iter_mut().for_each(|d| *d /= t + ridge);
         } else {
-            // Curvature below rounding is raised until the factorisation succeeds, and curvature that tells of less than the step that comes of it until that is
-            // no longer: the step stays one of ascent.
+            // Curvature is raised until the factorisation succeeds, where it is below rounding, and until the step is at most FAR: it stays one of ascent.
             let mut jitter = 1e-14;
             loop {
                 let factor = &mut self.factor[..r * r];

@@ -175,7 +175,7 @@ impl<'w> Layout<'w> {
         let rows = shape.rows.div_ceil(block).saturating_mul(block);
         let rows = if Layout::may_group(shape) { rows.max(most_places(shape.rows, shape.sets)) } else { rows };
         // The last block of groups may have more sets than there are.
-        let sets = if Layout::may_group(shape) { shape.sets.saturating_add(MOST_ROWS) } else { shape.sets };
+        let sets = if Layout::may_group(shape) { shape.sets.saturating_add(MOST_SETS) } else { shape.sets };
         (rows, zones(sets))
     }
 
@@ -463,7 +463,7 @@ mod tests {
         assert!((20_000..21_500).contains(&of(&one).unwrap()));
         one[1234] = SMALL_SET + 1;
         assert_eq!(of(&one), None);
-        // One of a hundred in every block is too many.
+        // A large one in every block is too many.
         let many: Vec<usize> = (0..4000).map(|s| if s % 64 == 0 { 256 } else { 1 }).collect();
         assert_eq!(of(&many), None);
         assert_eq!(of(&[9]), None);
