@@ -98,8 +98,7 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
-    /// Checks everything but that the features of one choice set are finite, which an operation does by [`Data::look`] at its end: a read of the features
-    /// less.
+    /// Checks everything but that the features are finite, which an operation does by [`Data::look`] at its end: a read of the features less.
     #[cfg(feature = "capi")]
     pub(crate) fn unseen(
         features: Features<'a>,
@@ -109,7 +108,7 @@ impl<'a> Data<'a> {
     ) -> Result<Self> {
         let mut data = Self::of(features, offset, sets, choices, None)?;
         data.check_alone()?;
-        if data.set_count() > 1 {
+        if data.set_count() > 1 && data.offset.is_some() {
             // The layout of many small sets does not look at alternatives that are not available.
             data.check_features()?;
             data.finite = true;

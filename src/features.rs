@@ -2,7 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::scalar::Scalar;
-use crate::simd::{self, Ahead, Columns, Element, Isa, Rows};
+use crate::simd::panel::SETS;
+use crate::simd::{self, Ahead, Columns, Element, Isa, Rows, Strided};
 use crate::workspace::filled;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -234,77 +235,39 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// N choice sets of `height` alternatives side by side, less their means: alternative j of the set from row `first[s]` on, feature l, at
-    /// `out[l * stride + j * N + s]`. Taken about the first alternatives first: a common shift costs no digits.
-    pub(crate) fn centered_sets<const N: usize>(&self, first: [usize; N], height: usize, out: &mut [f64], stride: usize) {
-        fn run<const N: usize, T: Scalar>(v: &[T], f: &Features<'_>, first: [usize; N], height: usize, out: &mut [f64], stride: usize) {
-            for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
-                let x = first.map(|i| &v[i * f.row_stride + l * f.column_stride..]);
-                let out = &mut out[..height * N];
-                let mut means = [0.0; N];
-                for (j, out) in out.chunks_exact_mut(N).enumerate() {
-                    let at = j * f.row_stride;
-                    for s in 0..N {
-                        out[s] = x[s][at].to_f64() - x[s][0].to_f64();
-                        means[s] += out[s];
-                    }
-                }
-                means.iter_mut().for_each(|m| *m /= height as f64);
-                for out in out.chunks_exact_mut(N) {
-                    out.iter_mut().zip(&means).for_each(|(x, m)| *x -= m);
-                }
-            }
-        }
+    /// Choice sets side by side, less their means: see [`simd::centered_sets`].
+    pub(crate) fn centered_sets(&self, isa: Isa, sets: &[Range<usize>; SETS], height: usize, out: &mut [MaybeUninit<f64>], stride: usize) {
+        let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
         match self.values {
-            Values::F32(v) => run(v, self, first, height, out, stride),
-            Values::F64(v) => run(v, self, first, height, out, stride),
+            Values::F32(values) => {
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, sets, height, out, stride);
+            }
+            Values::F64(values) => {
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, sets, height, out, stride);
+            }
         }
     }
 
-    /// The rows less their mean, row j feature l at `out[l * stride + j * step]`; rows that are not `there` are left alone and count for nothing. Taken
-    /// about row `origin` first: a common shift costs no digits.
+    /// The rows less their mean, row j feature l to `out[l * stride + j * step]`, for `height` rows: 0 for those that are not `there`, which count for
+    /// nothing, and those past the end. Taken about the first row there is first: a common shift costs no digits.
     pub(crate) fn centered_columns(
         &self,
         rows: Range<usize>,
-        origin: usize,
         there: impl Fn(usize) -> bool,
-        out: &mut [f64],
+        height: usize,
+        out: &mut [MaybeUninit<f64>],
         stride: usize,
         step: usize,
     ) {
-        let here = (self, rows, origin);
-        fn run<T: Scalar>(
-            v: &[T],
-            (f, rows, origin): (&Features<'_>, Range<usize>, usize),
-            there: impl Fn(usize) -> bool,
-            out: &mut [f64],
-            stride: usize,
-            step: usize,
-        ) {
-            for (l, out) in out.chunks_mut(stride).enumerate().take(f.columns) {
-                let x = |i: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
-                let (reference, mut sum, mut n, mut at) = (x(origin), 0.0, 0.0, 0);
-                for i in rows.clone() {
-                    if there(i) {
-                        out[at] = x(i) - reference;
-                        sum += out[at];
-                        n += 1.0;
-                    }
-                    at += step;
-                }
-                let mean = sum / n;
-                at = 0;
-                for i in rows.clone() {
-                    if there(i) {
-                        out[at] -= mean;
-                    }
-                    at += step;
-                }
+        let origin = rows.clone().find(|i| there(*i)).unwrap_or(rows.start);
+        let here = || rows.clone().filter(|i| there(*i));
+        for (l, out) in out.chunks_mut(stride).enumerate().take(self.columns) {
+            let difference = |i: usize| self.get(i, l) - self.get(origin, l);
+            let mean = here().fold(0.0, |sum, i| sum + difference(i)) / here().count() as f64;
+            for (j, out) in out.iter_mut().step_by(step).enumerate().take(height) {
+                let i = rows.start + j;
+                out.write(if i < rows.end && there(i) { difference(i) - mean } else { 0.0 });
             }
-        }
-        match self.values {
-            Values::F32(v) => run(v, here, there, out, stride, step),
-            Values::F64(v) => run(v, here, there, out, stride, step),
         }
     }
 

@@ -85,6 +85,9 @@ impl Evaluation<'_> {
 
     /// The same of this rank alone.
     pub(super) fn means_here(&mut self, data: &Data<'_>, ctx: Context) {
+        if self.layout.is_grouped() {
+            return self.means_of_groups(ctx);
+        }
         if self.shape.sets > 1 {
             let n = self.layout.start(self.layout.blocks) * self.columns();
             self.omega.ensure(n);
@@ -445,19 +448,15 @@ impl Evaluation<'_> {
             let base = layout.start(task.blocks.start);
             for b in task.blocks.clone() {
                 let (at, ld) = (layout.start(b), layout.length(b));
-                // Products alone, which nobody reads again, stand in the same place for all blocks, which stays in cache.
-                let place = if what == Sums::Mean && layout.is_grouped() { 0 } else { at - base };
-                let omega = &mut task.rows[place * c..(place + ld) * c];
+                let omega = &mut task.rows[(at - base) * c..(at - base + ld) * c];
                 let a = &ev.a[at * c..(at + ld) * c];
                 match layout.kind {
                     Kind::Groups => {
                         let groups = layout.groups(b, c);
                         let sets = layout.sets_of_block() * c;
                         let t = &ev.t[b * sets..(b + 1) * sets];
-                        match what {
-                            Sums::Chosen => {}
-                            Sums::Mean => products_of_groups::<true>(ctx.isa, groups, t, a, omega),
-                            Sums::Difference => products_of_groups::<false>(ctx.isa, groups, t, a, omega),
+                        if what == Sums::Difference {
+                            products_of_groups::<false>(ctx.isa, groups, t, a, omega);
                         }
                         simd::weighted_sum_of_columns(ctx.isa, layout_block(layout, b, l), omega, ld, sum);
                     }
@@ -498,6 +497,38 @@ impl Evaluation<'_> {
             }
         });
         (self.omega, self.scratch) = (omega, scratch);
+        self.add_sums(n, what);
+    }
+
+    /// The sums under the model of small choice sets side by side.
+    fn means_of_groups(&mut self, ctx: Context) {
+        let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
+        // Nobody reads the products again: they stand in the same place for all blocks of a task, which stays in cache.
+        let room = self.omega.take();
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        let matrices = Matrices { rows: &mut *room, ..Matrices::default() };
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+            let Piece { sum, .. } = carve(task.piece, &shape, c);
+            sum.fill(0.0);
+            let longest = task.blocks.clone().map(|b| layout.length(b)).max().unwrap_or(0);
+            let products = filled(&mut task.rows[..longest * c], 0.0);
+            for b in task.blocks.clone() {
+                let (at, ld, sets) = (layout.start(b), layout.length(b), layout.sets_of_block() * c);
+                let (a, t) = (&ev.a[at * c..(at + ld) * c], &ev.t[b * sets..(b + 1) * sets]);
+                products_of_groups::<true>(ctx.isa, layout.groups(b, c), t, a, &mut products[..ld * c]);
+                simd::weighted_sum_of_columns(ctx.isa, layout_block(layout, b, l), &products[..ld * c], ld, sum);
+            }
+        });
+        self.scratch = scratch;
+        // SAFETY: of nothing nothing is written.
+        unsafe { self.omega.give_back(room, 0) };
+        self.add_sums(n, Sums::Mean);
+    }
+
+    /// The sums of the `n` tasks, in their order.
+    fn add_sums(&mut self, n: usize, what: Sums) {
+        let (c, l, length) = (self.columns(), self.shape.columns, self.scratch_length());
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);
         for piece in self.scratch.pieces[..length * n].chunks_exact(length) {

@@ -16,7 +16,8 @@ use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::simd::panel::{Groups, SETS};
-use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled};
+use crate::simd::{Columns, Isa};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 use core::ops::Range;
 
 /// Rows of a block at most, where sets do not ask for more.
@@ -58,8 +59,10 @@ pub(crate) struct Layout<'w> {
     pub blocks: usize,
     sets: usize,
     rows: usize,
-    /// `Groups`: two for each row, its block and its place in it; `Whole`: the block of each row.
-    place: &'w mut [usize],
+    /// `Groups`: the block of each row, and its place in it.
+    place: &'w mut [[u32; 2]],
+    /// `Whole`: the block of each row.
+    block_of: &'w mut [usize],
     /// But for `One`, how many numbers a class has before each block, and in all.
     first: &'w mut [usize],
     /// `Groups`: choice sets of a block.
@@ -70,12 +73,28 @@ pub(crate) struct Layout<'w> {
     position: &'w mut [usize],
     /// `Groups`: the features less their mean in the choice set, L × block in each block.
     pub features: Numbers<'w>,
-    /// `Groups`: offsets, −∞ where no alternative is, but 0 for the first of a set that is not there.
-    pub offset: &'w mut [f64],
+    /// `Groups`: offsets, −∞ where a set has no more alternatives; empty where all are 0.
+    offset: Numbers<'w>,
     /// `Groups`: counts, where units are rows.
     pub counts: &'w mut [f64],
     /// The features that `prepare` has last seen; 0 before.
     source: usize,
+}
+
+/// A block of `Groups` that was just copied, those before it too.
+pub(crate) struct Copied<'a> {
+    /// Its rows, as the caller has them.
+    pub rows: Range<usize>,
+    place: &'a [[u32; 2]],
+    features: Columns<'a, f64>,
+}
+
+impl Copied<'_> {
+    /// Adds `f` times row `i` of the block, as [`Layout::row`] has it.
+    pub fn add_row(&self, i: usize, f: f64, out: &mut [f64]) {
+        let x = self.features.values[self.place[i][1] as usize..].iter().step_by(self.features.stride);
+        out.iter_mut().zip(x).for_each(|(out, x)| *out += f * x);
+    }
 }
 
 /// Rows that `Groups` may fill up to: half as many again as there are, and what may be left of the last block.
@@ -150,7 +169,7 @@ fn kind(shape: &Shape) -> Kind {
 impl<'w> Layout<'w> {
     /// Whether choice sets may stand side by side, if they are small.
     pub fn may_group(shape: &Shape) -> bool {
-        shape.sets > 1 && shape.columns <= FEW_COLUMNS
+        shape.sets > 1 && shape.columns <= FEW_COLUMNS && u32::try_from(shape.sets).is_ok()
     }
 
     /// What [`Layout::new`] takes at most, whatever the sizes of the sets.
@@ -161,7 +180,8 @@ impl<'w> Layout<'w> {
         }
         let places = most_places(shape.rows, shape.sets);
         let of_sizes = WorkspaceSize::of::<usize>;
-        let index = of_sizes(shape.rows.saturating_mul(2)).and(of_sizes(shape.sets.saturating_add(1)));
+        let places_of_rows = WorkspaceSize::of::<[u32; 2]>(shape.rows).or(of_sizes(shape.rows));
+        let index = places_of_rows.and(of_sizes(shape.sets.saturating_add(1)));
         let index = index.and(of_sizes(shape.sets.saturating_add(MOST_SETS) / SETS)).and(of_sizes(shape.sets));
         match Layout::may_group(shape) {
             true => index.and(of(places.saturating_mul(shape.columns)).and(of(places)).and(of(places))),
@@ -198,10 +218,10 @@ impl<'w> Layout<'w> {
             // Known when the sets are.
             Kind::Whole => (0, 0),
         };
-        let (index, first) = match kind {
-            Kind::One => (0, 0),
-            Kind::Groups => (2 * rows, blocks + 1),
-            Kind::Whole => (rows, sets + 1),
+        let first = match kind {
+            Kind::One => 0,
+            Kind::Groups => blocks + 1,
+            Kind::Whole => sets + 1,
         };
         Ok(Layout {
             kind,
@@ -209,62 +229,65 @@ impl<'w> Layout<'w> {
             blocks,
             sets,
             rows,
-            place: ws.fill(index, 0)?,
+            place: ws.fill(if grouped { rows } else { 0 }, [0; 2])?,
+            block_of: ws.fill(if kind == Kind::Whole { rows } else { 0 }, 0)?,
             first: ws.fill(first, 0)?,
             in_block,
             heights: ws.fill(blocks * in_block / SETS, 0)?,
             position: ws.fill(if grouped && !alike { sets } else { 0 }, 0)?,
             features: Numbers::new(ws.room(places * l)?),
-            offset: ws.f64s(places)?,
+            offset: Numbers::new(ws.room(places)?),
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
             source: 0,
         })
     }
 
     /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice sets must be
-    /// the same every time. Whether it copied.
-    pub fn prepare(&mut self, data: &Data<'_>) -> bool {
+    /// the same every time. Every block is shown when it is `copied`.
+    pub fn prepare(&mut self, data: &Data<'_>, isa: Isa, copied: impl FnMut(Copied<'_>)) {
         let source = data.features().address();
         if self.kind == Kind::One || self.source == source {
-            return false;
+            return;
         }
         self.source = source;
         match self.kind {
             Kind::One => {}
-            Kind::Groups => self.copy(data),
+            Kind::Groups => self.copy(data, isa, copied),
             Kind::Whole => {
                 self.blocks = 0;
                 for group in set_groups(data, 0..self.sets, self.block) {
                     let rows = data.set(group.start).start..data.set(group.end - 1).end;
                     self.first[self.blocks] = rows.start;
-                    self.place[rows].fill(self.blocks);
+                    self.block_of[rows].fill(self.blocks);
                     self.blocks += 1;
                 }
                 self.first[self.blocks] = self.rows;
             }
         }
-        self.is_grouped()
     }
 
-    fn copy(&mut self, data: &Data<'_>) {
+    fn copy(&mut self, data: &Data<'_>, isa: Isa, mut copied: impl FnMut(Copied<'_>)) {
         let x = data.features();
         let l = x.columns();
         let Layout { sets, in_block, place, first, heights, position, features, offset, counts, .. } = self;
         let (sets, in_block) = (*sets, *in_block);
-        offset.fill(f64::NEG_INFINITY);
-        let room = features.take();
+        let (room, offsets) = (features.take(), offset.take());
+        // Sets of the same size need no word on where they end.
+        let has_offsets = data.offset().is_some() || !position.is_empty();
         let mut before = 0;
         let size = |set: usize| data.set(set).len();
         each_block(sets, in_block, size, |b, order, of_block| {
             let rows = of_block.iter().sum::<usize>() * SETS;
             (first[b], first[b + 1]) = (before, before + rows);
             heights[b * of_block.len()..][..of_block.len()].copy_from_slice(of_block);
-            let columns = filled(&mut room[before * l..][..rows * l], 0.0);
+            let offsets = if has_offsets { filled(&mut offsets[before..before + rows], f64::NEG_INFINITY) } else { &mut [] };
+            let columns = &mut room[before * l..][..rows * l];
             let mut at = 0;
             for (g, (group, height)) in order.chunks_exact(SETS).zip(of_block).enumerate() {
                 for (lane, &set) in group.iter().enumerate() {
                     if set >= sets {
-                        offset[before + at + lane] = 0.0;
+                        // Something finite, so that nothing of it is NaN.
+                        offsets.get_mut(at + lane).into_iter().for_each(|b| *b = 0.0);
                         continue;
                     }
                     if let Some(position) = position.get_mut(set) {
@@ -272,29 +295,37 @@ impl<'w> Layout<'w> {
                     }
                     for (j, i) in data.set(set).enumerate() {
                         let to = at + j * SETS + lane;
-                        (place[2 * i], place[2 * i + 1]) = (b, to);
-                        offset[before + to] = data.offset().map_or(0.0, |b| b[i]);
+                        place[i] = [b as u32, to as u32];
+                        if has_offsets {
+                            offsets[to] = data.offset().map_or(0.0, |b| b[i]);
+                        }
                         if !counts.is_empty() {
                             counts[before + to] = data.unit_weight(i);
                         }
                     }
                 }
                 // Only differences inside a set matter.
-                let columns = &mut columns[at..];
-                if data.offset().is_none() && group.iter().all(|set| *set < sets && data.set(*set).len() == *height) {
-                    x.centered_sets::<SETS>(core::array::from_fn(|s| data.set(group[s]).start), *height, columns, rows);
+                let of_group: [_; SETS] = core::array::from_fn(|s| if group[s] < sets { data.set(group[s]) } else { 0..0 });
+                if data.offset().is_none() || of_group.iter().all(|set| set.clone().all(|i| data.available(i))) {
+                    x.centered_sets(isa, &of_group, *height, &mut columns[at..], rows);
                 } else {
-                    for (lane, &set) in group.iter().enumerate().filter(|(_, set)| **set < sets) {
-                        let (of_set, reference) = (data.set(set), data.first_available(set));
-                        x.centered_columns(of_set, reference, |i| data.available(i), &mut columns[lane..], rows, SETS);
+                    for (lane, of_set) in of_group.into_iter().enumerate() {
+                        x.centered_columns(of_set, |i| data.available(i), *height, &mut columns[at + lane..], rows, SETS);
                     }
                 }
                 at += SETS * height;
             }
+            // SAFETY: all of its groups were just written, every feature of every place.
+            let values = unsafe { written_or_zero(columns, true) };
+            let of_caller = data.set(b * in_block).start..data.set(((b + 1) * in_block).min(sets) - 1).end;
+            copied(Copied { rows: of_caller, place, features: Columns { values, rows, columns: l, stride: rows } });
             before += rows;
         });
         // SAFETY: every block is filled.
-        unsafe { features.give_back(room, before * l) };
+        unsafe {
+            features.give_back(room, before * l);
+            offset.give_back(offsets, if has_offsets { before } else { 0 });
+        }
     }
 
     /// The rows of block `b` as the caller has them; not of `Groups`.
@@ -339,6 +370,11 @@ impl<'w> Layout<'w> {
         self.kind == Kind::Groups
     }
 
+    /// `Groups`: the offsets of block `b`; none where all are 0.
+    pub fn offsets(&self, b: usize) -> Option<&[f64]> {
+        if self.offset.is_empty() { None } else { Some(&self.offset[self.start(b)..self.start(b + 1)]) }
+    }
+
     /// The groups of block `b` with C columns.
     pub fn groups(&self, b: usize, columns: usize) -> Groups<'_> {
         let n = self.in_block / SETS;
@@ -362,8 +398,8 @@ impl<'w> Layout<'w> {
     pub fn block_of(&self, i: usize) -> usize {
         match self.kind {
             Kind::One => i / self.block,
-            Kind::Groups => self.place[2 * i],
-            Kind::Whole => self.place[i],
+            Kind::Groups => self.place[i][0] as usize,
+            Kind::Whole => self.block_of[i],
         }
     }
 
@@ -372,8 +408,8 @@ impl<'w> Layout<'w> {
     pub fn at(&self, i: usize, columns: usize) -> (usize, usize) {
         let (b, place) = match self.kind {
             Kind::One => return (i / self.block * self.block * columns + i % self.block, self.block),
-            Kind::Groups => (self.place[2 * i], self.place[2 * i + 1]),
-            Kind::Whole => (self.place[i], i - self.first[self.place[i]]),
+            Kind::Groups => (self.place[i][0] as usize, self.place[i][1] as usize),
+            Kind::Whole => (self.block_of[i], i - self.first[self.block_of[i]]),
         };
         (self.first[b] * columns + place, self.first[b + 1] - self.first[b])
     }
@@ -385,12 +421,6 @@ impl<'w> Layout<'w> {
         }
         let (from, stride) = self.at(i, out.len());
         out.iter_mut().zip(self.features[from..].iter().step_by(stride)).for_each(|(out, x)| *out = *x);
-    }
-
-    /// `Groups`: adds `f` times row `i`, as [`Layout::row`] has it.
-    pub fn add_row(&self, i: usize, f: f64, out: &mut [f64]) {
-        let (from, stride) = self.at(i, out.len());
-        out.iter_mut().zip(self.features[from..].iter().step_by(stride)).for_each(|(out, x)| *out += f * x);
     }
 
     /// `Groups`: feature `k` of row `i`, less the mean in its choice set.

@@ -58,7 +58,6 @@ impl Evaluation<'_> {
         let Choices::Counts(counts) = *data.choices() else { return Ok(None) };
         data.reduced()?;
         self.passes += 1;
-        self.layout.prepare(data);
         self.atoms[..k * l].copy_from_slice(at.atoms);
         let ahead = data.features().ahead();
         let expected = data.total_weight() * libm::exp(at.s);

@@ -189,9 +189,7 @@ impl<'w> Evaluation<'w> {
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
         self.passes += 1;
-        if self.layout.prepare(data) {
-            self.sum_features_of_units(data);
-        }
+        self.prepare(data, ctx.isa);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         let finite = if self.shape.sets == 1 {
@@ -309,8 +307,7 @@ impl<'w> Evaluation<'w> {
                     // SAFETY: `written` says that all blocks have been before.
                     let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
                     let x = layout_block(layout, b, l);
-                    let offset = &layout.offset[layout.start(b)..][..n];
-                    simd::logits_of_columns(ctx.isa, x, atoms, Some(offset), a, n);
+                    simd::logits_of_columns(ctx.isa, x, atoms, layout.offsets(b), a, n);
                     softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
                 }
                 carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };

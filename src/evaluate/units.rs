@@ -13,6 +13,7 @@ use super::tasks::{Matrices, UNITS, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
+use crate::simd::Isa;
 use crate::simd::panel::SETS;
 use crate::workspace::filled;
 use core::ops::Range;
@@ -112,21 +113,25 @@ impl Evaluation<'_> {
         !self.unit_features.is_empty() && self.layout.is_grouped() && self.ordered == Some(true)
     }
 
-    /// z, `Σ_i c_ui b_i` and `Σ_i c_ui`, where they serve, in the features as the layout has them.
-    pub(super) fn sum_features_of_units(&mut self, data: &Data<'_>) {
-        if self.unit_features.is_empty() || !self.is_ordered(data) {
-            return;
-        }
+    /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
+    pub(super) fn prepare(&mut self, data: &Data<'_>, isa: Isa) {
+        let serve = !self.unit_features.is_empty() && self.is_ordered(data);
         let Evaluation { layout, unit_features, shape, .. } = self;
-        for (u, z) in unit_features.chunks_exact_mut(shape.columns + 2).enumerate() {
-            z.fill(0.0);
-            let (z, rest) = z.split_at_mut(shape.columns);
-            for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                layout.add_row(i, times, z);
-                rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
-                rest[1] += times;
+        let (l, units) = (shape.columns, if serve { shape.units } else { 0 });
+        let mut entries = (0..units).flat_map(|u| data.entries(u).map(move |(i, times)| (u, i, times))).peekable();
+        layout.prepare(data, isa, |block| {
+            if block.rows.start == 0 {
+                unit_features.fill(0.0);
             }
-        }
+            while let Some((u, i, times)) = entries.next_if(|(_, i, _)| *i < block.rows.end) {
+                if times != 0.0 {
+                    let (z, rest) = unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at_mut(l);
+                    block.add_row(i, times, z);
+                    rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
+                    rest[1] += times;
+                }
+            }
+        });
     }
 
     /// `Σ_i c_ui`.

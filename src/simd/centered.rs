@@ -1,0 +1,228 @@
+//! Features of choice sets that stand side by side, less their mean in the set: see `panel.rs`.
+
+use super::Isa;
+use super::dispatch::Kernel;
+use super::panel::SETS;
+use super::vector::{F64, Features, Simd};
+use crate::scalar::Scalar;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+/// Features of any strides: that of row i, column l, is `values[i * row_stride + l * column_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strided<'a, T> {
+    pub values: &'a [T],
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+/// Alternative j of set s, the rows `sets[s]`, feature l: `(x − x_0) − mean_j (x − x_0)` to `out[l * stride + 8 j + s]`, x_0 the set's first, so that a
+/// common shift costs no digits; 0 for j from the end of a set up to `height`.
+///
+/// # Panics
+/// Unless the sets lie inside the features and are no larger than `height`, and there is room.
+pub(crate) fn centered_sets<T: Scalar>(
+    isa: Isa,
+    x: Strided<'_, T>,
+    sets: &[Range<usize>; SETS],
+    height: usize,
+    out: &mut [MaybeUninit<f64>],
+    stride: usize,
+) {
+    let Some(last) = x.columns.checked_sub(1).filter(|_| height > 0) else { return };
+    for set in sets.iter().filter(|set| !set.is_empty()) {
+        assert!(set.len() <= height, "sets of at most the height");
+        assert!((set.end - 1) * x.row_stride + last * x.column_stride < x.values.len(), "the sets must lie inside the features");
+    }
+    assert!(stride >= SETS * height && last * stride + SETS * height <= out.len(), "room");
+    isa.run(CenteredSets { x, sets, height, out: out.as_mut_ptr().cast(), stride });
+}
+
+/// `out` has room for the columns of `height · SETS` numbers, `stride` apart, and the sets lie inside `x`.
+struct CenteredSets<'a, T> {
+    x: Strided<'a, T>,
+    sets: &'a [Range<usize>; SETS],
+    height: usize,
+    out: *mut f64,
+    stride: usize,
+}
+
+impl<T: Scalar> Kernel for CenteredSets<'_, T> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, sets, height, out, stride } = self;
+        for l in 0..x.columns {
+            for (s, set) in sets.iter().enumerate() {
+                let difference = |i: usize| {
+                    let value = |i: usize| x.values[i * x.row_stride + l * x.column_stride].to_f64();
+                    value(i) - value(set.start)
+                };
+                let mean = set.clone().fold(0.0, |sum, i| sum + difference(i)) / set.len() as f64;
+                for j in 0..height {
+                    let centered = if j < set.len() { difference(set.start + j) - mean } else { 0.0 };
+                    // SAFETY: as the struct says.
+                    unsafe { *out.add(l * stride + j * SETS + s) = centered };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        if self.x.column_stride == 1 || self.x.columns == 1 {
+            self.by_rows(simd);
+        } else if self.x.row_stride == 1 {
+            self.by_columns(simd);
+        } else {
+            self.plain();
+        }
+    }
+}
+
+impl<T: Scalar> CenteredSets<'_, T> {
+    /// Squares of N features of N sets, of which each row is one alternative's.
+    #[inline(always)]
+    fn by_rows<S: Features>(self, simd: S) {
+        let Self { x, sets, height, out, stride } = self;
+        let (n, zero) = (S::N, simd.splat(0.0));
+        for lane in (0..SETS).step_by(n) {
+            let sets = &sets[lane..lane + n];
+            for l in (0..x.columns).step_by(n) {
+                let count = n.min(x.columns - l);
+                let first = simd.first(count);
+                let load = |i: usize| {
+                    let from = x.values.as_ptr().wrapping_add(i * x.row_stride + l);
+                    // SAFETY: the row lies inside the features, and `first` chooses as many of it as there are from l on.
+                    unsafe { if count == n { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) } }
+                };
+                let (mut origin, mut mean, mut rows) = (simd.square(zero), simd.square(zero), simd.square(zero));
+                for ((origin, mean), set) in origin.as_mut().iter_mut().zip(mean.as_mut()).zip(sets).filter(|(_, set)| !set.is_empty()) {
+                    *origin = load(set.start);
+                    let mut sum = zero;
+                    for i in set.clone() {
+                        sum = simd.add(sum, simd.sub(load(i), *origin));
+                    }
+                    *mean = simd.div(sum, simd.splat(set.len() as f64));
+                }
+                for j in 0..height {
+                    for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
+                        *row = if j < set.len() { simd.sub(simd.sub(load(set.start + j), *origin), *mean) } else { zero };
+                    }
+                    for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
+                        // SAFETY: as the struct says.
+                        unsafe { simd.store(out.add((l + f) * stride + j * SETS + lane), *v) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Squares of N alternatives of N sets, of which each row is one set's.
+    #[inline(always)]
+    fn by_columns<S: Features>(self, simd: S) {
+        let Self { x, sets, height, out, stride } = self;
+        let (n, zero) = (S::N, simd.splat(0.0));
+        for lane in (0..SETS).step_by(n) {
+            let sets = &sets[lane..lane + n];
+            let mut sizes = [0.0; SETS];
+            sizes.iter_mut().zip(sets).for_each(|(size, set)| *size = set.len() as f64);
+            // SAFETY: there are at least N.
+            let sizes: F64<S> = unsafe { simd.load(sizes.as_ptr()) };
+            for l in 0..x.columns {
+                let column = x.values.as_ptr().wrapping_add(l * x.column_stride);
+                let out = out.wrapping_add(l * stride + lane);
+                let (mut rows, mut sum) = (simd.square(zero), zero);
+                for j in (0..height).step_by(n) {
+                    for (row, set) in rows.as_mut().iter_mut().zip(sets) {
+                        *row = zero;
+                        if j < set.len() {
+                            let first = simd.first(set.len() - j);
+                            // SAFETY: the column of the set lies inside the features; `first` chooses what is left of it from j on.
+                            unsafe {
+                                let origin = simd.splat((*column.add(set.start)).to_f64());
+                                *row = simd.sub(simd.load_first_as_f64(first, column.add(set.start + j)), origin);
+                            }
+                            *row = simd.select_first(first, *row, zero);
+                        }
+                    }
+                    for (j, v) in (j..height).zip(simd.transpose(rows).as_ref()) {
+                        sum = simd.add(sum, *v);
+                        // SAFETY: as the struct says.
+                        unsafe { simd.store(out.add(j * SETS), *v) };
+                    }
+                }
+                let mean = simd.div(sum, simd.max(simd.splat(1.0), sizes));
+                for j in 0..height {
+                    // SAFETY: as the struct says; just written.
+                    unsafe {
+                        let v = simd.load(out.add(j * SETS));
+                        simd.store(out.add(j * SETS), simd.select_less(simd.splat(j as f64), sizes, simd.sub(v, mean), v));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    fn run<T: Scalar>(isa: Isa, x: Strided<'_, T>, sets: &[Range<usize>; SETS]) -> Vec<u64> {
+        let height = sets.iter().map(|set| set.len()).max().unwrap().max(1);
+        let stride = SETS * height + 3;
+        let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
+        centered_sets(isa, x, sets, height, &mut out, stride);
+        // SAFETY: all were given a value to begin with.
+        let bits = |l: usize| out[l * stride..][..SETS * height].iter().map(|v| unsafe { v.assume_init() }.to_bits());
+        (0..x.columns).flat_map(bits).collect()
+    }
+
+    /// The same bits from every instruction set and for every order in memory, sets of unequal sizes and of none included, in f64 and f32.
+    #[test]
+    fn every_instruction_set_and_every_stride_gives_the_same_bits() {
+        for columns in [1, 2, 5, 8, 11, 17] {
+            for sizes in [[3; SETS], [1; SETS], [8; SETS], [19; SETS], [4, 4, 3, 3, 3, 1, 0, 0], [0; SETS], [17, 9, 8, 8, 7, 2, 1, 1]] {
+                let mut end = 2;
+                let sets = sizes.map(|n| {
+                    end += n;
+                    end - n..end
+                });
+                let value = |i: usize, l: usize| 100.0 + libm::sin(1.0 + 12.9898 * (i * columns + l) as f64);
+                let by_rows: Vec<f64> = (0..end * columns).map(|at| value(at / columns, at % columns)).collect();
+                let by_columns: Vec<f64> = (0..end * columns).map(|at| value(at % end, at / end)).collect();
+                let apart: Vec<f64> = by_rows.iter().flat_map(|x| [*x, f64::NAN]).collect();
+                let as_f32 = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<_>>();
+                let rounded: Vec<f64> = as_f32(&by_rows).iter().map(|x| f64::from(*x)).collect();
+                let (rows, columns_of_f32) = (as_f32(&by_rows), as_f32(&by_columns));
+                let of = |values, row_stride, column_stride| Strided { values, columns, row_stride, column_stride };
+                let plain = run(Isa::Scalar, of(&by_rows[..], columns, 1), &sets);
+                assert!(plain.iter().all(|bits| f64::from_bits(*bits).is_finite()), "{sizes:?}");
+                let plain_rounded = run(Isa::Scalar, of(&rounded[..], columns, 1), &sets);
+                for isa in Isa::available() {
+                    for (x, row, column) in [(&by_rows, columns, 1), (&by_columns, 1, end), (&apart, 2 * columns, 2)] {
+                        assert!(run(isa, of(&x[..], row, column), &sets) == plain, "{} {columns} {sizes:?} {row} {column}", isa.name());
+                    }
+                    for (values, row_stride, column_stride) in [(&rows[..], columns, 1), (&columns_of_f32[..], 1, end)] {
+                        let x = Strided { values, columns, row_stride, column_stride };
+                        assert!(run(isa, x, &sets) == plain_rounded, "{} {columns} {sizes:?} in f32", isa.name());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_of_one_mean_is_taken_off() {
+        let x = [1.0, 5.0, 3.0, 7.0, 2.0, 3.0];
+        let sets = core::array::from_fn(|s| if s == 0 { 0..3 } else { 3..3 });
+        for isa in Isa::available() {
+            let out = run(isa, Strided { values: &x[..], columns: 2, row_stride: 2, column_stride: 1 }, &sets);
+            let of = |l: usize, j: usize| f64::from_bits(out[l * 24 + j * SETS]);
+            assert_eq!([of(0, 0), of(0, 1), of(0, 2)], [-1.0, 1.0, 0.0], "{}", isa.name());
+            assert_eq!([of(1, 0), of(1, 1), of(1, 2)], [0.0, 2.0, -2.0], "{}", isa.name());
+        }
+    }
+}
