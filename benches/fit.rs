@@ -6,6 +6,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use common::random::{Random, simulated_panel};
 use common::{Panel, electricity, flights, job, job_b, npy};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::Rng;
@@ -112,6 +113,13 @@ fn uneven() -> Panel {
     }
 }
 
+/// A panel of 400 people, 10 × 8 alternatives with 40 features, from a start well off the truth.
+fn wide() -> Job {
+    let (panel, atoms) = simulated_panel(4000, 10, 8, 40, 4, 0.3, 1);
+    let mut random = Random::new(2);
+    Job::panel("wide 4", 4, panel, Some(atoms.iter().map(|t| t + 0.3 * random.normal()).collect()))
+}
+
 fn jobs() -> Vec<Job> {
     let a = |name, k| {
         let file = |part| job(&format!("a_k{k}_{part}"));
@@ -125,6 +133,7 @@ fn jobs() -> Vec<Job> {
         b("B 3", 3),
         Job::panel("electricity 3", 3, electricity(usize::MAX), None),
         Job::panel("electricity 3 uneven", 3, uneven(), None),
+        wide(),
         Job::panel("flights 3", 3, flights(), None),
         large("A2", 10_000, 50, 5, true),
         large("A3", 30_000, 384, 4, false),

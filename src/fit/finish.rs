@@ -92,7 +92,7 @@ const PATIENCE: u64 = 60;
 const ENDURANCE: u64 = 600;
 
 /// Down to which gradient L-BFGS goes, and in how many evaluations, if it goes before Newton's method or alone.
-fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
+pub(super) fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
     let from = if newton_is_cheap(shape, classes) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
     match newton_pays(shape, classes) {
         false if newton_serves(shape, classes) => Some((tolerance, ENDURANCE)),

@@ -14,7 +14,7 @@ mod report;
 mod rules;
 mod verdict;
 
-use self::finish::{Pace, Place, Run, finish};
+use self::finish::{Pace, Place, Run, finish, lead};
 use self::race::{Problem, Race};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
@@ -85,10 +85,10 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
 
 /// Workspace of a finish, but for the objective.
 fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
-    match newton_serves(shape, k) {
-        true if shape.units_are_draws || !newton_pays(shape, k) => newton_workspace(shape, k).or(lbfgs_workspace(shape, k)),
-        true => newton_workspace(shape, k),
-        false => lbfgs_workspace(shape, k),
+    let newton = if newton_serves(shape, k) { newton_workspace(shape, k) } else { WorkspaceSize::EMPTY };
+    match lead(shape, k, false, 0.0) {
+        Some(_) => newton.or(lbfgs_workspace(shape, k)),
+        None => newton,
     }
 }
 
@@ -307,12 +307,13 @@ impl Search<'_, '_, '_, '_> {
         }
         // With more classes than there are some follow the noise, and that of a sample is another: starts end apart on it by less than it can tell.
         self.leads = leads && 2 * open < survivors;
-        let Self { race, run, .. } = self;
+        let Self { race, run, best, .. } = self;
         if self.excess.is_some() {
             self.top = race.values[..n].iter().fold(self.top.max(self.estimate), |m, f| m.max(*f));
             settle_estimates(&mut race.values[..n], race.order, run.state.best, self.top, &mut self.out.start_values[first..]);
         }
-        Ok(self.verdict.settled(self.data, self.options.classes, before, run.state.best, &race.values[..n], race.kinds))
+        let came = race.count_at(self.problem.wh, n, best.mixture(), run.state.best);
+        Ok(self.verdict.settled(self.data, self.options.classes, before, run.state.best, n, came))
     }
 
     /// Carries the survivors of n starts to their ends on the sample they raced on, the best first from then on.

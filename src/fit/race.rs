@@ -3,7 +3,7 @@
 use super::finish::Run;
 use super::{Progress, Starts, race_form};
 use crate::data::{Data, Shape};
-use crate::em::Em;
+use crate::em::{Em, MStep};
 use crate::error::Result;
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
@@ -82,7 +82,7 @@ impl<'w> Race<'w> {
     pub fn workspace(shape: &Shape, classes: usize, starts: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let (k, kl) = (starts.saturating_mul(classes), starts.saturating_mul(classes).saturating_mul(shape.columns));
-        let newton = race_form(shape) == crate::em::MStep::Newton;
+        let newton = race_form(shape) == MStep::Newton;
         let em = Em::workspace(shape, classes, width(shape, classes, starts), newton);
         let held = of(k).and(of(kl)).and(of(starts)).and(WorkspaceSize::of::<usize>(starts)).and(WorkspaceSize::of::<StartKind>(starts));
         let units = match shape.units_are_draws {
@@ -105,7 +105,7 @@ impl<'w> Race<'w> {
 
     pub fn new(problem: &Problem<'_, '_>, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let shape = problem.data.shape();
-        let newton = race_form(&shape) == crate::em::MStep::Newton;
+        let newton = race_form(&shape) == MStep::Newton;
         let width = width(&shape, classes, starts);
         // What reads single rows or units is off where others hold the rest of them.
         let by_units = starts > 1 && !shape.units_are_draws && !shape.is_part();
@@ -310,12 +310,25 @@ impl<'w> Race<'w> {
         Ok((running, back))
     }
 
-    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none is, and every class is
-    /// one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none is, and with its classes.
     pub fn came_to(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
-        if (self.values[j] - value).abs() > 1e-6 * value.abs() {
-            return false;
-        }
+        (self.values[j] - value).abs() <= 1e-6 * value.abs() && self.has_classes_of(wh, j, best)
+    }
+
+    /// How many of the first `n` starts, relocations apart, came to `best` of penalised log-likelihood `value`, or were on their way when they fell out of the
+    /// race: those within 1e-6 of it, relatively, and, where units make several choices and steps of EM are short, those within 1e-3 that have its classes.
+    pub fn count_at(&mut self, wh: &Whitening<'_>, n: usize, best: MixtureRef<'_>, value: f64) -> usize {
+        let shape = &self.em.ev.shape;
+        let far = if shape.units_are_draws || race_form(shape) == MStep::Newton { 0.0 } else { 1e-3 };
+        let came = |race: &mut Self, j: usize| {
+            let below = value - race.values[j];
+            below <= 1e-6 * value.abs() || below <= far * value.abs() && race.has_classes_of(wh, j, best)
+        };
+        (0..n).filter(|j| self.kinds[*j] != StartKind::Relocate && came(self, *j)).count()
+    }
+
+    /// Whether every class of start `j` is one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
+    fn has_classes_of(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>) -> bool {
         let (l, k) = (wh.columns, best.classes());
         let (weights, atoms) = (&self.weights[j * k..(j + 1) * k], &self.atoms[j * k * l..(j + 1) * k * l]);
         let (one, other) = self.beta.split_at_mut(l);

@@ -49,6 +49,9 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
     if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
 }
 
+/// What the dense information may cost for Newton's method to be as cheap as L-BFGS.
+const CHEAP: f64 = 4.0;
+
 /// The products of the dense information over those of an evaluation; of counts over one choice set half as many are needed.
 fn information_cost(shape: &Shape, classes: usize) -> f64 {
     let (p, l, k) = (shape.total_rows as f64, shape.columns as f64, classes as f64);
@@ -57,12 +60,12 @@ fn information_cost(shape: &Shape, classes: usize) -> f64 {
 
 /// Whether a step of Newton's method costs little more than one of L-BFGS.
 pub(crate) fn newton_is_cheap(shape: &Shape, classes: usize) -> bool {
-    information_cost(shape, classes) <= 4.0
+    information_cost(shape, classes) <= CHEAP
 }
 
-/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner on counts over one choice set.
+/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner: on panels wherever a step of Newton's method costs more than a few of it.
 pub(crate) fn newton_is_dear(shape: &Shape, classes: usize) -> bool {
-    shape.units_are_draws && information_cost(shape, classes) > 10.0
+    information_cost(shape, classes) > if shape.units_are_draws { 10.0 } else { CHEAP }
 }
 
 /// Whether the dense information is cheap beside an evaluation.

@@ -2,7 +2,7 @@
 
 use super::{is_large, rounding};
 use crate::data::Data;
-use crate::starts::{StartKind, sample};
+use crate::starts::sample;
 
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
@@ -61,16 +61,14 @@ impl Verdict {
         self.alike >= 2 && 2 * self.alike >= self.finished
     }
 
-    /// Whether the draws are enough, after one whose starts ended their race at `values` and that took the best from `before` to `best`.
-    pub fn settled(&mut self, data: &Data<'_>, classes: usize, before: f64, best: f64, values: &[f64], kinds: &[StartKind]) -> bool {
+    /// Whether the draws are enough, after one of n starts of which `came` came to the best, or were on their way, and that took the best from `before` to `best`.
+    pub fn settled(&mut self, data: &Data<'_>, classes: usize, before: f64, best: f64, n: usize, came: usize) -> bool {
         let shape = data.shape();
         let large = is_large(&shape);
         self.idle = if before < best - slight(data, classes, best) { 0 } else { self.idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
         // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
-        let independent = values.iter().zip(kinds).filter(|(_, kind)| **kind != StartKind::Relocate);
-        let raced = independent.filter(|(f, _)| **f >= best - 1e-6 * best.abs()).count();
-        let consensus = self.alike == self.finished && (3 * raced >= values.len() || large && self.finished >= 3);
+        let consensus = self.alike == self.finished && (3 * came >= n || large && self.finished >= 3);
         let (idle, agree) = (self.idle, self.agree);
         if !shape.units_are_draws {
             return consensus || idle >= IDLE || idle >= 3 && agree >= 2;

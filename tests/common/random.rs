@@ -1,5 +1,6 @@
 //! Random data of every layout and shape, the same on every machine.
 
+use super::Panel;
 use softmix::data::{Choices, Data, Features};
 
 /// A stream of random numbers (SplitMix64, Steele and others 2014).
@@ -249,4 +250,33 @@ pub fn random_case(recipe: Recipe) -> Case {
         }
     };
     case
+}
+
+/// A simulated panel of sets of `size` alternatives, `each` of them a person's, and its atoms, normal of the given scale as the features are of 1.
+pub fn simulated_panel(sets: usize, each: usize, size: usize, columns: usize, classes: usize, scale: f64, seed: u64) -> (Panel, Vec<f64>) {
+    let mut r = Random::new(seed);
+    let (features, atoms) = (r.normals(sets * size * columns, 1.0), r.normals(classes * columns, scale));
+    let class: Vec<usize> = (0..sets.div_ceil(each)).map(|_| r.below(classes)).collect();
+    let indices = (0..sets)
+        .map(|s| {
+            let atom = &atoms[class[s / each] * columns..][..columns];
+            // Utilities with errors of the extreme-value distribution: the largest is chosen.
+            let utility: Vec<f64> = features[s * size * columns..(s + 1) * size * columns]
+                .chunks_exact(columns)
+                .map(|x| x.iter().zip(atom).map(|(x, t)| x * t).sum::<f64>() - (-r.uniform().ln()).ln())
+                .collect();
+            s * size + (0..size).max_by(|a, b| utility[*a].total_cmp(&utility[*b])).unwrap()
+        })
+        .collect();
+    let panel = Panel {
+        features,
+        columns,
+        sets: (0..=sets).map(|s| s * size).collect(),
+        offset: None,
+        indptr: (0..=sets.div_ceil(each)).map(|u| (u * each).min(sets)).collect(),
+        indices,
+        counts: vec![1.0; sets],
+        weights: vec![1.0; sets.div_ceil(each)],
+    };
+    (panel, atoms)
 }
