@@ -331,19 +331,22 @@ fn where_nothing_can_be_chosen_nothing_is_searched() {
 }
 
 /// A panel of many features, whose dense information costs as much as many evaluations: L-BFGS leads, from a start that has not raced too, where Newton's first
-/// steps come to a poor optimum; and starts that fell out of a slow race on their way to the best are seen to agree.
+/// steps come to a poor optimum (of 1000 sets); its metric is that of all choice sets, or of a sample (of 2000); and starts that fell out of a slow race on their
+/// way to the best are seen to agree.
 #[test]
 fn a_panel_of_many_features_is_fitted_in_few_evaluations() {
-    let k = 3;
-    let (panel, atoms) = simulated_panel(1000, 10, 10, 60, k, 0.3, 5);
-    let data = panel.data();
-    let weights = [1.0 / 3.0; 3];
-    let best = fit_from(&data, &Mixture { weights: weights.to_vec(), atoms: atoms.clone() }, 0.0).report;
-    assert_eq!(best.outcome, Outcome::Converged);
-    let mut r = Random::new(6);
-    let from = Mixture { weights: weights.to_vec(), atoms: atoms.iter().map(|t| t + 0.3 * r.normal()).collect() };
-    let found = fit_from(&data, &from, 0.0).report;
-    assert!((found.log_likelihood - best.log_likelihood).abs() < 1e-6 && found.evaluations < 100, "{found:?}\n{best:?}");
-    let searched = Fit::new(&data, &FitOptions::new(k)).unwrap().report;
-    assert!(searched.log_likelihood > best.log_likelihood - 1e-6 && searched.starts <= 48, "{searched:?}\n{best:?}");
+    let (k, weights) = (3, vec![1.0 / 3.0; 3]);
+    for (sets, most) in [(1000, 50), (2000, 20)] {
+        let (panel, atoms) = simulated_panel(sets, 10, 10, 60, k, 0.3, 5);
+        let data = panel.data();
+        let mut r = Random::new(6);
+        let from = Mixture { weights: weights.clone(), atoms: atoms.iter().map(|t| t + 0.3 * r.normal()).collect() };
+        let best = fit_from(&data, &Mixture { weights: weights.clone(), atoms }, 0.0).report;
+        assert_eq!(best.outcome, Outcome::Converged);
+        let found = fit_from(&data, &from, 0.0).report;
+        assert!((found.log_likelihood - best.log_likelihood).abs() < 1e-6, "{found:?}\n{best:?}");
+        assert!(found.evaluations <= most, "{found:?}");
+        let searched = Fit::new(&data, &FitOptions::new(k)).unwrap().report;
+        assert!(searched.log_likelihood > best.log_likelihood - 1e-6 && searched.starts <= 48, "{searched:?}\n{best:?}");
+    }
 }

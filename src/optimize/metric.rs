@@ -2,14 +2,15 @@
 //!
 //! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in which a step is
 //! close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn systematically by A_k: row i is taken
-//! `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k. The rows taken depend on logits alone, so that neither units nor shifts of features
-//! matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what is observed tells more in the span of the atoms: see `span.rs`.
+//! `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k; on many choice sets the mean of `Cov_{A_sk}(x)` over n of them drawn likewise by t_k. What is taken
+//! depends on logits alone, so that neither units nor shifts of features matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what
+//! is observed tells more in the span of the atoms: see `span.rs`.
 
 use super::Objective;
 use super::span::Span;
 use crate::data::Shape;
 use crate::error::Result;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, blocks};
 use crate::linalg;
 use crate::parallel::{for_each, take};
 use crate::simd::{self, Rows};
@@ -30,14 +31,28 @@ fn sample(columns: usize) -> usize {
     l.saturating_mul(4).max(l.saturating_mul(16).clamp(512, 768))
 }
 
-/// Whether the curvature of classes is worth its cost: it is sampled, or costs little beside an evaluation.
+/// Choice sets that tell it, where there are many: of eight times as many rows, as they are not drawn by their probabilities, less the one of every set that its
+/// mean takes.
+fn sample_of_sets(shape: &Shape) -> usize {
+    let told = (shape.rows / shape.sets.max(1)).saturating_sub(1).max(1);
+    sample(shape.columns).saturating_mul(8).div_ceil(told).max(32)
+}
+
+/// Whether the curvature of classes is worth its cost: where it is sampled, but for that of choice sets with many features, whose noise costs more than it
+/// saves; where there are few rows; or where it costs little beside an evaluation.
 fn pays(shape: &Shape) -> bool {
     // On all ranks or none.
-    sampled(shape) || shape.columns <= 64 || !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2)
+    let most = if sampled(shape) { 100 } else { 64 };
+    let few = !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2);
+    sampled(shape) && shape.sets == 1 || shape.columns <= most || few
 }
 
 fn sampled(shape: &Shape) -> bool {
-    shape.sets == 1 && !shape.is_part() && shape.rows > sample(shape.columns).saturating_mul(2)
+    let all = match shape.sets {
+        1 => shape.rows / 2 <= sample(shape.columns),
+        sets => sets / 2 <= sample_of_sets(shape),
+    };
+    !shape.is_part() && !all
 }
 
 pub(crate) struct Metric<'w> {
@@ -171,7 +186,10 @@ impl Part<'_> {
             if sampled(&shape) {
                 let (rows, rest) = self.scratch.split_at_mut(BLOCK * l);
                 let (weights, rest) = rest.split_at_mut(BLOCK);
-                sampled_covariance(o, j, m, sum, rows, weights, &mut rest[..BLOCK]);
+                match shape.sets {
+                    1 => sampled_covariance(o, j, m, sum, rows, weights, &mut rest[..BLOCK]),
+                    _ => sampled_covariance_of_sets(o, j, m, sum, rows, weights, &mut rest[..BLOCK]),
+                }
             }
             let t = o.ev.class_choices[j];
             let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
@@ -242,6 +260,57 @@ fn sampled_covariance(
     add(&picked[..held], &weights[..held]);
     if taken > 0.0 {
         simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / taken], h);
+        h.iter_mut().for_each(|h| *h /= taken);
+    }
+}
+
+/// The lower triangle of the mean covariance of the features of a choice set under class `k`, `Σ_i A x x^T − μ μ^T`, from a sample of choice sets.
+fn sampled_covariance_of_sets(
+    o: &Objective<'_, '_, '_>,
+    k: usize,
+    h: &mut [f64],
+    mean: &mut [f64],
+    rows: &mut [f64],
+    weights: &mut [f64],
+    a: &mut [f64],
+) {
+    let (l, isa, features) = (o.wh.columns, o.ctx.isa, o.data.features());
+    let each = sample_of_sets(&o.ev.shape) as f64 / o.ev.class_choices[k];
+    h.fill(0.0);
+    let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
+    let mut add = |rows: &[f64], weights: &[f64]| {
+        simd::gram(isa, Rows { values: rows, rows: weights.len(), columns: l, stride: l }, weights, h);
+    };
+    for s in 0..o.ev.shape.sets {
+        cumulated += each * o.ev.t(s, k);
+        // A class without choices has no share of them.
+        if cumulated - taken < 1.0 || cumulated.is_nan() {
+            continue;
+        }
+        let times = libm::floor(cumulated) - taken;
+        taken += times;
+        let origin = o.data.first_available(s);
+        mean.fill(0.0);
+        for part in blocks(o.data.set(s), BLOCK / 2) {
+            let n = part.len();
+            // With room for the mean.
+            if held + n >= BLOCK {
+                add(&rows[..held * l], &weights[..held]);
+                held = 0;
+            }
+            let (a, x) = (&mut a[..n], &mut rows[held * l..(held + n) * l]);
+            o.ev.probabilities(k, part.start, a);
+            features.differences(isa, part, origin, x);
+            simd::weighted_sum(isa, Rows { values: &*x, rows: n, columns: l, stride: l }, a, n, mean);
+            weights[held..held + n].iter_mut().zip(&*a).for_each(|(w, a)| *w = times * a);
+            held += n;
+        }
+        rows[held * l..(held + 1) * l].copy_from_slice(mean);
+        weights[held] = -times;
+        held += 1;
+    }
+    add(&rows[..held * l], &weights[..held]);
+    if taken > 0.0 {
         h.iter_mut().for_each(|h| *h /= taken);
     }
 }
