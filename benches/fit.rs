@@ -1,7 +1,7 @@
 //! Whole fits, from given starts and by default options; before each is timed, one line says how many evaluations it takes.
 //!
-//! Jobs A and B are those of the tests. A2 (10 000 alternatives, 50 features, 5 classes) and A3 (30 000, 384, 4) are read from
-//! `a2_*.npy` and `a3_*.npy` (features, counts, theta_warm) in the directory that `SOFTMIX_JOBS` names, and drawn alike where it names none.
+//! Jobs A and B are those of the tests. A2 (10 000 alternatives, 50 features, 5 classes) and A3 (30 000, 384, 4) are read from `a2_*.npy`
+//! and `a3_*.npy` (features, counts, theta_warm) in the directory that `SOFTMIX_JOBS` names, and drawn alike where it names none.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,7 +1,8 @@
 //! A study in the paper's manner: normal features, atoms of one norm in random directions, equal weights, counts over one choice set.
 //!
 //! Questions, each answered by a table and a figure:
-//! - How do the errors of the method of moments, of corrected moments and of EM from several starts change with N, p, the norm of the atoms and K?
+//! - How do the errors of the method of moments, of corrected moments and of EM from several starts change with N, p, the norm of the atoms
+//!   and K?
 //! - How many random starts does a fit need, drawn in all of R^L or in the subspace of the atoms, and what does each cost?
 //!
 //! Writes `study.csv` (one line a run), `study.md`, `errors_by_draws.svg`, `errors_by_alternatives.svg`, `errors_by_norm.svg`,

@@ -1,8 +1,9 @@
-//! Bytes as a call of the C API: which function, on what data, with what is wrong about them. Whatever the bytes, the answer must be a known
-//! status other than SMX_PANIC, the error record must say the same, and where the call failed nothing that it could write may have changed.
+//! Bytes as a call of the C API: which function, on what data, with what is wrong about them. Whatever the bytes, the answer must be a
+//! known status other than SMX_PANIC, the error record must say the same, and where the call failed nothing that it could write may have
+//! changed.
 //!
-//! Every array is a block of its own of exactly the length that the header asks for, so that AddressSanitizer sees each step outside; without it,
-//! guards at both ends do. Lengths that the program states must be true, so sizes are small or so huge that they overflow.
+//! Every array is a block of its own of exactly the length that the header asks for, so that AddressSanitizer sees each step outside;
+//! without it, guards at both ends do. Lengths that the program states must be true, so sizes are small or so huge that they overflow.
 
 use softmix::ffi::*;
 use std::alloc::{Layout, alloc, dealloc};

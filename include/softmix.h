@@ -158,8 +158,8 @@ typedef struct smx_error {
 #define SMX_ALIGNMENT (-210)
 
 /**
- * Memory to be written overlaps other memory of the call. An error record that does is left as it was; overlap is not looked for where an array would be
- * larger than any memory.
+ * Memory to be written overlaps other memory of the call. An error record that does is left as it was; overlap is not looked for where an
+ * array would be larger than any memory.
  */
 #define SMX_ALIAS (-220)
 /** The first field of a struct is not a size this library knows: see "Structs" above. */
@@ -207,33 +207,36 @@ size_t smx_error_format(const struct smx_error *error,
  * Past one machine
  * ==============================================================================================================
  *
- * Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the data, and
- * points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The functions of this header then
- * work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same mixture, log-likelihood and
- * errors. Arrays that run over rows or units are the rank's own.
+ * Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the
+ * data, and points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The
+ * functions of this header then work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same
+ * mixture, log-likelihood and errors. Arrays that run over rows or units are the rank's own.
  *
  * What a rank holds:
  *
- *   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and with the
- *                   same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's rows from 0.
+ *   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and
+ *                   with the same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's
+ *                   rows from 0.
  *   SMX_SPLIT_SETS  whole choice sets and the units that choose in them: a panel split by units, counts over many sets. Or one choice
  *                   set that every rank has whole, and some of its units.
  *
- * A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is called
- * twice, when the data are checked.
+ * A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is
+ * called twice, when the data are checked.
  *
  * Rules:
  *
- * - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison: where
- *   they differ all ranks return SMX_DISAGREEMENT.
- * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on every rank. What it
- *   leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same kind of processor.
- * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE.
- *   A rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the way, such as
- *   logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
+ * - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison:
+ *   where they differ all ranks return SMX_DISAGREEMENT.
+ * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
+ *   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
+ *   kind of processor.
+ * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE. A
+ *   rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the
+ *   way, such as logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
  * - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.
  * - The progress function of smx_fit is called on every rank; the fit is cancelled on all when one of them asks for it.
- * - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random partitions.
+ * - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random
+ *   partitions.
  *
  * What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
  *
@@ -241,17 +244,18 @@ size_t smx_error_format(const struct smx_error *error,
  *   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L; smx_evaluate, where any rank wants arrays over units, U C more
  *   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
  *
- * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
- * sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of smx_fit K L L and about
- * (K L)^2, its other steps on counts sums of 2 K + 1 and K L, and at most twice about K^4 / 2; every call of the progress function 1.
+ * That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for
+ * the data; whitening sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of
+ * smx_fit K L L and about (K L)^2, its other steps on counts sums of 2 K + 1 and K L, and at most twice about K^4 / 2; every call of the
+ * progress function 1.
  */
 
 /** What is done with the numbers of all ranks, entry by entry. */
 typedef int32_t smx_reduce_op;
 
 /**
- * Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger than
- * what fits an int. It must return: no longjmp, no C++ exception.
+ * Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger
+ * than what fits an int. It must return: no longjmp, no C++ exception.
  */
 typedef int32_t (*smx_reduce_fn)(void *state, smx_reduce_op op, double *buffer, size_t len);
 
@@ -275,8 +279,8 @@ typedef struct smx_shard {
   /** The sum of `rows` over all ranks. */
   size_t total_rows;
   /**
-   * The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units` itself where
-   * a choice set of SMX_UNITS is split by rows.
+   * The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units`
+   * itself where a choice set of SMX_UNITS is split by rows.
    */
   size_t total_units;
 } smx_shard;
@@ -402,8 +406,8 @@ smx_status smx_data_init(struct smx_data *data, size_t struct_size);
 smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 
 /**
- * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
- * does this first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
+ * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
+ * first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
  * features.
  *
  * @param data the data
@@ -502,8 +506,8 @@ smx_status smx_evaluation_init(struct smx_evaluation *out, size_t struct_size);
 size_t smx_evaluate_workspace(const smx_data *data, size_t classes);
 
 /**
- * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where there are several
- * choice sets or ranks.
+ * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where
+ * there are several choice sets or ranks.
  *
  * @param data the data
  * @param classes K
@@ -683,8 +687,8 @@ typedef struct smx_progress {
 } smx_progress;
 
 /**
- * Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not again.
- * It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
+ * Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not
+ * again. It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
  */
 typedef int32_t (*smx_progress_fn)(const struct smx_progress *progress, void *user);
 
@@ -730,8 +734,9 @@ typedef struct smx_fit_options {
   /** Handed to `progress`; default NULL. */
   void *user;
   /**
-   * 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
-   * last steps are taken on the features as they are given. Without effect on data that are a rank's part of a whole; default 0.
+   * 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds:
+   * half the memory to read. The last steps are taken on the features as they are given. Without effect on data that are a rank's part
+   * of a whole; default 0.
    */
   int32_t single_phase;
   /** Zero. */
@@ -760,8 +765,8 @@ typedef struct smx_fit_result {
   /** To be filled: L flags: whether a feature is not identified. */
   uint8_t *unidentified;
   /**
-   * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood; of those that
-   * raced on a sample of the alternatives, as on large choice sets, an estimate.
+   * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood;
+   * of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
    */
   double *start_values;
   /** To be filled: kind of every start. */
@@ -832,8 +837,8 @@ typedef struct smx_fit_result {
 #define SMX_START_CORRECTED_MOMENTS 9
 
 /**
- * In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by their
- * estimates, projected on the leading eigenvectors of the scores.
+ * In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units
+ * by their estimates, projected on the leading eigenvectors of the scores.
  */
 #define SMX_START_SUBSPACE 10
 
@@ -936,9 +941,9 @@ typedef struct smx_scan_result {
   /** Evaluations of value and gradient, over all fits. */
   uint64_t evaluations;
   /**
-   * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN beyond:
-   * those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none: where choices are
-   * not counts over one choice set, no feature is identified, or the data are a part of a whole.
+   * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
+   * beyond: those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none:
+   * where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
    */
   double *eigenvalues;
   /** 1 + the eigenvalues above the noise; 0 without eigenvalues. */
@@ -967,15 +972,11 @@ size_t smx_scan_workspace(const smx_data *data,
 /**
  * Fits every number of classes from `first` to `last`.
  *
- * @param data the data
- * @param first smallest K, at least 1
- * @param last largest K, at most the number of units with a positive weight
- * @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for each
- * fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of classes
- * @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
- * @param workspace smx_scan_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
+ * @param data the data @param first smallest K, at least 1 @param last largest K, at most the number of units with a positive weight
+ * @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for
+ * each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of
+ * classes @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well @param workspace
+ * smx_scan_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
  */
 smx_status smx_scan(const smx_data *data,
                     size_t first,
@@ -1050,17 +1051,11 @@ size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
 /**
  * Choice probabilities of every alternative inside its choice set. One read of the features.
  *
- * @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that nobody has
- * chosen yet, counts of 1, and of 0 where the offset is minus infinity
- * @param classes K
- * @param weights K mixing weights
- * @param atoms K x L
- * @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
- * @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
- * @param options may be NULL
- * @param workspace smx_choice_probabilities_workspace bytes, of any alignment
- * @param workspace_size bytes that there are
- * @param error may be NULL
+ * @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that
+ * nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity @param classes K @param weights K mixing weights @param
+ * atoms K x L @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL @param mixed
+ * to be filled: the same mixed over the classes, p numbers; may be NULL @param options may be NULL @param workspace
+ * smx_choice_probabilities_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
  */
 smx_status smx_choice_probabilities(const smx_data *data,
                                     size_t classes,
@@ -1086,8 +1081,8 @@ smx_status smx_criteria_result_init(struct smx_criteria_result *result, size_t s
 size_t smx_criteria_workspace(const smx_data *data, size_t classes);
 
 /**
- * Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the one
- * before) and take the smallest. One evaluation.
+ * Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the
+ * one before) and take the smallest. One evaluation.
  *
  * @param data the data
  * @param classes K
@@ -1161,8 +1156,8 @@ smx_status smx_standard_errors(const smx_data *data,
 size_t smx_information_workspace(const smx_data *data, size_t classes);
 
 /**
- * The observed information: minus the Hessian of the penalised log-likelihood. p L^2 K / 2 + U (K L)^2 / 2 operations, p L^2 K (K + 1) / 4 for counts
- * over one choice set.
+ * The observed information: minus the Hessian of the penalised log-likelihood. p L^2 K / 2 + U (K L)^2 / 2 operations, p L^2 K (K + 1) / 4
+ * for counts over one choice set.
  *
  * @param data the data
  * @param classes K
@@ -1247,8 +1242,9 @@ smx_status smx_hessian_vector(const smx_data *data,
  * Latent moments
  * ==============================================================================================================
  *
- * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
- * d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
+ * For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In
+ * whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom d_k, as nearly as the
+ * rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
  */
 
 /** What smx_subspace finds. `mean_atom`, `eigenvalues` and `directions` are the program's. */
@@ -1305,8 +1301,8 @@ smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
 size_t smx_subspace_workspace(const smx_data *data);
 
 /**
- * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest. Offsets
- * enter as weights of the alternatives.
+ * Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+ * Offsets enter as weights of the alternatives.
  *
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data
@@ -1596,10 +1592,9 @@ smx_status smx_estimate(const smx_data *data,
  * Kernels
  * ==============================================================================================================
  *
- * Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace.
- * NaN is no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
- * overlap it. Arrays are
- * aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+ * Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace. NaN is
+ * no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
+ * overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
  */
 
 /**
@@ -1653,8 +1648,8 @@ smx_status smx_log_softmax(const double *x,
 smx_status smx_log_softmaxf(const float *x, float *out, size_t n, smx_isa isa);
 
 /**
- * `*out = ln sum_i exp(x[i])`, reading `x` once. NaN anywhere gives NaN; otherwise infinity anywhere gives infinity; no number, or -infinity
- * alone, give -infinity.
+ * `*out = ln sum_i exp(x[i])`, reading `x` once. NaN anywhere gives NaN; otherwise infinity anywhere gives infinity; no number, or
+ * -infinity alone, give -infinity.
  */
 smx_status smx_logsumexp(const double *x,
                          size_t n,

@@ -43,7 +43,8 @@ pub struct Shape {
     pub sets: usize,
     /// Alternatives of the largest choice set; 0 where only the other sizes are known. Workspaces do not depend on it.
     pub largest_set: usize,
-    /// Rows that small choice sets fill where they stand side by side; none where they do not, or where only the other sizes are known. Nor do workspaces depend on it.
+    /// Rows that small choice sets fill where they stand side by side; none where they do not, or where only the other sizes are known. Nor
+    /// do workspaces depend on it.
     pub grouped_rows: Option<usize>,
     /// Units U; for counts the alternatives (or the entries of sparse counts), each the unit of its draws.
     pub units: usize,
@@ -98,7 +99,8 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
-    /// Checks everything but that the features are finite, which an operation does by [`Data::look`] at its end: a read of the features less.
+    /// Checks everything but that the features are finite, which an operation does by [`Data::look`] at its end: a read of the features
+    /// less.
     #[cfg(feature = "capi")]
     pub(crate) fn unseen(
         features: Features<'a>,
@@ -123,8 +125,8 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them contributed, tells
-    /// that something is not.
+    /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them
+    /// contributed, tells that something is not.
     pub(crate) fn look<T>(&self, result: Result<T>, sums: impl FnOnce(&T) -> bool) -> Result<T> {
         if !self.finite && !result.as_ref().is_ok_and(sums) {
             self.check_features()?;
@@ -132,8 +134,8 @@ impl<'a> Data<'a> {
         result
     }
 
-    /// Data that may be a part of a whole: what only the whole must be is not checked. A part may be without choices; of one choice set split by
-    /// rows, it may be without available rows, and units without choices.
+    /// Data that may be a part of a whole: what only the whole must be is not checked. A part may be without choices; of one choice set
+    /// split by rows, it may be without available rows, and units without choices.
     pub(crate) fn checked(
         features: Features<'a>,
         offset: Option<&'a [f64]>,

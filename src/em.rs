@@ -30,12 +30,12 @@ pub enum MStep {
 
 /// The share of all choices below which a class counts as empty: its atom stays where it is, unless a penalty draws it to 0.
 pub(crate) const EMPTY: f64 = 1e-12;
-/// The mixing weight up to which a class of a finished fit counts as empty. More than [`EMPTY`]: where a class vanishes the gradient in its log-odds is as small
-/// as its weight, and a fit ends before it is quite gone.
+/// The mixing weight up to which a class of a finished fit counts as empty. More than [`EMPTY`]: where a class vanishes the gradient in its
+/// log-odds is as small as its weight, and a fit ends before it is quite gone.
 pub(crate) const VANISHED: f64 = 1e-10;
 
-/// Standard deviations of the logits by which a Newton step may change them at most: where a class holds to one alternative its curvature vanishes, and a step
-/// by such a curvature is longer than halving it makes up for.
+/// Standard deviations of the logits by which a Newton step may change them at most: where a class holds to one alternative its curvature
+/// vanishes, and a step by such a curvature is longer than halving it makes up for.
 const FAR: f64 = 1e3;
 
 /// An evaluation with what an M-step needs beside it.
@@ -237,7 +237,8 @@ impl<'w> Em<'w> {
             d.copy_from_slice(g);
             d.iter_mut().for_each(|d| *d /= t + ridge);
         } else {
-            // Curvature is raised until the factorisation succeeds, where it is below rounding, and until the step is at most FAR: it stays one of ascent.
+            // Curvature is raised until the factorisation succeeds, where it is below rounding, and until the step is at most FAR: it stays
+            // one of ascent.
             let mut jitter = 1e-14;
             loop {
                 let factor = &mut self.factor[..r * r];

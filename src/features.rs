@@ -63,7 +63,8 @@ impl<'a> Features<'a> {
     ///
     /// # Errors
     /// `Empty` without rows or columns, `Overflow`, and `Shape` when `values` has fewer than
-    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by [`Data::new`](crate::data::Data::new).
+    /// `(rows - 1) * row_stride + (columns - 1) * column_stride + 1` numbers. Contents are looked at by
+    /// [`Data::new`](crate::data::Data::new).
     pub fn strided(values: impl Into<Values<'a>>, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Result<Self> {
         let values = values.into();
         if rows == 0 || columns == 0 {
@@ -248,8 +249,8 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// The rows less their mean, row j feature l to `out[l * stride + j * step]`, for `height` rows: 0 for those that are not `there`, which count for
-    /// nothing, and those past the end. Taken about the first row there is first: a common shift costs no digits.
+    /// The rows less their mean, row j feature l to `out[l * stride + j * step]`, for `height` rows: 0 for those that are not `there`,
+    /// which count for nothing, and those past the end. Taken about the first row there is first: a common shift costs no digits.
     pub(crate) fn centered_columns(
         &self,
         rows: Range<usize>,

@@ -7,8 +7,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::panic::PanicInfo;
 
 unsafe extern "C" {
-    /// The program's end after a defect of the library: to reset, to halt, or to leave by longjmp. `line` is where, in the file whose name is
-    /// the `length` bytes at `file` (no zero at the end).
+    /// The program's end after a defect of the library: to reset, to halt, or to leave by longjmp. `line` is where, in the file whose name
+    /// is the `length` bytes at `file` (no zero at the end).
     fn smx_panic(file: *const u8, length: usize, line: u32) -> !;
 }
 
@@ -33,7 +33,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     unsafe { smx_panic(file.as_ptr(), file.len(), line) }
 }
 
-/// The personality that unwinders ask for frames. Nothing unwinds here: a call of the program's function that must not be left by unwinding names it in its
-/// tables, and nobody reads them.
+/// The personality that unwinders ask for frames. Nothing unwinds here: a call of the program's function that must not be left by unwinding
+/// names it in its tables, and nobody reads them.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}

@@ -1,8 +1,8 @@
 //! Standard errors of atoms and mixing weights, from the observed information and from the sandwich, section 4.
 //!
-//! The information is inverted in log-odds and whitened atoms, where collinear features leave no null space; atoms go back by
-//! `θ = T β`, weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that
-//! is not identified, of a class that is empty, or of everything when the information is not positive definite.
+//! The information is inverted in log-odds and whitened atoms, where collinear features leave no null space; atoms go back by `θ = T β`,
+//! weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that is not
+//! identified, of a class that is empty, or of everything when the information is not positive definite.
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,7 +41,8 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
 
 /// Standard errors of the mixing weights (K) and atoms (K × L) at a fitted mixture; NaN where they are not defined.
 ///
-/// Cost: `p L² K / 2 + U (K L)² / 2 + D³` (counts over one choice set: `p L² K (K + 1) / 4 + D³`), with D = K − 1 + K L. They are written only when all is well.
+/// Cost: `p L² K / 2 + U (K L)² / 2 + D³` (counts over one choice set: `p L² K (K + 1) / 4 + D³`), with D = K − 1 + K L. They are written
+/// only when all is well.
 pub fn standard_errors(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

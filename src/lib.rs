@@ -1,9 +1,9 @@
 //! Softmax mixtures (latent-class multinomial logits), learned fast and reliably.
 //!
-//! Alternatives have features `x_i ∈ R^L` and stand in choice sets; a unit (a draw, a person) of class k chooses alternative i of its set with
-//! probability `A_ik = exp(b_i + x_i·θ_k) / Σ_i' exp(b_i' + x_i'·θ_k)`; classes have weights `α_k`. This crate finds weights and atoms of highest
-//! likelihood, for **one large choice set with counts** and for **panels** of thousands of small choice sets, after *Learning large softmax mixtures
-//! with warm start EM* (Bing, Bunea, Niles-Weed, Wegkamp, arXiv 2409.09903) and beyond it.
+//! Alternatives have features `x_i ∈ R^L` and stand in choice sets; a unit (a draw, a person) of class k chooses alternative i of its set
+//! with probability `A_ik = exp(b_i + x_i·θ_k) / Σ_i' exp(b_i' + x_i'·θ_k)`; classes have weights `α_k`. This crate finds weights and atoms
+//! of highest likelihood, for **one large choice set with counts** and for **panels** of thousands of small choice sets, after *Learning
+//! large softmax mixtures with warm start EM* (Bing, Bunea, Niles-Weed, Wegkamp, arXiv 2409.09903) and beyond it.
 //!
 //! ```
 //! use softmix::{Choices, Data, Features, Fit, FitOptions};
@@ -19,8 +19,9 @@
 //! ```
 //!
 //! # Two layers
-//! Every operation exists as `op(…, workspace)` beside `op_workspace(shape)`: it allocates nothing and runs without `std`. With the feature `alloc` a
-//! convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major, column-major or strided, f32 or f64.
+//! Every operation exists as `op(…, workspace)` beside `op_workspace(shape)`: it allocates nothing and runs without `std`. With the feature
+//! `alloc` a convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major,
+//! column-major or strided, f32 or f64.
 //!
 //! # The mathematics
 //! Comments speak of sections: those of `docs/model.md`, where the model, its estimators and what was measured stand.

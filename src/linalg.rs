@@ -1,7 +1,7 @@
 //! The dense linear algebra of small symmetric matrices, each decomposition behind one non-generic function.
 //!
-//! Matrices are row-major n × n slices of f64. faer does the Cholesky factorisation, with parameters under which it does
-//! not allocate; ours are that of a few rows, where the call costs more than the work, that by panels, and the pivoted one, which must find the rank. Systems
+//! Matrices are row-major n × n slices of f64. faer does the Cholesky factorisation, with parameters under which it does not allocate; ours
+//! are that of a few rows, where the call costs more than the work, that by panels, and the pivoted one, which must find the rank. Systems
 //! of few equations whose factor nobody needs are a kernel's, `simd/solve.rs`.
 
 use crate::error::Result;
@@ -64,7 +64,8 @@ fn small_cholesky(a: &mut [f64], n: usize) -> bool {
     true
 }
 
-/// Solves `A x = b` in place, A symmetric; false, with b as it may be, where A is not positive definite. A is destroyed. Workspace: [`cholesky_workspace`].
+/// Solves `A x = b` in place, A symmetric; false, with b as it may be, where A is not positive definite. A is destroyed. Workspace:
+/// [`cholesky_workspace`].
 pub(crate) fn solve(isa: Isa, a: &mut [f64], n: usize, b: &mut [f64], ws: Workspace<'_>) -> Result<bool> {
     if n <= simd::FEW {
         return Ok(simd::solve_few(isa, &a[..n * n], n, &mut b[..n]));
@@ -84,7 +85,8 @@ pub(crate) fn large_cholesky_scratch(n: usize) -> usize {
     n.saturating_add(1).saturating_mul(PANEL)
 }
 
-/// As [`cholesky`], by panels whose products are those of the kernels: for large n. `scratch` holds the columns of a panel one after another.
+/// As [`cholesky`], by panels whose products are those of the kernels: for large n. `scratch` holds the columns of a panel one after
+/// another.
 pub(crate) fn large_cholesky(isa: Isa, a: &mut [f64], n: usize, scratch: &mut [f64]) -> bool {
     let (panel, weights) = scratch.split_at_mut(n * PANEL);
     for start in (0..n).step_by(PANEL) {
@@ -211,10 +213,10 @@ pub(crate) fn symmetrize(a: &mut [f64], n: usize) {
     }
 }
 
-/// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows
-/// of the pivots `order[..rank]` are lower triangular. A column is left out whose residual variance is at most `tolerance` and `noise`, the variance
-/// that rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys the diagonal of `r`, which holds
-/// the residual variances, and `noise`. `products`: n numbers. Cost: n² rank / 2.
+/// Cholesky with complete pivoting of a correlation matrix: `R ≈ M M^T`, M n × rank with `m[i * n + j]`, of which the rows of the pivots
+/// `order[..rank]` are lower triangular. A column is left out whose residual variance is at most `tolerance` and `noise`, the variance that
+/// rounding alone may give it; the noise of a pivot goes over to the columns that it is taken off. Destroys the diagonal of `r`, which
+/// holds the residual variances, and `noise`. `products`: n numbers. Cost: n² rank / 2.
 pub(crate) fn pivoted_cholesky(
     isa: Isa,
     r: &mut [f64],

@@ -39,8 +39,8 @@ struct Share<'a> {
     scratch: &'a mut [f64],
 }
 
-/// Runs `body(range, sums, scratch)` in `n` tasks, each with some of the items and with its part of `sums` and `scratch`. The sums over all items, added in
-/// the order of the tasks, are left in the first part of `sums`.
+/// Runs `body(range, sums, scratch)` in `n` tasks, each with some of the items and with its part of `sums` and `scratch`. The sums over all
+/// items, added in the order of the tasks, are left in the first part of `sums`.
 pub(crate) fn sum_over(
     threads: usize,
     n: usize,
@@ -75,9 +75,9 @@ pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
     first
 }
 
-/// Items shared with threads of rayon. A section may last microseconds, less than a thread takes to wake: the caller takes items as the others do, and
-/// waits for items alone that someone has begun. It takes them from the front, the others from the back, so that each is likely to get those again whose
-/// data it had in its caches in the section before.
+/// Items shared with threads of rayon. A section may last microseconds, less than a thread takes to wake: the caller takes items as the
+/// others do, and waits for items alone that someone has begun. It takes them from the front, the others from the back, so that each is
+/// likely to get those again whose data it had in its caches in the section before.
 #[cfg(feature = "rayon")]
 mod pool {
     use std::any::Any;
@@ -162,7 +162,8 @@ mod pool {
         }
     }
 
-    /// Threads that there are, the caller's among them: it is alone where the system gives no others, which rayon, left to begin by itself, would panic at.
+    /// Threads that there are, the caller's among them: it is alone where the system gives no others, which rayon, left to begin by itself,
+    /// would panic at.
     fn there_are() -> usize {
         static POOL: OnceLock<bool> = OnceLock::new();
         // One that the program made before is as good.

@@ -1,8 +1,8 @@
 //! Past one machine: the reduction hook, and data that are one rank's part of a larger whole. Section 10 of the mathematics.
 //!
-//! Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads) holds a part of the data and calls the same operations in
-//! the same order; inside them, sums and maxima are taken over all ranks by the hook, so that every rank sees the same numbers, takes the same
-//! decisions, and ends with the same mixture.
+//! Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads) holds a part of the data and calls the same
+//! operations in the same order; inside them, sums and maxima are taken over all ranks by the hook, so that every rank sees the same
+//! numbers, takes the same decisions, and ends with the same mixture.
 //!
 //! | data | [`Split`] | what a rank holds |
 //! |---|---|---|
@@ -31,9 +31,9 @@
 //!   maximum of five numbers): where they differ, all ranks return `Disagreement`.
 //! - What the hook returns must be the same bits on every rank. Ranks run the same build on the same kind of processor.
 //! - The hook is called on the thread that called the operation, one call at a time.
-//! - An error found by one rank (bad input, a workspace too small) is agreed on at that beginning: the rank returns its error, the others `Remote`. A
-//!   rank that fails before it can call the operation calls [`Shard::agree`] in its place. Errors found later, such as logits that overflow, are the same on all
-//!   ranks.
+//! - An error found by one rank (bad input, a workspace too small) is agreed on at that beginning: the rank returns its error, the others
+//!   `Remote`. A rank that fails before it can call the operation calls [`Shard::agree`] in its place. Errors found later, such as logits
+//!   that overflow, are the same on all ranks.
 //! - When the hook fails, the operation returns `Reduction` and the hook is not called again.
 //! - A whole of one rank is no shard: after [`Shard::data`] its hook is not called any more.
 //!
@@ -46,8 +46,9 @@
 //! | `Rows`, of units | `1 + C` | `C`, then `U C`, then `C`, then `C L`; `U C` more where any rank wants what runs over units |
 //! | `Sets` | `1` | `2 C + starts`, then `C L` |
 //!
-//! A step of EM sends `C L` twice and `2 C` more a trial; a Newton step the information, about `(K L)²`, and the curvatures `K L²`; L-BFGS the curvatures and on
-//! counts about `K⁴ / 2`, twice; whitening `L²` once. The callback of a fit costs one number a step. None of it depends on the number of rows.
+//! A step of EM sends `C L` twice and `2 C` more a trial; a Newton step the information, about `(K L)²`, and the curvatures `K L²`; L-BFGS
+//! the curvatures and on counts about `K⁴ / 2`, twice; whitening `L²` once. The callback of a fit costs one number a step. None of it
+//! depends on the number of rows.
 
 use crate::data::{Choices, Data, Features};
 use crate::error::{Error, ErrorKind, Result};
@@ -142,12 +143,12 @@ impl<'a> Shard<'a> {
         Shard { reduce, split, rank, failed: AtomicBool::new(false) }
     }
 
-    /// The data of this rank, as [`Data::new`] checks them; all ranks call it. Of units over a split choice set every rank names all units in the same
-    /// order with the same weights. A rank may be without choices, not without rows.
+    /// The data of this rank, as [`Data::new`] checks them; all ranks call it. Of units over a split choice set every rank names all units
+    /// in the same order with the same weights. A rank may be without choices, not without rows.
     ///
     /// # Errors
-    /// Those of [`Data::new`] on the rank that has them and `Remote` on the others; `Disagreement` where the ranks differ in the number of features, their
-    /// type, the layout, or the units of a split choice set; `Unsupported` for several choice sets split by rows.
+    /// Those of [`Data::new`] on the rank that has them and `Remote` on the others; `Disagreement` where the ranks differ in the number of
+    /// features, their type, the layout, or the units of a split choice set; `Unsupported` for several choice sets split by rows.
     pub fn data(
         &'a self,
         features: Features<'a>,
@@ -215,8 +216,8 @@ impl<'a> Shard<'a> {
         Ok(data.of_whole(weight, choices, observed as usize, Part { shard: self, ranks, rows: rows as usize, units, available }))
     }
 
-    /// The answer of all ranks to something that each did on its own: this rank's own error, `Remote` where another rank has one. Where the others call an
-    /// operation instead, it returns `Remote` there.
+    /// The answer of all ranks to something that each did on its own: this rank's own error, `Remote` where another rank has one. Where the
+    /// others call an operation instead, it returns `Remote` there.
     pub fn agree<T>(&self, result: Result<T>) -> Result<T> {
         let outcome = result.as_ref().map(|_| ()).map_err(|e| *e);
         self.open(outcome, Operation::Agree, 0.0)?;

@@ -26,7 +26,8 @@ pub struct Criteria {
     pub aic: f64,
     /// `−2 ℓ + d ln n`.
     pub bic: f64,
-    /// `bic − 2 Σ_u w_u Σ_k r_uk ln r_uk` (Biernacki, Celeux and Govaert 2000, as McLachlan and Peel approximate it): classes that overlap cost.
+    /// `bic − 2 Σ_u w_u Σ_k r_uk ln r_uk` (Biernacki, Celeux and Govaert 2000, as McLachlan and Peel approximate it): classes that overlap
+    /// cost.
     pub icl: f64,
 }
 
@@ -82,14 +83,15 @@ pub fn profile_workspace(shape: &Shape) -> WorkspaceSize {
     Whitening::workspace(shape).and(of(l)).and(of(l.saturating_mul(l))).and(subspace_workspace(shape))
 }
 
-/// The eigenvalues of the covariance of the atoms that second moments suggest, in the units of a frame tilted by ½, and how many classes they suggest: 1 + those above
-/// the noise. `eigenvalues` (L): decreasing, as many as the features have rank, and NaN beyond. See [`crate::moments::subspace`].
+/// The eigenvalues of the covariance of the atoms that second moments suggest, in the units of a frame tilted by ½, and how many classes
+/// they suggest: 1 + those above the noise. `eigenvalues` (L): decreasing, as many as the features have rank, and NaN beyond. See
+/// [`crate::moments::subspace`].
 ///
 /// Cost: p L² / 2, and about a dozen reads of X.
 ///
 /// # Errors
-/// `Unsupported` unless choices are counts over one choice set, and of a part of a larger whole; `IllPosed` without identified features; `Shape`,
-/// `Workspace`.
+/// `Unsupported` unless choices are counts over one choice set, and of a part of a larger whole; `IllPosed` without identified features;
+/// `Shape`, `Workspace`.
 pub fn profile(data: &Data<'_>, eigenvalues: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<SubspaceReport> {
     Draws::new(data)?;
     let (shape, l) = (data.shape(), data.features().columns());
@@ -173,9 +175,9 @@ pub fn scan_workspace(shape: &Shape, options: &FitOptions<'_>, classes: RangeInc
     mixture.and(mixture).and(flags(last)).and(flags(l)).and(starts).and(largest)
 }
 
-/// Fits every number of classes of `classes`, each growing from the one before, and hands each to `found`; `options.classes` is not looked at, and
-/// `options.grow` is where the first one grows from. `progress` is told the number of classes, and ends the scan by answering false: the fit at
-/// hand is the last that is found. Nothing is allocated. See [`Scan::new`].
+/// Fits every number of classes of `classes`, each growing from the one before, and hands each to `found`; `options.classes` is not looked
+/// at, and `options.grow` is where the first one grows from. `progress` is told the number of classes, and ends the scan by answering
+/// false: the fit at hand is the last that is found. Nothing is allocated. See [`Scan::new`].
 ///
 /// # Errors
 /// `Empty` for an empty range or K = 0, `TooManyClasses`, `InvalidOption` for a given start, and those of [`fit()`].
@@ -241,9 +243,9 @@ pub struct Scan {
 
 #[cfg(feature = "alloc")]
 impl Scan {
-    /// Fits every number of classes of `classes`; `options.classes` is not looked at. Some of the first starts of each fit grow from the fit of one class
-    /// less (the first from `options.grow`, if there is one): it takes what that fit found, and adds a class where the units or the alternatives that
-    /// it explains worst are.
+    /// Fits every number of classes of `classes`; `options.classes` is not looked at. Some of the first starts of each fit grow from the
+    /// fit of one class less (the first from `options.grow`, if there is one): it takes what that fit found, and adds a class where the
+    /// units or the alternatives that it explains worst are.
     ///
     /// # Errors
     /// `Empty` for an empty range or K = 0, `TooManyClasses`, `InvalidOption` for a given start, and those of [`Fit::with_progress`].

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-/// Numbers that look random, with mean 0 and variance 1/3: sums of four uniform ones (a linear congruential generator with the constants of Knuth's MMIX).
+/// Numbers that look random, with mean 0 and variance 1/3: sums of four uniform ones (a linear congruential generator with the constants of
+/// Knuth's MMIX).
 pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f64> {
     let mut state = seed;
     let mut next = || {

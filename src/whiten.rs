@@ -38,9 +38,9 @@ pub(crate) fn centered_share(data: &Data<'_>, t: usize, n: usize) -> (Range<usiz
     (0..sets, t * blocks / n * block..((t + 1) * blocks / n * block).min(rows))
 }
 
-/// Runs `body(sets, rows, z)` over blocks of the rows of `share` ([`centered_share`]): `z` holds the features of the rows (rows × L, f64) less the
-/// origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`] numbers. Of a
-/// choice set in several shares the origin must be its first row: no share knows the mean.
+/// Runs `body(sets, rows, z)` over blocks of the rows of `share` ([`centered_share`]): `z` holds the features of the rows (rows × L, f64)
+/// less the origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`]
+/// numbers. Of a choice set in several shares the origin must be its first row: no share knows the mean.
 pub(crate) fn for_each_centered_block(
     data: &Data<'_>,
     share: (Range<usize>, Range<usize>),
@@ -105,7 +105,8 @@ pub(crate) fn for_each_centered_block(
             }
         }
         if let Some(part) = data.part().filter(|_| data.splits_rows()) {
-            // What is common to all ranks: the mean of their first rows, or of all their rows. `center` is how far that is from the first row here.
+            // What is common to all ranks: the mean of their first rows, or of all their rows. `center` is how far that is from the first
+            // row here.
             let (reference, first_row) = rows[..2 * l].split_at_mut(l);
             data.features().copy(first..first + 1, reference);
             first_row.copy_from_slice(reference);
@@ -169,7 +170,8 @@ fn spaced(n: usize, step: usize) -> impl Iterator<Item = usize> {
     (0..n).step_by(step).enumerate().map(move |(j, first)| (first + at(j)).min(n - 1))
 }
 
-/// The covariance inside one of every `step` of many choice sets, none larger than a block, or of one of every `step` rows of one; all rows are available.
+/// The covariance inside one of every `step` of many choice sets, none larger than a block, or of one of every `step` rows of one; all rows
+/// are available.
 fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let (p, l, sets) = (data.features().rows(), data.features().columns(), data.set_count());
     let block = moment_rows(l);
@@ -254,9 +256,9 @@ impl<'w> Whitening<'w> {
         Self::of_rows(data, isa, 1, ws)
     }
 
-    /// Whitens by one of every so many rows of one choice set, or choice sets, a few for every feature, where they tell that the features are of
-    /// full rank: then so do all. Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is that of the rows taken.
-    /// Cost: a few L³ where rows or sets are many.
+    /// Whitens by one of every so many rows of one choice set, or choice sets, a few for every feature, where they tell that the features
+    /// are of full rank: then so do all. Otherwise by all rows. Either way neither the units of the features matter nor shifts, but Σ is
+    /// that of the rows taken. Cost: a few L³ where rows or sets are many.
     pub(crate) fn sampled(data: &Data<'_>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
         let (shape, l) = (data.shape(), data.features().columns());
         let all = if shape.sets > 1 { shape.sets } else { shape.rows };
@@ -389,7 +391,8 @@ impl<'w> Whitening<'w> {
         }
     }
 
-    /// `T x` with T = `to_atoms`, from L numbers to r: whitened features from features or their differences, the gradient in β from the gradient in θ.
+    /// `T x` with T = `to_atoms`, from L numbers to r: whitened features from features or their differences, the gradient in β from the
+    /// gradient in θ.
     pub fn to_whitened(&self, x: &[f64], out: &mut [f64]) {
         for (z, row) in out.iter_mut().zip(self.to_atoms.chunks_exact(self.columns)) {
             *z = dot(row, x);

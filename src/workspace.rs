@@ -81,8 +81,9 @@ impl<'w> Workspace<'w> {
         }
         let (piece, rest) = bytes[slack..].split_at_mut(size.0);
         self.bytes = rest;
-        // SAFETY: `piece` is aligned to a line, so to T; it has room for n values of T by the computation of `size`, which did not saturate since
-        // `require` found that many bytes; nothing is said of what it holds; and it is handed out once, for the lifetime of the memory.
+        // SAFETY: `piece` is aligned to a line, so to T; it has room for n values of T by the computation of `size`, which did not saturate
+        // since `require` found that many bytes; nothing is said of what it holds; and it is handed out once, for the lifetime of the
+        // memory.
         unsafe { Ok(core::slice::from_raw_parts_mut(piece.as_mut_ptr().cast::<MaybeUninit<T>>(), n)) }
     }
 
@@ -121,7 +122,8 @@ pub(crate) fn filled<T: Copy>(room: &mut [MaybeUninit<T>], value: T) -> &mut [T]
     unsafe { &mut *(core::ptr::from_mut(room) as *mut [T]) }
 }
 
-/// The values as they stand if they have been `written` before, which costs nothing, else 0: for those who write them all, or do not look at the rest.
+/// The values as they stand if they have been `written` before, which costs nothing, else 0: for those who write them all, or do not look
+/// at the rest.
 ///
 /// # Safety
 /// If `written`, all must have been.

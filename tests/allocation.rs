@@ -1,7 +1,8 @@
 //! Nothing is allocated, with and without std, and every workspace is as large as it must be and no larger than it says.
 //!
-//! Each operation runs on exactly the bytes that its query asks for, from first bytes of every kind of alignment, filled with NaNs beforehand; it must
-//! give the same bits each time and allocate nothing. On one byte less it must fail, name both sizes, and leave the outputs alone.
+//! Each operation runs on exactly the bytes that its query asks for, from first bytes of every kind of alignment, filled with NaNs
+//! beforehand; it must give the same bits each time and allocate nothing. On one byte less it must fail, name both sizes, and leave the
+//! outputs alone.
 
 mod common;
 
@@ -33,7 +34,8 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is passed on to the system's allocator; counting touches a thread-local integer, which needs no allocation and no destructor.
+// SAFETY: everything is passed on to the system's allocator; counting touches a thread-local integer, which needs no allocation and no
+// destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: AllocLayout) -> *mut u8 {
         ALLOCATIONS.with(|n| n.set(n.get() + 1));
@@ -75,7 +77,8 @@ fn allocations_are_counted() {
     assert_eq!(allocations(|| _ = std::hint::black_box([1.0; 3])), 0);
 }
 
-/// Runs `op` as the head of this file says, with the first byte `starts` past a cache line. `out` holds its outputs, which it may also read.
+/// Runs `op` as the head of this file says, with the first byte `starts` past a cache line. `out` holds its outputs, which it may also
+/// read.
 fn exactly(name: &str, size: WorkspaceSize, out: &[f64], starts: &[usize], mut op: impl FnMut(&mut [f64], Workspace<'_>) -> Result<()>) {
     const LINE: usize = 64;
     let least = size.bytes() - if size.bytes() > 0 { LINE - 1 } else { 0 };

@@ -1,4 +1,5 @@
-//! Numbers near the ends of the range of f64, and classes that rule out what was chosen: quantities are those of ordinary numbers, or refused.
+//! Numbers near the ends of the range of f64, and classes that rule out what was chosen: quantities are those of ordinary numbers, or
+//! refused.
 #![cfg(feature = "alloc")]
 
 mod common;

@@ -151,7 +151,8 @@ fn what_a_shard_cannot_be_is_refused_and_told_to_the_others() {
         let status = unsafe { smx_data_check(&data, null_mut(), &mut error) };
         assert_eq!((status, calls[0].load(Ordering::Relaxed)), (expected, told), "{:?}", error.argument);
     }
-    // A workspace that is a byte short: of a fit before the data are looked at; of an evaluation after they were agreed on, before it began.
+    // A workspace that is a byte short: of a fit before the data are looked at; of an evaluation after they were agreed on, before it
+    // began.
     calls[0].store(0, Ordering::Relaxed);
     assert_eq!(fit(&part(&good), 1).status, SMX_WORKSPACE);
     assert_eq!(calls[0].swap(0, Ordering::Relaxed), 1);

@@ -1,7 +1,7 @@
 //! Default options reach the best values known, from seeds of their own, on generated jobs and real data.
 //!
-//! The values are those of long searches with other programs (thousands of random starts for the flights); a fit may be better, and must not be worse
-//! by more than 1e-9 of it.
+//! The values are those of long searches with other programs (thousands of random starts for the flights); a fit may be better, and must
+//! not be worse by more than 1e-9 of it.
 #![cfg(feature = "std")]
 
 mod common;
@@ -50,8 +50,8 @@ fn a_class_of_few_people_is_found() {
     assert!(fit.report.log_likelihood >= -1663.358279, "{:?}", fit.report);
 }
 
-/// A few choices of the rest beside very many of one alternative: the gradient is small among all of them long before the maximum. One class has a single
-/// maximum, where the gradient is 0; the values are those of Newton's method in higher precision.
+/// A few choices of the rest beside very many of one alternative: the gradient is small among all of them long before the maximum. One
+/// class has a single maximum, where the gradient is 0; the values are those of Newton's method in higher precision.
 #[test]
 fn very_uneven_counts_are_fitted_to_the_end() {
     let x = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0];
@@ -160,8 +160,8 @@ fn four_classes_of_plain_flights_run_off_and_a_ridge_holds_them() {
     assert_eq!((held.report.outcome, held.diverging), (Outcome::Converged, vec![false; 4]), "{:?}", held.report);
 }
 
-/// Choice sets of two classes fitted with four or five: the likelihood is nearly flat, along ridges on which neither whole steps of Newton nor those of EM get
-/// far, nor, of many features, those of L-BFGS.
+/// Choice sets of two classes fitted with four or five: the likelihood is nearly flat, along ridges on which neither whole steps of Newton
+/// nor those of EM get far, nor, of many features, those of L-BFGS.
 #[test]
 fn more_classes_than_there_are_come_to_an_end() {
     for (p, l, classes) in [(3000, 12, 4), (1000, 40, 5)] {
@@ -179,8 +179,8 @@ fn more_classes_than_there_are_come_to_an_end() {
     }
 }
 
-/// With early steps in single precision a fit by L-BFGS ends where it ends without, on shifted features too; data in f32 or of many sets are left as they
-/// are.
+/// With early steps in single precision a fit by L-BFGS ends where it ends without, on shifted features too; data in f32 or of many sets
+/// are left as they are.
 #[test]
 fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
     let (p, l, k) = (1500, 130, 4);
@@ -264,8 +264,8 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
                 let most = if fit.report.stop == StopRule::Rounding { 1e-6 } else { options.gradient_tolerance };
                 assert!(fit.report.gradient_norm <= most, "{:?}", fit.report);
             }
-            // The value is that of the mixture returned, whatever stops the fit. With a ridge no check of divergence follows: beside the smallest budgets there is an
-            // evaluation that goes back to where the fit stood, and others are kept.
+            // The value is that of the mixture returned, whatever stops the fit. With a ridge no check of divergence follows: beside the
+            // smallest budgets there is an evaluation that goes back to where the fit stood, and others are kept.
             options.ridge = 1.0;
             for stop in 1..14 {
                 options.single_phase = stop % 3 == 0;
@@ -285,7 +285,8 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
     }
 }
 
-/// Without a ridge a given start is finished in features whitened by a few of the rows or choice sets: a feature that returns evenly must not be met where it is 0.
+/// Without a ridge a given start is finished in features whitened by a few of the rows or choice sets: a feature that returns evenly must
+/// not be met where it is 0.
 #[test]
 fn given_starts_are_finished_where_features_return_evenly() {
     let season = |i: usize, period: usize| (std::f64::consts::TAU * i as f64 / period as f64).sin();
@@ -330,9 +331,9 @@ fn where_nothing_can_be_chosen_nothing_is_searched() {
     }
 }
 
-/// A panel of many features, whose dense information costs as much as many evaluations: L-BFGS leads, from a start that has not raced too, where Newton's first
-/// steps come to a poor optimum (of 1000 sets); its metric is that of all choice sets, or of a sample (of 2000); and starts that fell out of a slow race on their
-/// way to the best are seen to agree.
+/// A panel of many features, whose dense information costs as much as many evaluations: L-BFGS leads, from a start that has not raced too,
+/// where Newton's first steps come to a poor optimum (of 1000 sets); its metric is that of all choice sets, or of a sample (of 2000); and
+/// starts that fell out of a slow race on their way to the best are seen to agree.
 #[test]
 fn a_panel_of_many_features_is_fitted_in_few_evaluations() {
     let (k, weights) = (3, vec![1.0 / 3.0; 3]);

@@ -94,8 +94,8 @@ fn a_step_of_em_moves_uphill_wherever_there_is_a_slope() {
     }
 }
 
-/// Where offsets of hundreds hold a class to one alternative of every set there is next to no curvature. An M-step in one class, to convergence, ends where the
-/// gradient of the likelihood is 0.
+/// Where offsets of hundreds hold a class to one alternative of every set there is next to no curvature. An M-step in one class, to
+/// convergence, ends where the gradient of the likelihood is 0.
 #[test]
 fn an_m_step_ends_where_there_is_no_slope_however_little_curvature_there_was() {
     for layout in LAYOUTS {
@@ -544,7 +544,8 @@ fn an_unavailable_alternative_is_as_good_as_left_out() {
     }
 }
 
-/// Small choice sets, of whatever sizes, stand side by side in the order of their sizes; with a large one among them all stand as they come.
+/// Small choice sets, of whatever sizes, stand side by side in the order of their sizes; with a large one among them all stand as they
+/// come.
 #[test]
 fn a_choice_set_that_nobody_chose_in_is_as_good_as_left_out() {
     for layout in [Layout::Panel, Layout::CountsOverSets] {
@@ -615,7 +616,8 @@ fn extreme_logits_leave_finite_numbers() {
     }
 }
 
-/// Blocks of rows whose logits lie far apart, in any order: what serves for some of the blocks of a task must not be kept for those that it does not serve.
+/// Blocks of rows whose logits lie far apart, in any order: what serves for some of the blocks of a task must not be kept for those that it
+/// does not serve.
 #[test]
 fn logits_at_levels_far_apart_give_the_same_in_any_order() {
     // Six blocks of each of at most sixteen tasks.
@@ -855,7 +857,8 @@ fn a_class_that_runs_off_is_never_called_converged_and_a_ridge_holds_it() {
     }
 }
 
-/// Marks are in the order of the classes, whichever of them runs off, and their check is counted. A class of atom 0, which can be doubled at no loss, does not run off.
+/// Marks are in the order of the classes, whichever of them runs off, and their check is counted. A class of atom 0, which can be doubled
+/// at no loss, does not run off.
 #[test]
 fn it_is_the_class_that_runs_off_that_is_marked() {
     for (alone, slope, marks) in [(1000.0, 1.0, [false, true]), (9000.0, 1.0, [true, false]), (1000.0, 0.0, [false, true])] {
@@ -878,8 +881,8 @@ fn it_is_the_class_that_runs_off_that_is_marked() {
     }
 }
 
-/// Choices among p alternatives by l − 1 features and the indicator of one that nobody chose: its coefficient has no finite maximum, however small its variance is
-/// beside that of the others.
+/// Choices among p alternatives by l − 1 features and the indicator of one that nobody chose: its coefficient has no finite maximum,
+/// however small its variance is beside that of the others.
 #[test]
 fn a_feature_of_what_nobody_chose_runs_off_and_a_ridge_holds_it() {
     for (p, l, k) in [(50, 2, 2), (200, 40, 1), (400, 200, 2), (3000, 2, 1)] {
@@ -949,7 +952,8 @@ fn no_start_stands_above_the_result_whenever_the_budget_ends() {
     }
 }
 
-/// Offsets that leave the base measure to one alternative make moments wild: no start is, and one whose log-likelihood is no number does not fail the others.
+/// Offsets that leave the base measure to one alternative make moments wild: no start is, and one whose log-likelihood is no number does
+/// not fail the others.
 #[test]
 fn uneven_offsets_fail_no_fit() {
     for seed in 0..20 {
@@ -1093,8 +1097,8 @@ fn agrees(data: &Data<'_>, fit: &Fit, ridge: f64) {
     assert_close("ℓ", &found, &[value.log_likelihood, value.penalized_log_likelihood], 1e-9);
 }
 
-/// Whether a given start keeps its budget and ends at any of these `calls`, of which `before` there were others. With a ridge no check of divergence follows, and
-/// beside the budget there is at most an evaluation that goes back to where the start stood.
+/// Whether a given start keeps its budget and ends at any of these `calls`, of which `before` there were others. With a ridge no check of
+/// divergence follows, and beside the budget there is at most an evaluation that goes back to where the start stood.
 fn ends_where_it_is_told_to(data: &Data<'_>, options: &FitOptions<'_>, before: usize, calls: &[(u64, f64)]) {
     for max_evaluations in (1..60).chain(calls.iter().map(|call| call.0)) {
         let short = Fit::new(data, &FitOptions { max_evaluations, ..*options }).unwrap();
@@ -1125,8 +1129,8 @@ fn a_given_start_ends_at_any_step_and_says_where_it_is() {
             let values: Vec<f64> = (0..6).map(|_| em(&data, &mut m, ridge, FORMS[1], ctx).penalized_log_likelihood).collect();
             assert_close("on the way", &calls[..6].iter().map(|call| call.1).collect::<Vec<_>>(), &values, 1e-10);
         }
-        // The gradient is the largest entry in all log-odds and whitened atoms: on the way, and where at the atoms of the maximum one weight is far off, so that it
-        // is that of the log-odds which are not among the parameters.
+        // The gradient is the largest entry in all log-odds and whitened atoms: on the way, and where at the atoms of the maximum one
+        // weight is far off, so that it is that of the log-odds which are not among the parameters.
         let far = MixtureRef { weights: &[0.9, 0.05, 0.05], atoms: &whole.mixture.atoms };
         for (starts, max_evaluations) in [(options.starts, 1), (options.starts, 10), (Starts::Given(far), 1)] {
             let fit = Fit::new(&data, &FitOptions { starts, max_evaluations, ..options }).unwrap();
@@ -1142,7 +1146,8 @@ fn a_given_start_ends_at_any_step_and_says_where_it_is() {
     }
 }
 
-/// Where Newton's method comes to no end in its thousand steps, as with offsets beside which gains are below rounding, ten steps of EM are the fallback.
+/// Where Newton's method comes to no end in its thousand steps, as with offsets beside which gains are below rounding, ten steps of EM are
+/// the fallback.
 #[test]
 fn em_as_the_fallback_keeps_the_budget_and_ends_where_it_is_told_to() {
     let mut fallbacks = 0;
@@ -1171,7 +1176,8 @@ fn em_as_the_fallback_keeps_the_budget_and_ends_where_it_is_told_to() {
     assert!(fallbacks > 0);
 }
 
-/// What the callback is told of a race: how many are in it, what all of them cost, and where the best of them is; and of a start being finished, that none is above the best.
+/// What the callback is told of a race: how many are in it, what all of them cost, and where the best of them is; and of a start being
+/// finished, that none is above the best.
 #[test]
 fn a_callback_is_told_of_the_race() {
     let counts = random_case(Recipe { layout: Layout::Counts, rows: 120, columns: 3, units: 500, offsets: false, seed: 5 });
@@ -1198,7 +1204,8 @@ fn a_callback_is_told_of_the_race() {
             let report = short(max_evaluations);
             assert!(report.evaluations <= max_evaluations + 24 + report.starts as u64, "{max_evaluations}: {report:?}");
         }
-        // Before the first step: an evaluation for every start of a partition or of clusters, and those of the moments, which read the features for more.
+        // Before the first step: an evaluation for every start of a partition or of clusters, and those of the moments, which read the
+        // features for more.
         let (before, one) = (race[0].evaluations - 24, short(1));
         if data.set_count() == 1 {
             assert_eq!((drawn(StartKind::CorrectedMoments), before), (1, one.evaluations - 1 + drawn(StartKind::Cluster)));

@@ -1,7 +1,8 @@
-//! Default options reach the best log-likelihood known on simulated choice sets, that reached from the true parameters included, at a bounded cost.
+//! Default options reach the best log-likelihood known on simulated choice sets, that reached from the true parameters included, at a
+//! bounded cost.
 //!
-//! Best known: of the fit from the truth, of default options with every seed tried, and of a fit with many more starts. `SOFTMIX_SEARCH=n` takes n
-//! instances of every setting and three seeds instead of one each, and prints a line an instance.
+//! Best known: of the fit from the truth, of default options with every seed tried, and of a fit with many more starts. `SOFTMIX_SEARCH=n`
+//! takes n instances of every setting and three seeds instead of one each, and prints a line an instance.
 #![cfg(feature = "alloc")]
 
 use rand::Rng;
@@ -234,7 +235,8 @@ fn races_on_a_small_sample_keep_the_rules_of_a_fit() {
     keeps_the_rules_of_a_fit(20_000);
 }
 
-/// Where first starts on a small sample do not agree others race on all alternatives, and nothing is lost: to classes of which some are small.
+/// Where first starts on a small sample do not agree others race on all alternatives, and nothing is lost: to classes of which some are
+/// small.
 #[test]
 fn a_search_that_is_not_easy_is_of_all_alternatives() {
     let job = Instance::new(((17_000, 3, 3, 1e5), Law::Heavy, Atoms::Random(2.0), Weights::Uneven), 5);
@@ -254,8 +256,8 @@ fn a_search_that_is_not_easy_is_of_all_alternatives() {
     assert_eq!(Fit::new(&data, &FitOptions { starts: Starts::Count(19), ..FitOptions::new(3) }).unwrap().report.starts, 19);
 }
 
-/// A race on a sample of p alternatives: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget or the callback asks
-/// for one, and starts that fell out are not at the best.
+/// A race on a sample of p alternatives: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget
+/// or the callback asks for one, and starts that fell out are not at the best.
 fn keeps_the_rules_of_a_fit(p: usize) {
     let job = Instance::new(((p, 3, 2, 1e5), Law::Normal, Atoms::Random(1.5), Weights::Rising), 7);
     let (data, options) = (job.data(), FitOptions { gradient_tolerance: 1e-7, ..FitOptions::new(2) });

@@ -100,7 +100,8 @@ fn split(case: &Case, ranks: usize, random: &mut Random) -> (Split, Vec<Piece>) 
                 OwnedChoices::Sparse { indices, counts: kept.iter().map(|e| counts[*e]).collect() }
             }
             OwnedChoices::Units { .. } => {
-                // Of a split set every rank has all units; of whole sets those that choose there. (Cases are made so that these choose nowhere else.)
+                // Of a split set every rank has all units; of whole sets those that choose there. (Cases are made so that these choose
+                // nowhere else.)
                 let here = |u: &Vec<(usize, f64)>| -> Vec<(usize, f64)> {
                     u.iter().filter(|e| rows.contains(&e.0)).map(|(i, n)| (i - rows.start, *n)).collect()
                 };
@@ -344,7 +345,8 @@ fn a_fit_of_many_features_reaches_the_same_optimum() {
     }
 }
 
-/// A copy in single precision is of differences from a row that every rank would choose for itself: there is none, but ranks agree on what is asked.
+/// A copy in single precision is of differences from a row that every rank would choose for itself: there is none, but ranks agree on what
+/// is asked.
 #[test]
 fn ranks_fit_in_double_precision() {
     // Few features, and so many that L-BFGS would begin on the copy.

@@ -14,8 +14,8 @@ struct Args {
     /// Features, a row for every alternative: X.npy of shape (p, L), or a CSV
     #[arg(long, value_name = "FILE", help_heading = "Data", conflicts_with = "choices")]
     features: Option<PathBuf>,
-    /// How often each alternative was chosen: n.npy of shape (p,) or a CSV of one column, row after row; with --alternative a CSV with a row
-    /// for every alternative (and unit)
+    /// How often each alternative was chosen: n.npy of shape (p,) or a CSV of one column, row after row; with --alternative a CSV with a
+    /// row for every alternative (and unit)
     #[arg(long, value_name = "FILE", help_heading = "Data", conflicts_with = "choices")]
     counts: Option<PathBuf>,
     /// Column of both files that names the alternative

@@ -107,8 +107,8 @@ impl Table {
         names.iter().map(|n| self.column(n)).collect()
     }
 
-    /// Calls `body` with every row, and its number from 0. The parser passes over blank lines: in a table of one column they are rows, but for those
-    /// at the end.
+    /// Calls `body` with every row, and its number from 0. The parser passes over blank lines: in a table of one column they are rows, but
+    /// for those at the end.
     pub fn rows(&self, mut body: impl FnMut(usize, Row<'_>) -> Result<()>) -> Result<()> {
         let mut reader = self.reader();
         let mut record = StringRecord::new();

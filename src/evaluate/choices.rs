@@ -107,8 +107,8 @@ impl Evaluation<'_> {
         self.mean[..n].fill(0.0);
     }
 
-    /// Responsibilities, value, Ω and t. Of counts over one choice set, which do not store Ω: shares instead if the gradient follows `at_once`, else the
-    /// sums over the chosen rows too.
+    /// Responsibilities, value, Ω and t. Of counts over one choice set, which do not store Ω: shares instead if the gradient follows
+    /// `at_once`, else the sums over the chosen rows too.
     pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, at_once: bool, ctx: Context) -> Result<()> {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
         match (shape.units_are_rows, weights) {
@@ -295,7 +295,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The units from `first` on, as many as `r` holds: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`: UNITS.
+    /// The units from `first` on, as many as `r` holds: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`:
+    /// UNITS.
     fn units_of(
         &self,
         data: &Data<'_>,
@@ -406,8 +407,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Adds `X^T Ω` of block `b` of one choice set, where the rows `observed` have weights. A block of which half is observed goes through whole; of others
-    /// rows are gathered, and `omega` with them.
+    /// Adds `X^T Ω` of block `b` of one choice set, where the rows `observed` have weights. A block of which half is observed goes through
+    /// whole; of others rows are gathered, and `omega` with them.
     fn add_observed(
         &self,
         data: &Data<'_>,

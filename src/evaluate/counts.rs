@@ -1,7 +1,7 @@
 //! Counts over one choice set, most of whose alternatives were chosen: value and gradient in two reads of X and no matrix of row weights.
 //!
-//! Beside the probabilities, row weights depend on `share_i = n_i / π_i` alone, `π_i = Σ_k α_k A_ik`: `Ω_ik = α_k A_ik share_i`, and the gradient is
-//! `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
+//! Beside the probabilities, row weights depend on `share_i = n_i / π_i` alone, `π_i = Σ_k α_k A_ik`: `Ω_ik = α_k A_ik share_i`, and the
+//! gradient is `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};

@@ -178,8 +178,8 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    /// Share `t` of `n` of `Σ_i t A z z^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A z`, the lower triangles: a product of rows, and one of the sums of
-    /// sets. Of one choice set the first of them alone; its v is left at the front of `scratch`.
+    /// Share `t` of `n` of `Σ_i t A z z^T − Σ_s v_s v_s^T / t_s`, `v_s = Σ_{i∈s} t A z`, the lower triangles: a product of rows, and one of
+    /// the sums of sets. Of one choice set the first of them alone; its v is left at the front of `scratch`.
     fn curvature_of_rows(&self, data: &Data<'_>, t: usize, n: usize, h: &mut [f64], scratch: &mut [f64], ctx: Context) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let (sums, rest) = scratch.split_at_mut(c * l);
@@ -250,7 +250,8 @@ impl Evaluation<'_> {
         kept
     }
 
-    /// The same for K classes or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and blocks are smallest.
+    /// The same for K classes or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and
+    /// blocks are smallest.
     pub fn information_workspace_up_to(shape: &Shape, classes: usize) -> WorkspaceSize {
         const NO_MACHINE_HAS: usize = match 1usize.checked_shl(44) {
             Some(bytes) => bytes,
@@ -264,9 +265,9 @@ impl Evaluation<'_> {
     /// Minus the Hessian of the unpenalised ℓ of one start in the packed parameters, D × D with D = K − 1 + K L, after
     /// `evaluate`: complete-data information less the covariance, under the responsibilities, of the scores.
     ///
-    /// Blocks of two classes k ≠ m gain `Σ_u w_u r_uk r_um y_uk y_um^T`: the products of the unit scores `r_uk (1, y_uk)`, one product of a block of
-    /// units. Those of one class lose `Σ_u w_u r_uk (1 − r_uk) y_uk y_uk^T`, which is taken off by itself, so that certain classes cost no digits.
-    /// Cost: p L² K / 2 + U (K L)² / 2.
+    /// Blocks of two classes k ≠ m gain `Σ_u w_u r_uk r_um y_uk y_um^T`: the products of the unit scores `r_uk (1, y_uk)`, one product of a
+    /// block of units. Those of one class lose `Σ_u w_u r_uk (1 − r_uk) y_uk y_uk^T`, which is taken off by itself, so that certain classes
+    /// cost no digits. Cost: p L² K / 2 + U (K L)² / 2.
     pub fn information(&mut self, data: &Data<'_>, weights: &[f64], out: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
         let complete = ws.f64s(self.columns() * self.shape.columns * self.shape.columns)?;
         self.information_beside(data, weights, complete, out, ctx, ws)
@@ -334,8 +335,8 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    /// What `units` add to the products of scores (D × D), to the curvature (K × L × L), to `Σ_u w_u r_uk (1 − r_uk) y_uk` (K × L), less, and to
-    /// `Σ_u w_u r_uk (1 − r_uk)` (K), one after the other in `sums`.
+    /// What `units` add to the products of scores (D × D), to the curvature (K × L × L), to `Σ_u w_u r_uk (1 − r_uk) y_uk` (K × L), less,
+    /// and to `Σ_u w_u r_uk (1 − r_uk)` (K), one after the other in `sums`.
     fn information_of_units(
         &self,
         data: &Data<'_>,
@@ -373,8 +374,8 @@ impl Evaluation<'_> {
         });
     }
 
-    /// The middle of the sandwich, D × D, of one start, after `evaluate`: `Σ_u w_u s_u s_u^T`, or `Σ_u (w_u / c)² s_u s_u^T` with the unit c of sampling weights, whose
-    /// squares may be beyond the range of f64.
+    /// The middle of the sandwich, D × D, of one start, after `evaluate`: `Σ_u w_u s_u s_u^T`, or `Σ_u (w_u / c)² s_u s_u^T` with the unit
+    /// c of sampling weights, whose squares may be beyond the range of f64.
     pub fn score_products(
         &self,
         data: &Data<'_>,

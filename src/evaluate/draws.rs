@@ -1,12 +1,12 @@
 //! The observed information of counts over one choice set, where every unit is the draws of one alternative and scores are `x_i − μ_k`.
 //!
 //! With `q_ikm = w_i r_ik r_im` for two classes and `q_ikk = −w_i r_ik (1 − r_ik) = −Σ_{m≠k} q_ikm` for one, every block is
-//! `Σ_i q_ikm (z_i − μ_k)(z_i − μ_m)^T`, and the curvature of a class `t_k Σ_i A_ik (z_i − μ_k)(z_i − μ_k)^T`: second moments of the features, or of
-//! whitened ones. No scores are formed; with a 1 beside the features second moments hold sums and masses too; and those of one class, which are minus the
-//! sums of those of two, cost nothing, and no digits where classes are nearly certain.
+//! `Σ_i q_ikm (z_i − μ_k)(z_i − μ_m)^T`, and the curvature of a class `t_k Σ_i A_ik (z_i − μ_k)(z_i − μ_k)^T`: second moments of the
+//! features, or of whitened ones. No scores are formed; with a 1 beside the features second moments hold sums and masses too; and those of
+//! one class, which are minus the sums of those of two, cost nothing, and no digits where classes are nearly certain.
 //!
-//! In the span of the atoms, `θ_k = Σ_m c_km θ_m`, the features are the logits, `z_im = x_i·θ_m`, which the evaluation has: there the information takes no
-//! read of X.
+//! In the span of the atoms, `θ_k = Σ_m c_km θ_m`, the features are the logits, `z_im = x_i·θ_m`, which the evaluation has: there the
+//! information takes no read of X.
 
 use super::layout::Layout;
 use super::passes::{Evaluation, TRUSTED};
@@ -18,7 +18,8 @@ use crate::simd::{self, Columns, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
-/// Numbers that [`Draws`] keeps at most, as many as stay in the second cache; where there would be more, each block is made when it is needed.
+/// Numbers that [`Draws`] keeps at most, as many as stay in the second cache; where there would be more, each block is made when it is
+/// needed.
 const KEPT: usize = 1 << 15;
 
 /// Responsibilities that count as 0 beside others.
@@ -40,8 +41,8 @@ enum Source<'m> {
     Logits,
 }
 
-/// Features of one choice set, and what was drawn: block after block, and feature after feature in each, z, then 1, then `1 / w_i`, or 0 of alternatives
-/// that were not drawn.
+/// Features of one choice set, and what was drawn: block after block, and feature after feature in each, z, then 1, then `1 / w_i`, or 0 of
+/// alternatives that were not drawn.
 pub(crate) struct Draws<'m, 'w> {
     source: Source<'m>,
     /// R.
@@ -170,7 +171,8 @@ fn moments(columns: usize, classes: usize) -> usize {
     pairs(classes).saturating_add(classes).saturating_mul(side.saturating_mul(side))
 }
 
-/// Tasks of [`Evaluation::information_of_draws`] in so many features: a fixed number, and no more than keep their sums smaller than a quarter of X.
+/// Tasks of [`Evaluation::information_of_draws`] in so many features: a fixed number, and no more than keep their sums smaller than a
+/// quarter of X.
 fn tasks(shape: &Shape, columns: usize, classes: usize) -> usize {
     let room = shape.rows.saturating_mul(shape.columns) / 4 / moments(columns, classes).max(1);
     Layout::most_blocks(shape).min(TASKS).min(room).max(1)
@@ -199,8 +201,8 @@ impl Evaluation<'_> {
         information_workspace(shape, classes, classes, made_of_logits(classes))
     }
 
-    /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, in the coordinates of `draws`: its lower triangle.
-    /// `complete`: takes the curvature of the classes there, K × R × R. Cost: p R² K (K + 1) / 4.
+    /// The observed information in the packed parameters, as [`Evaluation::information`] gives it, in the coordinates of `draws`: its lower
+    /// triangle. `complete`: takes the curvature of the classes there, K × R × R. Cost: p R² K (K + 1) / 4.
     pub fn information_of_draws(
         &self,
         data: &Data<'_>,

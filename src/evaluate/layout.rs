@@ -6,11 +6,11 @@
 //! | `Groups` | many small ones | some sets, in groups of eight side by side; features are copied feature after feature |
 //! | `Whole` | any | whole sets, as many as fit, or one that may be larger |
 //!
-//! The eight sets of a group are filled up to the alternatives of the largest, J. So that they are about as large as one another, the sets of a block stand in the
-//! order of their sizes, the largest first.
+//! The eight sets of a group are filled up to the alternatives of the largest, J. So that they are about as large as one another, the sets
+//! of a block stand in the order of their sizes, the largest first.
 //!
-//! Row i of class c is number `base + c · stride` of a matrix, with `(base, stride)` from [`Layout::at`]. What belongs to a choice set and a class stands at
-//! [`Layout::zone`].
+//! Row i of class c is number `base + c · stride` of a matrix, with `(base, stride)` from [`Layout::at`]. What belongs to a choice set and
+//! a class stands at [`Layout::zone`].
 
 use super::passes::set_groups;
 use crate::data::{Data, Shape};
@@ -103,8 +103,8 @@ fn most_places(rows: usize, sets: usize) -> usize {
     rows.saturating_add(rows / 2).saturating_add(2 * of_group + MOST_SETS)
 }
 
-/// Choice sets of a block of `Groups`, if there are `rows` in `sets`: as many as have about 256 rows; where they are not all as large, as have about 512, and eight
-/// groups at least, so that there are some of about each size.
+/// Choice sets of a block of `Groups`, if there are `rows` in `sets`: as many as have about 256 rows; where they are not all as large, as
+/// have about 512, and eight groups at least, so that there are some of about each size.
 fn sets_in_block(rows: usize, sets: usize, alike: bool) -> usize {
     let group = rows.div_ceil(sets.max(1)).saturating_mul(SETS).max(1);
     let least = if alike { 1 } else { 8 };
@@ -120,8 +120,8 @@ pub(super) fn most_block_rows(shape: &Shape) -> usize {
     most_places(shape.rows, shape.sets).min(sets_in_block(shape.rows, shape.sets, false).saturating_mul(SMALL_SET))
 }
 
-/// Goes through the blocks of `Groups` of choice sets, of which set s has `size(s)` alternatives: `block(b, order, heights)` has its sets in their order, those that
-/// are not there last, and the heights of its groups.
+/// Goes through the blocks of `Groups` of choice sets, of which set s has `size(s)` alternatives: `block(b, order, heights)` has its sets
+/// in their order, those that are not there last, and the heights of its groups.
 fn each_block(sets: usize, in_block: usize, size: impl Fn(usize) -> usize, mut block: impl FnMut(usize, &[usize], &[usize])) {
     let (mut order, mut heights) = ([0; MOST_SETS], [0; MOST_SETS / SETS]);
     let size = |set: usize| if set < sets { size(set) } else { 0 };
@@ -242,8 +242,8 @@ impl<'w> Layout<'w> {
         })
     }
 
-    /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice sets must be
-    /// the same every time. Every block is shown when it is `copied`.
+    /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice
+    /// sets must be the same every time. Every block is shown when it is `copied`.
     pub fn prepare(&mut self, data: &Data<'_>, isa: Isa, copied: impl FnMut(Copied<'_>)) {
         let source = data.features().address();
         if self.kind == Kind::One || self.source == source {

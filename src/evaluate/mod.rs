@@ -105,8 +105,8 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
-/// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the second read is of observed rows
-/// alone.
+/// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the
+/// second read is of observed rows alone.
 ///
 /// # Errors
 /// `Shape` for an output of the wrong length, `NotFinite` where logits overflow, `Workspace`.
@@ -274,7 +274,8 @@ pub fn hessian_vector(
     Ok(())
 }
 
-/// The evaluation at a mixture, of an operation that is said to write `len` numbers; `others`: the numbers beside the mixture that must be the same on all ranks.
+/// The evaluation at a mixture, of an operation that is said to write `len` numbers; `others`: the numbers beside the mixture that must be
+/// the same on all ranks.
 fn at_mixture<'w>(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,

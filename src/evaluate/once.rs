@@ -11,7 +11,8 @@
 //! | sums of features | `chosen` | `X^T W` |
 //! | derivatives in `log α_k` and `−ζ_k` | `excess` | `e_k = Σ_i W_ik = t_k − N e^s α_k m_k` |
 //!
-//! At the best s, `e^s Σ_k α_k m_k = 1`, F is ℓ at the weights `α'_k ∝ α_k m_k`: F has the maxima of ℓ, whatever ζ is. Responsibilities are those of α' at any s.
+//! At the best s, `e^s Σ_k α_k m_k = 1`, F is ℓ at the weights `α'_k ∝ α_k m_k`: F has the maxima of ℓ, whatever ζ is. Responsibilities are
+//! those of α' at any s.
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};

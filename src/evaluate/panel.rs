@@ -15,8 +15,8 @@ pub(super) fn groups_piece(features: usize, columns: usize, sets: usize, rows: u
 }
 
 impl Evaluation<'_> {
-    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower triangles, and of the
-    /// sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
+    /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower
+    /// triangles, and of the sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
     pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, h: &mut [f64], scratch: &mut [f64], ctx: Context) {
         let (l, c) = (self.shape.columns, self.columns());
         let sets = self.layout.sets_of_block();

@@ -12,13 +12,13 @@
 //! | sums over the chosen rows | `chosen` | `X^T Ω`; of few units `Σ_u w_u r_uc Σ_i c_ui x_i` (`units.rs`) |
 //! | sums under the model | `mean` | `X^T (t ∘ A)` |
 //!
-//! Exponentials are taken once: responsibilities and sums follow from the stored `A`. Of one choice set, whose normalizer is known only at its end, `a`
-//! holds `e^{S − m}` with the maximum m of each block, and `scale` is `e^{m − log Z}`. A probability too small for that (below 1e-290) is worked out anew
-//! from its logit where its logarithm matters.
+//! Exponentials are taken once: responsibilities and sums follow from the stored `A`. Of one choice set, whose normalizer is known only at
+//! its end, `a` holds `e^{S − m}` with the maximum m of each block, and `scale` is `e^{m − log Z}`. A probability too small for that (below
+//! 1e-290) is worked out anew from its logit where its logarithm matters.
 //!
-//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then the part under the
-//! model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights may be what comes out, one read
-//! serves: `once.rs`.
+//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then
+//! the part under the model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights
+//! may be what comes out, one read serves: `once.rs`.
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
@@ -364,8 +364,8 @@ impl<'w> Evaluation<'w> {
         if self.layout.kind == Kind::One { a * self.scale[self.layout.block_of(i) * self.columns() + c] } else { a }
     }
 
-    /// `A_ic` of the rows from `from` on, as many as `out` is long; 0 where it is so small that its products with features may be no normal numbers, which take
-    /// processors tens of times as long: classes that run off have many of those.
+    /// `A_ic` of the rows from `from` on, as many as `out` is long; 0 where it is so small that its products with features may be no normal
+    /// numbers, which take processors tens of times as long: classes that run off have many of those.
     pub fn probabilities(&self, c: usize, from: usize, out: &mut [f64]) {
         let (mut i, end, columns) = (from, from + out.len(), self.columns());
         if self.layout.kind == Kind::One {

@@ -78,8 +78,8 @@ impl SetCursor {
 }
 
 impl Evaluation<'_> {
-    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`. The features are those of
-    /// `Layout::row`.
+    /// Mean features `μ_sk = Σ_{i∈s} A_ik x_i` of every set and class: sets × K × L, of one start, after `normalizers`. The features are
+    /// those of `Layout::row`.
     pub fn set_means(&self, data: &Data<'_>, means: &mut [f64], ctx: Context) -> Result<()> {
         if self.layout.is_grouped() {
             self.set_means_of_groups(means, ctx);
@@ -137,8 +137,8 @@ impl Evaluation<'_> {
         normalize(out)
     }
 
-    /// Runs `body` over blocks of those `among` the units that have a positive weight, of one start, after `evaluate`; `means` from [`Self::set_means`],
-    /// `scratch` of [`unit_scratch`] numbers.
+    /// Runs `body` over blocks of those `among` the units that have a positive weight, of one start, after `evaluate`; `means` from
+    /// [`Self::set_means`], `scratch` of [`unit_scratch`] numbers.
     pub fn for_each_unit_block(
         &self,
         data: &Data<'_>,
@@ -200,8 +200,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Runs `body(u, w, r, y)` over the units of positive weight, as [`Self::for_each_unit_block`] does over blocks: responsibilities r (K) and
-    /// scores y (K × L).
+    /// Runs `body(u, w, r, y)` over the units of positive weight, as [`Self::for_each_unit_block`] does over blocks: responsibilities r (K)
+    /// and scores y (K × L).
     pub fn for_each_unit(
         &self,
         data: &Data<'_>,

@@ -11,8 +11,8 @@ use crate::parallel::{Context, TASKS, sum_over};
 use crate::simd::panel::{SETS, products_of_zones};
 
 impl Evaluation<'_> {
-    /// Of one choice set split by rows, merges the states (m, z, Σ e^{S − m} x) of the ranks: `m` by zones and `z` become those of the whole set, `mean` what
-    /// this rank adds to them. `message`: 1 + 2 C numbers.
+    /// Of one choice set split by rows, merges the states (m, z, Σ e^{S − m} x) of the ranks: `m` by zones and `z` become those of the
+    /// whole set, `mean` what this rank adds to them. `message`: 1 + 2 C numbers.
     pub(super) fn merge_normalizers(
         data: &Data<'_>,
         classes: usize,
@@ -85,8 +85,8 @@ impl Evaluation<'_> {
         normalize(out)
     }
 
-    /// Units whose choices are on several ranks: responsibilities from the sums of their log-likelihoods, and all that follows; the value is the
-    /// same on all ranks.
+    /// Units whose choices are on several ranks: responsibilities from the sums of their log-likelihoods, and all that follows; the value
+    /// is the same on all ranks.
     pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
         let (c, kk) = (self.columns(), self.classes);
         self.join_units(data)?;

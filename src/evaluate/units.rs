@@ -176,8 +176,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of large numbers, which
-    /// offsets or runaway atoms make, from the probabilities of the rows.
+    /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of
+    /// large numbers, which offsets or runaway atoms make, from the probabilities of the rows.
     #[inline(always)]
     fn add_log_likelihood<const N: usize>(&self, data: &Data<'_>, u: usize, k: usize, set: &mut Set<'_>, joint: &mut [f64]) {
         let (c, l) = (self.columns(), self.shape.columns);
@@ -274,8 +274,8 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    /// What comes from the features of units is what comes from Ω, for units with and without weights and multiplicities, sets of any sizes, alternatives
-    /// that are not available, rows chosen more than once, and single precision.
+    /// What comes from the features of units is what comes from Ω, for units with and without weights and multiplicities, sets of any
+    /// sizes, alternatives that are not available, rows chosen more than once, and single precision.
     #[test]
     fn sums_by_units_are_those_of_the_row_weights() {
         for (largest, weighted, offsets, repeats, c) in [

@@ -118,8 +118,8 @@ impl Hook {
         Hook { reduce, state, calls: AtomicUsize::new(0) }
     }
 
-    /// Tells the other ranks of an error that they cannot know of: one before the data were agreed on, which is the first call, or after their sums,
-    /// which are the second, and before the operation itself began, which does so with the third.
+    /// Tells the other ranks of an error that they cannot know of: one before the data were agreed on, which is the first call, or after
+    /// their sums, which are the second, and before the operation itself began, which does so with the third.
     fn report(&self, fault: &Fault) {
         let known = matches!(fault.status, SMX_PANIC | SMX_REDUCTION | SMX_REMOTE | SMX_DISAGREEMENT);
         if !known && matches!(self.calls.load(Ordering::Relaxed), 0 | 2) {
@@ -248,7 +248,8 @@ impl Range {
 /// The memory of a call, and its hook if it has one.
 pub(super) struct Call<'h> {
     pub hook: &'h OnceCell<Hook>,
-    /// What is wrong with the error record, which is said at the last step: until then a rank of a distributed run does not know whom to tell.
+    /// What is wrong with the error record, which is said at the last step: until then a rank of a distributed run does not know whom to
+    /// tell.
     unusable: Option<(smx_status, Error)>,
     ranges: [Range; 32],
     len: usize,

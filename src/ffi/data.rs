@@ -369,7 +369,8 @@ pub(super) fn held(shape: &Shape, classes: usize) -> Result<()> {
     }
 }
 
-/// Refuses classes and sizes of a fit that are wrong whatever the data hold: before memory is compared, which sizes that are not true make overlap.
+/// Refuses classes and sizes of a fit that are wrong whatever the data hold: before memory is compared, which sizes that are not true make
+/// overlap.
 pub(super) fn fitting(shape: &Shape, classes: usize) -> Result<()> {
     match shape.total_units {
         0 => Err(Fault::new(SMX_EMPTY, "choices")),
@@ -392,8 +393,8 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
     guard(|| unsafe { Struct::init(summary, struct_size, "summary") })
 }
 
-/// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data
-/// does this first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
+/// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
+/// first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
 /// features.
 ///
 /// @param data the data

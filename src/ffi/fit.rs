@@ -64,8 +64,8 @@ pub const SMX_START_GROW: smx_start_kind = 7;
 pub const SMX_START_MOMENTS: smx_start_kind = 8;
 /// Latent moments corrected by the design.
 pub const SMX_START_CORRECTED_MOMENTS: smx_start_kind = 9;
-/// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by their
-/// estimates, projected on the leading eigenvectors of the scores.
+/// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units
+/// by their estimates, projected on the leading eigenvectors of the scores.
 pub const SMX_START_SUBSPACE: smx_start_kind = 10;
 
 /// Where a fit stands. Lives only while the progress function runs.
@@ -96,8 +96,8 @@ pub struct smx_progress {
     pub classes: usize,
 }
 
-/// Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not again.
-/// It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
+/// Called by smx_fit and smx_scan after every step, on the thread that called them: 0 to go on, anything else to cancel, and then not
+/// again. It must return: no longjmp, no C++ exception. It may call any function, with memory other than that of the call it belongs to.
 pub type smx_progress_fn = Option<unsafe extern "C-unwind" fn(progress: *const smx_progress, user: *mut c_void) -> i32>;
 
 /// Options of smx_fit and smx_scan. NULL in place of them: the defaults.
@@ -137,8 +137,9 @@ pub struct smx_fit_options {
     pub progress: smx_progress_fn,
     /// Handed to `progress`; default NULL.
     pub user: *mut c_void,
-    /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds: half the memory to read. The
-    /// last steps are taken on the features as they are given. Without effect on data that are a rank's part of a whole; default 0.
+    /// 1: on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in float, which the workspace holds:
+    /// half the memory to read. The last steps are taken on the features as they are given. Without effect on data that are a rank's part
+    /// of a whole; default 0.
     pub single_phase: i32,
     /// Zero.
     pub reserved_end: i32,
@@ -211,8 +212,8 @@ pub struct smx_fit_result {
     pub diverging: *mut u8,
     /// To be filled: L flags: whether a feature is not identified.
     pub unidentified: *mut u8,
-    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood; of those that
-    /// raced on a sample of the alternatives, as on large choice sets, an estimate.
+    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood;
+    /// of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
     pub start_values: *mut f64,
     /// To be filled: kind of every start.
     pub start_kinds: *mut smx_start_kind,

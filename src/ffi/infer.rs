@@ -106,17 +106,11 @@ pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_dat
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
 ///
-/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that nobody has
-/// chosen yet, counts of 1, and of 0 where the offset is minus infinity
-/// @param classes K
-/// @param weights K mixing weights
-/// @param atoms K x L
-/// @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
-/// @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
-/// @param options may be NULL
-/// @param workspace smx_choice_probabilities_workspace bytes, of any alignment
-/// @param workspace_size bytes that there are
-/// @param error may be NULL
+/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that
+/// nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity @param classes K @param weights K mixing weights @param
+/// atoms K x L @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL @param mixed
+/// to be filled: the same mixed over the classes, p numbers; may be NULL @param options may be NULL @param workspace
+/// smx_choice_probabilities_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_choice_probabilities(
     data: *const smx_data,
@@ -169,8 +163,8 @@ pub unsafe extern "C" fn smx_criteria_workspace(data: *const smx_data, classes: 
     query(|| Ok(criteria_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
-/// Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the one
-/// before) and take the smallest. One evaluation.
+/// Criteria of a mixture, to choose the number of classes by: fit with K = 1, 2, ... (smx_fit_options.grow_weights makes each begin at the
+/// one before) and take the smallest. One evaluation.
 ///
 /// @param data the data
 /// @param classes K
@@ -311,8 +305,8 @@ pub unsafe extern "C" fn smx_information_workspace(data: *const smx_data, classe
     })
 }
 
-/// The observed information: minus the Hessian of the penalised log-likelihood. p L^2 K / 2 + U (K L)^2 / 2 operations, p L^2 K (K + 1) / 4 for counts
-/// over one choice set.
+/// The observed information: minus the Hessian of the penalised log-likelihood. p L^2 K / 2 + U (K L)^2 / 2 operations, p L^2 K (K + 1) / 4
+/// for counts over one choice set.
 ///
 /// @param data the data
 /// @param classes K

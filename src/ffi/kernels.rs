@@ -1,9 +1,8 @@
 //! Kernels
 //!
-//! Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace.
-//! NaN is no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
-//! overlap it. Arrays are
-//! aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+//! Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace. NaN is
+//! no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
+//! overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
 
 use super::call::{Fault, Range, Result, guard};
 use super::evaluate::{context, smx_isa};
@@ -157,8 +156,8 @@ pub unsafe extern "C" fn smx_log_softmaxf(x: *const f32, out: *mut f32, n: usize
     guard(|| unsafe { map(x, out, n, isa, simd::log_softmax, simd::log_softmax_in_place) })
 }
 
-/// `*out = ln sum_i exp(x[i])`, reading `x` once. NaN anywhere gives NaN; otherwise infinity anywhere gives infinity; no number, or -infinity
-/// alone, give -infinity.
+/// `*out = ln sum_i exp(x[i])`, reading `x` once. NaN anywhere gives NaN; otherwise infinity anywhere gives infinity; no number, or
+/// -infinity alone, give -infinity.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_logsumexp(x: *const f64, n: usize, out: *mut f64, isa: smx_isa) -> smx_status {
     // SAFETY: as for smx_exp.

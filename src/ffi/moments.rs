@@ -1,7 +1,8 @@
 //! Latent moments
 //!
-//! For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom
-//! d_k, as nearly as the rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
+//! For counts over one choice set (SMX_COUNTS or SMX_SPARSE_COUNTS; else SMX_UNSUPPORTED): moments of the atoms from the chosen rows. In
+//! whitened features y = to_atoms (x - mean), a choice of class k is as if drawn from a normal law around the atom d_k, as nearly as the
+//! rows look normal: Hermite polynomials of y then estimate sum_k weight_k (v . d_k)^r.
 
 use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
@@ -132,8 +133,8 @@ pub unsafe extern "C" fn smx_subspace_workspace(data: *const smx_data) -> usize 
     })
 }
 
-/// Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest. Offsets
-/// enter as weights of the alternatives.
+/// Where the atoms lie: their mean and the directions in which they differ, from second moments; and how many classes these suggest.
+/// Offsets enter as weights of the alternatives.
 ///
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data

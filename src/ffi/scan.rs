@@ -62,9 +62,9 @@ pub struct smx_scan_result {
     pub rank: usize,
     /// Evaluations of value and gradient, over all fits.
     pub evaluations: u64,
-    /// To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN beyond:
-    /// those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none: where choices are
-    /// not counts over one choice set, no feature is identified, or the data are a part of a whole.
+    /// To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
+    /// beyond: those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none:
+    /// where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
     pub eigenvalues: *mut f64,
     /// 1 + the eigenvalues above the noise; 0 without eigenvalues.
     pub suggested_classes: usize,
@@ -196,15 +196,11 @@ pub unsafe extern "C" fn smx_scan_workspace(data: *const smx_data, first: usize,
 
 /// Fits every number of classes from `first` to `last`.
 ///
-/// @param data the data
-/// @param first smallest K, at least 1
-/// @param last largest K, at most the number of units with a positive weight
-/// @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for each
-/// fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of classes
-/// @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
-/// @param workspace smx_scan_workspace bytes, of any alignment
-/// @param workspace_size bytes that there are
-/// @param error may be NULL
+/// @param data the data @param first smallest K, at least 1 @param last largest K, at most the number of units with a positive weight
+/// @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for
+/// each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of
+/// classes @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well @param workspace
+/// smx_scan_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_scan(
     data: *const smx_data,

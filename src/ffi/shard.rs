@@ -1,32 +1,35 @@
 //! Past one machine
 //!
-//! Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the data, and
-//! points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The functions of this header then
-//! work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same mixture, log-likelihood and
-//! errors. Arrays that run over rows or units are the rank's own.
+//! Every evaluation is a sum over rows and units. Each rank of an engine (MPI, Dask, threads of one process) describes its own part of the
+//! data, and points the description to an smx_shard with a function that reduces an array over all ranks, as MPI_Allreduce does. The
+//! functions of this header then work on the whole: sums and maxima are taken over the ranks inside them, and every rank returns the same
+//! mixture, log-likelihood and errors. Arrays that run over rows or units are the rank's own.
 //!
 //! What a rank holds:
 //!
-//!   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and with the
-//!                   same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's rows from 0.
+//!   SMX_SPLIT_ROWS  one choice set split by its rows: some rows, with their counts. SMX_UNITS: of every unit, in the same order and
+//!                   with the same weights on every rank, the choices among this rank's rows, perhaps none; `indices` count this rank's
+//!                   rows from 0.
 //!   SMX_SPLIT_SETS  whole choice sets and the units that choose in them: a panel split by units, counts over many sets. Or one choice
 //!                   set that every rank has whole, and some of its units.
 //!
-//! A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is called
-//! twice, when the data are checked.
+//! A rank may have no choices and no units, but at least one row. A shard that is the whole (`total_rows` rows) is none: its function is
+//! called twice, when the data are checked.
 //!
 //! Rules:
 //!
-//! - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison: where
-//!   they differ all ranks return SMX_DISAGREEMENT.
-//! - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on every rank. What it
-//!   leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same kind of processor.
-//! - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE.
-//!   A rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the way, such as
-//!   logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
+//! - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison:
+//!   where they differ all ranks return SMX_DISAGREEMENT.
+//! - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
+//!   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
+//!   kind of processor.
+//! - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE. A
+//!   rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the
+//!   way, such as logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
 //! - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.
 //! - The progress function of smx_fit is called on every rank; the fit is cancelled on all when one of them asks for it.
-//! - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random partitions.
+//! - Latent moments are SMX_UNSUPPORTED. The starts of smx_fit are random atoms, relocations, and where units make several choices random
+//!   partitions.
 //!
 //! What is sent for one evaluation, in doubles: C is K, or K times the starts that run side by side while starts race.
 //!
@@ -34,9 +37,10 @@
 //!   SMX_SPLIT_ROWS, SMX_UNITS  1 + C maxima, and sums of C, U C, C and C L; smx_evaluate, where any rank wants arrays over units, U C more
 //!   SMX_SPLIT_SETS             1 maximum, and sums of 2 C + 1 and C L
 //!
-//! That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for the data; whitening
-//! sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of smx_fit K L L and about
-//! (K L)^2, its other steps on counts sums of 2 K + 1 and K L, and at most twice about K^4 / 2; every call of the progress function 1.
+//! That is 8 (L + 4) K + 16 bytes for counts, however many rows there are. A call begins with 5 maxima, and with 5 maxima and 7 sums for
+//! the data; whitening sums L L; a step of EM sends C L twice and 2 C more a trial, and with Newton's M-step C L L; a Newton step of
+//! smx_fit K L L and about (K L)^2, its other steps on counts sums of 2 K + 1 and K L, and at most twice about K^4 / 2; every call of the
+//! progress function 1.
 
 use super::call::{Fault, Hook, Result, Struct, enter};
 use super::status::*;
@@ -51,8 +55,8 @@ pub const SMX_REDUCE_MAX: smx_reduce_op = 1;
 /// The sum. NaN and infinities must go through.
 pub const SMX_REDUCE_SUM: smx_reduce_op = 2;
 
-/// Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger than
-/// what fits an int. It must return: no longjmp, no C++ exception.
+/// Replaces every entry of `buffer` by the maximum or the sum over all ranks; 0 when that worked. `len` is at least 1, and may be larger
+/// than what fits an int. It must return: no longjmp, no C++ exception.
 pub type smx_reduce_fn = Option<unsafe extern "C-unwind" fn(state: *mut c_void, op: smx_reduce_op, buffer: *mut f64, len: usize) -> i32>;
 
 /// Along what the whole is split.
@@ -80,8 +84,8 @@ pub struct smx_shard {
     pub rank: u64,
     /// The sum of `rows` over all ranks.
     pub total_rows: usize,
-    /// The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units` itself where
-    /// a choice set of SMX_UNITS is split by rows.
+    /// The sum of U over all ranks: of `rows` for SMX_COUNTS, of `entries` for SMX_SPARSE_COUNTS, of `units` for SMX_UNITS; but `units`
+    /// itself where a choice set of SMX_UNITS is split by rows.
     pub total_units: usize,
 }
 

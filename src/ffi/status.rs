@@ -71,8 +71,8 @@ pub const SMX_DISAGREEMENT: smx_status = -160;
 pub const SMX_NULL: smx_status = -200;
 /// A pointer is not aligned for its type. (A workspace may have any alignment.)
 pub const SMX_ALIGNMENT: smx_status = -210;
-/// Memory to be written overlaps other memory of the call. An error record that does is left as it was; overlap is not looked for where an array would be
-/// larger than any memory.
+/// Memory to be written overlaps other memory of the call. An error record that does is left as it was; overlap is not looked for where an
+/// array would be larger than any memory.
 pub const SMX_ALIAS: smx_status = -220;
 /// The first field of a struct is not a size this library knows: see "Structs" above.
 pub const SMX_STRUCT_SIZE: smx_status = -230;

@@ -83,11 +83,12 @@ impl Place<'_> {
     }
 }
 
-/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays; and the same where a step costs little more than
-/// one of L-BFGS, which leads through the first region alone, where the likelihood is not concave.
+/// The gradient, over all choices, from which on Newton's method takes over from L-BFGS where it pays; and the same where a step costs
+/// little more than one of L-BFGS, which leads through the first region alone, where the likelihood is not concave.
 const NEWTON_FROM: f64 = 1e-3;
 const CHEAP_NEWTON_FROM: f64 = 1e-1;
-/// Evaluations of L-BFGS after which Newton's method takes over where a step of it costs as much as many of them, and where it costs as much as more.
+/// Evaluations of L-BFGS after which Newton's method takes over where a step of it costs as much as many of them, and where it costs as
+/// much as more.
 const PATIENCE: u64 = 60;
 const ENDURANCE: u64 = 600;
 
@@ -109,8 +110,9 @@ const STRETCH: u64 = 20;
 
 /// The pace of a start, which tells whether it will come to the best in its share of the evaluations.
 ///
-/// With more classes than there are, some follow the noise: starts end in optima of their own, apart by less than the data can tell, in valleys so narrow that
-/// they take hundreds of evaluations. Gains shrink on the way, so that one which would not come to the best at twice its pace does not.
+/// With more classes than there are, some follow the noise: starts end in optima of their own, apart by less than the data can tell, in
+/// valleys so narrow that they take hundreds of evaluations. Gains shrink on the way, so that one which would not come to the best at twice
+/// its pace does not.
 pub(crate) struct Pace {
     /// The best so far, and how far below it the data can tell nothing.
     best: f64,
@@ -122,8 +124,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// What the data can tell nothing of is one unit of the log-likelihood for every parameter, or the hundredth part of one for every unit, whose weights may
-    /// be shares of a whole.
+    /// What the data can tell nothing of is one unit of the log-likelihood for every parameter, or the hundredth part of one for every
+    /// unit, whose weights may be shares of a whole.
     pub fn new(best: f64, parameters: usize, units: f64, share: u64) -> Self {
         Pace { best, noise: (parameters as f64).min(0.01 * units), share, from: None }
     }
@@ -140,7 +142,8 @@ impl Pace {
     }
 }
 
-/// Carries one start to its end on the data of the run, or gives it up where its pace is short, and reports but for what only the whole fit knows.
+/// Carries one start to its end on the data of the run, or gives it up where its pace is short, and reports but for what only the whole fit
+/// knows.
 pub(crate) fn finish(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,

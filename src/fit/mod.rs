@@ -1,9 +1,9 @@
 //! The driver: the race of starts, the finish, and the outcome.
 //!
 //! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
-//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to
-//! no end; EM is the fallback.
-//! Unless those that are finished agree on the best, and are enough of the starts, more are drawn.
+//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and elsewhere by L-BFGS, after which Newton's
+//! method ends what comes to no end; EM is the fallback. Unless those that are finished agree on the best, and are enough of the starts,
+//! more are drawn.
 
 mod finish;
 mod options;
@@ -42,8 +42,8 @@ pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_p
 
 /// Evaluations that polish the winner, at most.
 const POLISH: u64 = 30;
-/// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner alone that goes on to
-/// the end.
+/// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner
+/// alone that goes on to the end.
 const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
 /// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
@@ -96,8 +96,8 @@ fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
 /// The mixture is written at the end, or not at all when an error is returned.
 ///
 /// # Errors
-/// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose variance is beyond the
-/// range of f64, `Shape` for outputs of the wrong length, `Workspace`, and what is wrong with a given start.
+/// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose
+/// variance is beyond the range of f64, `Shape` for outputs of the wrong length, `Workspace`, and what is wrong with a given start.
 pub fn fit(
     data: &Data<'_>,
     options: &FitOptions<'_>,
@@ -236,7 +236,8 @@ struct Search<'a, 'd, 'o, 'p> {
     /// Draws so far.
     draws: usize,
     verdict: Verdict,
-    /// Where the best has come to on the sample, the best estimate of the penalised log-likelihood there, and whether ends on the sample tell starts apart.
+    /// Where the best has come to on the sample, the best estimate of the penalised log-likelihood there, and whether ends on the sample
+    /// tell starts apart.
     estimate: f64,
     top: f64,
     leads: bool,
@@ -246,7 +247,8 @@ struct Search<'a, 'd, 'o, 'p> {
 }
 
 impl Search<'_, '_, '_, '_> {
-    /// Draw after draw until the best is settled, and what becomes of it; or what there is after the first, where another search is to take over.
+    /// Draw after draw until the best is settled, and what becomes of it; or what there is after the first, where another search is to take
+    /// over.
     fn run(mut self, mut ws: Workspace<'_>) -> Result<Ended> {
         let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
         // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
@@ -305,7 +307,8 @@ impl Search<'_, '_, '_, '_> {
             }
             open += usize::from(self.carry(j, first, n, ws)?);
         }
-        // With more classes than there are some follow the noise, and that of a sample is another: starts end apart on it by less than it can tell.
+        // With more classes than there are some follow the noise, and that of a sample is another: starts end apart on it by less than it
+        // can tell.
         self.leads = leads && 2 * open < survivors;
         let Self { race, run, best, .. } = self;
         if self.excess.is_some() {
@@ -350,8 +353,8 @@ impl Search<'_, '_, '_, '_> {
         best.is_finite() && !near(self.data, best, self.race.values[j])
     }
 
-    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best, or below it by what its end on the sample tells.
-    /// One of several whose log-likelihood is no number counts −∞. Whether its end on the sample did not tell.
+    /// Carries survivor j of n starts, of which the first is number `first`, to its end, unless that is the best, or below it by what its
+    /// end on the sample tells. One of several whose log-likelihood is no number counts −∞. Whether its end on the sample did not tell.
     fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
         match self.carry_on(j, first, n, ws) {
             Err(error) if error.kind == ErrorKind::NotFinite && n > 1 => {
@@ -488,8 +491,8 @@ fn share_of_budget<'o>(options: &FitOptions<'o>, shape: &Shape, n: usize, spent:
     FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options }
 }
 
-/// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not finished, whose values
-/// are their estimates still, are not at the best.
+/// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not
+/// finished, whose values are their estimates still, are not at the best.
 fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64, start_values: &mut [f64]) {
     for (f, o) in estimates.iter_mut().zip(order) {
         let value = &mut start_values[*o];
@@ -501,8 +504,8 @@ fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64,
     }
 }
 
-/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect` is whether a class
-/// of what it becomes may run off. `beta`: L numbers.
+/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect`
+/// is whether a class of what it becomes may run off. `beta`: L numbers.
 fn finish_winner(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,

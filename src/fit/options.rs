@@ -11,8 +11,9 @@ use crate::parallel::Context;
 pub enum Starts<'a> {
     /// The library's own rule: see [`default_starts`](super::default_starts); more when they do not agree.
     ///
-    /// Counts over one choice set of at least 16 384 alternatives (64 K (L + 1) if that is more) race on a sample of them, of 4096 (16 K (L + 1)); from 131 072
-    /// (256 K (L + 1)) on, on one of 32 768 (64 K (L + 1)). The smaller sample is kept only if the first starts agree on it. The best is finished on all.
+    /// Counts over one choice set of at least 16 384 alternatives (64 K (L + 1) if that is more) race on a sample of them, of 4096
+    /// (16 K (L + 1)); from 131 072 (256 K (L + 1)) on, on one of 32 768 (64 K (L + 1)). The smaller sample is kept only if the first
+    /// starts agree on it. The best is finished on all.
     Auto,
     /// So many, of the kinds of `Auto`; fewer if `max_evaluations` is spent first, and one for one class.
     Count(usize),
@@ -33,16 +34,16 @@ pub struct FitOptions<'a> {
     pub starts: Starts<'a>,
     /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; default none. See [`crate::scan`].
     pub grow: Option<MixtureRef<'a>>,
-    /// Value-and-gradient evaluations over all starts after which the fit ends; default a million. What is under way then is finished first: the moments that some starts are
-    /// of, up to 24 evaluations; a step of all starts that race in one product; one evaluation that a start must have, and one to go back from a step that failed; the check whether classes
-    /// run off.
+    /// Value-and-gradient evaluations over all starts after which the fit ends; default a million. What is under way then is finished
+    /// first: the moments that some starts are of, up to 24 evaluations; a step of all starts that race in one product; one evaluation that
+    /// a start must have, and one to go back from a step that failed; the check whether classes run off.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this; default 1e-8.
     pub gradient_tolerance: f64,
-    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read, for a copy of
-    /// p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is that of the features as they are given: the last
-    /// steps are taken on them, and the log-likelihoods of finished starts are theirs; those of starts that fell out, and of early steps, are of the copy.
-    /// Data that are one rank's part of a whole are read as they are.
+    /// Whether, on one choice set, starts race and L-BFGS takes its first steps on a copy of the features in f32: half the memory to read,
+    /// for a copy of p × L numbers in the workspace. Where Newton's method finishes, it is the race alone. Off by default. The result is
+    /// that of the features as they are given: the last steps are taken on them, and the log-likelihoods of finished starts are theirs;
+    /// those of starts that fell out, and of early steps, are of the copy. Data that are one rank's part of a whole are read as they are.
     pub single_phase: bool,
     /// Instruction set and threads; default the widest of this machine, and one thread.
     pub context: Context,

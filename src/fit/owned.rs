@@ -21,7 +21,8 @@ pub struct Fit {
     pub unidentified: Vec<bool>,
     /// Every start in the order drawn: its kind, and its penalised log-likelihood at its end, as in [`FitOutput::start_values`].
     pub starts: Vec<(StartKind, f64)>,
-    /// The penalised log-likelihood after every step of the start that won, from the end of its race on; empty unless `keep_path` asked for it.
+    /// The penalised log-likelihood after every step of the start that won, from the end of its race on; empty unless `keep_path` asked for
+    /// it.
     pub path: Vec<f64>,
 }
 

@@ -40,7 +40,8 @@ impl Problem<'_, '_> {
     }
 }
 
-/// Rounds of EM: steps, and the share of the starts of every kind that go on: in the first draw on counts; later, and of units with several choices.
+/// Rounds of EM: steps, and the share of the starts of every kind that go on: in the first draw on counts; later, and of units with several
+/// choices.
 const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
 /// Starts that need no race.
@@ -125,7 +126,8 @@ impl<'w> Race<'w> {
         })
     }
 
-    /// Draws starts `first..first + n`, by moments too if they are `fresh`, the first of a search. `best` is the best mixture so far, from which some of them relocate a class. `of_moments`: the data that moments are of.
+    /// Draws starts `first..first + n`, by moments too if they are `fresh`, the first of a search. `best` is the best mixture so far, from
+    /// which some of them relocate a class. `of_moments`: the data that moments are of.
     pub fn draw(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -178,7 +180,8 @@ impl<'w> Race<'w> {
             }
             return Ok(());
         }
-        // Counts: moments first, a fifth of the first draw; then clusters, side by side so that they share a product; then random atoms and relocations.
+        // Counts: moments first, a fifth of the first draw; then clusters, side by side so that they share a product; then random atoms and
+        // relocations.
         let mut taken = 0;
         if fresh {
             let most = n.div_ceil(5).max(2).min(n);
@@ -221,8 +224,8 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
-    /// Draws starts that every rank of a distributed run makes alike: random atoms and relocations; where units make several choices random partitions
-    /// too, each rank's of its own units.
+    /// Draws starts that every rank of a distributed run makes alike: random atoms and relocations; where units make several choices random
+    /// partitions too, each rank's of its own units.
     fn draw_on_shards(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -255,8 +258,8 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
-    /// Runs the race over the first `n` starts, the `fresh` ones of a search or later ones. Those that come to the classes of `best` fall out. How many are left, at the front, best first; and how many
-    /// came to `best` that did not begin there.
+    /// Runs the race over the first `n` starts, the `fresh` ones of a search or later ones. Those that come to the classes of `best` fall
+    /// out. How many are left, at the front, best first; and how many came to `best` that did not begin there.
     pub fn run(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -310,13 +313,15 @@ impl<'w> Race<'w> {
         Ok((running, back))
     }
 
-    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none is, and with its classes.
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none
+    /// is, and with its classes.
     pub fn came_to(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
         (self.values[j] - value).abs() <= 1e-6 * value.abs() && self.has_classes_of(wh, j, best)
     }
 
-    /// How many of the first `n` starts, relocations apart, came to `best` of penalised log-likelihood `value`, or were on their way when they fell out of the
-    /// race: those within 1e-6 of it, relatively, and, where units make several choices and steps of EM are short, those within 1e-3 that have its classes.
+    /// How many of the first `n` starts, relocations apart, came to `best` of penalised log-likelihood `value`, or were on their way when
+    /// they fell out of the race: those within 1e-6 of it, relatively, and, where units make several choices and steps of EM are short,
+    /// those within 1e-3 that have its classes.
     pub fn count_at(&mut self, wh: &Whitening<'_>, n: usize, best: MixtureRef<'_>, value: f64) -> usize {
         let shape = &self.em.ev.shape;
         let far = if shape.units_are_draws || race_form(shape) == MStep::Newton { 0.0 } else { 1e-3 };
@@ -327,7 +332,8 @@ impl<'w> Race<'w> {
         (0..n).filter(|j| self.kinds[*j] != StartKind::Relocate && came(self, *j)).count()
     }
 
-    /// Whether every class of start `j` is one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and 0.05.
+    /// Whether every class of start `j` is one of `best`, nearly: weights within 0.02, whitened atoms within a twentieth of their norm and
+    /// 0.05.
     fn has_classes_of(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>) -> bool {
         let (l, k) = (wh.columns, best.classes());
         let (weights, atoms) = (&self.weights[j * k..(j + 1) * k], &self.atoms[j * k * l..(j + 1) * k * l]);
@@ -364,8 +370,8 @@ impl<'w> Race<'w> {
         }
     }
 
-    /// The best of every kind among the first `n` starts to the front, one in `share` of them and at least one, by decreasing value: how many they are. Kinds differ in
-    /// how far along they begin, which says little of where they end.
+    /// The best of every kind among the first `n` starts to the front, one in `share` of them and at least one, by decreasing value: how
+    /// many they are. Kinds differ in how far along they begin, which says little of where they end.
     fn select(&mut self, n: usize, share: usize) -> usize {
         self.sort(n);
         let mut kept = 0;

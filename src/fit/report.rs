@@ -107,8 +107,8 @@ pub struct FitOutput<'a> {
     pub diverging: &'a mut [bool],
     /// Features that are not identified.
     pub unidentified: &'a mut [bool],
-    /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers: an estimate for those that fell out of a race on a sample, and, of
-    /// those that were given up, where they stood.
+    /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers: an estimate for those that fell out of a race on a
+    /// sample, and, of those that were given up, where they stood.
     pub start_values: &'a mut [f64],
     /// The kind of every start.
     pub start_kinds: &'a mut [StartKind],

@@ -63,7 +63,8 @@ pub(crate) fn newton_is_cheap(shape: &Shape, classes: usize) -> bool {
     information_cost(shape, classes) <= CHEAP
 }
 
-/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner: on panels wherever a step of Newton's method costs more than a few of it.
+/// Whether L-BFGS, which reads X once a step, is likely to come to the end sooner: on panels wherever a step of Newton's method costs more
+/// than a few of it.
 pub(crate) fn newton_is_dear(shape: &Shape, classes: usize) -> bool {
     information_cost(shape, classes) > if shape.units_are_draws { 10.0 } else { CHEAP }
 }

@@ -61,13 +61,15 @@ impl Verdict {
         self.alike >= 2 && 2 * self.alike >= self.finished
     }
 
-    /// Whether the draws are enough, after one of n starts of which `came` came to the best, or were on their way, and that took the best from `before` to `best`.
+    /// Whether the draws are enough, after one of n starts of which `came` came to the best, or were on their way, and that took the best
+    /// from `before` to `best`.
     pub fn settled(&mut self, data: &Data<'_>, classes: usize, before: f64, best: f64, n: usize, came: usize) -> bool {
         let shape = data.shape();
         let large = is_large(&shape);
         self.idle = if before < best - slight(data, classes, best) { 0 } else { self.idle + 1 };
-        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach the best
-        // more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand draws with relocations.
+        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach
+        // the best more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand
+        // draws with relocations.
         let consensus = self.alike == self.finished && (3 * came >= n || large && self.finished >= 3);
         let (idle, agree) = (self.idle, self.agree);
         if !shape.units_are_draws {
@@ -79,8 +81,9 @@ impl Verdict {
     }
 }
 
-/// How far below the best what is as good as it may end. With more classes than there are, optima of large choice sets differ by less than the data can tell: by what
-/// parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no more than 1e-6 of it where starts race on a sample, and 1e-7 elsewhere.
+/// How far below the best what is as good as it may end. With more classes than there are, optima of large choice sets differ by less than
+/// the data can tell: by what parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no more than 1e-6 of it
+/// where starts race on a sample, and 1e-7 elsewhere.
 fn slight(data: &Data<'_>, classes: usize, best: f64) -> f64 {
     let shape = data.shape();
     let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };

@@ -2,9 +2,9 @@
 //! orthogonal polynomial of degree K of the moments m_0 … m_{2K−1}, the weights those of its quadrature, and the other coordinates
 //! solve `Σ_k α_k (v·δ_k)^i δ_k = E [He_i(v·y) y − i He_{i−1}(v·y) v]`, i < K.
 //!
-//! Computed from moments about their mean in units of their deviation: recurrence coefficients by Chebyshev's algorithm, nodes and weights by the
-//! eigenproblem of the Jacobi matrix (Golub and Welsch 1969), whose eigenvectors `√α_k p_i(x_k)` solve the Vandermonde systems too. Moments that are
-//! not those of any law on K points are mixed with those of the normal law of the same mean and deviation until they are.
+//! Computed from moments about their mean in units of their deviation: recurrence coefficients by Chebyshev's algorithm, nodes and weights
+//! by the eigenproblem of the Jacobi matrix (Golub and Welsch 1969), whose eigenvectors `√α_k p_i(x_k)` solve the Vandermonde systems too.
+//! Moments that are not those of any law on K points are mixed with those of the normal law of the same mean and deviation until they are.
 
 use super::eigen::tridiagonal_eigen;
 use super::frame::{Draws, Frame, natural, natural_workspace};
@@ -37,11 +37,11 @@ pub fn direction_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     natural_workspace(shape).and(deltas).and(direction_in_workspace(shape, classes))
 }
 
-/// The method of moments along one direction of the frame of whitened features: K weights and K × L atoms, K = `weights.len()`. `along`: r numbers of
-/// norm 1; absent: the eigenvector of the largest eigenvalue of `M2 − M1 M1^T`.
+/// The method of moments along one direction of the frame of whitened features: K weights and K × L atoms, K = `weights.len()`. `along`: r
+/// numbers of norm 1; absent: the eigenvector of the largest eigenvalue of `M2 − M1 M1^T`.
 ///
-/// Section 6 of the model. The error grows exponentially with K; beyond K = 5 or so moments of real samples are those of no law on K points.
-/// Cost: `p (r² / 2 + r (L + K))` on the observed rows.
+/// Section 6 of the model. The error grows exponentially with K; beyond K = 5 or so moments of real samples are those of no law on K
+/// points. Cost: `p (r² / 2 + r (L + K))` on the observed rows.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed`, if asked to fail, where the moments are those of no law on K

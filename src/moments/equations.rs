@@ -1,17 +1,17 @@
 //! The moment equations of section 7 over the actual rows, and the step that solves them under the normal law.
 //!
-//! Let `T(δ) = (δ, δ⊗δ, …, δ^{⊗R})` in the metric `Σ_r ⟨·,·⟩ / r!`, in which Hermite moments of a standard normal are white. The observed moments
-//! less those of the model over the rows are a linear function of the residuals `ρ_i = q_i − π_i`, and their
-//! projections on the derivatives of `Σ_k a_k T(δ_k)` need no tensor: with `c = y_i·δ_k`, `s = |δ_k|²` and `H_r` the Hermite polynomials of
-//! variance s, `H_{r+1} = c H_r − r s H_{r−1}`,
+//! Let `T(δ) = (δ, δ⊗δ, …, δ^{⊗R})` in the metric `Σ_r ⟨·,·⟩ / r!`, in which Hermite moments of a standard normal are white. The observed
+//! moments less those of the model over the rows are a linear function of the residuals `ρ_i = q_i − π_i`, and their projections on the
+//! derivatives of `Σ_k a_k T(δ_k)` need no tensor: with `c = y_i·δ_k`, `s = |δ_k|²` and `H_r` the Hermite polynomials of variance s,
+//! `H_{r+1} = c H_r − r s H_{r−1}`,
 //!
 //! | projection on | value |
 //! |---|---|
 //! | ∂/∂a_k | `Σ_i ρ_i Σ_{r=1..R} H_r / r!` |
 //! | ∂/∂δ_k | `a_k Σ_i ρ_i (y_i Σ_{r<R} H_r / r! − δ_k Σ_{r<R−1} H_r / r!)` |
 //!
-//! The products of the derivatives are `e_R(s) − 1`, `e_{R−1}(s) δ_k` and `e_{R−1}(s) I + e_{R−2}(s) δ_k δ_j^T` at `s = δ_j·δ_k`, with `e_n` the
-//! exponential series to order n. So one evaluation costs two reads of X and K columns, like a step of EM, whatever R is.
+//! The products of the derivatives are `e_R(s) − 1`, `e_{R−1}(s) δ_k` and `e_{R−1}(s) I + e_{R−2}(s) δ_k δ_j^T` at `s = δ_j·δ_k`, with
+//! `e_n` the exponential series to order n. So one evaluation costs two reads of X and K columns, like a step of EM, whatever R is.
 
 use super::frame::Frame;
 use crate::data::{Data, Shape};

@@ -72,9 +72,9 @@ impl<'w> Frame<'w> {
         of(l).and(of(l)).and(square).and(square).and(square).and(pass.or(factor))
     }
 
-    /// The frame of base weights `f_i ∝ e^{log_base_i}` (p numbers, −inf leaves a row out), with the atom η = `center` at its
-    /// origin. Where the base measure rests on so few rows that its covariance is singular within the rank of `wh`, the covariance is raised by a
-    /// small multiple of I. Cost: two reads of X and p L² / 2.
+    /// The frame of base weights `f_i ∝ e^{log_base_i}` (p numbers, −inf leaves a row out), with the atom η = `center` at its origin. Where
+    /// the base measure rests on so few rows that its covariance is singular within the rank of `wh`, the covariance is raised by a small
+    /// multiple of I. Cost: two reads of X and p L² / 2.
     ///
     /// # Errors
     /// `IllPosed` when no row has weight.

@@ -17,8 +17,8 @@ use crate::workspace::{Workspace, WorkspaceSize};
 pub struct SubspaceReport {
     /// 1 + the eigenvalues above the noise.
     pub suggested_classes: usize,
-    /// The noise: the larger of twice the most negative eigenvalue's size, which measures how far the rows and their shape are from a normal law, and
-    /// of `3 √(r / N)`, sampling, with N the effective number of draws.
+    /// The noise: the larger of twice the most negative eigenvalue's size, which measures how far the rows and their shape are from a
+    /// normal law, and of `3 √(r / N)`, sampling, with N the effective number of draws.
     pub noise: f64,
     /// Effective number of draws.
     pub draws: f64,
@@ -56,9 +56,10 @@ pub fn subspace_workspace(shape: &Shape) -> WorkspaceSize {
 /// The subspace of the atoms. `mean_atom` (L): the mean atom `Σ_k α_k θ_k`; `eigenvalues` (r, decreasing) and `directions` (r × L): atoms
 /// are, as far as second moments tell, `mean_atom + Σ_j c_j directions[j]` with c_j of mean 0 and variance `eigenvalues[j]`, j up to K − 1.
 ///
-/// `tilt` τ ≥ 0: 0 is section 6 as it stands; above 0 the base measure is centred at the one-class fit and rows and draws
-/// are weighted by `e^{−τ d²/2}`, which makes the profile far clearer where `e^{|θ|²}` is not small beside p (eigenvalues are then in units of the tilted
-/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, and for a tilt as many reads of X more as the one-class fit takes, two for each of its steps.
+/// `tilt` τ ≥ 0: 0 is section 6 as it stands; above 0 the base measure is centred at the one-class fit and rows and draws are weighted by
+/// `e^{−τ d²/2}`, which makes the profile far clearer where `e^{|θ|²}` is not small beside p (eigenvalues are then in units of the tilted
+/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, and for a tilt as many reads of X more as the one-class fit
+/// takes, two for each of its steps.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `InvalidOption`, `Shape`, `IllPosed` without identified features.

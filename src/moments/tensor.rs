@@ -1,6 +1,6 @@
 //! Atoms from M1, M2, M3 for K ≤ r + 1 (section 6): with `u_k = (1, δ_k)`, `B = Σ_k α_k u_k u_k^T` is made of (1, M1, M2); its top K
-//! eigenpairs `B ≈ Σ_j e_j b_j b_j^T` give `w_j = b_j / √e_j`, in which the vectors `√α_k W^T u_k` are orthonormal; they diagonalise the K slices of
-//! `T = Σ_k α_k (W^T u_k)^{⊗3}` jointly, by Jacobi rotations (Cardoso and Souloumiac 1996).
+//! eigenpairs `B ≈ Σ_j e_j b_j b_j^T` give `w_j = b_j / √e_j`, in which the vectors `√α_k W^T u_k` are orthonormal; they diagonalise the K
+//! slices of `T = Σ_k α_k (W^T u_k)^{⊗3}` jointly, by Jacobi rotations (Cardoso and Souloumiac 1996).
 
 use super::eigen::symmetric_eigen;
 use super::frame::{Draws, Frame, natural, natural_workspace};
@@ -180,8 +180,9 @@ pub(crate) fn shorten(deltas: &mut [f64], rank: usize) {
     }
 }
 
-/// Rotations that make K symmetric K × K slices as diagonal as can be, one after the other for every pair of rows. Row k of `rotation`
-/// is the k-th joint eigenvector. For exactly opposite atoms the best angle is π/4, where the off-diagonal part is 0 and the difference negative.
+/// Rotations that make K symmetric K × K slices as diagonal as can be, one after the other for every pair of rows. Row k of `rotation` is
+/// the k-th joint eigenvector. For exactly opposite atoms the best angle is π/4, where the off-diagonal part is 0 and the difference
+/// negative.
 fn diagonalize(slices: &mut [f64], rotation: &mut [f64], k: usize) {
     rotation.fill(0.0);
     for j in 0..k {

@@ -1,7 +1,7 @@
 //! Tilts: a base measure centred at the one-class fit, and importance weights that shrink the atoms.
 //!
-//! With η the one-class fit and μ the mean of the features under `e^{b_i + x_i·η}`, rows and draws alike are weighted by
-//! `e^{t_i}`, `t_i = −τ |T (x_i − μ)|² / 2`. The atoms and the ratios of choice probabilities are unchanged, but under normal features the frame of
+//! With η the one-class fit and μ the mean of the features under `e^{b_i + x_i·η}`, rows and draws alike are weighted by `e^{t_i}`,
+//! `t_i = −τ |T (x_i − μ)|² / 2`. The atoms and the ratios of choice probabilities are unchanged, but under normal features the frame of
 //! the tilted base measure sees them shrunk to `δ / √(1 + τ)`, and each class rests on more rows: relative to p,
 //!
 //! `log (rows / p) = (r/2) log (1 + 2τ) − r log (1 + τ) + s/(1 + τ) − 2s/(1 + 2τ)`, s = |δ|².

@@ -1,9 +1,10 @@
 //! Whether an atom runs off: whether going on, to twice as far, does not lower the likelihood, while going back does.
 //!
-//! Twice the atom itself is one way on. An atom may also run off while part of it stays, as when two alternatives share a class, or one is never chosen that
-//! has a feature of its own: the part that runs off is the one along which the features no longer vary under the class, `d = ε (Cov_k + ε I)^-1 β_k` in
-//! whitened features, Cov_k the mean covariance under the class and ε small. Where Cov_k costs too much, single features that hardly vary under the class
-//! are tried one by one. Any way on that does not lower f, for a class of positive weight, is divergence. No norm is bounded.
+//! Twice the atom itself is one way on. An atom may also run off while part of it stays, as when two alternatives share a class, or one is
+//! never chosen that has a feature of its own: the part that runs off is the one along which the features no longer vary under the class,
+//! `d = ε (Cov_k + ε I)^-1 β_k` in whitened features, Cov_k the mean covariance under the class and ε small. Where Cov_k costs too much,
+//! single features that hardly vary under the class are tried one by one. Any way on that does not lower f, for a class of positive weight,
+//! is divergence. No norm is bounded.
 
 use super::Objective;
 use crate::data::{Data, Shape};
@@ -14,10 +15,11 @@ use crate::simd::{Isa, ln_in_place};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not known.
+/// Shares of the variance of whitened features below which they do not vary any more: how far an atom had run when it was stopped is not
+/// known.
 pub(super) const EPSILON: [f64; 4] = [1e-4, 1e-6, 1e-8, 1e-10];
-/// The share of an atom, squared, that lies where features do not vary, from which on that is looked at: of one alternative in a million that has a feature of
-/// its own, 1e-4.
+/// The share of an atom, squared, that lies where features do not vary, from which on that is looked at: of one alternative in a million
+/// that has a feature of its own, 1e-4.
 const LEAST: f64 = 1e-6;
 /// The share of its variance below which a single feature hardly varies under a class, and features tried one by one at most.
 const HARDLY: f64 = 1e-3;
@@ -37,8 +39,8 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     d.and(d).and(ways).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }
 
-/// Marks the classes that run off at `v`, where the evaluation was just made with value `f`. `curvature`: whether Cov_k, which costs p L² K / 2, tells of the
-/// second way on. Leaves the evaluation elsewhere.
+/// Marks the classes that run off at `v`, where the evaluation was just made with value `f`. `curvature`: whether Cov_k, which costs p L² K
+/// / 2, tells of the second way on. Leaves the evaluation elsewhere.
 pub(crate) fn diverging(
     o: &mut Objective<'_, '_, '_>,
     v: &[f64],
@@ -120,8 +122,8 @@ pub(crate) fn diverging(
     Ok(())
 }
 
-/// Leaves in `d` the part of β along which features hardly vary under a class, `ε (C / t + ε I)^-1 β`, C its curvature, r × r, which is lost: whether that is a
-/// part worth looking at. It is the smaller the smaller ε is.
+/// Leaves in `d` the part of β along which features hardly vary under a class, `ε (C / t + ε I)^-1 β`, C its curvature, r × r, which is
+/// lost: whether that is a part worth looking at. It is the smaller the smaller ε is.
 pub(super) fn still(isa: Isa, c: &mut [f64], t: f64, epsilon: f64, beta: &[f64], d: &mut [f64], ws: Workspace<'_>) -> Result<bool> {
     let r = beta.len();
     c.iter_mut().for_each(|x| *x /= epsilon * t);
@@ -132,8 +134,8 @@ pub(super) fn still(isa: Isa, c: &mut [f64], t: f64, epsilon: f64, beta: &[f64],
     Ok(linalg::solve(isa, c, r, d, ws)? && dot(d, d) > LEAST * dot(beta, beta))
 }
 
-/// Whether class k, of weight α_k, may run off, at the point last evaluated: an atom whose logits vary under its class as they do under the features does
-/// not, unless a feature is the same wherever the class holds to. `beta`: L numbers.
+/// Whether class k, of weight α_k, may run off, at the point last evaluated: an atom whose logits vary under its class as they do under the
+/// features does not, unless a feature is the same wherever the class holds to. `beta`: L numbers.
 pub(crate) fn candidate(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -152,8 +154,8 @@ pub(crate) fn candidate(
     logit_variance(data, ev, isa, k) < 0.1 * dot(coordinates, coordinates) || same_in_sample(data, wh, ev, k, atom, beta).is_some()
 }
 
-/// Marks, with 1, the features that are the same, and to which the atom holds, in rows drawn systematically by A_k from one choice set: one of the rows, if
-/// there are any.
+/// Marks, with 1, the features that are the same, and to which the atom holds, in rows drawn systematically by A_k from one choice set: one
+/// of the rows, if there are any.
 fn same_in_sample(data: &Data<'_>, wh: &Whitening<'_>, ev: &Evaluation<'_>, k: usize, atom: &[f64], marks: &mut [f64]) -> Option<usize> {
     let (l, x) = (wh.columns, data.features());
     if ev.shape.sets > 1 || ev.shape.is_part() {
@@ -215,7 +217,8 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
     let (mut sum, mut total) = (0.0, 0.0);
     for set in 0..sets {
         let t = ev.t(set, k);
-        // Mean and squares of the rows so far; those of a block are added to them (Chan, Golub and LeVeque 1983), so that large logits cost no digits.
+        // Mean and squares of the rows so far; those of a block are added to them (Chan, Golub and LeVeque 1983), so that large logits cost
+        // no digits.
         let (mut n, mut m, mut q) = (0.0, 0.0, 0.0);
         for rows in blocks(data.set(set), BLOCK) {
             let a = &mut a[..rows.len()];

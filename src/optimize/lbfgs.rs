@@ -138,11 +138,12 @@ impl<'w> Memory<'w> {
     }
 }
 
-/// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`, by [`Objective::evaluate_apart`]; all three are updated.
+/// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`, by [`Objective::evaluate_apart`]; all three
+/// are updated.
 ///
-/// Where single reads of X serve, they lead until the gradient is small, and the last steps are evaluated in full. Where the objective has exact features
-/// beside those that it works on, it goes over to them once the gradient is as small as single precision lets it be, or when nothing ascends any more. What
-/// was learnt of the curvature is kept, and f ends as that of the exact features whatever stops it.
+/// Where single reads of X serve, they lead until the gradient is small, and the last steps are evaluated in full. Where the objective has
+/// exact features beside those that it works on, it goes over to them once the gradient is as small as single precision lets it be, or when
+/// nothing ascends any more. What was learnt of the curvature is kept, and f ends as that of the exact features whatever stops it.
 pub(crate) fn lbfgs(
     o: &mut Objective<'_, '_, '_>,
     v: &mut [f64],
@@ -215,8 +216,8 @@ struct Room<'w> {
     trial_g: &'w mut [f64],
 }
 
-/// Steps by single reads of X from a point evaluated apart, down to a gradient of F of `tolerance`. Where something else stops them, the point is evaluated
-/// in full again.
+/// Steps by single reads of X from a point evaluated apart, down to a gradient of F of `tolerance`. Where something else stops them, the
+/// point is evaluated in full again.
 fn lead(
     o: &mut Objective<'_, '_, '_>,
     memory: &mut Memory<'_>,

@@ -1,10 +1,11 @@
 //! The first metric of L-BFGS: the complete-data information of every class at a point, as far as a sample of rows tells it.
 //!
-//! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in which a step is
-//! close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn systematically by A_k: row i is taken
-//! `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k; on many choice sets the mean of `Cov_{A_sk}(x)` over n of them drawn likewise by t_k. What is taken
-//! depends on logits alone, so that neither units nor shifts of features matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what
-//! is observed tells more in the span of the atoms: see `span.rs`.
+//! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in
+//! which a step is close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn
+//! systematically by A_k: row i is taken `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k; on many choice sets the mean of
+//! `Cov_{A_sk}(x)` over n of them drawn likewise by t_k. What is taken depends on logits alone, so that neither units nor shifts of
+//! features matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what is observed tells more in the span
+//! of the atoms: see `span.rs`.
 
 use super::Objective;
 use super::span::Span;
@@ -31,15 +32,15 @@ fn sample(columns: usize) -> usize {
     l.saturating_mul(4).max(l.saturating_mul(16).clamp(512, 768))
 }
 
-/// Choice sets that tell it, where there are many: of eight times as many rows, as they are not drawn by their probabilities, less the one of every set that its
-/// mean takes.
+/// Choice sets that tell it, where there are many: of eight times as many rows, as they are not drawn by their probabilities, less the one
+/// of every set that its mean takes.
 fn sample_of_sets(shape: &Shape) -> usize {
     let told = (shape.rows / shape.sets.max(1)).saturating_sub(1).max(1);
     sample(shape.columns).saturating_mul(8).div_ceil(told).max(32)
 }
 
-/// Whether the curvature of classes is worth its cost: where it is sampled, but for that of choice sets with many features, whose noise costs more than it
-/// saves; where there are few rows; or where it costs little beside an evaluation.
+/// Whether the curvature of classes is worth its cost: where it is sampled, but for that of choice sets with many features, whose noise
+/// costs more than it saves; where there are few rows; or where it costs little beside an evaluation.
 fn pays(shape: &Shape) -> bool {
     // On all ranks or none.
     let most = if sampled(shape) { 100 } else { 64 };
@@ -264,7 +265,8 @@ fn sampled_covariance(
     }
 }
 
-/// The lower triangle of the mean covariance of the features of a choice set under class `k`, `Σ_i A x x^T − μ μ^T`, from a sample of choice sets.
+/// The lower triangle of the mean covariance of the features of a choice set under class `k`, `Σ_i A x x^T − μ μ^T`, from a sample of
+/// choice sets.
 fn sampled_covariance_of_sets(
     o: &Objective<'_, '_, '_>,
     k: usize,

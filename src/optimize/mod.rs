@@ -1,7 +1,7 @@
 //! The methods that finish on the observed likelihood itself, in log-odds and whitened atoms.
 //!
-//! The objective is `f(η, β) = ℓ − ½ λ Σ_k |β_k|²`, with `α = softmax(η, 0)` and `θ_k = T β_k`: the ridge penalty is a plain norm in whitened
-//! features. Both methods only ever move to points where f is not lower.
+//! The objective is `f(η, β) = ℓ − ½ λ Σ_k |β_k|²`, with `α = softmax(η, 0)` and `θ_k = T β_k`: the ridge penalty is a plain norm in
+//! whitened features. Both methods only ever move to points where f is not lower.
 
 pub(crate) mod divergence;
 pub(crate) mod lbfgs;

@@ -1,8 +1,8 @@
 //! Newton's method on f with the dense observed information, damped in the manner of Levenberg and Marquardt.
 //!
-//! The step solves `(I + μ C) s = g`, I the observed information in (η, β) and C the complete-data part of it, EM's own metric: a large μ gives a
-//! short step of EM. μ rises until the matrix is positive definite and the step ascends, and falls to 0 near a maximum, where convergence is quadratic.
-//! Where f goes straight on, no curvature tells how far: there steps grow as long as f does.
+//! The step solves `(I + μ C) s = g`, I the observed information in (η, β) and C the complete-data part of it, EM's own metric: a large μ
+//! gives a short step of EM. μ rises until the matrix is positive definite and the step ascends, and falls to 0 near a maximum, where
+//! convergence is quadratic. Where f goes straight on, no curvature tells how far: there steps grow as long as f does.
 
 use super::divergence::{EPSILON, still};
 use super::{Objective, Stop};
@@ -14,22 +14,24 @@ use crate::simd::Isa;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// The smallest μ but 0, unless a whole step of Newton has failed: then μ falls as far as steps succeed, and to 0 from where it is negligible.
+/// The smallest μ but 0, unless a whole step of Newton has failed: then μ falls as far as steps succeed, and to 0 from where it is
+/// negligible.
 const LEAST: f64 = 1e-2;
 const NEGLIGIBLE: f64 = 1e-10;
-/// By what μ grows where the matrix is not positive definite, which costs a factorisation, and where f falls, which costs an evaluation; and by what it
-/// shrinks.
+/// By what μ grows where the matrix is not positive definite, which costs a factorisation, and where f falls, which costs an evaluation;
+/// and by what it shrinks.
 const RISE: f64 = 2.0;
 const GROWTH: f64 = 4.0;
 const SHRINK: f64 = 4.0;
-/// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very uneven counts a
-/// gradient that is small among all choices may be large among those that curve.
+/// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very
+/// uneven counts a gradient that is small among all choices may be large among those that curve.
 const ENOUGH: f64 = 1e12;
 /// The gradient from which on features that no longer vary under a class are looked for.
 const NEAR: f64 = 1e-4;
 /// Steps past the tolerance at most, once little is promised.
 const POLISH: u32 = 8;
-/// A class that holds to few alternatives curves no more: these shares of the features' own curvature, by its choices and by all, bound its steps.
+/// A class that holds to few alternatives curves no more: these shares of the features' own curvature, by its choices and by all, bound its
+/// steps.
 const FEW: f64 = 1e-2;
 const NONE: f64 = 1e-8;
 /// Steps at most: what takes more goes to and fro.
@@ -202,7 +204,8 @@ fn quadratic(a: &[f64], n: usize, x: &[f64]) -> f64 {
     (0..n).map(|i| x[i] * dot(&a[i * n..(i + 1) * n], x)).sum()
 }
 
-/// Adds `μ C`: `eta` the diagonal of C in the log-odds, `complete` its blocks in the whitened atoms of the classes, r × r, and `floor` on the diagonal of each.
+/// Adds `μ C`: `eta` the diagonal of C in the log-odds, `complete` its blocks in the whitened atoms of the classes, r × r, and `floor` on
+/// the diagonal of each.
 fn damp(matrix: &mut [f64], d: usize, mu: f64, eta: &[f64], complete: &[f64], floor: &[f64], r: usize) {
     for (j, c) in eta.iter().enumerate() {
         matrix[j * d + j] += mu * c;

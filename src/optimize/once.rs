@@ -1,8 +1,8 @@
 //! The objective in a single read of X, for L-BFGS on counts over one choice set: `evaluate/once.rs` near a point where all is known.
 //!
-//! Points have a number s behind them, and `ζ_k` is a function of the whitened atom, `log Z_k` to second order about the anchor `β°` where the features
-//! under a class are as Gaussian as all: `ζ_k(β) = log Z°_k + m°_k·(β − β°) + ½ |β − β°|²`, `m°` their means there, so that masses stay near 1 and
-//! `F(η, β, s)` is close to `ℓ(η, β)` with s best where it is 0. Derivatives in an atom are `X^T W_k − e_k ∂ζ_k`.
+//! Points have a number s behind them, and `ζ_k` is a function of the whitened atom, `log Z_k` to second order about the anchor `β°` where
+//! the features under a class are as Gaussian as all: `ζ_k(β) = log Z°_k + m°_k·(β − β°) + ½ |β − β°|²`, `m°` their means there, so that
+//! masses stay near 1 and `F(η, β, s)` is close to `ℓ(η, β)` with s best where it is 0. Derivatives in an atom are `X^T W_k − e_k ∂ζ_k`.
 
 use super::{Objective, penalty};
 use crate::error::Result;

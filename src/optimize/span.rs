@@ -1,9 +1,9 @@
 //! The observed information in the span of the atoms, which tells L-BFGS what the metric of complete data leaves out.
 //!
-//! Responsibilities are functions of the logits `X Θ`: which class chose is unknown along the atoms and, where features under a class are about elliptical,
-//! hardly elsewhere. In the subspace P of log-odds and of `θ_k = Σ_m c_km θ_m`, of dimension `K − 1 + K²`, the information H is that of logits instead of
-//! features: it takes no read of X. With G the metric B there, `G = P^T B P`, the metric `B + B P G⁻¹ (H − G) G⁻¹ P^T B` is H in P and B in what is
-//! B-orthogonal to it, and its inverse is `B⁻¹ + P (H⁻¹ − G⁻¹) P^T`.
+//! Responsibilities are functions of the logits `X Θ`: which class chose is unknown along the atoms and, where features under a class are
+//! about elliptical, hardly elsewhere. In the subspace P of log-odds and of `θ_k = Σ_m c_km θ_m`, of dimension `K − 1 + K²`, the
+//! information H is that of logits instead of features: it takes no read of X. With G the metric B there, `G = P^T B P`, the metric
+//! `B + B P G⁻¹ (H − G) G⁻¹ P^T B` is H in P and B in what is B-orthogonal to it, and its inverse is `B⁻¹ + P (H⁻¹ − G⁻¹) P^T`.
 
 use super::Objective;
 use crate::data::Shape;
@@ -38,8 +38,8 @@ pub(crate) struct Span<'w> {
 }
 
 impl<'w> Span<'w> {
-    /// Whether H pays: on counts over one choice set with fewer classes than features, where it costs no more than an evaluation, and L-BFGS has more to do
-    /// than to lead to where Newton's method takes over.
+    /// Whether H pays: on counts over one choice set with fewer classes than features, where it costs no more than an evaluation, and
+    /// L-BFGS has more to do than to lead to where Newton's method takes over.
     fn serves(shape: &Shape, classes: usize) -> bool {
         let (k, l) = (classes as f64, shape.columns as f64);
         let cheap = k * k * (k + 1.0) <= 8.0 * l && dimension(classes) <= MOST;
@@ -80,7 +80,8 @@ impl<'w> Span<'w> {
         Ok(Span { atoms, h: ws.f64s(n * n)?, g: ws.f64s(n * n)?, found: ws.f64s(n)?, other: ws.f64s(n)?, known: false })
     }
 
-    /// Takes H at the point last evaluated, and G of the metric B: `scale` in the log-odds, and a Cholesky factor for the atom of every class, K × L × L.
+    /// Takes H at the point last evaluated, and G of the metric B: `scale` in the log-odds, and a Cholesky factor for the atom of every
+    /// class, K × L × L.
     pub fn take(&mut self, o: &Objective<'_, '_, '_>, scale: &[f64], factors: &[f64], mut ws: Workspace<'_>) -> Result<()> {
         self.known = false;
         // Where ranks have choice sets of their own, one may have a single one.

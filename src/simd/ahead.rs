@@ -1,7 +1,7 @@
 //! What kernels ask of the memory ahead of what they read, so that it is read while they compute.
 //!
-//! Lines are asked for in an order of their own: while a piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor
-//! reads ahead by itself too, but within a page: lines of eight pages make it do so in all of them at once.
+//! Lines are asked for in an order of their own: while a piece of eight lines is read, one line of each of the eight pages of the window
+//! ahead. A processor reads ahead by itself too, but within a page: lines of eight pages make it do so in all of them at once.
 
 use super::Rows;
 use super::vector::Lanes;

@@ -17,10 +17,9 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 
 /// `s_i ← e^(s_i − shift)`; returns their sum.
 ///
-/// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers. Where it is above 707 it counts as that: the
-/// sum is then 1e307 or more.
-/// Infinite shifts count as the largest finite number of their sign, so that a column of −∞ with its maximum −∞ gives 0. The
-/// sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
+/// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers. Where it is above 707 it
+/// counts as that: the sum is then 1e307 or more. Infinite shifts count as the largest finite number of their sign, so that a column of −∞
+/// with its maximum −∞ gives 0. The sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     let out = s.as_mut_ptr();
     isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift })

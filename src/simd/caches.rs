@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// What is taken for a core's share of the last cache where the processor does not say more.
 const LEAST: usize = 6 << 20;
 
-/// From how many bytes on an array that is written will not be found in the caches again, beside what was read: an eighth of the last of them, which
-/// other cores use too, or 6 MB.
+/// From how many bytes on an array that is written will not be found in the caches again, beside what was read: an eighth of the last of
+/// them, which other cores use too, or 6 MB.
 #[inline]
 pub(super) fn streamed(bytes: usize) -> bool {
     static SHARE: AtomicUsize = AtomicUsize::new(0);
@@ -24,7 +24,8 @@ pub(super) fn streamed(bytes: usize) -> bool {
     bytes >= share
 }
 
-/// Bytes of the largest cache, 0 where that cannot be known: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which has the same form.
+/// Bytes of the largest cache, 0 where that cannot be known: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which has the same
+/// form.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unused_unsafe, reason = "of older compilers the instruction is not safe to call")]
 fn last_cache() -> usize {

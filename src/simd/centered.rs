@@ -17,8 +17,8 @@ pub(crate) struct Strided<'a, T> {
     pub column_stride: usize,
 }
 
-/// Alternative j of set s, the rows `sets[s]`, feature l: `(x − x_0) − mean_j (x − x_0)` to `out[l * stride + 8 j + s]`, x_0 the set's first, so that a
-/// common shift costs no digits; 0 for j from the end of a set up to `height`.
+/// Alternative j of set s, the rows `sets[s]`, feature l: `(x − x_0) − mean_j (x − x_0)` to `out[l * stride + 8 j + s]`, x_0 the set's
+/// first, so that a common shift costs no digits; 0 for j from the end of a set up to `height`.
 ///
 /// # Panics
 /// Unless the sets lie inside the features and are no larger than `height`, and there is room.

@@ -102,7 +102,8 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         let mut c = 0;
         while c < columns {
             let count = part(columns - c, most);
-            // SAFETY: the entry check has shown that features, columns of Θ, offsets and results lie inside their slices, and c + count ≤ columns.
+            // SAFETY: the entry check has shown that features, columns of Θ, offsets and results lie inside their slices, and c + count ≤
+            // columns.
             unsafe {
                 let theta = self.theta.as_ptr().add(c * self.x.columns);
                 let out = self.out.as_mut_ptr().add(c * self.ld);
@@ -116,7 +117,8 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
 /// C columns of logits, in tiles of four or two vectors of rows, then one.
 ///
 /// # Safety
-/// The features lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld` apart.
+/// The features lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld`
+/// apart.
 #[inline(always)]
 unsafe fn logits_columns<T: Scalar, S: Features, const C: usize>(
     simd: S,
@@ -259,8 +261,8 @@ unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(simd: S, x: &Columns<
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[zero; 4]; C];
-    // SAFETY: past the last feature it is taken again, so that every number read is a feature; whole vectors lie before `x.rows`, and `first`
-    // chooses the rows that are left.
+    // SAFETY: past the last feature it is taken again, so that every number read is a feature; whole vectors lie before `x.rows`, and
+    // `first` chooses the rows that are left.
     unsafe {
         let from: [*const T; 4] = core::array::from_fn(|f| x.values.as_ptr().add((j + f).min(l - 1) * x.stride));
         let mut i = 0;
@@ -341,7 +343,8 @@ impl<T: Scalar> Kernel for Gram<'_, T> {
 /// Rows a to a + A − 1 of H and columns b to b + 3; or, on the `DIAGONAL`, those of the A columns from b = a on that are at most the row.
 ///
 /// # Safety
-/// The features lie inside `x.values`; `w` has a number for each row; `h` has L² numbers; a + A ≤ L, and b + 4 ≤ a or, on the diagonal, b = a.
+/// The features lie inside `x.values`; `w` has a number for each row; `h` has L² numbers; a + A ≤ L, and b + 4 ≤ a or, on the diagonal, b =
+/// a.
 #[inline(always)]
 unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const DIAGONAL: bool>(
     simd: S,
@@ -356,8 +359,8 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const DIAGONAL: bool
     let mut sums = [[zero; 4]; A];
     let columns = if DIAGONAL { A } else { 4 };
     let of_row = |r: usize| if DIAGONAL { r + 1 } else { 4 };
-    // SAFETY: features a to a + A − 1 and b to b + columns − 1 are below L; whole vectors lie before `x.rows`, and `first` chooses the rows that are
-    // left. Of H only rows below L and columns at most the row are written.
+    // SAFETY: features a to a + A − 1 and b to b + columns − 1 are below L; whole vectors lie before `x.rows`, and `first` chooses the rows
+    // that are left. Of H only rows below L and columns at most the row are written.
     unsafe {
         let (left, right) = (x.values.as_ptr().add(a * x.stride), x.values.as_ptr().add(b * x.stride));
         let mut i = 0;

@@ -1,7 +1,7 @@
 //! `e^x`, element by element.
 //!
-//! 1. `x` is brought into the range where `e^x` is neither 0 nor +∞ by far; NaN stays NaN. Lanes where it is 0 take no part: computing it would
-//!    take tens of times as long as a normal number.
+//! 1. `x` is brought into the range where `e^x` is neither 0 nor +∞ by far; NaN stays NaN. Lanes where it is 0 take no part: computing it
+//!    would take tens of times as long as a normal number.
 //! 2. `t = x log₂ e`, rounded to a multiple of `2^−B`: adding `1.5 · 2^(p−1−B)` leaves the integer `k = 2^B t` in the
 //!    lowest bits of the sum.
 //! 3. `r = x − t ln 2`, with ln 2 as the sum of two numbers: `|r| ≤ ½ ln 2 / 2^B`.
@@ -9,11 +9,11 @@
 //! 5. `e^x = 2^⌊t⌋ (T + T p)`, where `T = 2^(t − ⌊t⌋)` comes from a table of `2^B` numbers that fits in a register. Results
 //!    below the smallest normal number are rounded once.
 //!
-//! Where all results are normal numbers by far, as a rule, the table holds the bits of `T` less those that the lowest bits of k add when k is
-//! moved to the exponent: one sum of integers is `P = 2^t`, and `e^x = P + P p`.
+//! Where all results are normal numbers by far, as a rule, the table holds the bits of `T` less those that the lowest bits of k add when k
+//! is moved to the exponent: one sum of integers is `P = 2^t`, and `e^x = P + P p`.
 //!
-//! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON. Sums of exponentials, which need not be exact to the last place, take 4 and 5 with
-//! AVX-512, and leave out some of these steps: see `shifted.rs`.
+//! B is 3 (f64) and 4 (f32) with AVX-512, 0 and 3 with AVX2, and 0 with NEON. Sums of exponentials, which need not be exact to the last
+//! place, take 4 and 5 with AVX-512, and leave out some of these steps: see `shifted.rs`.
 
 use super::Isa;
 use super::caches::streamed;
@@ -106,8 +106,8 @@ pub(super) fn exp_of_difference<T: Elementary, S: Powers<T>, const U: usize>(sim
     }
 }
 
-/// [`exp_of_difference`], but 0 below `NEGLIGIBLE`: processors take tens of times as long where a result is subnormal, or 0 for being smaller still.
-/// +∞ gives NaN.
+/// [`exp_of_difference`], but 0 below `NEGLIGIBLE`: processors take tens of times as long where a result is subnormal, or 0 for being
+/// smaller still. +∞ gives NaN.
 #[inline(always)]
 pub(super) fn exp_or_zero<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {
     let (least, zero) = (simd.splat(T::NEGLIGIBLE), simd.splat(T::ZERO));

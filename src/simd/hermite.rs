@@ -9,8 +9,8 @@ pub(crate) const MOST_ORDERS: usize = 9;
 /// Vectors at once.
 const U: usize = 4;
 
-/// With `E_n = Σ_{r≤n} H_r(c_i; s) / r!`, `H_{r+1} = c H_r − r s H_{r−1}`, c_i = `c[i] − shift`, and R = `order`: `out_i = ρ_i E_{R−1}`, and
-/// `[Σ ρ_i (E_R − 1), Σ ρ_i E_{R−1}, Σ ρ_i E_{R−2}]`.
+/// With `E_n = Σ_{r≤n} H_r(c_i; s) / r!`, `H_{r+1} = c H_r − r s H_{r−1}`, c_i = `c[i] − shift`, and R = `order`: `out_i = ρ_i E_{R−1}`,
+/// and `[Σ ρ_i (E_R − 1), Σ ρ_i E_{R−1}, Σ ρ_i E_{R−2}]`.
 ///
 /// # Panics
 /// Unless `c`, `rho` and `out` have the same length, and `order` is from 2 to [`MOST_ORDERS`].

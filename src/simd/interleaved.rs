@@ -1,6 +1,7 @@
 //! `log Σ_i e^(x_ic)` of every column c of a row-major matrix, in one pass over memory.
 //!
-//! As in `logsumexp.rs`, with a maximum and a compensated sum for every lane. Where there are fewer columns than lanes, several rows count as one.
+//! As in `logsumexp.rs`, with a maximum and a compensated sum for every lane. Where there are fewer columns than lanes, several rows count
+//! as one.
 
 use super::Isa;
 use super::dispatch::{Element, ElementKernel};

@@ -39,8 +39,8 @@ enum Way {
     ByColumns,
 }
 
-/// The way that was fastest, and how many of the columns to take: by columns unless more than two lanes would go unused, else along many features or across
-/// the rows.
+/// The way that was fastest, and how many of the columns to take: by columns unless more than two lanes would go unused, else along many
+/// features or across the rows.
 fn way<S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let n = <S as Lanes<f64>>::N;
     let count = columns.min(COLUMNS);
@@ -191,8 +191,8 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
     sums
 }
 
-/// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy. A function of its own, and groups a kernel of
-/// their own: beside what the last rows need, the addresses of a group do not fit in the registers.
+/// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy. A function of its own, and
+/// groups a kernel of their own: beside what the last rows need, the addresses of a group do not fit in the registers.
 #[inline(never)]
 fn in_groups<T: Scalar>(
     isa: Isa,
@@ -288,7 +288,8 @@ impl<T: Scalar> Kernel for Groups<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         let (n, columns) = (<S as Lanes<f64>>::N, self.theta.len().div_ceil(self.l));
         let mut turned = Room::<{ STRIP * COLUMNS }>::new();
-        // SAFETY: `in_groups` gives whole groups whose rows, offsets and logits lie inside their slices, and at most STRIP features and COLUMNS columns.
+        // SAFETY: `in_groups` gives whole groups whose rows, offsets and logits lie inside their slices, and at most STRIP features and
+        // COLUMNS columns.
         unsafe {
             let turned = turned.0.as_mut_ptr().cast::<f64>();
             turn(simd, self.theta.as_ptr(), self.l, columns, self.x.columns, turned);
@@ -317,11 +318,12 @@ impl<const M: usize> Room<M> {
     }
 }
 
-/// Columns of Θ side by side for each feature: `out[k * COLUMNS + c] = θ[c * L + k]`, 0 for the columns that are not there and for features up to a whole
-/// vector.
+/// Columns of Θ side by side for each feature: `out[k * COLUMNS + c] = θ[c * L + k]`, 0 for the columns that are not there and for features
+/// up to a whole vector.
 ///
 /// # Safety
-/// `theta` has `columns ≤ COLUMNS` columns, L apart, of at least `features` numbers; `features ≤ STRIP`; `out` has room for STRIP · COLUMNS numbers.
+/// `theta` has `columns ≤ COLUMNS` columns, L apart, of at least `features` numbers; `features ≤ STRIP`; `out` has room for STRIP · COLUMNS
+/// numbers.
 #[inline(always)]
 unsafe fn turn<S: Features>(simd: S, theta: *const f64, l: usize, columns: usize, features: usize, out: *mut f64) {
     let n = <S as Lanes<f64>>::N;
@@ -329,8 +331,8 @@ unsafe fn turn<S: Features>(simd: S, theta: *const f64, l: usize, columns: usize
         for k in (0..features).step_by(n) {
             let first = simd.first(features - k);
             let mut square = simd.square(simd.splat(0.0));
-            // SAFETY: columns below `columns`, of which `first` chooses features; vectors of columns end at COLUMNS, a multiple of N, and features at STRIP,
-            // another.
+            // SAFETY: columns below `columns`, of which `first` chooses features; vectors of columns end at COLUMNS, a multiple of N, and
+            // features at STRIP, another.
             unsafe {
                 for (r, to) in square.as_mut().iter_mut().enumerate() {
                     if c + r < columns {
@@ -415,8 +417,8 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
     }
 }
 
-/// By columns: V vectors hold the columns of Θ, at least as many as there are, and each feature of U · N rows is broadcast. The logits of N rows are
-/// transposed at the end.
+/// By columns: V vectors hold the columns of Θ, at least as many as there are, and each feature of U · N rows is broadcast. The logits of N
+/// rows are transposed at the end.
 ///
 /// # Safety
 /// As for [`across`], with `columns` columns.

@@ -4,8 +4,8 @@
 //! `Σ_i e^(x_i − m)`, with the sum so far rescaled when the maximum grows (online softmax, Milakov and Gimelshein 2018). The
 //! sums of the chunks are added in f64 with compensation, so that the error does not grow with n.
 //!
-//! A sum needs no maximum as long as it neither overflows nor vanishes. As a rule the first few numbers tell well enough where the others are: chunks are
-//! added relative to the largest of those, and only the maximum of all makes a state of the sum in the end.
+//! A sum needs no maximum as long as it neither overflows nor vanishes. As a rule the first few numbers tell well enough where the others
+//! are: chunks are added relative to the largest of those, and only the maximum of all makes a state of the sum in the end.
 //!
 //! Special numbers need no branches: the maximum is clamped to the finite numbers, and then −∞ adds `e^(−∞) = 0`, +∞ makes the
 //! sum +∞, and NaN makes it NaN.
@@ -214,8 +214,8 @@ pub(super) fn finite<T: Elementary>(x: T) -> T {
 /// Vectors of numbers from which on they are added near their first: so many make up for what that takes to begin and to end.
 const MANY: usize = 96;
 
-/// Adds the exponentials of `n` numbers, chunk by chunk: near the largest of the first where none is far above that, as a chunk tells in the same read; else
-/// below the chunk's maximum.
+/// Adds the exponentials of `n` numbers, chunk by chunk: near the largest of the first where none is far above that, as a chunk tells in
+/// the same read; else below the chunk's maximum.
 ///
 /// # Safety
 /// They must be readable.
@@ -245,7 +245,8 @@ pub(super) unsafe fn add_exponentials<T: Elementary, S: Powers<T>>(simd: S, runn
     }
 }
 
-/// Adds the exponentials of the `n` numbers at `x` up to the first chunk with one that is far above the largest of the first numbers; how many those are.
+/// Adds the exponentials of the `n` numbers at `x` up to the first chunk with one that is far above the largest of the first numbers; how
+/// many those are.
 ///
 /// # Safety
 /// As for [`add_exponentials`].
@@ -282,8 +283,8 @@ unsafe fn add_near<T: Elementary, S: Powers<T>>(simd: S, running: &mut Running, 
     }
 }
 
-/// `Σ_i e^(x_i − shift)` over `n` numbers at `x` if none is above `highest`, and the largest of them, NaN aside (or NaN, with NEON). Terms below `lowest` count
-/// as one there.
+/// `Σ_i e^(x_i − shift)` over `n` numbers at `x` if none is above `highest`, and the largest of them, NaN aside (or NaN, with NEON). Terms
+/// below `lowest` count as one there.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable.

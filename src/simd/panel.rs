@@ -1,8 +1,9 @@
 //! Softmax and sums of many small choice sets that stand side by side: eight sets a group, a lane a set.
 //!
-//! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives of a set
-//! is one over whole vectors. A block has groups one after another, each of its own height J, and C columns of `rows = Σ 8 J` numbers; what belongs to a set and
-//! a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those of no set at all 0 and then −∞.
+//! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives
+//! of a set is one over whole vectors. A block has groups one after another, each of its own height J, and C columns of `rows = Σ 8 J`
+//! numbers; what belongs to a set and a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those
+//! of no set at all 0 and then −∞.
 
 use super::Isa;
 use super::dispatch::Kernel;
@@ -51,8 +52,8 @@ impl Groups<'_> {
     }
 }
 
-/// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set, 0 where it would be below about 1e-300. NaN and +∞ give a log Z that
-/// is not finite.
+/// `s_i ← e^(s_i) / Z` and `log Z`, `Z = Σ e^(s_i)` over the alternatives of each set, 0 where it would be below about 1e-300. NaN and +∞
+/// give a log Z that is not finite.
 pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups<'_>, s: &mut [f64], log_z: &mut [f64]) {
     groups.check(s.len(), log_z.len());
     isa.run(Softmax { groups, s, log_z });
@@ -70,14 +71,16 @@ pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups<'_>
     isa.run(Products::<FRESH> { groups, t, a, omega });
 }
 
-/// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart: `groups.columns` is L.
+/// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart:
+/// `groups.columns` is L.
 pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups<'_>, w: &[f64], x: &[f64], v: &mut [f64]) {
     groups.check(x.len(), v.len());
     assert!(w.len() >= groups.rows, "a weight for every row");
     isa.run(WeightedSums { groups, w, x, v });
 }
 
-/// `values_c += Σ t z` and `sizes_c += Σ |t z|` over the groups of `t` and `z`, eight numbers for each of C columns: one for each place of a group.
+/// `values_c += Σ t z` and `sizes_c += Σ |t z|` over the groups of `t` and `z`, eight numbers for each of C columns: one for each place of
+/// a group.
 pub(crate) fn products_of_zones(isa: Isa, t: &[f64], z: &[f64], values: &mut [f64], sizes: &mut [f64]) {
     let row = values.len();
     assert!(t.len() == z.len() && row == sizes.len() && row % SETS == 0 && (t.is_empty() || row > 0 && t.len() % row == 0), "whole groups");
@@ -301,8 +304,8 @@ impl ProductsOfZones<'_> {
         let mut at = 0;
         while at < t.len() {
             for i in (0..row).step_by(S::N) {
-                // SAFETY: the entry check has shown that t and z are as long as one another and whole rows, of which each is whole vectors, as are
-                // values and sizes.
+                // SAFETY: the entry check has shown that t and z are as long as one another and whole rows, of which each is whole vectors,
+                // as are values and sizes.
                 unsafe {
                     let product = simd.mul(simd.load(t.as_ptr().add(at + i)), simd.load(z.as_ptr().add(at + i)));
                     let (value, size) = (values.as_mut_ptr().add(i), sizes.as_mut_ptr().add(i));

@@ -17,8 +17,8 @@ pub struct RowTotals {
 
 /// Row weights of counts: `π_i = Σ_k f_k a_ik`, `Ω_ik = n_i f_k a_ik / π_i`, and `totals_k = Σ_i Ω_ik`.
 ///
-/// Column k of `a` and of `omega` is `[k * ld..][..rows]`, rows the length of `counts`, K that of `factors`. Where `π_i` is below the smallest normal
-/// number, weights and value are too small to trust: see `smallest`.
+/// Column k of `a` and of `omega` is `[k * ld..][..rows]`, rows the length of `counts`, K that of `factors`. Where `π_i` is below the
+/// smallest normal number, weights and value are too small to trust: see `smallest`.
 ///
 /// # Panics
 /// Unless `ld ≥ rows`, `totals` has K numbers, and `a` and `omega` have `(K − 1) · ld + rows`.
@@ -30,8 +30,8 @@ pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f6
     isa.run(RowWeights { a, ld, factors, counts, omega, totals })
 }
 
-/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but the weights. Without the
-/// totals where `totals` is empty.
+/// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but
+/// the weights. Without the totals where `totals` is empty.
 ///
 /// # Panics
 /// As [`row_weights`], `shares` in place of `omega` of the length of `counts`, and but for empty totals.

@@ -1,7 +1,8 @@
 //! `factor · e^(x − shift)` where that is a normal number: exp with the shift taken off while x is rounded, at no cost of its own.
 //!
-//! Let `τ` be `shift · log₂ e` rounded to a multiple of `2^−B`. Adding `1.5 · 2^(p−1−B) − τ` in step 2 of exp leaves `2^B t` in the lowest bits of the sum, for
-//! `t + τ ≈ x log₂ e`; then `r = x − (t + τ) ln 2`, and with what τ differs from the shift as a factor too, `f = factor · e^(τ ln 2 − shift)`,
+//! Let `τ` be `shift · log₂ e` rounded to a multiple of `2^−B`. Adding `1.5 · 2^(p−1−B) − τ` in step 2 of exp leaves `2^B t` in the lowest
+//! bits of the sum, for `t + τ ≈ x log₂ e`; then `r = x − (t + τ) ln 2`, and with what τ differs from the shift as a factor too,
+//! `f = factor · e^(τ ln 2 − shift)`,
 //!
 //! `factor · e^(x − shift) = 2^t f e^r`,
 //!
@@ -10,7 +11,8 @@
 use super::elementary::Elementary;
 use super::vector::Powers;
 
-/// The function for a shift and a factor, at most 1, of vectors of one instruction set. Its relative error is that of x and the shift as they are, a few ε.
+/// The function for a shift and a factor, at most 1, of vectors of one instruction set. Its relative error is that of x and the shift as
+/// they are, a few ε.
 #[derive(Clone, Copy)]
 pub(super) struct Shifted<T> {
     /// `1.5 · 2^(p−1−B) − τ`
@@ -56,8 +58,8 @@ impl<T: Elementary> Shifted<T> {
         })
     }
 
-    /// `e^(shift − x)`, which takes sums relative to the shift of which the largest terms are those near x to be relative to x: with what the difference leaves out,
-    /// and what the reduction above has left out of those terms, whose `2^t` stood for `e^(t LN_2)`.
+    /// `e^(shift − x)`, which takes sums relative to the shift of which the largest terms are those near x to be relative to x: with what
+    /// the difference leaves out, and what the reduction above has left out of those terms, whose `2^t` stood for `e^(t LN_2)`.
     pub fn power_between(shift: T, x: T) -> f64 {
         let (a, b) = (shift.to_f64(), x.to_f64());
         let d = a - b;

@@ -11,8 +11,8 @@ pub(crate) const FEW: usize = 32;
 /// Numbers that rows are filled up to a multiple of.
 const EIGHT: usize = 8;
 
-/// Solves `A x = b` in place, A symmetric, n × n; false, with b as it may be, where a pivot is not positive, or not a normal number. Cost: n³ / 6
-/// multiply-adds by the plain twin, n² m / 2 over vectors, m the next multiple of 8.
+/// Solves `A x = b` in place, A symmetric, n × n; false, with b as it may be, where a pivot is not positive, or not a normal number. Cost:
+/// n³ / 6 multiply-adds by the plain twin, n² m / 2 over vectors, m the next multiple of 8.
 ///
 /// # Panics
 /// Unless `n ≤` [`FEW`], and `a` and `b` have n² and n numbers.
@@ -67,8 +67,8 @@ impl Kernel for Solve<'_> {
     }
 }
 
-/// D L^T, what becomes x, and L. L stands half a page farther than D L^T would: processors take a load for one that must wait if the last bits of its
-/// address are those of a store before it.
+/// D L^T, what becomes x, and L. L stands half a page farther than D L^T would: processors take a load for one that must wait if the last
+/// bits of its address are those of a store before it.
 #[repr(C, align(64))]
 struct Room {
     u: [f64; FEW * FEW],
@@ -90,8 +90,8 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
         let room = room.as_mut_ptr();
         [(&raw mut (*room).u).cast::<f64>(), (&raw mut (*room).x).cast::<f64>(), (&raw mut (*room).l).cast::<f64>()]
     };
-    // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them are written
-    // before they are read. Of a and b numbers below n are touched.
+    // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them
+    // are written before they are read. Of a and b numbers below n are touched.
     unsafe {
         let read = |from: *const f64, to: *mut f64| {
             for k in (0..width).step_by(S::N) {

@@ -16,7 +16,8 @@ const MOST_FEATURES: usize = 64;
 /// Evaluations of a correction that is raced on: what is left to do EM does faster.
 const CORRECTION: usize = 24;
 
-/// The longest whitened atom of a start by moments: where offsets leave nearly all of the base measure to one alternative, its frame knows no bounds.
+/// The longest whitened atom of a start by moments: where offsets leave nearly all of the base measure to one alternative, its frame knows
+/// no bounds.
 const LONGEST: f64 = 100.0;
 
 /// Workspace of [`moment_starts`] for K classes.
@@ -43,8 +44,9 @@ pub(crate) struct MomentStarts {
     pub passes: u64,
 }
 
-/// Writes moment starts of K classes to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones, and random atoms in
-/// their subspace, up to `kinds.len()`. An estimator that has no answer, or one far beyond the features, leaves its place to the next.
+/// Writes moment starts of K classes to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones,
+/// and random atoms in their subspace, up to `kinds.len()`. An estimator that has no answer, or one far beyond the features, leaves its
+/// place to the next.
 pub(crate) fn moment_starts(
     problem: &Problem<'_, '_>,
     classes: usize,
@@ -122,8 +124,8 @@ pub(crate) fn moment_starts(
     }
 }
 
-/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features are many: there
-/// far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
+/// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features
+/// are many: there far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
 pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
     let mut random = stream(problem.seed, start);
     weights.fill(1.0 / weights.len() as f64);
@@ -137,8 +139,8 @@ pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64
     StartKind::Random
 }
 
-/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or a small
-/// class of an atom in a random direction. `beta`: L numbers.
+/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or
+/// a small class of an atom in a random direction. `beta`: L numbers.
 pub(crate) fn relocate(
     problem: &Problem<'_, '_>,
     start: usize,

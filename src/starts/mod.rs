@@ -24,8 +24,8 @@ pub enum StartKind {
     Moments,
     /// Latent moments corrected by the design.
     CorrectedMoments,
-    /// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the units by
-    /// their estimates projected on the leading eigenvectors of the scores, each class fitted to its own.
+    /// In the subspace of the atoms: random atoms where second moments suggest it; where units make several choices, a clustering of the
+    /// units by their estimates projected on the leading eigenvectors of the scores, each class fitted to its own.
     Subspace,
     /// A random partition of the units, each class fitted to its own.
     Partition,

@@ -1,7 +1,8 @@
 //! Starts of counts over one choice set: sums over the chosen rows, from which an M-step makes the mixture.
 //!
-//! Clusters of the chosen alternatives; and the best mixture with one class taken away and put on a few alternatives that it explains worst. Those are what
-//! narrow classes live on: a softmax with a long atom chooses from a face of the hull of the features, which random atoms hardly ever find.
+//! Clusters of the chosen alternatives; and the best mixture with one class taken away and put on a few alternatives that it explains
+//! worst. Those are what narrow classes live on: a softmax with a long atom chooses from a face of the hull of the features, which random
+//! atoms hardly ever find.
 
 use super::{StartKind, direction, stream};
 use crate::data::{Data, Shape};
@@ -39,8 +40,8 @@ pub(crate) struct RowStarts<'w> {
     /// What each class would be missed by, and responsibilities: K each.
     loss: &'w mut [f64],
     responsibilities: &'w mut [f64],
-    /// U each: squares of the norms of whitened rows, distances, the nearest centre, what the best mixture leaves unexplained without a class,
-    /// `(w_u − N π_u)_+`, and scratch.
+    /// U each: squares of the norms of whitened rows, distances, the nearest centre, what the best mixture leaves unexplained without a
+    /// class, `(w_u − N π_u)_+`, and scratch.
     norms: &'w mut [f64],
     distance: &'w mut [f64],
     nearest: &'w mut [usize],
@@ -51,8 +52,8 @@ pub(crate) struct RowStarts<'w> {
     /// Of a batch of units, their rows (× L), and weights for every column.
     rows: &'w mut [f64],
     columns: &'w mut [f64],
-    /// Of every candidate, a column each: atoms (× L), weight, log-likelihood, draws of the alternative it has most of; the class it takes the place of;
-    /// that alternative; their order.
+    /// Of every candidate, a column each: atoms (× L), weight, log-likelihood, draws of the alternative it has most of; the class it takes
+    /// the place of; that alternative; their order.
     candidates: &'w mut [f64],
     share: &'w mut [f64],
     gain: &'w mut [f64],
@@ -149,8 +150,8 @@ impl<'w> RowStarts<'w> {
         }
     }
 
-    /// A clustering in whitened features, centres drawn by their counts and far from one another (k-means++), each class fitted to its own: the sums of an
-    /// M-step for the columns of start `column`.
+    /// A clustering in whitened features, centres drawn by their counts and far from one another (k-means++), each class fitted to its own:
+    /// the sums of an M-step for the columns of start `column`.
     pub fn cluster(&mut self, problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
         let (data, k) = (problem.data, self.classes);
         let mut random = stream(problem.seed, start);
@@ -214,8 +215,8 @@ impl<'w> RowStarts<'w> {
         Ok(())
     }
 
-    /// Starts for a class to move: the best mixture less one class, and a class put on a few alternatives instead. In rounds, each with candidates of
-    /// its own, as one face of the hull among many is found by trying.
+    /// Starts for a class to move: the best mixture less one class, and a class put on a few alternatives instead. In rounds, each with
+    /// candidates of its own, as one face of the hull among many is found by trying.
     pub fn narrow(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -239,9 +240,9 @@ impl<'w> RowStarts<'w> {
 
     /// One round of [`RowStarts::narrow`]: `candidates` for a start, the best of them written as starts.
     ///
-    /// A candidate is one column: an M-step from the alternatives that found it, then steps of EM of that class alone against what is left of the best mixture (greedy
-    /// EM: Verbeek, Vlassis and Kröse 2003). Those of the highest likelihood become starts, one for an alternative
-    /// that it has most of before others.
+    /// A candidate is one column: an M-step from the alternatives that found it, then steps of EM of that class alone against what is left
+    /// of the best mixture (greedy EM: Verbeek, Vlassis and Kröse 2003). Those of the highest likelihood become starts, one for an
+    /// alternative that it has most of before others.
     fn best_candidates(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -294,7 +295,8 @@ impl<'w> RowStarts<'w> {
         result
     }
 
-    /// M-steps from the sums that found the candidates, and steps of EM of each alone: `share` are their weights, `gain` their log-likelihoods.
+    /// M-steps from the sums that found the candidates, and steps of EM of each alone: `share` are their weights, `gain` their
+    /// log-likelihoods.
     fn refine(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, n: usize, atoms: &mut [f64]) -> Result<()> {
         let (data, k) = (problem.data, self.classes);
         fit_rows(problem, em, FOUND, atoms)?;

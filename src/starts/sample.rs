@@ -1,10 +1,11 @@
 //! Alternatives of one large choice set that stand for all of them while starts race.
 //!
-//! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson 1952): what
-//! `n (½ n_i / N + ½ / p)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that proportion, n in all. An alternative that is taken counts
-//! `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over the alternatives, such as `Z_k`, are then those of all but for sampling errors, and so is
-//! the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend on the mixture; and because every class holds to alternatives that were chosen, at
-//! least `½ α_k n` of them tell of it, however narrow it is.
+//! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson
+//! 1952): what `n (½ n_i / N + ½ / p)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that proportion, n in all.
+//! An alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over the alternatives, such as `Z_k`,
+//! are then those of all but for sampling errors, and so is the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend on
+//! the mixture; and because every class holds to alternatives that were chosen, at least `½ α_k n` of them tell of it, however narrow it
+//! is.
 
 use super::stream;
 use crate::data::{Choices, Data, Features, Shape};
@@ -12,7 +13,8 @@ use crate::error::Result;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
 
-/// Alternatives at least, and for every parameter: of a sample that a whole search may rest on, and of one that tells whether a search is easy.
+/// Alternatives at least, and for every parameter: of a sample that a whole search may rest on, and of one that tells whether a search is
+/// easy.
 const LASTING: (usize, usize) = (1 << 15, 64);
 const PASSING: (usize, usize) = (1 << 12, 16);
 /// How many times as many there must be for a sample to be worth while.
@@ -72,8 +74,8 @@ fn available(data: &Data<'_>) -> usize {
     data.offset().map_or(data.features().rows(), |b| b.iter().filter(|b| **b > f64::NEG_INFINITY).count())
 }
 
-/// n alternatives of the one choice set of `data`, less the first that is available, of which [`serves`] has said that there are more; `None` where too few of
-/// those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: p, and n L.
+/// n alternatives of the one choice set of `data`, less the first that is available, of which [`serves`] has said that there are more;
+/// `None` where too few of those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: p, and n L.
 pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<(Data<'a>, f64)>> {
     let (p, l) = (data.features().rows(), data.features().columns());
     let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);

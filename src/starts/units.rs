@@ -1,9 +1,10 @@
 //! Starts of units that make several choices: responsibilities, from which an M-step makes the mixture.
 //!
-//! Random partitions of the units; clusters of unit estimates, whole or in the score subspace; relocations of a class or of units of the best fit. The
-//! unit estimates are one-step estimates around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with `C C^T` the information of
-//! one choice: distances between them are distances between what units like, and their noise is alike in all directions. So the K − 1 leading
-//! eigenvectors of `Σ_u w_u e_u e_u^T`, the score subspace, span `θ_k − θ_1` to first order, and what the projection on them takes away is noise.
+//! Random partitions of the units; clusters of unit estimates, whole or in the score subspace; relocations of a class or of units of the
+//! best fit. The unit estimates are one-step estimates around the one-class fit, `e_u = C^-1 (Σ_i c_ui (z_i − μ)) / (n_u + ½ n̄)`, with
+//! `C C^T` the information of one choice: distances between them are distances between what units like, and their noise is alike in all
+//! directions. So the K − 1 leading eigenvectors of `Σ_u w_u e_u e_u^T`, the score subspace, span `θ_k − θ_1` to first order, and what the
+//! projection on them takes away is noise.
 
 use super::cluster::{Clusters, pick};
 use super::{StartKind, square_distance, stream};
@@ -37,7 +38,8 @@ pub(crate) fn fit_responsibilities(
     Ok(())
 }
 
-/// Writes a random partition of this rank's units to the columns of start `column`, for start number `start`: ranks with units of their own draw differently.
+/// Writes a random partition of this rank's units to the columns of start `column`, for start number `start`: ranks with units of their own
+/// draw differently.
 pub(crate) fn partition(problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize) -> StartKind {
     let (c, k) = (ev.columns(), ev.classes);
     let mut random = stream(problem.seed ^ problem.data.rank_of_units().wrapping_mul(0x9e37_79b9_7f4a_7c15), start);
@@ -64,7 +66,8 @@ pub(crate) struct UnitStarts<'w> {
     /// U each: an order of the units, and distances.
     order: &'w mut [usize],
     distance: &'w mut [f64],
-    /// The units, those first whose estimates are farthest from the means of their classes in the best mixture so far, and the next to put a class on.
+    /// The units, those first whose estimates are farthest from the means of their classes in the best mixture so far, and the next to put
+    /// a class on.
     seeds: &'w mut [usize],
     next_seed: usize,
     /// What moving a unit to a class would gain, U × K.
@@ -192,9 +195,9 @@ impl<'w> UnitStarts<'w> {
 
     /// Takes the responsibilities of the best mixture so far, and orders the moves of single units by what they would gain.
     ///
-    /// Where units make many choices their classes are certain, and EM no longer moves one even if both classes, refitted, would gain by it (the difference
-    /// between Hartigan's and Lloyd's clustering). With class information H_k and scores s_uk, moving u from a to b gains to second order
-    /// `log P(u|b) − log P(u|a) + ½ s_ub^T H_b^-1 s_ub / (1 + n_u / t_b) + ½ s_ua^T H_a^-1 s_ua / (1 − n_u / t_a)`.
+    /// Where units make many choices their classes are certain, and EM no longer moves one even if both classes, refitted, would gain by it
+    /// (the difference between Hartigan's and Lloyd's clustering). With class information H_k and scores s_uk, moving u from a to b gains
+    /// to second order `log P(u|b) − log P(u|a) + ½ s_ub^T H_b^-1 s_ub / (1 + n_u / t_b) + ½ s_ua^T H_a^-1 s_ua / (1 − n_u / t_a)`.
     pub fn prepare(
         &mut self,
         problem: &Problem<'_, '_>,
@@ -347,8 +350,8 @@ impl<'w> UnitStarts<'w> {
         &self.estimates[u * self.rank..(u + 1) * self.rank]
     }
 
-    /// The class to take away; units that found the new one have a negative `distance`: the next of the seeds or a unit drawn by its weight, and those
-    /// nearest to it.
+    /// The class to take away; units that found the new one have a negative `distance`: the next of the seeds or a unit drawn by its
+    /// weight, and those nearest to it.
     fn relocate(&mut self, data: &Data<'_>, random: &mut Pcg64) -> usize {
         let units = self.distance.len();
         let seed = match random.random() && self.next_seed < units {

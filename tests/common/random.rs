@@ -174,8 +174,8 @@ pub struct Recipe {
     pub seed: u64,
 }
 
-/// Standard normal features; sets of 1 to 9 rows, and one of 300 among them where there are more than 600 rows; choices of two or three latent classes
-/// with atoms of norm about 1.5; fractional weights, some of them 0; multiplicities.
+/// Standard normal features; sets of 1 to 9 rows, and one of 300 among them where there are more than 600 rows; choices of two or three
+/// latent classes with atoms of norm about 1.5; fractional weights, some of them 0; multiplicities.
 pub fn random_case(recipe: Recipe) -> Case {
     let Recipe { layout, rows, columns, units, .. } = recipe;
     let mut random = Random::new(recipe.seed);
@@ -252,7 +252,8 @@ pub fn random_case(recipe: Recipe) -> Case {
     case
 }
 
-/// A simulated panel of sets of `size` alternatives, `each` of them a person's, and its atoms, normal of the given scale as the features are of 1.
+/// A simulated panel of sets of `size` alternatives, `each` of them a person's, and its atoms, normal of the given scale as the features
+/// are of 1.
 pub fn simulated_panel(sets: usize, each: usize, size: usize, columns: usize, classes: usize, scale: f64, seed: u64) -> (Panel, Vec<f64>) {
     let mut r = Random::new(seed);
     let (features, atoms) = (r.normals(sets * size * columns, 1.0), r.normals(classes * columns, scale));
