@@ -287,7 +287,9 @@ impl<'w> Layout<'w> {
                 for (lane, &set) in group.iter().enumerate() {
                     if set >= sets {
                         // Something finite, so that nothing of it is NaN.
-                        offsets.get_mut(at + lane).into_iter().for_each(|b| *b = 0.0);
+                        if has_offsets {
+                            offsets[at + lane] = 0.0;
+                        }
                         continue;
                     }
                     if let Some(position) = position.get_mut(set) {

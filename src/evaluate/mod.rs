@@ -11,7 +11,8 @@ mod layout;
 pub(crate) mod once;
 mod panel;
 pub(crate) mod passes;
-pub(crate) mod scores;
+pub(crate) mod sampled;
+mod scores;
 mod split;
 mod tasks;
 mod units;
@@ -19,6 +20,7 @@ mod units;
 pub(crate) use draws::Draws;
 pub(crate) use layout::{block_rows, grouped_rows};
 pub(crate) use passes::{Evaluation, blocks, set_groups};
+pub(crate) use sampled::{sample, sample_scratch, sampled};
 pub(crate) use scores::unit_scratch;
 
 use crate::data::{Data, Shape};

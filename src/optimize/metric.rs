@@ -1,17 +1,15 @@
 //! The first metric of L-BFGS: the complete-data information of every class at a point, as far as a sample of rows tells it.
 //!
-//! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class and Σ that of the rows: EM's own metric, in
-//! which a step is close to a Newton step of every M-step at once. On one choice set with many rows, C_k is that of n rows drawn
-//! systematically by A_k: row i is taken `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k; on many choice sets the mean of
-//! `Cov_{A_sk}(x)` over n of them drawn likewise by t_k. What is taken depends on logits alone, so that neither units nor shifts of
-//! features matter. ε keeps a class that holds to few rows from steps without measure. Of counts, what is observed tells more in the span
-//! of the atoms: see `span.rs`.
+//! `M_k = t_k ((1 − ε) C_k + ε Σ) + λ Σ`, C_k the covariance of the features under the class, of a sample where there are many rows
+//! (`evaluate/sampled.rs`), and Σ that of the rows: EM's own metric, in which a step is close to a Newton step of every M-step at once. ε
+//! keeps a class that holds to few rows from steps without measure. Of counts, what is observed tells more in the span of the atoms: see
+//! `span.rs`.
 
 use super::Objective;
 use super::span::Span;
 use crate::data::Shape;
 use crate::error::Result;
-use crate::evaluate::{Evaluation, blocks};
+use crate::evaluate::{Evaluation, sample, sample_scratch, sampled};
 use crate::linalg;
 use crate::parallel::{for_each, take};
 use crate::simd::{self, Rows};
@@ -20,24 +18,8 @@ use core::ops::Range;
 
 /// ε.
 const SHARE_OF_ALL: f64 = 0.1;
-/// Rows gathered for one product, and rows looked at together.
-const BLOCK: usize = 128;
-const STRIP: usize = 4;
 /// Tasks that classes are shared among.
 const PARTS: usize = 4;
-
-/// Rows that tell the curvature of one class: more save evaluations, up to where they cost as much.
-fn sample(columns: usize) -> usize {
-    let l = columns;
-    l.saturating_mul(4).max(l.saturating_mul(16).clamp(512, 768))
-}
-
-/// Choice sets that tell it, where there are many: of eight times as many rows, as they are not drawn by their probabilities, less the one
-/// of every set that its mean takes.
-fn sample_of_sets(shape: &Shape) -> usize {
-    let told = (shape.rows / shape.sets.max(1)).saturating_sub(1).max(1);
-    sample(shape.columns).saturating_mul(8).div_ceil(told).max(32)
-}
 
 /// Whether the curvature of classes is worth its cost: where it is sampled, but for that of choice sets with many features, whose noise
 /// costs more than it saves; where there are few rows; or where it costs little beside an evaluation.
@@ -46,14 +28,6 @@ fn pays(shape: &Shape) -> bool {
     let most = if sampled(shape) { 100 } else { 64 };
     let few = !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2);
     sampled(shape) && shape.sets == 1 || shape.columns <= most || few
-}
-
-fn sampled(shape: &Shape) -> bool {
-    let all = match shape.sets {
-        1 => shape.rows / 2 <= sample(shape.columns),
-        sets => sets / 2 <= sample_of_sets(shape),
-    };
-    !shape.is_part() && !all
 }
 
 pub(crate) struct Metric<'w> {
@@ -165,7 +139,7 @@ impl<'w> Metric<'w> {
 /// Numbers of scratch of a [`Part`].
 fn part_scratch(shape: &Shape) -> usize {
     let l = shape.columns;
-    let rows = if sampled(shape) { BLOCK.saturating_mul(l.saturating_add(2)) } else { 0 };
+    let rows = if sampled(shape) { sample_scratch(l) } else { 0 };
     rows.max(linalg::large_cholesky_scratch(l))
 }
 
@@ -185,12 +159,7 @@ impl Part<'_> {
         let least = 1e-8 * o.data.total_choices();
         for ((j, m), sum) in self.classes.clone().zip(self.factors.chunks_exact_mut(l * l)).zip(self.sums.chunks_exact_mut(l)) {
             if sampled(&shape) {
-                let (rows, rest) = self.scratch.split_at_mut(BLOCK * l);
-                let (weights, rest) = rest.split_at_mut(BLOCK);
-                match shape.sets {
-                    1 => sampled_covariance(o, j, m, sum, rows, weights, &mut rest[..BLOCK]),
-                    _ => sampled_covariance_of_sets(o, j, m, sum, rows, weights, &mut rest[..BLOCK]),
-                }
+                o.ev.sampled_covariance(o.data, j, o.ctx.isa, m, sum, self.scratch);
             }
             let t = o.ev.class_choices[j];
             let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
@@ -205,114 +174,5 @@ impl Part<'_> {
             }
             self.definite &= linalg::large_cholesky(o.ctx.isa, m, l, self.scratch);
         }
-    }
-}
-
-/// The lower triangle of the covariance of the features under class `k`, from a sample of rows.
-fn sampled_covariance(
-    o: &Objective<'_, '_, '_>,
-    k: usize,
-    h: &mut [f64],
-    sum: &mut [f64],
-    rows: &mut [f64],
-    weights: &mut [f64],
-    a: &mut [f64],
-) {
-    let (l, p, isa) = (o.wh.columns, o.ev.shape.rows, o.ctx.isa);
-    let n = sample(l) as f64;
-    let origin = o.data.first_available(0);
-    h.fill(0.0);
-    sum.fill(0.0);
-    let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
-    let mut picked = [0; BLOCK];
-    let mut add = |picked: &[usize], weights: &[f64]| {
-        let held = picked.len();
-        let rows = &mut rows[..held * l];
-        o.data.features().differences_of(picked, origin, rows);
-        let x = Rows { values: &*rows, rows: held, columns: l, stride: l };
-        simd::gram(isa, x, weights, h);
-        simd::weighted_sum(isa, x, weights, held.max(1), sum);
-    };
-    for from in (0..p).step_by(BLOCK) {
-        let a = &mut a[..BLOCK.min(p - from)];
-        o.ev.probabilities(k, from, a);
-        for (part, a) in a.chunks(STRIP).enumerate() {
-            // Most strips have no row that is taken.
-            let before = cumulated;
-            cumulated += n * a.iter().sum::<f64>();
-            if cumulated - taken < 1.0 {
-                continue;
-            }
-            let mut so_far = before;
-            for (i, a) in a.iter().enumerate() {
-                so_far += n * a;
-                if so_far - taken >= 1.0 {
-                    (picked[held], weights[held]) = (from + part * STRIP + i, libm::floor(so_far) - taken);
-                    taken += weights[held];
-                    held += 1;
-                    if held == BLOCK {
-                        add(&picked, weights);
-                        held = 0;
-                    }
-                }
-            }
-        }
-    }
-    add(&picked[..held], &weights[..held]);
-    if taken > 0.0 {
-        simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / taken], h);
-        h.iter_mut().for_each(|h| *h /= taken);
-    }
-}
-
-/// The lower triangle of the mean covariance of the features of a choice set under class `k`, `Σ_i A x x^T − μ μ^T`, from a sample of
-/// choice sets.
-fn sampled_covariance_of_sets(
-    o: &Objective<'_, '_, '_>,
-    k: usize,
-    h: &mut [f64],
-    mean: &mut [f64],
-    rows: &mut [f64],
-    weights: &mut [f64],
-    a: &mut [f64],
-) {
-    let (l, isa, features) = (o.wh.columns, o.ctx.isa, o.data.features());
-    let each = sample_of_sets(&o.ev.shape) as f64 / o.ev.class_choices[k];
-    h.fill(0.0);
-    let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
-    let mut add = |rows: &[f64], weights: &[f64]| {
-        simd::gram(isa, Rows { values: rows, rows: weights.len(), columns: l, stride: l }, weights, h);
-    };
-    for s in 0..o.ev.shape.sets {
-        cumulated += each * o.ev.t(s, k);
-        // A class without choices has no share of them.
-        if cumulated - taken < 1.0 || cumulated.is_nan() {
-            continue;
-        }
-        let times = libm::floor(cumulated) - taken;
-        taken += times;
-        let origin = o.data.first_available(s);
-        mean.fill(0.0);
-        for part in blocks(o.data.set(s), BLOCK / 2) {
-            let n = part.len();
-            // With room for the mean.
-            if held + n >= BLOCK {
-                add(&rows[..held * l], &weights[..held]);
-                held = 0;
-            }
-            let (a, x) = (&mut a[..n], &mut rows[held * l..(held + n) * l]);
-            o.ev.probabilities(k, part.start, a);
-            features.differences(isa, part, origin, x);
-            simd::weighted_sum(isa, Rows { values: &*x, rows: n, columns: l, stride: l }, a, n, mean);
-            weights[held..held + n].iter_mut().zip(&*a).for_each(|(w, a)| *w = times * a);
-            held += n;
-        }
-        rows[held * l..(held + 1) * l].copy_from_slice(mean);
-        weights[held] = -times;
-        held += 1;
-    }
-    add(&rows[..held * l], &weights[..held]);
-    if taken > 0.0 {
-        h.iter_mut().for_each(|h| *h /= taken);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives
 //! of a set is one over whole vectors. A block has groups one after another, each of its own height J, and C columns of `rows = Σ 8 J`
-//! numbers; what belongs to a set and a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞, those
-//! of no set at all 0 and then −∞.
+//! numbers; what belongs to a set and a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞,
+//! but the first of a set that is not there.
 
 use super::Isa;
 use super::dispatch::Kernel;
