@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_one_mean_is_taken_off() {
+    fn the_mean_of_a_set_is_taken_off() {
         let x = [1.0, 5.0, 3.0, 7.0, 2.0, 3.0];
         let sets = core::array::from_fn(|s| if s == 0 { 0..3 } else { 3..3 });
         for isa in Isa::available() {
