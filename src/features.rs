@@ -237,37 +237,22 @@ impl<'a> Features<'a> {
     }
 
     /// Choice sets side by side, less their means: see [`simd::centered_sets`].
-    pub(crate) fn centered_sets(&self, isa: Isa, sets: &[Range<usize>; SETS], height: usize, out: &mut [MaybeUninit<f64>], stride: usize) {
-        let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
-        match self.values {
-            Values::F32(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, sets, height, out, stride);
-            }
-            Values::F64(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, sets, height, out, stride);
-            }
-        }
-    }
-
-    /// The rows less their mean, row j feature l to `out[l * stride + j * step]`, for `height` rows: 0 for those that are not `there`,
-    /// which count for nothing, and those past the end. Taken about the first row there is first: a common shift costs no digits.
-    pub(crate) fn centered_columns(
+    pub(crate) fn centered_sets(
         &self,
-        rows: Range<usize>,
-        there: impl Fn(usize) -> bool,
+        isa: Isa,
+        offset: Option<&[f64]>,
+        sets: &[Range<usize>; SETS],
         height: usize,
         out: &mut [MaybeUninit<f64>],
         stride: usize,
-        step: usize,
     ) {
-        let origin = rows.clone().find(|i| there(*i)).unwrap_or(rows.start);
-        let here = || rows.clone().filter(|i| there(*i));
-        for (l, out) in out.chunks_mut(stride).enumerate().take(self.columns) {
-            let difference = |i: usize| self.get(i, l) - self.get(origin, l);
-            let mean = here().fold(0.0, |sum, i| sum + difference(i)) / here().count() as f64;
-            for (j, out) in out.iter_mut().step_by(step).enumerate().take(height) {
-                let i = rows.start + j;
-                out.write(if i < rows.end && there(i) { difference(i) - mean } else { 0.0 });
+        let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
+        match self.values {
+            Values::F32(values) => {
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride);
+            }
+            Values::F64(values) => {
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride);
             }
         }
     }

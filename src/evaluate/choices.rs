@@ -18,7 +18,7 @@ use core::ops::Range;
 enum Sums {
     /// `X^T Ω`
     Chosen,
-    /// `X^T (t ∘ A)`, of many choice sets. Overwrites Ω.
+    /// `X^T (t ∘ A)`, of many choice sets that do not stand side by side. Overwrites Ω.
     Mean,
     /// `X^T (Ω − t ∘ A)`. Overwrites Ω.
     Difference,

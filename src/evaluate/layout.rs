@@ -308,13 +308,7 @@ impl<'w> Layout<'w> {
                 }
                 // Only differences inside a set matter.
                 let of_group: [_; SETS] = core::array::from_fn(|s| if group[s] < sets { data.set(group[s]) } else { 0..0 });
-                if data.offset().is_none() || of_group.iter().all(|set| set.clone().all(|i| data.available(i))) {
-                    x.centered_sets(isa, &of_group, *height, &mut columns[at..], rows);
-                } else {
-                    for (lane, of_set) in of_group.into_iter().enumerate() {
-                        x.centered_columns(of_set, |i| data.available(i), *height, &mut columns[at + lane..], rows, SETS);
-                    }
-                }
+                x.centered_sets(isa, data.offset(), &of_group, *height, &mut columns[at..], rows);
                 at += SETS * height;
             }
             // SAFETY: all of its groups were just written, every feature of every place.

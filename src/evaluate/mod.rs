@@ -11,7 +11,7 @@ mod layout;
 pub(crate) mod once;
 mod panel;
 pub(crate) mod passes;
-pub(crate) mod sampled;
+mod sampled;
 mod scores;
 mod split;
 mod tasks;

@@ -38,35 +38,37 @@ pub(crate) fn sample_scratch(columns: usize) -> usize {
     BLOCK.saturating_mul(columns.saturating_add(2))
 }
 
+/// Rows that are gathered for one product, with their weights, and probabilities.
+struct Sample<'a> {
+    rows: &'a mut [f64],
+    weights: &'a mut [f64],
+    a: &'a mut [f64],
+}
+
 impl Evaluation<'_> {
     /// The lower triangle of the covariance of the features under class `k`, `H_k / t_k`, as far as a sample tells it, after an evaluation.
     /// `sum`: L numbers.
     pub fn sampled_covariance(&self, data: &Data<'_>, k: usize, isa: Isa, h: &mut [f64], sum: &mut [f64], scratch: &mut [f64]) {
         let (rows, rest) = scratch.split_at_mut(BLOCK * self.shape.columns);
         let (weights, rest) = rest.split_at_mut(BLOCK);
-        match self.shape.sets {
-            1 => self.covariance_of_rows(data, k, isa, h, sum, rows, weights, &mut rest[..BLOCK]),
-            _ => self.covariance_of_sets(data, k, isa, h, sum, rows, weights, &mut rest[..BLOCK]),
+        let sample = Sample { rows, weights, a: &mut rest[..BLOCK] };
+        h.fill(0.0);
+        sum.fill(0.0);
+        let taken = match self.shape.sets {
+            1 => self.sample_rows(data, k, isa, h, sum, sample),
+            _ => self.sample_sets(data, k, isa, h, sum, sample),
+        };
+        if taken > 0.0 {
+            h.iter_mut().for_each(|h| *h /= taken);
         }
     }
 
-    /// From a sample of rows.
-    fn covariance_of_rows(
-        &self,
-        data: &Data<'_>,
-        k: usize,
-        isa: Isa,
-        h: &mut [f64],
-        sum: &mut [f64],
-        rows: &mut [f64],
-        weights: &mut [f64],
-        a: &mut [f64],
-    ) {
+    /// Adds `Σ x x^T − (Σ x) (Σ x)^T / n` over a sample of n rows; how many they are.
+    fn sample_rows(&self, data: &Data<'_>, k: usize, isa: Isa, h: &mut [f64], sum: &mut [f64], scratch: Sample<'_>) -> f64 {
+        let Sample { rows, weights, a } = scratch;
         let (l, p) = (self.shape.columns, self.shape.rows);
         let n = sample(l) as f64;
         let origin = data.first_available(0);
-        h.fill(0.0);
-        sum.fill(0.0);
         let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
         let mut picked = [0; BLOCK];
         let mut add = |picked: &[usize], weights: &[f64]| {
@@ -105,25 +107,15 @@ impl Evaluation<'_> {
         add(&picked[..held], &weights[..held]);
         if taken > 0.0 {
             simd::gram(isa, Rows { values: sum, rows: 1, columns: l, stride: l }, &[-1.0 / taken], h);
-            h.iter_mut().for_each(|h| *h /= taken);
         }
+        taken
     }
 
-    /// From a sample of choice sets: the mean of `Σ_i A x x^T − μ μ^T`.
-    fn covariance_of_sets(
-        &self,
-        data: &Data<'_>,
-        k: usize,
-        isa: Isa,
-        h: &mut [f64],
-        mean: &mut [f64],
-        rows: &mut [f64],
-        weights: &mut [f64],
-        a: &mut [f64],
-    ) {
+    /// Adds `Σ_i A x x^T − μ μ^T` of every set of a sample; how many they are.
+    fn sample_sets(&self, data: &Data<'_>, k: usize, isa: Isa, h: &mut [f64], mean: &mut [f64], scratch: Sample<'_>) -> f64 {
+        let Sample { rows, weights, a } = scratch;
         let (l, features) = (self.shape.columns, data.features());
         let each = sample_of_sets(&self.shape) as f64 / self.class_choices[k];
-        h.fill(0.0);
         let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
         let mut add = |rows: &[f64], weights: &[f64]| {
             simd::gram(isa, Rows { values: rows, rows: weights.len(), columns: l, stride: l }, weights, h);
@@ -157,9 +149,7 @@ impl Evaluation<'_> {
             held += 1;
         }
         add(&rows[..held * l], &weights[..held]);
-        if taken > 0.0 {
-            h.iter_mut().for_each(|h| *h /= taken);
-        }
+        taken
     }
 }
 

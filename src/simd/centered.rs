@@ -18,13 +18,15 @@ pub(crate) struct Strided<'a, T> {
 }
 
 /// Alternative j of set s, the rows `sets[s]`, feature l: `(x − x_0) − mean_j (x − x_0)` to `out[l * stride + 8 j + s]`, x_0 the set's
-/// first, so that a common shift costs no digits; 0 for j from the end of a set up to `height`.
+/// first, so that a common shift costs no digits; 0 for j from the end of a set up to `height`. Rows whose `offset` is −∞, if there are
+/// offsets, are not available: they count for nothing, and are 0.
 ///
 /// # Panics
-/// Unless the sets lie inside the features and are no larger than `height`, and there is room.
+/// Unless the sets lie inside the features and the offsets and are no larger than `height`, and there is room.
 pub(crate) fn centered_sets<T: Scalar>(
     isa: Isa,
     x: Strided<'_, T>,
+    offset: Option<&[f64]>,
     sets: &[Range<usize>; SETS],
     height: usize,
     out: &mut [MaybeUninit<f64>],
@@ -36,12 +38,15 @@ pub(crate) fn centered_sets<T: Scalar>(
         assert!((set.end - 1) * x.row_stride + last * x.column_stride < x.values.len(), "the sets must lie inside the features");
     }
     assert!(stride >= SETS * height && last * stride + SETS * height <= out.len(), "room");
-    isa.run(CenteredSets { x, sets, height, out: out.as_mut_ptr().cast(), stride });
+    // Where all are available nothing asks for it.
+    let offset = offset.filter(|b| sets.iter().any(|set| b[set.clone()].contains(&f64::NEG_INFINITY)));
+    isa.run(CenteredSets { x, offset, sets, height, out: out.as_mut_ptr().cast(), stride });
 }
 
 /// `out` has room for the columns of `height · SETS` numbers, `stride` apart, and the sets lie inside `x`.
 struct CenteredSets<'a, T> {
     x: Strided<'a, T>,
+    offset: Option<&'a [f64]>,
     sets: &'a [Range<usize>; SETS],
     height: usize,
     out: *mut f64,
@@ -52,16 +57,19 @@ impl<T: Scalar> Kernel for CenteredSets<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, sets, height, out, stride } = self;
+        let Self { x, sets, height, out, stride, .. } = self;
         for l in 0..x.columns {
             for (s, set) in sets.iter().enumerate() {
-                let difference = |i: usize| {
-                    let value = |i: usize| x.values[i * x.row_stride + l * x.column_stride].to_f64();
-                    value(i) - value(set.start)
-                };
-                let mean = set.clone().fold(0.0, |sum, i| sum + difference(i)) / set.len() as f64;
-                for j in 0..height {
-                    let centered = if j < set.len() { difference(set.start + j) - mean } else { 0.0 };
+                let value = |i: usize| x.values[i * x.row_stride + l * x.column_stride].to_f64();
+                let origin = self.origin(set);
+                let (mut sum, mut count) = (0.0, 0.0);
+                for i in set.clone().filter(|i| self.available(*i)) {
+                    sum += value(i) - value(origin);
+                    count += 1.0;
+                }
+                for (j, i) in (0..height).zip(set.start..) {
+                    let there = j < set.len() && self.available(i);
+                    let centered = if there { (value(i) - value(origin)) - sum / count } else { 0.0 };
                     // SAFETY: as the struct says.
                     unsafe { *out.add(l * stride + j * SETS + s) = centered };
                 }
@@ -73,7 +81,7 @@ impl<T: Scalar> Kernel for CenteredSets<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         if self.x.column_stride == 1 || self.x.columns == 1 {
             self.by_rows(simd);
-        } else if self.x.row_stride == 1 {
+        } else if self.x.row_stride == 1 && self.offset.is_none() {
             self.by_columns(simd);
         } else {
             self.plain();
@@ -81,11 +89,32 @@ impl<T: Scalar> Kernel for CenteredSets<'_, T> {
     }
 }
 
+impl<T> CenteredSets<'_, T> {
+    /// Whether alternative i is available.
+    #[inline(always)]
+    fn available(&self, i: usize) -> bool {
+        match self.offset {
+            Some(b) => b[i] != f64::NEG_INFINITY,
+            None => true,
+        }
+    }
+
+    /// The first row of a set that is available.
+    #[inline(always)]
+    fn origin(&self, set: &Range<usize>) -> usize {
+        let mut i = set.start;
+        while i < set.end && !self.available(i) {
+            i += 1;
+        }
+        if i < set.end { i } else { set.start }
+    }
+}
+
 impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N features of N sets, of which each row is one alternative's.
     #[inline(always)]
     fn by_rows<S: Features>(self, simd: S) {
-        let Self { x, sets, height, out, stride } = self;
+        let Self { x, sets, height, out, stride, .. } = self;
         let (n, zero) = (S::N, simd.splat(0.0));
         for lane in (0..SETS).step_by(n) {
             let sets = &sets[lane..lane + n];
@@ -99,16 +128,21 @@ impl<T: Scalar> CenteredSets<'_, T> {
                 };
                 let (mut origin, mut mean, mut rows) = (simd.square(zero), simd.square(zero), simd.square(zero));
                 for ((origin, mean), set) in origin.as_mut().iter_mut().zip(mean.as_mut()).zip(sets).filter(|(_, set)| !set.is_empty()) {
-                    *origin = load(set.start);
-                    let mut sum = zero;
+                    *origin = load(self.origin(set));
+                    let (mut sum, mut count) = (zero, 0.0);
                     for i in set.clone() {
-                        sum = simd.add(sum, simd.sub(load(i), *origin));
+                        if self.available(i) {
+                            sum = simd.add(sum, simd.sub(load(i), *origin));
+                            count += 1.0;
+                        }
                     }
-                    *mean = simd.div(sum, simd.splat(set.len() as f64));
+                    *mean = simd.div(sum, simd.splat(count));
                 }
                 for j in 0..height {
                     for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
-                        *row = if j < set.len() { simd.sub(simd.sub(load(set.start + j), *origin), *mean) } else { zero };
+                        let i = set.start + j;
+                        let there = j < set.len() && self.available(i);
+                        *row = if there { simd.sub(simd.sub(load(i), *origin), *mean) } else { zero };
                     }
                     for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
                         // SAFETY: as the struct says.
@@ -122,7 +156,7 @@ impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N alternatives of N sets, of which each row is one set's.
     #[inline(always)]
     fn by_columns<S: Features>(self, simd: S) {
-        let Self { x, sets, height, out, stride } = self;
+        let Self { x, sets, height, out, stride, .. } = self;
         let (n, zero) = (S::N, simd.splat(0.0));
         for lane in (0..SETS).step_by(n) {
             let sets = &sets[lane..lane + n];
@@ -170,11 +204,11 @@ impl<T: Scalar> CenteredSets<'_, T> {
 mod tests {
     use super::*;
 
-    fn run<T: Scalar>(isa: Isa, x: Strided<'_, T>, sets: &[Range<usize>; SETS]) -> Vec<u64> {
+    fn run<T: Scalar>(isa: Isa, x: Strided<'_, T>, offset: Option<&[f64]>, sets: &[Range<usize>; SETS]) -> Vec<u64> {
         let height = sets.iter().map(|set| set.len()).max().unwrap().max(1);
         let stride = SETS * height + 3;
         let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
-        centered_sets(isa, x, sets, height, &mut out, stride);
+        centered_sets(isa, x, offset, sets, height, &mut out, stride);
         // SAFETY: all were given a value to begin with.
         let bits = |l: usize| out[l * stride..][..SETS * height].iter().map(|v| unsafe { v.assume_init() }.to_bits());
         (0..x.columns).flat_map(bits).collect()
@@ -198,16 +232,20 @@ mod tests {
                 let rounded: Vec<f64> = as_f32(&by_rows).iter().map(|x| f64::from(*x)).collect();
                 let (rows, columns_of_f32) = (as_f32(&by_rows), as_f32(&by_columns));
                 let of = |values, row_stride, column_stride| Strided { values, columns, row_stride, column_stride };
-                let plain = run(Isa::Scalar, of(&by_rows[..], columns, 1), &sets);
-                assert!(plain.iter().all(|bits| f64::from_bits(*bits).is_finite()), "{sizes:?}");
-                let plain_rounded = run(Isa::Scalar, of(&rounded[..], columns, 1), &sets);
-                for isa in Isa::available() {
-                    for (x, row, column) in [(&by_rows, columns, 1), (&by_columns, 1, end), (&apart, 2 * columns, 2)] {
-                        assert!(run(isa, of(&x[..], row, column), &sets) == plain, "{} {columns} {sizes:?} {row} {column}", isa.name());
-                    }
-                    for (values, row_stride, column_stride) in [(&rows[..], columns, 1), (&columns_of_f32[..], 1, end)] {
-                        let x = Strided { values, columns, row_stride, column_stride };
-                        assert!(run(isa, x, &sets) == plain_rounded, "{} {columns} {sizes:?} in f32", isa.name());
+                let some: Vec<f64> = (0..end).map(|i| if i % 3 == 1 { f64::NEG_INFINITY } else { 0.5 }).collect();
+                for offset in [None, Some(&some[..])] {
+                    let plain = run(Isa::Scalar, of(&by_rows[..], columns, 1), offset, &sets);
+                    assert!(plain.iter().all(|bits| f64::from_bits(*bits).is_finite()), "{sizes:?}");
+                    let plain_rounded = run(Isa::Scalar, of(&rounded[..], columns, 1), offset, &sets);
+                    for isa in Isa::available() {
+                        for (x, row, column) in [(&by_rows, columns, 1), (&by_columns, 1, end), (&apart, 2 * columns, 2)] {
+                            let got = run(isa, of(&x[..], row, column), offset, &sets);
+                            assert!(got == plain, "{} {columns} {sizes:?} {row} {column}", isa.name());
+                        }
+                        for (values, row_stride, column_stride) in [(&rows[..], columns, 1), (&columns_of_f32[..], 1, end)] {
+                            let x = Strided { values, columns, row_stride, column_stride };
+                            assert!(run(isa, x, offset, &sets) == plain_rounded, "{} {columns} {sizes:?} in f32", isa.name());
+                        }
                     }
                 }
             }
@@ -218,11 +256,15 @@ mod tests {
     fn the_mean_of_a_set_is_taken_off() {
         let x = [1.0, 5.0, 3.0, 7.0, 2.0, 3.0];
         let sets = core::array::from_fn(|s| if s == 0 { 0..3 } else { 3..3 });
+        let without_the_first = [f64::NEG_INFINITY, 0.0, 0.0];
         for isa in Isa::available() {
-            let out = run(isa, Strided { values: &x[..], columns: 2, row_stride: 2, column_stride: 1 }, &sets);
-            let of = |l: usize, j: usize| f64::from_bits(out[l * 24 + j * SETS]);
-            assert_eq!([of(0, 0), of(0, 1), of(0, 2)], [-1.0, 1.0, 0.0], "{}", isa.name());
-            assert_eq!([of(1, 0), of(1, 1), of(1, 2)], [0.0, 2.0, -2.0], "{}", isa.name());
+            for (offset, first, second) in
+                [(None, [-1.0, 1.0, 0.0], [0.0, 2.0, -2.0]), (Some(&without_the_first[..]), [0.0, 0.5, -0.5], [0.0, 2.0, -2.0])]
+            {
+                let out = run(isa, Strided { values: &x[..], columns: 2, row_stride: 2, column_stride: 1 }, offset, &sets);
+                let of = |l: usize| [0, 1, 2].map(|j| f64::from_bits(out[l * 24 + j * SETS]));
+                assert_eq!([of(0), of(1)], [first, second], "{}", isa.name());
+            }
         }
     }
 }
