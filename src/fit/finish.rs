@@ -6,10 +6,10 @@ use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mixture::{MixtureRef, canonical_order};
-use crate::optimize::lbfgs::lbfgs;
-use crate::optimize::newton::newton;
+use crate::optimize::lbfgs::{lbfgs, lbfgs_workspace};
+use crate::optimize::newton::{newton, newton_workspace};
 use crate::optimize::{Objective, Stop};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, WorkspaceSize};
 use core::cell::Cell;
 
 /// The run of a fit: where it stands, its budget and the callback.
@@ -93,7 +93,7 @@ const PATIENCE: u64 = 60;
 const ENDURANCE: u64 = 600;
 
 /// Down to which gradient L-BFGS goes, and in how many evaluations, if it goes before Newton's method or alone.
-pub(super) fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
+fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
     let from = if newton_is_cheap(shape, classes) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
     match newton_pays(shape, classes) {
         false if newton_serves(shape, classes) => Some((tolerance, ENDURANCE)),
@@ -102,6 +102,15 @@ pub(super) fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -
         // After a race the first region, where the likelihood is not concave, is behind.
         true if shape.units_are_draws && !raced => Some((tolerance.max(from), u64::MAX)),
         true => None,
+    }
+}
+
+/// Workspace of a finish, but for the objective.
+pub(super) fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
+    let newton = if newton_serves(shape, k) { newton_workspace(shape, k) } else { WorkspaceSize::EMPTY };
+    match lead(shape, k, false, 0.0) {
+        Some(_) => newton.or(lbfgs_workspace(shape, k)),
+        None => newton,
     }
 }
 

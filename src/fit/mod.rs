@@ -13,19 +13,19 @@ pub(crate) mod race;
 mod report;
 mod rules;
 mod verdict;
+mod winner;
 
-use self::finish::{Pace, Place, Run, finish, lead};
+use self::finish::{Pace, Place, Run, finish, finish_workspace};
 use self::race::{Problem, Race};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
+use self::winner::{finish_winner, mark_diverging, may_run_off};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mixture::canonical_order;
 use crate::optimize::Objective;
-use crate::optimize::divergence::{candidate, diverging, diverging_workspace};
-use crate::optimize::lbfgs::lbfgs_workspace;
-use crate::optimize::newton::newton_workspace;
+use crate::optimize::divergence::diverging_workspace;
 use crate::optimize::single::{single_copy, single_copy_workspace};
 use crate::reduce::Operation;
 use crate::starts::StartKind;
@@ -40,8 +40,6 @@ pub use self::report::{FitOutput, FitReport, Outcome, Progress, StopRule};
 pub use self::rules::{default_starts, is_empty_class, max_starts};
 pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form};
 
-/// Evaluations that polish the winner, at most.
-const POLISH: u64 = 30;
 /// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner
 /// alone that goes on to the end.
 const EACH: u64 = 1000;
@@ -81,15 +79,6 @@ pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
         .and(race)
         .and(held)
         .and(Objective::workspace(l, k).and(finish.and(polish).or(diverging)).or(draw))
-}
-
-/// Workspace of a finish, but for the objective.
-fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
-    let newton = if newton_serves(shape, k) { newton_workspace(shape, k) } else { WorkspaceSize::EMPTY };
-    match lead(shape, k, false, 0.0) {
-        Some(_) => newton.or(lbfgs_workspace(shape, k)),
-        None => newton,
-    }
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
@@ -502,81 +491,6 @@ fn settle_estimates(estimates: &mut [f64], order: &[usize], best: f64, top: f64,
             *value = f.min(best - 2e-8 * best.abs());
         }
     }
-}
-
-/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect`
-/// is whether a class of what it becomes may run off. `beta`: L numbers.
-fn finish_winner(
-    problem: &Problem<'_, '_>,
-    options: &FitOptions<'_>,
-    em: &mut Em<'_>,
-    best: &mut Place<'_>,
-    run: &mut Run<'_>,
-    report: &mut FitReport,
-    suspect: &mut bool,
-    beta: &mut [f64],
-    mut ws: Workspace<'_>,
-) -> Result<()> {
-    run.state.start = report.best_start;
-    if report.stop == StopRule::Evaluations && !run.spent() {
-        let found = finish(problem, options, true, em, best, run, ws.scope())?;
-        *report = FitReport { best_start: report.best_start, ..found };
-        *suspect = may_run_off(problem, em, best, run, beta);
-    }
-    let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
-    if pays && report.stop == StopRule::Gradient && !*suspect && !run.spent() {
-        // Where the likelihood is nearly flat a small gradient is still some way off: Newton's steps are few and cheap.
-        let (weights, atoms) = (ws.f64s(best.weights.len())?, ws.f64s(best.atoms.len())?);
-        weights.copy_from_slice(best.weights);
-        atoms.copy_from_slice(best.atoms);
-        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
-        let further = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        let polished = finish(problem, &further, true, em, best, run, ws)?;
-        if polished.gradient_norm <= options.gradient_tolerance {
-            report.log_likelihood = polished.log_likelihood;
-            report.penalized_log_likelihood = polished.penalized_log_likelihood;
-            report.gradient_norm = polished.gradient_norm;
-            *suspect = may_run_off(problem, em, best, run, beta);
-        } else {
-            // Where steps lead away from a small gradient there is no end nearby.
-            best.weights.copy_from_slice(weights);
-            best.atoms.copy_from_slice(atoms);
-            *suspect = options.ridge == 0.0;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a class of the mixture finished last may run off. A ridge penalty holds them all. `beta`: L numbers.
-fn may_run_off(problem: &Problem<'_, '_>, em: &Em<'_>, place: &Place<'_>, run: &Run<'_>, beta: &mut [f64]) -> bool {
-    let l = beta.len();
-    let mut candidate = |j: usize| {
-        let (weight, atom) = (place.weights[j], &place.atoms[j * l..(j + 1) * l]);
-        candidate(run.data, problem.wh, &em.ev, problem.ctx.isa, j, weight, atom, beta)
-    };
-    problem.ridge == 0.0 && (run.still || (0..place.weights.len()).any(&mut candidate))
-}
-
-/// Marks the classes of the best that run off, in canonical order.
-fn mark_diverging(
-    problem: &Problem<'_, '_>,
-    em: &mut Em<'_>,
-    best: &mut Place<'_>,
-    run: &mut Run<'_>,
-    marks: &mut [bool],
-    mut ws: Workspace<'_>,
-) -> Result<()> {
-    em.restart(1);
-    let mut ws = ws.scope();
-    let mut o = Objective::new(run.data, problem.wh, problem.ridge, problem.ctx, &mut em.ev, u64::MAX, &mut ws)?;
-    best.pack(&mut o);
-    if let Some(f) = o.evaluate(best.v, best.g) {
-        diverging(&mut o, best.v, f, looks_at_curvature(&run.data.shape(), marks.len()), marks, ws)?;
-        // The largest class is the last of the packed parameters.
-        marks.reverse();
-    }
-    run.state.evaluations += o.evaluations;
-    Ok(())
 }
 
 /// Whether `f` is as good as `best`.
