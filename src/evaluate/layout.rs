@@ -12,12 +12,13 @@
 //! Row i of class c is number `base + c · stride` of a matrix, with `(base, stride)` from [`Layout::at`]. What belongs to a choice set and
 //! a class stands at [`Layout::zone`].
 
+use super::copy::Copied;
 use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
+use crate::parallel::Context;
 use crate::simd::panel::{Groups, SETS};
-use crate::simd::{Columns, Isa};
-use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize};
 use core::ops::Range;
 
 /// Rows of a block at most, where sets do not ask for more.
@@ -57,44 +58,28 @@ pub(crate) struct Layout<'w> {
     /// `One`: rows of a block; `Whole`: about as many.
     pub block: usize,
     pub blocks: usize,
-    sets: usize,
+    pub(super) sets: usize,
     rows: usize,
     /// `Groups`: the block of each row, and its place in it.
-    place: &'w mut [[u32; 2]],
+    pub(super) place: &'w mut [[u32; 2]],
     /// `Whole`: the block of each row.
     block_of: &'w mut [usize],
     /// But for `One`, how many numbers a class has before each block, and in all.
-    first: &'w mut [usize],
+    pub(super) first: &'w mut [usize],
     /// `Groups`: choice sets of a block.
-    in_block: usize,
+    pub(super) in_block: usize,
     /// `Groups`: alternatives of the sets of each group, J.
-    heights: &'w mut [usize],
+    pub(super) heights: &'w mut [usize],
     /// `Groups` of sets of unequal sizes: which one each choice set is, as they stand in the blocks.
-    position: &'w mut [usize],
+    pub(super) position: &'w mut [usize],
     /// `Groups`: the features less their mean in the choice set, L × block in each block.
     pub features: Numbers<'w>,
     /// `Groups`: offsets, −∞ where a set has no more alternatives; empty where all are 0.
-    offset: Numbers<'w>,
+    pub(super) offset: Numbers<'w>,
     /// `Groups`: counts, where units are rows.
     pub counts: &'w mut [f64],
     /// The features that `prepare` has last seen; 0 before.
     source: usize,
-}
-
-/// A block of `Groups` that was just copied, those before it too.
-pub(crate) struct Copied<'a> {
-    /// Its rows, as the caller has them.
-    pub rows: Range<usize>,
-    place: &'a [[u32; 2]],
-    features: Columns<'a, f64>,
-}
-
-impl Copied<'_> {
-    /// Adds `f` times row `i` of the block, as [`Layout::row`] has it.
-    pub fn add_row(&self, i: usize, f: f64, out: &mut [f64]) {
-        let x = self.features.values[self.place[i][1] as usize..].iter().step_by(self.features.stride);
-        out.iter_mut().zip(x).for_each(|(out, x)| *out += f * x);
-    }
 }
 
 /// Rows that `Groups` may fill up to: half as many again as there are, and what may be left of the last block.
@@ -122,7 +107,7 @@ pub(super) fn most_block_rows(shape: &Shape) -> usize {
 
 /// Goes through the blocks of `Groups` of choice sets, of which set s has `size(s)` alternatives: `block(b, order, heights)` has its sets
 /// in their order, those that are not there last, and the heights of its groups.
-fn each_block(sets: usize, in_block: usize, size: impl Fn(usize) -> usize, mut block: impl FnMut(usize, &[usize], &[usize])) {
+pub(super) fn each_block(sets: usize, in_block: usize, size: impl Fn(usize) -> usize, mut block: impl FnMut(usize, &[usize], &[usize])) {
     let (mut order, mut heights) = ([0; MOST_SETS], [0; MOST_SETS / SETS]);
     let size = |set: usize| if set < sets { size(set) } else { 0 };
     for b in 0..sets.div_ceil(in_block) {
@@ -242,17 +227,21 @@ impl<'w> Layout<'w> {
         })
     }
 
+    /// Whether [`Layout::prepare`] has nothing to do.
+    pub fn is_ready(&self, data: &Data<'_>) -> bool {
+        self.kind == Kind::One || self.source == data.features().address()
+    }
+
     /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice
-    /// sets must be the same every time. Every block is shown when it is `copied`.
-    pub fn prepare(&mut self, data: &Data<'_>, isa: Isa, copied: impl FnMut(Copied<'_>)) {
-        let source = data.features().address();
-        if self.kind == Kind::One || self.source == source {
+    /// sets must be the same every time. In as many tasks as there are `states`: each shows every block that is `copied` to its own.
+    pub fn prepare<S: Send>(&mut self, data: &Data<'_>, states: &mut [S], ctx: Context, copied: impl Fn(&mut S, Copied<'_>) + Sync) {
+        if self.is_ready(data) {
             return;
         }
-        self.source = source;
+        self.source = data.features().address();
         match self.kind {
             Kind::One => {}
-            Kind::Groups => self.copy(data, isa, copied),
+            Kind::Groups => self.copy(data, states, ctx, copied),
             Kind::Whole => {
                 self.blocks = 0;
                 for group in set_groups(data, 0..self.sets, self.block) {
@@ -266,62 +255,11 @@ impl<'w> Layout<'w> {
         }
     }
 
-    fn copy(&mut self, data: &Data<'_>, isa: Isa, mut copied: impl FnMut(Copied<'_>)) {
-        let x = data.features();
-        let l = x.columns();
-        let Layout { sets, in_block, place, first, heights, position, features, offset, counts, .. } = self;
-        let (sets, in_block) = (*sets, *in_block);
-        let (room, offsets) = (features.take(), offset.take());
-        // Sets of the same size need no word on where they end.
-        let has_offsets = data.offset().is_some() || !position.is_empty();
-        let mut before = 0;
-        let size = |set: usize| data.set(set).len();
-        each_block(sets, in_block, size, |b, order, of_block| {
-            let rows = of_block.iter().sum::<usize>() * SETS;
-            (first[b], first[b + 1]) = (before, before + rows);
-            heights[b * of_block.len()..][..of_block.len()].copy_from_slice(of_block);
-            let offsets = if has_offsets { filled(&mut offsets[before..before + rows], f64::NEG_INFINITY) } else { &mut [] };
-            let columns = &mut room[before * l..][..rows * l];
-            let mut at = 0;
-            for (g, (group, height)) in order.chunks_exact(SETS).zip(of_block).enumerate() {
-                for (lane, &set) in group.iter().enumerate() {
-                    if set >= sets {
-                        // Something finite, so that nothing of it is NaN.
-                        if has_offsets {
-                            offsets[at + lane] = 0.0;
-                        }
-                        continue;
-                    }
-                    if let Some(position) = position.get_mut(set) {
-                        *position = b * in_block + g * SETS + lane;
-                    }
-                    for (j, i) in data.set(set).enumerate() {
-                        let to = at + j * SETS + lane;
-                        place[i] = [b as u32, to as u32];
-                        if has_offsets {
-                            offsets[to] = data.offset().map_or(0.0, |b| b[i]);
-                        }
-                        if !counts.is_empty() {
-                            counts[before + to] = data.unit_weight(i);
-                        }
-                    }
-                }
-                // Only differences inside a set matter.
-                let of_group: [_; SETS] = core::array::from_fn(|s| if group[s] < sets { data.set(group[s]) } else { 0..0 });
-                x.centered_sets(isa, data.offset(), &of_group, *height, &mut columns[at..], rows);
-                at += SETS * height;
-            }
-            // SAFETY: all of its groups were just written, every feature of every place.
-            let values = unsafe { written_or_zero(columns, true) };
-            let of_caller = data.set(b * in_block).start..data.set(((b + 1) * in_block).min(sets) - 1).end;
-            copied(Copied { rows: of_caller, place, features: Columns { values, rows, columns: l, stride: rows } });
-            before += rows;
-        });
-        // SAFETY: every block is filled.
-        unsafe {
-            features.give_back(room, before * l);
-            offset.give_back(offsets, if has_offsets { before } else { 0 });
-        }
+    /// The rows of some blocks of `Groups` as the caller has them, in whatever order they stand there.
+    pub fn rows_of(&self, data: &Data<'_>, blocks: Range<usize>) -> Range<usize> {
+        let end = (blocks.end * self.in_block).min(self.sets);
+        let first = |set: usize| data.set_offsets().map_or(0, |o| o[set]);
+        first((blocks.start * self.in_block).min(end))..first(end)
     }
 
     /// The rows of block `b` as the caller has them; not of `Groups`.

@@ -4,6 +4,7 @@
 //! module; the functions here are its public face. They allocate nothing.
 
 mod choices;
+mod copy;
 mod counts;
 pub(crate) mod curvature;
 mod draws;

@@ -189,7 +189,7 @@ impl<'w> Evaluation<'w> {
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
         self.passes += 1;
-        self.prepare(data, ctx.isa);
+        self.prepare(data, ctx);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         let finite = if self.shape.sets == 1 {

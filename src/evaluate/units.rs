@@ -9,11 +9,10 @@
 
 use super::layout::zone;
 use super::passes::Evaluation;
-use super::tasks::{Matrices, UNITS, each_task};
+use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
-use crate::parallel::{Context, take};
-use crate::simd::Isa;
+use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::SETS;
 use crate::workspace::filled;
 use core::ops::Range;
@@ -22,12 +21,11 @@ use core::ops::Range;
 const MOST_CANCELLED: f64 = 4096.0;
 
 /// Goes through the choices of all units, which stand in the order of the rows.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     indptr: Option<&'a [usize]>,
     indices: &'a [usize],
-    /// Multiplicities, and weights of the units, where they are not 1.
+    /// Multiplicities where they are not 1.
     times: Option<&'a [f64]>,
-    weights: Option<&'a [f64]>,
     /// The next entry, and the unit whose it is.
     entry: usize,
     unit: usize,
@@ -35,20 +33,20 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// From the first choice among the rows from `row` on.
-    fn from(data: &Data<'a>, row: usize) -> Self {
-        let (indptr, indices, times, weights) = match *data.choices() {
-            Choices::Units { indptr, indices, counts, weights } => (Some(indptr), indices, counts, weights),
-            Choices::SparseCounts { indices, counts } => (None, indices, None, Some(counts)),
-            Choices::Counts(_) => (None, &[][..], None, None),
+    pub fn from(data: &Data<'a>, row: usize) -> Self {
+        let (indptr, indices, times) = match *data.choices() {
+            Choices::Units { indptr, indices, counts, .. } => (Some(indptr), indices, counts),
+            Choices::SparseCounts { indices, .. } => (None, indices, None),
+            Choices::Counts(_) => (None, &[][..], None),
         };
         let entry = indices.partition_point(|i| *i < row);
         let unit = indptr.map_or(entry, |p| p.partition_point(|first| *first <= entry).saturating_sub(1));
-        Walk { indptr, indices, times, weights, entry, unit }
+        Walk { indptr, indices, times, entry, unit }
     }
 
-    /// Goes on to the choices of rows before `end`: `choice(r_u, w_u c_ui, i)` of each, r as U × C.
+    /// Goes on to the choices of rows before `end`: `choice(u, c_ui, i)` of each.
     #[inline(always)]
-    fn on(&mut self, end: usize, r: &[f64], c: usize, mut choice: impl FnMut(&[f64], f64, usize)) {
+    pub fn on(&mut self, end: usize, mut choice: impl FnMut(usize, f64, usize)) {
         while self.indices.get(self.entry).is_some_and(|i| *i < end) {
             let mut last = self.entry + 1;
             match self.indptr {
@@ -60,18 +58,54 @@ impl<'a> Walk<'a> {
                 }
                 None => self.unit = self.entry,
             }
-            let (r, w) = (&r[self.unit * c..(self.unit + 1) * c], self.weights.map_or(1.0, |w| w[self.unit]));
             for i in self.indices[self.entry..last].iter().take_while(|i| **i < end) {
-                choice(r, w * self.times.map_or(1.0, |t| t[self.entry]), *i);
+                choice(self.unit, self.times.map_or(1.0, |t| t[self.entry]), *i);
                 self.entry += 1;
             }
         }
     }
 }
 
+/// Units of a task, where the choices of all units stand in the order of the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    /// All of whose choices are among the rows of the task, or that have none.
+    pub units: Range<usize>,
+    /// The rows of the task that no unit chose from which has choices before or after them, too.
+    pub rows: Range<usize>,
+}
+
+impl Own {
+    /// Of the task with these rows. Every unit is one task's own, or has choices in several.
+    pub fn of(data: &Data<'_>, rows: Range<usize>) -> Self {
+        let units = data.shape().units;
+        let (indptr, indices) = match *data.choices() {
+            Choices::Units { indptr, indices, .. } => (Some(indptr), indices),
+            Choices::SparseCounts { indices, .. } => (None, indices),
+            Choices::Counts(_) => return Own { units: rows.clone(), rows },
+        };
+        let entries = |row: usize| indices.partition_point(|i| *i < row);
+        let ended = |entry: usize| indptr.map_or(entry, |p| p[1..].partition_point(|end| *end <= entry));
+        let first_of = |u: usize| indptr.map_or(u, |p| p[u]);
+        let (from, to) = (entries(rows.start), entries(rows.end));
+        let (before, after) = (if rows.start == 0 { 0 } else { ended(from) }, ended(to));
+        let cut = |u: usize, entry: usize| u < units && first_of(u) < entry;
+        let (mut first, mut clean) = (before, rows.clone());
+        if cut(before, from) {
+            first += 1;
+            clean.start = (indices[first_of(first) - 1] + 1).min(rows.end);
+        }
+        if cut(after, to) {
+            clean.end = indices[first_of(after).max(from)];
+        }
+        clean.end = clean.end.max(clean.start);
+        Own { units: first..after.max(first), rows: clean }
+    }
+}
+
 /// The choice set of rows that come in their order.
 #[derive(Clone, Copy)]
-struct Set<'a> {
+pub(super) struct Set<'a> {
     /// The ends of the choice sets.
     ends: &'a [usize],
     set: usize,
@@ -79,13 +113,13 @@ struct Set<'a> {
 
 impl<'a> Set<'a> {
     /// From the choice set of row i on.
-    fn from(data: &Data<'a>, i: usize) -> Self {
+    pub fn from(data: &Data<'a>, i: usize) -> Self {
         Set { ends: data.set_offsets().map_or(&[], |o| &o[1..]), set: data.set_of(i) }
     }
 
     /// That of row i.
     #[inline(always)]
-    fn of(&mut self, i: usize) -> usize {
+    pub fn of(&mut self, i: usize) -> usize {
         while self.ends.get(self.set).is_some_and(|end| *end <= i) {
             self.set += 1;
         }
@@ -95,8 +129,15 @@ impl<'a> Set<'a> {
 
 /// `out[at + k * stride] += f r_k`.
 #[inline(always)]
-fn add_strided(f: f64, r: &[f64], out: &mut [f64], at: usize, stride: usize) {
+pub(super) fn add_strided(f: f64, r: &[f64], out: &mut [f64], at: usize, stride: usize) {
     out[at..].iter_mut().step_by(stride).zip(r).for_each(|(out, r)| *out += f * r);
+}
+
+/// What a task of [`Evaluation::prepare`] has of its own: z of its units.
+struct OfTask<'a> {
+    walk: Walk<'a>,
+    own: Range<usize>,
+    features: &'a mut [f64],
 }
 
 impl Evaluation<'_> {
@@ -114,24 +155,49 @@ impl Evaluation<'_> {
     }
 
     /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
-    pub(super) fn prepare(&mut self, data: &Data<'_>, isa: Isa) {
+    pub(super) fn prepare(&mut self, data: &Data<'_>, ctx: Context) {
         let serve = !self.unit_features.is_empty() && self.is_ordered(data);
         let Evaluation { layout, unit_features, shape, .. } = self;
-        let (l, units) = (shape.columns, if serve { shape.units } else { 0 });
-        let mut entries = (0..units).flat_map(|u| data.entries(u).map(move |(i, times)| (u, i, times))).peekable();
-        layout.prepare(data, isa, |block| {
-            if block.rows.start == 0 {
-                unit_features.fill(0.0);
-            }
-            while let Some((u, i, times)) = entries.next_if(|(_, i, _)| *i < block.rows.end) {
-                if times != 0.0 {
-                    let (z, rest) = unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at_mut(l);
+        if layout.is_ready(data) {
+            return;
+        }
+        let n = layout.blocks.clamp(1, TASKS);
+        if !serve {
+            return layout.prepare(data, &mut [(); TASKS][..n], ctx, |_, _| {});
+        }
+        let (l, offset) = (shape.columns, |i: usize| data.offset().map_or(0.0, |b| b[i]));
+        unit_features.fill(0.0);
+        let mut tasks: [Option<OfTask<'_>>; TASKS] = [const { None }; TASKS];
+        let (mut left, mut next, mut cut) = (&mut **unit_features, 0, [None; TASKS]);
+        for (t, task) in tasks.iter_mut().enumerate().take(n) {
+            let rows = layout.rows_of(data, share(layout, t, n));
+            let own = Own::of(data, rows.clone()).units;
+            cut[t] = (next < own.start).then_some(next);
+            take(&mut left, (own.start - next) * (l + 2));
+            let features = take(&mut left, own.len() * (l + 2));
+            next = own.end;
+            *task = Some(OfTask { walk: Walk::from(data, rows.start), own, features });
+        }
+        layout.prepare(data, &mut tasks[..n], ctx, |task, block| {
+            let Some(OfTask { walk, own, features }) = task else { return };
+            walk.on(block.rows.end, |u, times, i| {
+                if times != 0.0 && own.contains(&u) {
+                    let (z, rest) = features[(u - own.start) * (l + 2)..][..l + 2].split_at_mut(l);
                     block.add_row(i, times, z);
-                    rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
+                    rest[0] += times * offset(i);
                     rest[1] += times;
                 }
-            }
+            });
         });
+        // Those that have choices in several tasks.
+        for u in cut.into_iter().flatten() {
+            let (z, rest) = unit_features[u * (l + 2)..][..l + 2].split_at_mut(l);
+            for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                z.iter_mut().enumerate().for_each(|(k, z)| *z += times * layout.centered(i, k, l));
+                rest[0] += times * offset(i);
+                rest[1] += times;
+            }
+        }
     }
 
     /// `Σ_i c_ui`.
@@ -220,7 +286,10 @@ impl Evaluation<'_> {
                 let t = take(&mut left, sets.len() * c);
                 t.fill(0.0);
                 let mut set = Set::from(data, rows.start);
-                walk.on(rows.end, ev.r, c, |r, w, i| add_strided(w, r, t, zone(layout.position(set.of(i)) - sets.start, 0, c), SETS));
+                walk.on(rows.end, |u, times, i| {
+                    let at = zone(layout.position(set.of(i)) - sets.start, 0, c);
+                    add_strided(data.unit_weight(u) * times, &ev.r[u * c..(u + 1) * c], t, at, SETS);
+                });
             }
         });
         (self.t, self.scratch) = (t, scratch);
@@ -253,9 +322,9 @@ impl Evaluation<'_> {
             for b in task.blocks.clone() {
                 let (before, end) = (layout.start(b) * c, ev.rows_of_block(data, b).end);
                 let omega = filled(take(&mut left, layout.length(b) * c), 0.0);
-                walk.on(end, ev.r, c, |r, w, i| {
+                walk.on(end, |u, times, i| {
                     let (at, stride) = layout.at(i, c);
-                    add_strided(w, r, omega, at - before, stride);
+                    add_strided(data.unit_weight(u) * times, &ev.r[u * c..(u + 1) * c], omega, at - before, stride);
                 });
             }
         });
