@@ -7,7 +7,7 @@
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluate::{Evaluation, Value, check_mixture};
+use crate::evaluate::{Beside, Evaluation, Value, check_mixture};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::optimize::penalty;
@@ -38,6 +38,16 @@ pub(crate) const VANISHED: f64 = 1e-10;
 /// vanishes, and a step by such a curvature is longer than halving it makes up for.
 const FAR: f64 = 1e3;
 
+/// What the evaluation has of the current parameters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    No,
+    /// The normalizers at the atoms.
+    Normalizers,
+    /// All that an E-step and the direction of an M-step ask for.
+    Step,
+}
+
 /// An evaluation with what an M-step needs beside it.
 pub(crate) struct Em<'w> {
     pub ev: Evaluation<'w>,
@@ -62,10 +72,16 @@ pub(crate) struct Em<'w> {
     gradient: &'w mut [f64],
     vector: &'w mut [f64],
     scratch: Workspace<'w>,
-    /// Whether `normalizers` were last taken at the current atoms.
-    fresh: bool,
+    /// ℓ of each start where the last step began, without penalty.
+    pub value: &'w mut [f64],
+    /// What the E-step of the step under way found: X^T Ω, and t where trials may find their own.
+    chosen: &'w mut [f64],
+    t: &'w mut [f64],
+    fresh: Fresh,
     /// Whether every second step takes the curvature of the step before: a race of many starts, in which a step more costs little.
     pub thrifty: bool,
+    /// Whether another step follows: the trials of the M-step may make its E-step, too.
+    pub more: bool,
     /// Whether the curvature of the last step serves for the next one too.
     again: bool,
 }
@@ -82,6 +98,7 @@ impl<'w> Em<'w> {
         if newton {
             size = size.and(of(cl.saturating_mul(l))).and(of(c));
         }
+        size = size.and(of(starts)).and(of(Evaluation::sets_of_race(shape).saturating_mul(c))).and(of(cl));
         size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)).or(of(ll)))
     }
 
@@ -105,9 +122,13 @@ impl<'w> Em<'w> {
             beta: ws.f64s(l)?,
             gradient: ws.f64s(l)?,
             vector: ws.f64s(l)?,
+            value: ws.f64s(starts)?,
+            t: ws.f64s(Evaluation::sets_of_race(&shape) * c)?,
+            chosen: ws.f64s(c * l)?,
             scratch: ws.split(scratch)?,
-            fresh: false,
+            fresh: Fresh::No,
             thrifty: false,
+            more: false,
             again: false,
         })
     }
@@ -115,11 +136,11 @@ impl<'w> Em<'w> {
     /// The atoms were changed from outside.
     pub fn restart(&mut self, starts: usize) {
         self.ev.set_starts(starts);
-        (self.fresh, self.thrifty, self.again) = (false, false, false);
+        (self.fresh, self.thrifty, self.more, self.again) = (Fresh::No, false, false, false);
     }
 
-    /// One step of EM for every start: `weights` (starts × K) and `atoms` (C × L) become the next ones, and `ev.value` holds
-    /// ℓ (without penalty) where the step began.
+    /// One step of EM for every start: `weights` (starts × K) and `atoms` (C × L) become the next ones, and `value` holds ℓ where the step
+    /// began.
     pub fn step(
         &mut self,
         data: &Data<'_>,
@@ -130,12 +151,77 @@ impl<'w> Em<'w> {
         atoms: &mut [f64],
         ctx: Context,
     ) -> Result<()> {
-        if !self.fresh {
+        let goes_on = (self.more || self.fresh == Fresh::Step) && form != MStep::Converged;
+        if goes_on && self.ev.sweep_serves_em(data, form == MStep::Newton) {
+            return self.step_of_many(data, wh, ridge, form, weights, atoms, ctx);
+        }
+        if self.fresh != Fresh::Normalizers {
             self.ev.normalizers(data, atoms, true, ctx)?;
         }
         self.ev.choices(data, Some(weights), ctx)?;
+        self.value.copy_from_slice(self.ev.value);
         self.update_weights(data, weights);
         self.update_atoms(data, wh, ridge, form, atoms, ctx)
+    }
+
+    /// The same on small choice sets, of several steps: each trial of the M-step is one with the E-step of the step that follows, in one read
+    /// of X.
+    fn step_of_many(
+        &mut self,
+        data: &Data<'_>,
+        wh: &Whitening<'_>,
+        ridge: f64,
+        form: MStep,
+        weights: &mut [f64],
+        atoms: &mut [f64],
+        ctx: Context,
+    ) -> Result<()> {
+        let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        let taken = form == MStep::Newton && !self.again;
+        if self.fresh != Fresh::Step {
+            self.sweep(data, weights, atoms, taken, ctx)?;
+        }
+        self.value.copy_from_slice(self.ev.value);
+        self.update_weights(data, weights);
+        self.ev.partition_products(data, self.partition, ctx)?;
+        self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
+        if taken {
+            self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
+        }
+        for k in 0..c {
+            (self.q[k], self.noise[k]) = self.objective(k, &atoms[k * l..(k + 1) * l], wh, ridge);
+            self.direct(k, wh, ridge, form, atoms, ctx)?;
+        }
+        if !self.more {
+            self.search(data, wh, ridge, atoms, ctx)?;
+            self.fresh = Fresh::Normalizers;
+            return Ok(());
+        }
+        core::mem::swap(&mut self.ev.t, &mut self.t);
+        // What the next step takes, if this one is not halved.
+        let (mut halved, mut next) = (false, form == MStep::Newton && !(self.thrifty && taken));
+        for _ in 0..60 {
+            self.set_trial(atoms);
+            let trial = core::mem::take(&mut self.trial);
+            let finite = self.sweep(data, weights, &trial[..c * l], next, ctx).is_ok();
+            self.trial = trial;
+            data.reduced()?;
+            self.ev.partition_products_of(data, self.t, self.partition, ctx)?;
+            if !self.halve(finite, wh, ridge) {
+                break;
+            }
+            (halved, next) = (true, form == MStep::Newton);
+        }
+        atoms[..c * l].copy_from_slice(&self.trial[..c * l]);
+        self.fresh = Fresh::Step;
+        self.again = self.thrifty && taken && !halved;
+        Ok(())
+    }
+
+    /// The E-step, and what the M-step needs beside it.
+    fn sweep(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], curvature: bool, ctx: Context) -> Result<()> {
+        let beside = if curvature { Beside::Curvature(self.h, self.scratch.scope()) } else { Beside::Parts };
+        self.ev.sweep(data, weights, atoms, beside, ctx)
     }
 
     /// `α_k ← Σ_u w_u r_uk / Σ_u w_u`.
@@ -162,13 +248,14 @@ impl<'w> Em<'w> {
     ) -> Result<()> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
         for iteration in 0..200 {
-            self.fresh = false;
+            self.fresh = Fresh::No;
             let taken = form != MStep::Gradient && !self.again;
             match taken {
                 true => self.ev.means_and_curvature(data, self.h, ctx, self.scratch.scope())?,
                 false => self.ev.means(data, ctx)?,
             }
             self.ev.partition_products(data, self.partition, ctx)?;
+            self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
             for k in 0..c {
                 let range = k * l..(k + 1) * l;
                 (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
@@ -184,7 +271,7 @@ impl<'w> Em<'w> {
             }
             let converged = (0..c).all(|k| self.gain[k] <= 1e-13 * (self.ev.class_choices[k] + ridge));
             let halved = self.search(data, wh, ridge, atoms, ctx)?;
-            self.fresh = true;
+            self.fresh = Fresh::Normalizers;
             self.again = self.thrifty && form == MStep::Newton && taken && !halved;
             if form != MStep::Converged || converged {
                 break;
@@ -196,7 +283,7 @@ impl<'w> Em<'w> {
     /// `q_k`, and the size of the numbers it is the difference of, times the rounding unit; after `partition_products`.
     fn objective(&mut self, k: usize, atom: &[f64], wh: &Whitening<'_>, ridge: f64) -> (f64, f64) {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
-        let chosen = &self.ev.chosen[k * l..(k + 1) * l];
+        let chosen = &self.chosen[k * l..(k + 1) * l];
         let (mut value, mut size) = (0.0, 0.0);
         for (g, a) in chosen.iter().zip(atom) {
             value += g * a;
@@ -272,36 +359,48 @@ impl<'w> Em<'w> {
         let (l, c) = (self.ev.shape.columns, self.ev.columns());
         let mut halved = false;
         for _ in 0..60 {
-            for k in 0..c {
-                let range = k * l..(k + 1) * l;
-                self.trial[range.clone()].copy_from_slice(&atoms[range.clone()]);
-                axpy(self.step[k], &self.direction[range.clone()], &mut self.trial[range]);
-            }
+            self.set_trial(atoms);
             // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
             let finite = self.ev.normalizers(data, &self.trial[..c * l], true, ctx).is_ok();
             data.reduced()?;
             self.ev.partition_products(data, self.partition, ctx)?;
-            let mut again = false;
-            for k in 0..c {
-                if self.step[k] == 0.0 {
-                    continue;
-                }
-                let trial = core::mem::take(&mut self.trial);
-                let (q, _) = self.objective(k, &trial[k * l..(k + 1) * l], wh, ridge);
-                self.trial = trial;
-                let hidden = self.step[k] * self.gain[k] <= 16.0 * self.noise[k];
-                if !(finite && (q >= self.q[k] + 1e-4 * self.step[k] * self.gain[k] || hidden && q >= self.q[k] - 16.0 * self.noise[k])) {
-                    self.step[k] = if self.step[k] > 1e-12 { 0.5 * self.step[k] } else { 0.0 };
-                    again = true;
-                }
-            }
-            if !again {
+            if !self.halve(finite, wh, ridge) {
                 break;
             }
             halved = true;
         }
         atoms[..c * l].copy_from_slice(&self.trial[..c * l]);
         Ok(halved)
+    }
+
+    /// The trial of every class, at its step.
+    fn set_trial(&mut self, atoms: &[f64]) {
+        let l = self.ev.shape.columns;
+        for k in 0..self.ev.columns() {
+            let range = k * l..(k + 1) * l;
+            self.trial[range.clone()].copy_from_slice(&atoms[range.clone()]);
+            axpy(self.step[k], &self.direction[range.clone()], &mut self.trial[range]);
+        }
+    }
+
+    /// Halves the step of every class whose `q_k` has not risen at its trial, or of all where that is not `finite`: whether there is one.
+    fn halve(&mut self, finite: bool, wh: &Whitening<'_>, ridge: f64) -> bool {
+        let l = self.ev.shape.columns;
+        let mut again = false;
+        for k in 0..self.ev.columns() {
+            if self.step[k] == 0.0 {
+                continue;
+            }
+            let trial = core::mem::take(&mut self.trial);
+            let (q, _) = self.objective(k, &trial[k * l..(k + 1) * l], wh, ridge);
+            self.trial = trial;
+            let hidden = self.step[k] * self.gain[k] <= 16.0 * self.noise[k];
+            if !(finite && (q >= self.q[k] + 1e-4 * self.step[k] * self.gain[k] || hidden && q >= self.q[k] - 16.0 * self.noise[k])) {
+                self.step[k] = if self.step[k] > 1e-12 { 0.5 * self.step[k] } else { 0.0 };
+                again = true;
+            }
+        }
+        again
     }
 }
 
@@ -347,7 +446,7 @@ pub fn em_step(
     next_atoms.copy_from_slice(atoms);
     em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
     data.reduced()?;
-    let log_likelihood = em.ev.value[0];
+    let log_likelihood = em.value[0];
     let mut penalized_log_likelihood = log_likelihood;
     for atom in atoms.chunks_exact(shape.columns) {
         whitening.whiten_atom(atom, beta);

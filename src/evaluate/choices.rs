@@ -1,7 +1,7 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{Evaluation, TRUSTED, blocks, layout_block};
+use super::passes::{Evaluation, Found, TRUSTED, blocks, layout_block};
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +110,7 @@ impl Evaluation<'_> {
     /// Responsibilities, value, Ω and t. Of counts over one choice set, which do not store Ω: shares instead if the gradient follows
     /// `at_once`, else the sums over the chosen rows too.
     pub(super) fn row_weights(&mut self, data: &Data<'_>, weights: Option<&[f64]>, at_once: bool, ctx: Context) -> Result<()> {
-        let (shape, c, kk) = (self.shape, self.columns(), self.classes);
+        let shape = self.shape;
         match (shape.units_are_rows, weights) {
             (true, Some(weights)) if at_once && self.has_shares() => self.counts_at_once(data, weights, ctx),
             (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
@@ -127,7 +127,12 @@ impl Evaluation<'_> {
         if data.splits_rows() {
             self.set_t(|ev, k| ev.class_choices[k]);
         }
-        match self.value[..c / kk].iter().all(|v| v.is_finite()) {
+        self.check_value()
+    }
+
+    /// An error where a log-likelihood is not finite.
+    pub(super) fn check_value(&self) -> Result<()> {
+        match self.value[..self.starts].iter().all(|v| v.is_finite()) {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::NotFinite, "log-likelihood")),
         }
@@ -167,7 +172,9 @@ impl Evaluation<'_> {
                     let found = simd::row_weights(ctx.isa, a, ld, &factors[of.clone()], counts, omega, &mut totals[of.clone()]);
                     match found.smallest >= TRUSTED {
                         true => value[start] += found.value,
-                        false => value[start] += ev.counts_anew(data, b, start, weights, counts, omega, &mut totals[of.clone()]),
+                        false => {
+                            value[start] += ev.counts_anew(ev.found(), data, b, start, weights, counts, omega, &mut totals[of.clone()])
+                        }
                     }
                     for (sum, total) in class_weight[of.clone()].iter_mut().zip(&totals[of]) {
                         *sum += total;
@@ -205,6 +212,7 @@ impl Evaluation<'_> {
     #[cold]
     pub(super) fn counts_anew(
         &self,
+        found: Found<'_>,
         data: &Data<'_>,
         b: usize,
         start: usize,
@@ -225,7 +233,7 @@ impl Evaluation<'_> {
             }
             for k in 0..kk {
                 let c = start * kk + k;
-                omega[k * ld + at] = libm::log(weights[c]) + self.log_probability(data, i, c);
+                omega[k * ld + at] = libm::log(weights[c]) + self.log_probability_of(found, data, i, c);
             }
             let m = (0..kk).fold(f64::NEG_INFINITY, |m, k| m.max(omega[k * ld + at]));
             let sum: f64 = (0..kk).map(|k| libm::exp(omega[k * ld + at] - m)).sum();
@@ -259,7 +267,7 @@ impl Evaluation<'_> {
                     if let Some((first, r, piece)) = task {
                         let Piece { value, columns, weight, .. } = carve(piece, &shape, c);
                         value.fill(0.0);
-                        ev.units_of(data, weights, *first, r, value, columns, weight, ctx);
+                        ev.units_of(ev.found(), data, weights, *first, r, value, columns, weight, ctx);
                     }
                 });
             }
@@ -297,8 +305,9 @@ impl Evaluation<'_> {
 
     /// The units from `first` on, as many as `r` holds: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`:
     /// UNITS.
-    fn units_of(
+    pub(super) fn units_of(
         &self,
+        found: Found<'_>,
         data: &Data<'_>,
         weights: &[f64],
         first: usize,
@@ -314,20 +323,20 @@ impl Evaluation<'_> {
         let mut entries = Entries::default();
         for batch in blocks(first..last, UNITS) {
             for (k, w) in weights.iter().enumerate() {
-                joint[k * UNITS..(k + 1) * UNITS].fill(libm::log(*w));
+                joint[k * UNITS..][..batch.len()].fill(libm::log(*w));
             }
             if self.by_units() {
-                self.add_log_likelihoods(data, batch.clone(), joint);
+                self.add_log_likelihoods(found, data, batch.clone(), joint);
             } else {
                 for u in batch.clone() {
                     for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
                         if entries.held == ENTRIES {
-                            self.add_entries(data, &mut entries, logs, joint, ctx);
+                            self.add_entries(found, data, &mut entries, logs, joint, ctx);
                         }
                         entries.push(i, times, u - batch.start);
                     }
                 }
-                self.add_entries(data, &mut entries, logs, joint, ctx);
+                self.add_entries(found, data, &mut entries, logs, joint, ctx);
             }
             let (n, r) = (batch.len(), &mut r[(batch.start - first) * c..]);
             for (start, joint) in joint.chunks_exact_mut(kk * UNITS).enumerate() {
@@ -347,14 +356,14 @@ impl Evaluation<'_> {
     }
 
     /// Adds `c_ui log A_ic` of the entries to the units' `joint`, and takes them away.
-    fn add_entries(&self, data: &Data<'_>, entries: &mut Entries, logs: &mut [f64], joint: &mut [f64], ctx: Context) {
-        let (c, a, n) = (self.columns(), &*self.a, entries.held);
+    fn add_entries(&self, found: Found<'_>, data: &Data<'_>, entries: &mut Entries, logs: &mut [f64], joint: &mut [f64], ctx: Context) {
+        let (c, n) = (self.columns(), entries.held);
         let rows = &entries.rows[..n];
         for (e, i) in rows.iter().enumerate() {
             let (base, stride) = self.layout.at(*i, c);
-            let (mut from, mut to) = (base, e);
+            let (mut from, mut to) = (base - found.before.0, e);
             for _ in 0..c {
-                logs[to] = a[from];
+                logs[to] = found.a.get(from).copied().unwrap_or(0.0);
                 (from, to) = (from + stride, to + ENTRIES);
             }
         }
@@ -369,7 +378,7 @@ impl Evaluation<'_> {
             }
             if small {
                 for (log, i) in logs.iter_mut().zip(rows) {
-                    *log = self.log_probability(data, *i, k);
+                    *log = self.log_probability_of(found, data, *i, k);
                 }
             }
             let joint = &mut joint[k * UNITS..(k + 1) * UNITS];

@@ -47,7 +47,7 @@ impl Evaluation<'_> {
                         value[start] += found.value;
                     } else {
                         let omega = &mut columns[of.start * ld..of.end * ld];
-                        value[start] += ev.counts_anew(data, b, start, weights, counts, omega, &mut totals[of.clone()]);
+                        value[start] += ev.counts_anew(ev.found(), data, b, start, weights, counts, omega, &mut totals[of.clone()]);
                         // No share tells these weights.
                         shares.fill(f64::NAN);
                     }
@@ -91,7 +91,7 @@ impl Evaluation<'_> {
                     let anew = shares[0].is_nan();
                     if anew {
                         let omega = &mut columns[of.start * ld..of.end * ld];
-                        ev.counts_anew(data, b, start, weights, &counts[range.clone()], omega, &mut totals[of.clone()]);
+                        ev.counts_anew(ev.found(), data, b, start, weights, &counts[range.clone()], omega, &mut totals[of.clone()]);
                     }
                     for k in of {
                         let (a, out) = (&ev.a[at * c + k * ld..][..n], &mut columns[k * ld..][..n]);

@@ -26,7 +26,7 @@ use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
 /// Tasks of [`Evaluation::class_curvature`]: a fixed number, and no more than keep their sums smaller than a quarter of the features.
-fn curvature_tasks(shape: &Shape, columns: usize) -> usize {
+pub(super) fn curvature_tasks(shape: &Shape, columns: usize) -> usize {
     let blocks = shape.rows.div_ceil(moment_rows(shape.columns));
     if shape.is_part() { 1 } else { TASKS.min(blocks).min(room_for_sums(shape) / columns.max(1)).max(1) }
 }

@@ -336,7 +336,7 @@ impl Evaluation<'_> {
             }
             let found = simd::row_weights(isa, &self.a[self.layout.start(b) * c..], ld, factors, counts, omega, totals);
             if found.smallest < TRUSTED {
-                self.counts_anew(data, b, 0, weights, counts, omega, totals);
+                self.counts_anew(self.found(), data, b, 0, weights, counts, omega, totals);
             }
             // Products of two that are smaller would be no normal numbers, which take processors tens of times as long.
             for omega in omega.chunks_exact_mut(ld) {

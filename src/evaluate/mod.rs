@@ -15,6 +15,7 @@ pub(crate) mod passes;
 mod sampled;
 mod scores;
 mod split;
+mod sweep;
 mod tasks;
 mod units;
 
@@ -23,6 +24,7 @@ pub(crate) use layout::{block_rows, grouped_rows};
 pub(crate) use passes::{Evaluation, blocks, set_groups};
 pub(crate) use sampled::{sample, sample_scratch, sampled};
 pub(crate) use scores::unit_scratch;
+pub(crate) use sweep::Beside;
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};

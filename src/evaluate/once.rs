@@ -100,6 +100,7 @@ impl Evaluation<'_> {
         let written = if at.keep { self.layout.blocks * self.layout.block * k } else { 0 };
         // SAFETY: where probabilities are kept, the tasks have filled every block.
         unsafe { self.a.give_back(room, written) };
+        self.kept = at.keep;
         self.chosen[..k * l].fill(0.0);
         self.mean[..k * l].fill(0.0);
         // Sums over the tasks, in their order: masses, t and the value go to the other ranks together.

@@ -21,27 +21,40 @@ impl Evaluation<'_> {
         let (l, c) = (self.shape.columns, self.columns());
         let sets = self.layout.sets_of_block();
         let (sums, scratch) = scratch.split_at_mut(c * l);
-        let (means, scratch) = scratch.split_at_mut(sets * l);
-        let (of_class, scratch) = scratch.split_at_mut(sets);
         sums.fill(0.0);
         for b in blocks {
-            let groups = self.layout.groups(b, 1);
-            let w = &mut scratch[..groups.rows];
-            let t = &self.t[b * sets * c..(b + 1) * sets * c];
-            let x = layout_block(&self.layout, b, l);
-            for (k, h) in h.chunks_exact_mut(l * l).enumerate() {
-                let a = self.probabilities_of_block(b, k);
-                for (group, of_class) in of_class.chunks_exact_mut(SETS).enumerate() {
-                    of_class.copy_from_slice(&t[(group * c + k) * SETS..][..SETS]);
-                }
-                products_of_groups::<true>(ctx.isa, groups, of_class, a, w);
-                gram_of_columns(ctx.isa, x, w, h);
-                weighted_sums_of_groups(ctx.isa, Groups { columns: l, ..groups }, a, x.values, means);
-                let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
-                weighted_sum_of_columns(ctx.isa, means, of_class, sets, &mut sums[k * l..(k + 1) * l]);
-                of_class.iter_mut().for_each(|t| *t = -*t);
-                gram_of_columns(ctx.isa, means, of_class, h);
+            let (at, n) = (self.layout.start(b) * c, self.layout.length(b) * c);
+            self.curvature_of_block(b, &self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c], h, sums, scratch, ctx.isa);
+        }
+    }
+
+    /// That of block `b`, whose probabilities and t these are. `scratch`: [`groups_piece`] less C × L.
+    pub(super) fn curvature_of_block(
+        &self,
+        b: usize,
+        a: &[f64],
+        t: &[f64],
+        h: &mut [f64],
+        sums: &mut [f64],
+        scratch: &mut [f64],
+        isa: Isa,
+    ) {
+        let (l, c, sets) = (self.shape.columns, self.columns(), self.layout.sets_of_block());
+        let (x, groups) = (layout_block(&self.layout, b, l), self.layout.groups(b, 1));
+        let (means, scratch) = scratch.split_at_mut(sets * l);
+        let (of_class, scratch) = scratch.split_at_mut(sets);
+        let w = &mut scratch[..groups.rows];
+        for ((k, h), a) in h.chunks_exact_mut(l * l).enumerate().zip(a.chunks_exact(groups.rows)) {
+            for (group, of_class) in of_class.chunks_exact_mut(SETS).enumerate() {
+                of_class.copy_from_slice(&t[(group * c + k) * SETS..][..SETS]);
             }
+            products_of_groups::<true>(isa, groups, of_class, a, w);
+            gram_of_columns(isa, x, w, h);
+            weighted_sums_of_groups(isa, Groups { columns: l, ..groups }, a, x.values, means);
+            let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
+            weighted_sum_of_columns(isa, means, of_class, sets, &mut sums[k * l..(k + 1) * l]);
+            of_class.iter_mut().for_each(|t| *t = -*t);
+            gram_of_columns(isa, means, of_class, h);
         }
     }
 

@@ -21,14 +21,16 @@
 //! may be what comes out, one read serves: `once.rs`.
 
 use super::layout::{Kind, Layout, block_rows, zone};
+use super::sweep::Beside;
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
+use super::units::Own;
 use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
 use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum, exp_in_place, largest, set_softmax};
-use crate::workspace::{Numbers, Workspace, WorkspaceSize, written_or_zero};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 use core::ops::Range;
 
 /// Probabilities that count as 0 as weights.
@@ -36,6 +38,15 @@ const NOTHING: f64 = 1e-250;
 
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
+
+/// Probabilities and log-normalizers: all, or those of the blocks of a task. Probabilities that are not there are found anew.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub a: &'a [f64],
+    pub log_z: &'a [f64],
+    /// How many of each the blocks before have.
+    pub before: (usize, usize),
+}
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
@@ -50,7 +61,7 @@ pub(crate) struct Evaluation<'w> {
     pub(super) scale: &'w mut [f64],
     /// Log-normalizers and t by [`zone`].
     pub(super) log_z: &'w mut [f64],
-    pub(super) t: &'w mut [f64],
+    pub t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
     /// Of few units with many choice sets, U × (L + 2): `Σ_i c_ui x_i`, `Σ_i c_ui b_i` and `Σ_i c_ui`.
@@ -73,6 +84,10 @@ pub(crate) struct Evaluation<'w> {
     pub(super) scratch: Scratch<'w>,
     /// Whether the choices of all units stand in the order of the rows, once that is known.
     pub(super) ordered: Option<bool>,
+    /// Where they do, and choice sets stand side by side: what the tasks have of their own, once the layout is ready.
+    pub(super) own: [Own; TASKS],
+    /// Whether `a` has the probabilities: a sweep may not keep them.
+    pub(super) kept: bool,
     /// Reads of X so far.
     pub passes: u64,
 }
@@ -127,6 +142,8 @@ impl<'w> Evaluation<'w> {
             atoms: ws.f64s(c * shape.columns)?,
             scratch: Scratch { pieces: ws.f64s(piece(&shape, c) * tasks)?, copies: ws.room(copy_length(&shape) * tasks)? },
             ordered: None,
+            own: [const { Own::NOTHING }; TASKS],
+            kept: false,
             passes: 0,
         })
     }
@@ -155,6 +172,10 @@ impl<'w> Evaluation<'w> {
         };
         if self.shape.sets == 1 && 2 * observed < rows {
             self.apart(data, weights, atoms, ctx)?;
+            return self.sum_gradient(data);
+        }
+        if self.sweep_serves(data) {
+            self.sweep(data, weights, atoms, Beside::Probabilities, ctx)?;
             return self.sum_gradient(data);
         }
         self.normalizers(data, atoms, false, ctx)?;
@@ -192,12 +213,19 @@ impl<'w> Evaluation<'w> {
         self.prepare(data, ctx);
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
+        self.kept = true;
         let finite = if self.shape.sets == 1 {
             self.normalizers_of_one_set(data, mean, ctx)?;
             false
         } else {
             self.normalizers_of_sets(data, ctx)
         };
+        self.check_logits(data, finite)
+    }
+
+    /// An error where a log-normalizer of any rank is not finite; here all may be known to be `finite`.
+    pub(super) fn check_logits(&self, data: &Data<'_>, finite: bool) -> Result<()> {
+        let c = self.columns();
         let bad = match finite {
             true => None,
             // Or a place is one of no set.
@@ -317,8 +345,8 @@ impl<'w> Evaluation<'w> {
             return scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
         }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
-        omega.zero(shape.rows * c);
-        let matrices = Matrices { rows: room, others: omega, ..Matrices::default() };
+        let waiting = omega.take();
+        let matrices = Matrices { rows: &mut *room, others: &mut *waiting, ..Matrices::default() };
         let ahead = data.features().ahead();
         each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
             let (mut a, mut waiting) = (&mut *task.rows, &mut *task.others);
@@ -328,7 +356,7 @@ impl<'w> Evaluation<'w> {
                 let (range, n) = (layout.rows(b), layout.length(b));
                 // SAFETY: as above.
                 let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
-                let waiting = take(&mut waiting, n * c);
+                let waiting = filled(take(&mut waiting, n * c), 0.0);
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
@@ -347,7 +375,10 @@ impl<'w> Evaluation<'w> {
             }
         });
         // SAFETY: the tasks have filled every block.
-        unsafe { a.give_back(room, shape.rows * c) };
+        unsafe {
+            a.give_back(room, shape.rows * c);
+            omega.give_back(waiting, shape.rows * c);
+        }
         for set in 0..shape.sets {
             let (base, stride) = layout.at(data.set(set).start, c);
             for k in 0..c {
@@ -359,6 +390,7 @@ impl<'w> Evaluation<'w> {
 
     /// `A_ic`.
     pub fn probability(&self, i: usize, c: usize) -> f64 {
+        debug_assert!(self.kept, "probabilities");
         let (base, stride) = self.layout.at(i, self.columns());
         let a = self.a[base + c * stride];
         if self.layout.kind == Kind::One { a * self.scale[self.layout.block_of(i) * self.columns() + c] } else { a }
@@ -397,21 +429,33 @@ impl<'w> Evaluation<'w> {
 
     /// `log A_ic`, however small.
     pub fn log_probability(&self, data: &Data<'_>, i: usize, c: usize) -> f64 {
+        self.log_probability_of(self.found(), data, i, c)
+    }
+
+    /// The same of a row that was `found`.
+    pub(super) fn log_probability_of(&self, found: Found<'_>, data: &Data<'_>, i: usize, c: usize) -> f64 {
         let (base, stride) = self.layout.at(i, self.columns());
-        let a = self.a[base + c * stride];
+        let a = found.a.get(base + c * stride - found.before.0).copied().unwrap_or(0.0);
         if a >= TRUSTED {
             let scale = if self.layout.kind == Kind::One { self.log_scale[self.layout.block_of(i) * self.columns() + c] } else { 0.0 };
             return libm::log(a) + scale;
         }
-        self.log_probability_anew(data, i, c)
+        self.log_probability_anew(found, data, i, c)
     }
 
     /// The same from the logit.
     #[cold]
-    pub(super) fn log_probability_anew(&self, data: &Data<'_>, i: usize, c: usize) -> f64 {
+    fn log_probability_anew(&self, found: Found<'_>, data: &Data<'_>, i: usize, c: usize) -> f64 {
         let l = self.shape.columns;
         let s = self.layout.dot(data, i, &self.atoms[c * l..(c + 1) * l]) + data.offset().map_or(0.0, |b| b[i]);
-        s - self.log_z(if self.shape.sets == 1 { 0 } else { data.set_of(i) }, c)
+        let set = if self.shape.sets == 1 { 0 } else { data.set_of(i) };
+        s - found.log_z[self.layout.zone(set, c, self.columns()) - found.before.1]
+    }
+
+    /// All that the last `normalizers` found.
+    pub(super) fn found(&self) -> Found<'_> {
+        debug_assert!(self.kept, "probabilities");
+        Found { a: &self.a, log_z: self.log_z, before: (0, 0) }
     }
 
     /// `log Z_sc`.

@@ -155,13 +155,21 @@ impl Evaluation<'_> {
 
     /// `Σ_s t_sk log Z_sk` of every class, and the sum of the terms' sizes: `out` 2 C.
     pub fn partition_products(&mut self, data: &Data<'_>, out: &mut [f64], ctx: Context) -> Result<()> {
+        let t = core::mem::take(&mut self.t);
+        let found = self.partition_products_of(data, t, out, ctx);
+        self.t = t;
+        found
+    }
+
+    /// The same with other t.
+    pub fn partition_products_of(&mut self, data: &Data<'_>, t: &[f64], out: &mut [f64], ctx: Context) -> Result<()> {
         let (c, shape) = (self.columns(), self.shape);
         let groups = shape.sets.div_ceil(SETS);
         let n = self.layout.blocks.clamp(1, TASKS);
-        let Evaluation { t, log_z, scratch, .. } = self;
+        let Evaluation { log_z, scratch, .. } = self;
         // Eight sums side by side, of the places in a group.
         let row = c * SETS;
-        let (t, log_z, sums) = (&**t, &**log_z, &mut scratch.pieces[..n * 2 * row]);
+        let (log_z, sums) = (&**log_z, &mut scratch.pieces[..n * 2 * row]);
         sum_over(ctx.threads, n, groups, sums, &mut [], |groups, sums, _| {
             let (values, sizes) = sums.split_at_mut(row);
             values.fill(0.0);

@@ -70,9 +70,11 @@ pub(super) struct Task<'a, T> {
     /// A matrix over rows.
     pub rows: &'a mut [T],
     /// Another.
-    pub others: &'a mut [f64],
+    pub others: &'a mut [T],
     /// A matrix over choice sets.
     pub sets: &'a mut [f64],
+    /// Another.
+    pub other_sets: &'a mut [f64],
     /// Blocks × C.
     pub scales: &'a mut [f64],
 }
@@ -87,16 +89,18 @@ pub(super) struct Matrices<'a, T> {
     /// Over rows.
     pub rows: &'a mut [T],
     /// Over rows, too.
-    pub others: &'a mut [f64],
+    pub others: &'a mut [T],
     /// Over choice sets, of `Groups`.
     pub sets: &'a mut [f64],
+    /// Over choice sets, too.
+    pub other_sets: &'a mut [f64],
     /// Blocks × C.
     pub scales: &'a mut [f64],
 }
 
 impl<T> Default for Matrices<'_, T> {
     fn default() -> Self {
-        Matrices { rows: &mut [], others: &mut [], sets: &mut [], scales: &mut [] }
+        Matrices { rows: &mut [], others: &mut [], sets: &mut [], other_sets: &mut [], scales: &mut [] }
     }
 }
 
@@ -110,12 +114,29 @@ pub(super) fn each_task<T: Send>(
     ctx: Context,
     body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
 ) -> usize {
+    let (mut tasks, n) = tasks(layout, c, length, scratch, matrices);
+    for_each(ctx.threads, &mut tasks[..n], |task| {
+        if let Some(task) = task {
+            body(layout, task);
+        }
+    });
+    n
+}
+
+/// The tasks, and their number.
+pub(super) fn tasks<'a, T>(
+    layout: &Layout<'_>,
+    c: usize,
+    length: usize,
+    scratch: &'a mut Scratch<'_>,
+    matrices: Matrices<'a, T>,
+) -> ([Option<Task<'a, T>>; TASKS], usize) {
     let n = layout.blocks.clamp(1, TASKS);
-    let Matrices { mut rows, mut others, mut sets, mut scales } = matrices;
+    let Matrices { mut rows, mut others, mut sets, mut other_sets, mut scales } = matrices;
     let (mut pieces, mut copies) = (&mut *scratch.pieces, &mut *scratch.copies);
     let copy_length = copies.len() / n;
     let sets_of_block = layout.sets_of_block() * c;
-    let mut tasks: [Option<Task<'_, T>>; TASKS] = [const { None }; TASKS];
+    let mut tasks: [Option<Task<'a, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
         let blocks = share(layout, t, n);
         let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
@@ -125,14 +146,10 @@ pub(super) fn each_task<T: Send>(
             rows: take(&mut rows, numbers),
             others: take(&mut others, numbers),
             sets: take(&mut sets, blocks.len() * sets_of_block),
+            other_sets: take(&mut other_sets, blocks.len() * sets_of_block),
             scales: take(&mut scales, blocks.len() * c),
             blocks,
         });
     }
-    for_each(ctx.threads, &mut tasks[..n], |task| {
-        if let Some(task) = task {
-            body(layout, task);
-        }
-    });
-    n
+    (tasks, n)
 }

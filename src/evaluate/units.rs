@@ -8,7 +8,7 @@
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
 
 use super::layout::zone;
-use super::passes::Evaluation;
+use super::passes::{Evaluation, Found};
 use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
@@ -76,6 +76,8 @@ pub(super) struct Own {
 }
 
 impl Own {
+    pub const NOTHING: Self = Own { units: 0..0, rows: 0..0 };
+
     /// Of the task with these rows. Every unit is one task's own, or has choices in several.
     pub fn of(data: &Data<'_>, rows: Range<usize>) -> Self {
         let units = data.shape().units;
@@ -145,7 +147,7 @@ impl Evaluation<'_> {
     pub(super) fn is_ordered(&mut self, data: &Data<'_>) -> bool {
         *self.ordered.get_or_insert_with(|| match *data.choices() {
             Choices::Units { indices, .. } | Choices::SparseCounts { indices, .. } => indices.is_sorted(),
-            Choices::Counts(_) => false,
+            Choices::Counts(_) => true,
         })
     }
 
@@ -156,12 +158,17 @@ impl Evaluation<'_> {
 
     /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
     pub(super) fn prepare(&mut self, data: &Data<'_>, ctx: Context) {
-        let serve = !self.unit_features.is_empty() && self.is_ordered(data);
-        let Evaluation { layout, unit_features, shape, .. } = self;
-        if layout.is_ready(data) {
+        if self.layout.is_ready(data) {
             return;
         }
-        let n = layout.blocks.clamp(1, TASKS);
+        let ordered = self.layout.is_grouped() && self.is_ordered(data);
+        let Evaluation { layout, unit_features, shape, own, .. } = self;
+        let (n, serve) = (layout.blocks.clamp(1, TASKS), ordered && !unit_features.is_empty());
+        if ordered {
+            for (t, own) in own.iter_mut().enumerate().take(n) {
+                *own = Own::of(data, layout.rows_of(data, share(layout, t, n)));
+            }
+        }
         if !serve {
             return layout.prepare(data, &mut [(); TASKS][..n], ctx, |_, _| {});
         }
@@ -170,13 +177,12 @@ impl Evaluation<'_> {
         let mut tasks: [Option<OfTask<'_>>; TASKS] = [const { None }; TASKS];
         let (mut left, mut next, mut cut) = (&mut **unit_features, 0, [None; TASKS]);
         for (t, task) in tasks.iter_mut().enumerate().take(n) {
-            let rows = layout.rows_of(data, share(layout, t, n));
-            let own = Own::of(data, rows.clone()).units;
+            let own = own[t].units.clone();
             cut[t] = (next < own.start).then_some(next);
             take(&mut left, (own.start - next) * (l + 2));
             let features = take(&mut left, own.len() * (l + 2));
             next = own.end;
-            *task = Some(OfTask { walk: Walk::from(data, rows.start), own, features });
+            *task = Some(OfTask { walk: Walk::from(data, layout.rows_of(data, share(layout, t, n)).start), own, features });
         }
         layout.prepare(data, &mut tasks[..n], ctx, |task, block| {
             let Some(OfTask { walk, own, features }) = task else { return };
@@ -223,7 +229,7 @@ impl Evaluation<'_> {
     }
 
     /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`.
-    pub(super) fn add_log_likelihoods(&self, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
+    pub(super) fn add_log_likelihoods(&self, found: Found<'_>, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
         let c = self.columns();
         let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
         let mut set = Set::from(data, first);
@@ -233,10 +239,10 @@ impl Evaluation<'_> {
                 set = here;
                 let joint = &mut joint[k * UNITS + j..];
                 match c - k {
-                    1 => self.add_log_likelihood::<1>(data, u, k, &mut set, joint),
-                    2 => self.add_log_likelihood::<2>(data, u, k, &mut set, joint),
-                    3 => self.add_log_likelihood::<3>(data, u, k, &mut set, joint),
-                    _ => self.add_log_likelihood::<4>(data, u, k, &mut set, joint),
+                    1 => self.add_log_likelihood::<1>(found, data, u, k, &mut set, joint),
+                    2 => self.add_log_likelihood::<2>(found, data, u, k, &mut set, joint),
+                    3 => self.add_log_likelihood::<3>(found, data, u, k, &mut set, joint),
+                    _ => self.add_log_likelihood::<4>(found, data, u, k, &mut set, joint),
                 }
             }
         }
@@ -245,7 +251,15 @@ impl Evaluation<'_> {
     /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of
     /// large numbers, which offsets or runaway atoms make, from the probabilities of the rows.
     #[inline(always)]
-    fn add_log_likelihood<const N: usize>(&self, data: &Data<'_>, u: usize, k: usize, set: &mut Set<'_>, joint: &mut [f64]) {
+    fn add_log_likelihood<const N: usize>(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        u: usize,
+        k: usize,
+        set: &mut Set<'_>,
+        joint: &mut [f64],
+    ) {
         let (c, l) = (self.columns(), self.shape.columns);
         let (z, rest) = self.unit_features[u * (l + 2)..(u + 1) * (l + 2)].split_at(l);
         let atoms = &self.atoms[k * l..(k + N) * l];
@@ -256,7 +270,7 @@ impl Evaluation<'_> {
         let mut sums = products.map(|product| rest[0] + product);
         let mut sizes = products.map(|product: f64| rest[0].abs() + product.abs());
         for (i, times) in data.entries(u) {
-            let log_z = &self.log_z[self.layout.zone(set.of(i), k, c)..][..(N - 1) * SETS + 1];
+            let log_z = &found.log_z[self.layout.zone(set.of(i), k, c) - found.before.1..][..(N - 1) * SETS + 1];
             for n in 0..N {
                 let term = times * log_z[n * SETS];
                 sums[n] -= term;
@@ -266,7 +280,10 @@ impl Evaluation<'_> {
         for n in 0..N {
             joint[n * UNITS] += match sizes[n] <= MOST_CANCELLED * (1.0 + sums[n].abs()) {
                 true => sums[n],
-                false => data.entries(u).filter(|e| e.1 != 0.0).map(|(i, times)| times * self.log_probability(data, i, k + n)).sum(),
+                false => {
+                    let chosen = data.entries(u).filter(|e| e.1 != 0.0);
+                    chosen.map(|(i, times)| times * self.log_probability_of(found, data, i, k + n)).sum()
+                }
             };
         }
     }

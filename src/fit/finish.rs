@@ -251,15 +251,16 @@ pub(crate) fn finish(
         em.restart(1);
         let mut scratch = ws.scope();
         let beta = scratch.f64s(wh.columns)?;
-        for _ in 0..10 {
+        for step in 1..=10 {
             if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                 break;
             }
             // The penalty is that of the atoms where the step begins, as the value is.
             let penalty = problem.penalty(place.atoms, beta);
+            em.more = step < 10;
             em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
             run.state.evaluations += 1;
-            run.state.current = em.ev.value[0] - penalty;
+            run.state.current = em.value[0] - penalty;
             run.tell(run.state);
         }
     }

@@ -396,15 +396,16 @@ impl Search<'_, '_, '_, '_> {
         // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
         let warm = if raced || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
         em.restart(1);
-        for _ in 0..warm {
+        for step in 1..=warm {
             if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
                 break;
             }
             // The penalty is that of the atoms where the step begins, as the value is.
             let penalty = problem.penalty(place.atoms, race.beta);
+            em.more = step < warm;
             em.step(problem.data, problem.wh, options.ridge, race_form(shape), place.weights, place.atoms, options.context)?;
             run.state.evaluations += 1;
-            run.state.current = em.ev.value[0] - penalty;
+            run.state.current = em.value[0] - penalty;
             run.tell(run.state);
         }
         let spent = run.state.evaluations;

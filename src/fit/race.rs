@@ -281,17 +281,18 @@ impl<'w> Race<'w> {
                 self.em.restart(to - from);
                 self.em.thrifty = true;
                 let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-                for _ in 0..rounds {
+                for round in 1..=rounds {
                     if run.spent() {
                         break;
                     }
+                    self.em.more = round < rounds;
                     // The penalty is that of the atoms where the step begins, as the value is.
                     for (value, atoms) in self.values[from..to].iter_mut().zip(atoms.chunks_exact(k * l)) {
                         *value = -problem.penalty(atoms, self.beta);
                     }
                     self.em.step(problem.data, problem.wh, problem.ridge, form, weights, atoms, problem.ctx)?;
                     run.state.evaluations += (to - from) as u64;
-                    for (value, l) in self.values[from..to].iter_mut().zip(&*self.em.ev.value) {
+                    for (value, l) in self.values[from..to].iter_mut().zip(&*self.em.value) {
                         *value += l;
                     }
                     run.state.current = self.values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));

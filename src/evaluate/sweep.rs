@@ -1,0 +1,602 @@
+//! An evaluation of small choice sets side by side in one read of their features, where the choices of units stand in the order of the rows.
+//!
+//! Each task goes through its blocks once, a window of some blocks after the other: logits, probabilities and log-normalizers of the window;
+//! responsibilities of the units that have no choice beyond it; and then, of all blocks that wait for no unit any more, t, row weights and
+//! sums, while all of it is in cache. Units whose choices are in several tasks have their responsibilities afterwards, and then the blocks
+//! that those chose in have their sums.
+//!
+//! The formulas are those of [`super::passes`], which does the same in as many passes over all blocks as there are steps.
+
+use super::curvature::curvature_tasks;
+use super::layout::{Layout, zone};
+use super::panel::groups_piece;
+use super::passes::{Evaluation, Found, TRUSTED, layout_block};
+use super::tasks::{Matrices, Piece, Scratch, Task, carve, share, tasks};
+use super::units::{Own, Set, Walk, add_strided};
+use crate::data::{Data, Shape};
+use crate::error::Result;
+use crate::linalg::{axpy, symmetrize};
+use crate::parallel::{Context, TASKS, for_each, take};
+use crate::simd::panel::{SETS, products_of_groups, softmax_of_groups, sums_of_groups};
+use crate::simd::{self, all_finite};
+use crate::workspace::{Workspace, filled, written_or_zero};
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+/// Numbers of features and probabilities of a window, which stays in the second cache.
+const WINDOW: usize = 1 << 15;
+
+/// What a sweep is to find beside value, responsibilities, t and gradient.
+pub(crate) enum Beside<'a, 'w> {
+    /// The probabilities, as second-order quantities need them.
+    Probabilities,
+    /// `X^T Ω` and `X^T (t ∘ A)` each for itself.
+    Parts,
+    /// Those, and the curvature of the classes, C × L × L; its workspace is [`Evaluation::curvature_workspace`].
+    Curvature(&'a mut [f64], Workspace<'w>),
+}
+
+/// What a task works on.
+struct Sweep<'a> {
+    task: Task<'a, MaybeUninit<f64>>,
+    own: &'a Own,
+    /// Responsibilities of its own units.
+    r: &'a mut [f64],
+    curvature: Curvature<'a>,
+}
+
+/// The blocks of a task, of which those that are not `clean` still have no sums.
+struct Rest<'a> {
+    blocks: Range<usize>,
+    clean: Range<usize>,
+    a: &'a mut [MaybeUninit<f64>],
+    omega: &'a mut [MaybeUninit<f64>],
+    t: &'a mut [f64],
+    piece: &'a mut [f64],
+    curvature: Curvature<'a>,
+}
+
+/// The curvature's sums of a task, and its scratch; empty where it is not wanted.
+struct Curvature<'a> {
+    h: &'a mut [f64],
+    scratch: &'a mut [f64],
+}
+
+/// The curvature's sums of all tasks, C × L × L each, and their scratch; all empty where it is not wanted.
+struct Curvatures<'a> {
+    h: &'a mut [f64],
+    others: &'a mut [f64],
+    scratch: &'a mut [f64],
+}
+
+impl Curvature<'_> {
+    fn lend(&mut self) -> Curvature<'_> {
+        Curvature { h: &mut *self.h, scratch: &mut *self.scratch }
+    }
+}
+
+impl Curvatures<'_> {
+    fn of_tasks(&mut self, n: usize) -> impl Iterator<Item = Curvature<'_>> {
+        let Curvatures { h, others, scratch } = self;
+        let (length, piece) = (h.len(), scratch.len() / n);
+        let (mut first, mut others, mut scratch) = (&mut **h, &mut **others, &mut **scratch);
+        (0..n).map(move |task| {
+            let h = if task == 0 { core::mem::take(&mut first) } else { take(&mut others, length) };
+            Curvature { h, scratch: take(&mut scratch, piece) }
+        })
+    }
+}
+
+/// The sums of a task over its units and blocks, which follow one another.
+struct Sums<'a, 'd> {
+    walk: Walk<'d>,
+    set: Set<'d>,
+    /// C each.
+    class_weight: &'a mut [f64],
+    class_choices: &'a mut [f64],
+    /// C × L each: of the chosen rows and under the model, or nothing and the difference.
+    chosen: &'a mut [f64],
+    mean: &'a mut [f64],
+    apart: bool,
+    curvature: Curvature<'a>,
+    /// Room for the row weights of a block.
+    omega: &'a mut [f64],
+}
+
+impl Evaluation<'_> {
+    /// Whether a sweep serves.
+    pub(super) fn sweep_serves(&mut self, data: &Data<'_>) -> bool {
+        self.layout.is_grouped() && !data.splits_units() && self.is_ordered(data)
+    }
+
+    /// Whether it may find the curvature too: where there is room for the sums of as many tasks.
+    pub(crate) fn sweep_serves_em(&mut self, data: &Data<'_>, curvature: bool) -> bool {
+        let room = !curvature || curvature_tasks(&self.shape, self.columns()) >= self.layout.blocks.min(TASKS);
+        room && !data.is_part() && self.sweep_serves(data)
+    }
+
+    /// Numbers of t, for each class, where sweeps may serve a race.
+    pub(crate) fn sets_of_race(shape: &Shape) -> usize {
+        if Layout::may_group(shape) { Layout::most_numbers(shape).1 } else { 0 }
+    }
+
+    /// Value, responsibilities, t, and the parts of the gradient of this rank: `chosen` and `mean`, or their difference and 0.
+    pub(crate) fn sweep(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {
+        data.reduced()?;
+        self.passes += 1;
+        self.prepare(data, ctx);
+        let (shape, c, l, kk, length) = (self.shape, self.columns(), self.shape.columns, self.classes, self.scratch_length());
+        self.atoms[..c * l].copy_from_slice(&atoms[..c * l]);
+        let n = self.layout.blocks.clamp(1, TASKS);
+        let keep = matches!(beside, Beside::Probabilities);
+        let apart = self.by_units() || !keep;
+        let mut curvatures = Curvatures { h: &mut [], others: &mut [], scratch: &mut [] };
+        if let Beside::Curvature(h, mut ws) = beside {
+            let piece = groups_piece(l, c, self.layout.sets_of_block(), self.layout.longest());
+            let h = &mut h[..c * l * l];
+            curvatures = Curvatures { others: ws.f64s((n - 1) * h.len())?, scratch: ws.f64s(n * piece)?, h };
+            curvatures.h.fill(0.0);
+        }
+        let numbers = self.layout.start(self.layout.blocks) * c;
+        // What was written before by those who keep it is not written again before it is used.
+        let written = self.a.reached() >= numbers;
+        let (a, omega) = (self.a.take(), self.omega.take());
+        let (log_z, t, r) = (core::mem::take(&mut self.log_z), core::mem::take(&mut self.t), core::mem::take(&mut self.r));
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        {
+            let matrices = Matrices { rows: &mut *a, others: &mut *omega, sets: &mut *log_z, other_sets: &mut *t, ..Matrices::default() };
+            let (tasks, _) = tasks(&ev.layout, c, length, &mut scratch, matrices);
+            let (mut left, mut next) = (&mut *r, 0);
+            let mut sweeps: [Option<Sweep<'_>>; TASKS] = [const { None }; TASKS];
+            for (((sweep, task), own), curvature) in sweeps.iter_mut().zip(tasks).zip(&ev.own).zip(curvatures.of_tasks(n)) {
+                take(&mut left, (own.units.start - next) * c);
+                let r = take(&mut left, own.units.len() * c);
+                next = own.units.end;
+                *sweep = task.map(|task| Sweep { task, own, r, curvature });
+            }
+            for_each(ctx.threads, &mut sweeps[..n], |sweep| {
+                if let Some(sweep) = sweep {
+                    ev.sweep_task(data, weights, sweep, apart, keep, written, ctx);
+                }
+            });
+        }
+        (self.log_z, self.r) = (log_z, r);
+        self.sweep_rest(data, weights, [&mut *a, &mut *omega], t, &mut scratch, &mut curvatures, apart, ctx);
+        (self.t, self.kept) = (t, keep);
+        // SAFETY: if they are kept, the tasks have written the probabilities of every block; of nothing nothing is written.
+        unsafe {
+            self.a.give_back(a, if keep { numbers } else { 0 });
+            self.omega.give_back(omega, 0);
+        }
+        // Sums over the tasks, in their order.
+        for sums in [&mut self.class_weight[..c], &mut self.class_choices[..c], &mut self.chosen[..c * l], &mut self.mean[..c * l]] {
+            sums.fill(0.0);
+        }
+        self.value.fill(0.0);
+        let mut finite = true;
+        for piece in scratch.pieces[..n * length].chunks_exact_mut(length) {
+            let Piece { sum, part, z, totals, value, weight, .. } = carve(piece, &shape, c);
+            axpy(1.0, z, &mut self.class_weight[..c]);
+            axpy(1.0, totals, &mut self.class_choices[..c]);
+            axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
+            axpy(1.0, part, &mut self.chosen[..c * l]);
+            axpy(1.0, sum, if apart { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] });
+            finite &= weight[0] == 1.0;
+        }
+        self.scratch = scratch;
+        let Curvatures { h, others, .. } = curvatures;
+        others.chunks_exact(h.len().max(1)).for_each(|other| axpy(1.0, other, h));
+        h.chunks_exact_mut((l * l).max(1)).for_each(|h| symmetrize(h, l));
+        self.check_logits(data, finite)?;
+        self.sum_choices(data)?;
+        self.check_value()
+    }
+
+    /// The blocks of a task. If probabilities are not to be kept, those of clean blocks take turns in the places of the first ones.
+    fn sweep_task(&self, data: &Data<'_>, weights: &[f64], sweep: &mut Sweep<'_>, apart: bool, keep: bool, written: bool, ctx: Context) {
+        let Sweep { task, own, r, curvature } = sweep;
+        let (layout, c, l) = (&self.layout, self.columns(), self.shape.columns);
+        let (blocks, clean) = (task.blocks.clone(), self.clean_blocks(data, own, &task.blocks));
+        let (before, sets) = (layout.start(blocks.start), layout.sets_of_block() * c);
+        let Piece { sum, part, m: factors, z, totals, value, columns, weight } = carve(task.piece, &self.shape, c);
+        [&mut *sum, &mut *part, z, totals, value, curvature.h].into_iter().for_each(|v| v.fill(0.0));
+        let (walk, set, omega) = self.begin(data, clean.start, &blocks, task.others);
+        let mut sums =
+            Sums { walk, set, class_weight: z, class_choices: totals, chosen: part, mean: sum, apart, curvature: curvature.lend(), omega };
+        // Block b stands `shift` numbers before its place; those that are held stand between `from` and `high`, all written.
+        let (place, mut shift) = (|b: usize| (layout.start(b) - before) * c, 0);
+        let (mut from, mut high) = (0, if written { task.rows.len() } else { 0 });
+        let (mut unit, mut done, mut held) = (own.units.start, clean.start, 0);
+        for b in blocks.clone() {
+            if b == clean.end && shift > 0 {
+                task.rows.copy_within(place(done) - shift..place(b) - shift, place(done));
+                (shift, from, high) = (0, place(done), high.max(place(b)));
+            }
+            let n = layout.length(b);
+            let here = place(b) - shift..place(b + 1) - shift;
+            if here.end > high {
+                filled(&mut task.rows[here.start.max(high)..here.end], 0.0);
+                high = here.end;
+            }
+            // SAFETY: this is before `high`, and not before `from`.
+            let a = unsafe { written_or_zero(&mut task.rows[here.clone()], true) };
+            let log_z = &mut task.sets[(b - blocks.start) * sets..][..sets];
+            simd::logits_of_columns(ctx.isa, layout_block(layout, b, l), &self.atoms[..c * l], layout.offsets(b), a, n);
+            softmax_of_groups(ctx.isa, layout.groups(b, c), a, log_z);
+            held += n * (l + 2 * c);
+            if b + 1 < blocks.end && held < WINDOW && !self.shape.units_are_rows {
+                continue;
+            }
+            held = 0;
+            // SAFETY: as above.
+            let a = unsafe { written_or_zero(&mut task.rows[from..here.end], true) };
+            let found = Found { a, log_z: task.sets, before: (before * c + shift + from, blocks.start * sets) };
+            if self.shape.units_are_rows {
+                let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
+                self.sums_of_counts(found, data, weights, b, t, factors, value, &mut sums, ctx);
+                done = b + 1;
+            } else {
+                let (first, mut ready) = (unit, (b + 1).min(clean.end));
+                unit = self.ended(data, unit..own.units.end, layout.rows_of(data, b..b + 1).end, &mut ready);
+                let of_these = &mut r[(first - own.units.start) * c..(unit - own.units.start) * c];
+                self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
+                self.add_units(data, first, of_these, &mut sums);
+                for b in done..ready {
+                    let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
+                    self.sums_of_block(found, data, b, (r, own.units.start), t, &mut sums, ctx);
+                }
+                done = ready.max(done);
+            }
+            if !keep && clean.contains(&b) {
+                let less = place(done) - shift - place(clean.start);
+                task.rows.copy_within(place(done) - shift..place(b + 1) - shift, place(clean.start));
+                shift += less;
+            }
+        }
+        weight[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
+    }
+
+    /// The first of some units with a choice from row `end` on, or the end of them. Blocks from that of its first choice on are not `ready`.
+    fn ended(&self, data: &Data<'_>, units: Range<usize>, end: usize, ready: &mut usize) -> usize {
+        for u in units.clone() {
+            let mut rows = data.entries(u).map(|(i, _)| i);
+            let Some(first) = rows.next() else { continue };
+            if rows.last().unwrap_or(first) >= end {
+                if first < end {
+                    *ready = self.layout.block_of(first).min(*ready);
+                }
+                return u;
+            }
+        }
+        units.end
+    }
+
+    /// The units whose choices are in several tasks, and the blocks that wait for them.
+    fn sweep_rest(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        [a, omega]: [&mut [MaybeUninit<f64>]; 2],
+        t: &mut [f64],
+        scratch: &mut Scratch<'_>,
+        curvatures: &mut Curvatures<'_>,
+        apart: bool,
+        ctx: Context,
+    ) {
+        if self.shape.units_are_rows {
+            return;
+        }
+        let (shape, c, length) = (self.shape, self.columns(), self.scratch_length());
+        let n = self.layout.blocks.clamp(1, TASKS);
+        let r = core::mem::take(&mut self.r);
+        let (mut a, mut omega, mut t, mut pieces) = (a, omega, t, &mut *scratch.pieces);
+        let mut tasks: [Option<Rest<'_>>; TASKS] = [const { None }; TASKS];
+        let (sets, mut waiting) = (self.layout.sets_of_block() * c, false);
+        for ((i, rest), curvature) in tasks.iter_mut().enumerate().zip(curvatures.of_tasks(n)) {
+            let blocks = share(&self.layout, i, n);
+            let numbers = (self.layout.start(blocks.end) - self.layout.start(blocks.start)) * c;
+            let (a, omega) = (take(&mut a, numbers), take(&mut omega, numbers));
+            let (t, piece) = (take(&mut t, blocks.len() * sets), take(&mut pieces, length));
+            let clean = self.clean_blocks(data, &self.own[i], &blocks);
+            waiting |= clean != blocks;
+            *rest = Some(Rest { blocks, clean, a, omega, t, piece, curvature });
+        }
+        if let Some(Rest { blocks, omega, piece, curvature, .. }) = &mut tasks[0] {
+            let Piece { sum, part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
+            let finite = weight[0];
+            let (walk, set, omega) = self.begin(data, 0, &(blocks.start..blocks.start), omega);
+            let mut sums = Sums {
+                walk,
+                set,
+                class_weight: z,
+                class_choices: totals,
+                chosen: part,
+                mean: sum,
+                apart,
+                curvature: curvature.lend(),
+                omega,
+            };
+            for pair in self.own[..n].windows(2) {
+                let (first, of_these) = (pair[0].units.end, &mut r[pair[0].units.end * c..pair[1].units.start * c]);
+                // Their probabilities are looked for nowhere.
+                let found = Found { a: &[], log_z: self.log_z, before: (0, 0) };
+                self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
+                self.add_units(data, first, of_these, &mut sums);
+            }
+            weight[0] = finite;
+        }
+        self.r = r;
+        if !waiting {
+            return;
+        }
+        let ev = &*self;
+        for_each(ctx.threads, &mut tasks[..n], |rest| {
+            let Some(Rest { blocks, clean, a, omega, t, piece, curvature }) = rest else { return };
+            let place = |b: usize| (ev.layout.start(b) - ev.layout.start(blocks.start)) * c;
+            let Piece { sum, part, z, totals, .. } = carve(piece, &shape, c);
+            for range in [blocks.start..clean.start, clean.end..blocks.end].into_iter().filter(|range| !range.is_empty()) {
+                let (walk, set, omega) = ev.begin(data, range.start, &range, omega);
+                let mut sums = Sums {
+                    walk,
+                    set,
+                    class_weight: &mut *z,
+                    class_choices: &mut *totals,
+                    chosen: &mut *part,
+                    mean: &mut *sum,
+                    apart,
+                    curvature: curvature.lend(),
+                    omega,
+                };
+                for b in range {
+                    let t = &mut t[(b - blocks.start) * sets..][..sets];
+                    // SAFETY: blocks that are not clean were written where they belong.
+                    let a = unsafe { written_or_zero(&mut a[place(b)..place(b + 1)], true) };
+                    let found = Found { a, log_z: ev.log_z, before: (ev.layout.start(b) * c, 0) };
+                    ev.sums_of_block(found, data, b, (ev.r, 0), t, &mut sums, ctx);
+                }
+            }
+        });
+    }
+
+    /// The blocks of a task that no unit has chosen in which has choices in other tasks, too.
+    fn clean_blocks(&self, data: &Data<'_>, own: &Own, blocks: &Range<usize>) -> Range<usize> {
+        let (layout, all) = (&self.layout, self.layout.rows_of(data, blocks.clone()));
+        let start = if own.rows.start > all.start { layout.block_of(own.rows.start - 1) + 1 } else { blocks.start };
+        let end = if own.rows.end < all.end { layout.block_of(own.rows.end) } else { blocks.end };
+        start..end.max(start)
+    }
+
+    /// What goes through the choices from block `b` on, and room for the row weights of any of `blocks`.
+    fn begin<'a, 'd>(
+        &self,
+        data: &Data<'d>,
+        b: usize,
+        blocks: &Range<usize>,
+        room: &'a mut [MaybeUninit<f64>],
+    ) -> (Walk<'d>, Set<'d>, &'a mut [f64]) {
+        let longest = blocks.clone().map(|b| self.layout.length(b)).max().unwrap_or(0);
+        let first = self.layout.rows_of(data, b..b).start;
+        (Walk::from(data, first), Set::from(data, first), filled(&mut room[..longest * self.columns()], 0.0))
+    }
+
+    /// Adds what the units from `first` on with responsibilities `r` add to the sums over units.
+    fn add_units(&self, data: &Data<'_>, first: usize, r: &[f64], sums: &mut Sums<'_, '_>) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        for (u, r) in (first..).zip(r.chunks_exact(c.max(1))) {
+            let w = data.unit_weight(u);
+            if w == 0.0 {
+                continue;
+            }
+            axpy(w, r, sums.class_weight);
+            axpy(w * self.choices_of_unit(data, u), r, sums.class_choices);
+            if self.by_units() {
+                let z = &self.unit_features[u * (l + 2)..][..l];
+                r.iter().zip(sums.chosen.chunks_exact_mut(l)).for_each(|(r, chosen)| axpy(w * r, z, chosen));
+            }
+        }
+    }
+
+    /// t and the sums of block `b`, where `r` are the responsibilities from some unit on.
+    fn sums_of_block(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        b: usize,
+        (r, first): (&[f64], usize),
+        t: &mut [f64],
+        sums: &mut Sums<'_, '_>,
+        ctx: Context,
+    ) {
+        let (layout, c) = (&self.layout, self.columns());
+        let (at, n, end) = (layout.start(b) * c, layout.length(b), layout.rows_of(data, b..b + 1).end);
+        let Sums { walk, set, omega, .. } = sums;
+        let of_unit = |u: usize| &r[(u - first) * c..(u - first + 1) * c];
+        if self.by_units() {
+            let before = b * layout.sets_of_block();
+            t.fill(0.0);
+            walk.on(end, |u, times, i| {
+                let to = zone(layout.position(set.of(i)) - before, 0, c);
+                add_strided(data.unit_weight(u) * times, of_unit(u), t, to, SETS);
+            });
+        } else {
+            let omega = &mut omega[..n * c];
+            omega.fill(0.0);
+            walk.on(end, |u, times, i| {
+                let (to, stride) = layout.at(i, c);
+                add_strided(data.unit_weight(u) * times, of_unit(u), omega, to - at, stride);
+            });
+            sums_of_groups(ctx.isa, layout.groups(b, c), omega, t);
+        }
+        self.sums_of_features(found, b, t, sums, ctx);
+    }
+
+    /// Value, t and the sums of block `b` where units are rows.
+    fn sums_of_counts(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        weights: &[f64],
+        b: usize,
+        t: &mut [f64],
+        totals: &mut [f64],
+        value: &mut [f64],
+        sums: &mut Sums<'_, '_>,
+        ctx: Context,
+    ) {
+        let (layout, c, kk) = (&self.layout, self.columns(), self.classes);
+        let (at, n) = (layout.start(b), layout.length(b));
+        let (a, counts) = (&found.a[at * c - found.before.0..][..n * c], &layout.counts[at..at + n]);
+        for start in 0..c / kk {
+            let of = start * kk..(start + 1) * kk;
+            let (a, omega) = (&a[of.start * n..of.end * n], &mut sums.omega[of.start * n..of.end * n]);
+            let rows = simd::row_weights(ctx.isa, a, n, &weights[of.clone()], counts, omega, &mut totals[of.clone()]);
+            value[start] += match rows.smallest >= TRUSTED {
+                true => rows.value,
+                false => self.counts_anew(found, data, b, start, weights, counts, omega, &mut totals[of.clone()]),
+            };
+        }
+        axpy(1.0, totals, sums.class_weight);
+        axpy(1.0, totals, sums.class_choices);
+        sums_of_groups(ctx.isa, layout.groups(b, c), &sums.omega[..n * c], t);
+        self.sums_of_features(found, b, t, sums, ctx);
+    }
+
+    /// The sums of the features of block `b`, whose t is known, and its row weights where they do not come from the units.
+    fn sums_of_features(&self, found: Found<'_>, b: usize, t: &[f64], sums: &mut Sums<'_, '_>, ctx: Context) {
+        let (layout, c) = (&self.layout, self.columns());
+        let (at, n, groups, x) = (layout.start(b) * c, layout.length(b), layout.groups(b, c), layout_block(layout, b, self.shape.columns));
+        let a = &found.a[at - found.before.0..][..n * c];
+        let Sums { chosen, mean, apart, curvature, omega, .. } = sums;
+        let omega = &mut omega[..n * c];
+        if *apart && !self.by_units() {
+            simd::weighted_sum_of_columns(ctx.isa, x, omega, n, chosen);
+        }
+        if !curvature.h.is_empty() {
+            return self.curvature_of_block(b, a, t, curvature.h, mean, curvature.scratch, ctx.isa);
+        }
+        match *apart {
+            true => products_of_groups::<true>(ctx.isa, groups, t, a, omega),
+            false => products_of_groups::<false>(ctx.isa, groups, t, a, omega),
+        }
+        simd::weighted_sum_of_columns(ctx.isa, x, omega, n, mean);
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::data::{Choices, Features};
+    use crate::testing::numbers;
+    use crate::workspace::{WorkspaceBuffer, WorkspaceSize};
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Choices in `sets` that units made one after another, unit u in `length(u)` of them.
+    fn units(sets: usize, mut length: impl FnMut(usize) -> usize) -> Vec<usize> {
+        let mut indptr = vec![0];
+        while indptr[indptr.len() - 1] < sets {
+            indptr.push((indptr[indptr.len() - 1] + length(indptr.len())).min(sets));
+        }
+        indptr
+    }
+
+    fn close(a: &[f64], b: &[f64], what: &str) {
+        assert_eq!(a.len(), b.len());
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= 1e-11 * (1.0 + a.abs()), "{what} {i}: {a} {b}");
+        }
+    }
+
+    /// One read finds what the passes find, whatever the sizes of sets and the lengths of units: none across tasks, some, one that has most
+    /// of the choices; and whether probabilities are kept or not, the first time and again, for any number of threads.
+    #[test]
+    fn a_sweep_finds_what_the_passes_find() {
+        let (l, kk, sets) = (3, 2, 1500);
+        for (case, starts) in (0..8).flat_map(|case| [(case, 1), (case, 3)]) {
+            let c = kk * starts;
+            // Sets of one size, of others, and so small that units are more than a quarter of the rows.
+            let size = |s: usize| match case {
+                0 | 1 | 6 => 6,
+                2 | 3 | 7 => 1 + (s * s + 3 * s) % 9,
+                _ => 2 + s % 2,
+            };
+            let offsets: Vec<usize> = (0..=sets).map(|s| (0..s).map(size).sum()).collect();
+            let p = offsets[sets];
+            let chosen: Vec<usize> = (0..sets).map(|s| offsets[s] + s * 7 % size(s)).collect();
+            let b: Vec<f64> = (0..p).map(|i| if i % 11 == 5 && !chosen.contains(&i) { f64::NEG_INFINITY } else { 0.1 }).collect();
+            let indptr = units(sets, |u| match case {
+                0 => 4,
+                1 => 2 + u % 9,
+                2 => 2 + u % 200,
+                3 => 1400,
+                4 => 1 + u % 2,
+                _ => 1,
+            });
+            let times: Vec<f64> = (0..sets).map(|e| [1.0, 2.0, 0.0, 0.5][e % 4]).collect();
+            let w: Vec<f64> = (0..indptr.len().max(sets) + 1).map(|u| [1.0, 0.0, 2.5][u % 3]).collect();
+            let counts: Vec<f64> = (0..p).map(|i| if chosen.contains(&i) { 2.0 } else { 0.0 }).collect();
+            let choices = match case {
+                5 => Choices::SparseCounts { indices: &chosen, counts: &w[1..sets + 1] },
+                6 | 7 => Choices::Counts(&counts),
+                1 | 2 => Choices::Units { indptr: &indptr, indices: &chosen, counts: Some(&times), weights: Some(&w[..indptr.len() - 1]) },
+                _ => Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None },
+            };
+            let x = numbers(p * l, 1);
+            let offset = if case % 2 == 1 { Some(&b[..]) } else { None };
+            let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), offset, Some(&offsets), choices).unwrap();
+            let alpha: Vec<f64> = (0..c).map(|k| [0.3, 0.7][k % 2]).collect();
+            let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 20)).unwrap();
+            let (mut of_one, mut of_other, mut of_curvature) = (buffers(), buffers(), buffers());
+            let mut sweep = Evaluation::new(data.shape(), c / starts, starts, &mut of_one.lend()).unwrap();
+            let mut passes = Evaluation::new(data.shape(), c / starts, starts, &mut of_other.lend()).unwrap();
+            // Passes are for any order.
+            passes.ordered = Some(false);
+            assert!(sweep.sweep_serves_em(&data, true) && !passes.sweep_serves(&data));
+            for round in 0..4 {
+                let ctx = Context { threads: 1 + round, ..Context::default() };
+                let theta = numbers(c * l, 4 + round as u64);
+                passes.evaluate_apart(&data, &alpha, &theta, Context::default()).unwrap();
+                let (mut h, mut expected) = (vec![f64::NAN; c * l * l], vec![0.0; c * l * l]);
+                passes.class_curvature(&data, &mut expected, Context::default(), of_curvature.lend()).unwrap();
+                let mut before: Vec<Vec<f64>> = vec![];
+                for beside in [Beside::Parts, Beside::Probabilities, Beside::Curvature(&mut h, of_curvature.lend()), Beside::Parts] {
+                    let keep = matches!(beside, Beside::Probabilities);
+                    sweep.sweep(&data, &alpha, &theta, beside, ctx).unwrap();
+                    let (mut one, mut other) = (vec![0.0; c * l], vec![0.0; c * l]);
+                    sweep.atom_gradient(&mut one);
+                    passes.atom_gradient(&mut other);
+                    close(&one, &other, "gradient");
+                    close(&sweep.value[..starts], &passes.value[..starts], "value");
+                    close(sweep.r, passes.r, "responsibilities");
+                    close(&sweep.class_weight[..c], &passes.class_weight[..c], "class weights");
+                    close(&sweep.class_choices[..c], &passes.class_choices[..c], "class choices");
+                    let of_sets = |ev: &Evaluation<'_>| -> Vec<f64> {
+                        (0..sets).flat_map(|s| (0..c).flat_map(move |k| [(s, k)])).flat_map(|(s, k)| [ev.t(s, k), ev.log_z(s, k)]).collect()
+                    };
+                    close(&of_sets(&sweep), &of_sets(&passes), "t and log Z");
+                    if keep {
+                        let a = |ev: &Evaluation<'_>| -> Vec<f64> { (0..p * c).map(|i| ev.probability(i / c, i % c)).collect() };
+                        close(&a(&sweep), &a(&passes), "probabilities");
+                    } else {
+                        close(&sweep.chosen[..c * l], &passes.chosen[..c * l], "chosen");
+                    }
+                    if round == 0 {
+                        before.push(one);
+                    }
+                }
+                close(&h, &expected, "curvature");
+                if round == 0 {
+                    // The same bits for more threads.
+                    for (beside, before) in [Beside::Parts, Beside::Probabilities].into_iter().zip(&before) {
+                        sweep.sweep(&data, &alpha, &theta, beside, Context { threads: 3, ..ctx }).unwrap();
+                        let mut again = vec![0.0; c * l];
+                        sweep.atom_gradient(&mut again);
+                        assert!(again.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}");
+                    }
+                    assert!(before[0] == before[3], "case {case}");
+                }
+            }
+        }
+    }
+}
