@@ -19,7 +19,7 @@ use super::tasks::share;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, dot, symmetrize};
-use crate::parallel::{Context, TASKS, for_each, sum_over};
+use crate::parallel::{Context, TASKS, for_each, sum_over, take};
 use crate::simd::{self, Isa, Rows};
 use crate::whiten::{Origin, centered_scratch, centered_share, for_each_centered_block, moment_rows};
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -52,6 +52,8 @@ struct CurvatureTask<'a> {
     /// Blocks of groups.
     blocks: Range<usize>,
     h: &'a mut [f64],
+    /// Of choice sets side by side, where they are wanted.
+    set_means: &'a mut [f64],
     scratch: &'a mut [f64],
     result: Result<()>,
 }
@@ -96,7 +98,23 @@ impl Evaluation<'_> {
     /// `H_c = Σ_s t_sc Cov_{A_sc}(x)` for every column c: C matrices L × L, at the last `normalizers` and the last `t`.
     /// Cost: p L² C / 2.
     pub fn class_curvature(&mut self, data: &Data<'_>, h: &mut [f64], ctx: Context, ws: Workspace<'_>) -> Result<()> {
-        self.curvature(data, false, h, ctx, ws)
+        self.curvature(data, false, &mut [], h, ctx, ws)
+    }
+
+    /// [`Self::class_curvature`] and [`Self::set_means`]: of choice sets side by side in one read.
+    pub fn curvature_and_set_means(
+        &mut self,
+        data: &Data<'_>,
+        h: &mut [f64],
+        means: &mut [f64],
+        ctx: Context,
+        ws: Workspace<'_>,
+    ) -> Result<()> {
+        if self.layout.is_grouped() {
+            return self.curvature(data, false, means, h, ctx, ws);
+        }
+        self.class_curvature(data, h, ctx, ws)?;
+        self.set_means(data, means, ctx)
     }
 
     /// [`Self::means`] and [`Self::class_curvature`]: of choice sets side by side in one read.
@@ -105,11 +123,19 @@ impl Evaluation<'_> {
         if !grouped {
             self.means(data, ctx)?;
         }
-        self.curvature(data, grouped, h, ctx, ws)
+        self.curvature(data, grouped, &mut [], h, ctx, ws)
     }
 
-    /// The curvature; of choice sets side by side `with_means`, too.
-    fn curvature(&mut self, data: &Data<'_>, with_means: bool, h: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
+    /// The curvature; of choice sets side by side `with_means`, too, and the means of the sets where there is room for them.
+    fn curvature(
+        &mut self,
+        data: &Data<'_>,
+        with_means: bool,
+        set_means: &mut [f64],
+        h: &mut [f64],
+        ctx: Context,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
         let (l, c) = (self.shape.columns, self.columns());
         let h = &mut h[..c * l * l];
         let n = curvature_tasks(&self.shape, c);
@@ -124,16 +150,18 @@ impl Evaluation<'_> {
         let ev = &*self;
         let failed = {
             let mut tasks: [Option<CurvatureTask<'_>>; TASKS] = [const { None }; TASKS];
+            let mut left = set_means;
             let sums = core::iter::once(&mut *h).chain(others.chunks_exact_mut((c * l * l).max(1)));
             for (t, (task, (h, scratch))) in tasks.iter_mut().zip(sums.zip(pieces.chunks_exact_mut(piece.max(1)))).enumerate() {
                 let blocks = share(&ev.layout, t, n);
-                *task = Some(CurvatureTask { t, blocks, h, scratch, result: Ok(()) });
+                let set_means = take(&mut left, blocks.len() * ev.layout.sets_of_block() * c * l);
+                *task = Some(CurvatureTask { t, blocks, h, set_means, scratch, result: Ok(()) });
             }
             for_each(ctx.threads, &mut tasks[..n], |task| {
-                let Some(CurvatureTask { t, blocks, h, scratch, result }) = task else { return };
+                let Some(CurvatureTask { t, blocks, h, set_means, scratch, result }) = task else { return };
                 h.fill(0.0);
                 match grouped {
-                    true => ev.curvature_of_groups(blocks.clone(), h, scratch, ctx),
+                    true => ev.curvature_of_groups(blocks.clone(), h, set_means, scratch, ctx),
                     false => *result = ev.curvature_of_rows(data, *t, n, h, scratch, ctx),
                 }
             });
@@ -241,8 +269,8 @@ impl Evaluation<'_> {
         let sums = of(information_sums(shape, classes).saturating_mul(tasks));
         let each = shape.units.div_ceil(tasks);
         let scratch = unit_scratch(l, classes, each).saturating_add(score_block(l, classes, each)).saturating_mul(tasks);
-        let units = of(kl.saturating_mul(shape.sets)).and(sums).and(of(scratch));
-        let kept = of(kl.saturating_mul(l)).and(Self::curvature_workspace(shape, classes).or(units));
+        let means = of(kl.saturating_mul(shape.sets));
+        let kept = of(kl.saturating_mul(l)).and(means).and(Self::curvature_workspace(shape, classes).or(sums.and(of(scratch))));
         if Draws::serve(shape) {
             let draws = Draws::workspace(shape).and(Self::information_of_draws_workspace(shape, classes));
             return kept.or(of(kl.saturating_mul(l)).and(draws));
@@ -291,9 +319,8 @@ impl Evaluation<'_> {
             symmetrize(out, d);
             return Ok(());
         }
-        self.class_curvature(data, complete, ctx, ws.scope())?;
         let means = ws.f64s(self.shape.sets * c * l)?;
-        self.set_means(data, means, ctx)?;
+        self.curvature_and_set_means(data, complete, means, ctx, ws.scope())?;
         let (n, length) = (information_tasks(&self.shape, c), information_sums(&self.shape, c));
         let sums = ws.f64s(n * length)?;
         let each = self.shape.units.div_ceil(n);

@@ -4,7 +4,7 @@ use super::layout::{MOST_SETS, SMALL_SET};
 use super::passes::{Evaluation, layout_block};
 use super::tasks::share;
 use crate::linalg::dot;
-use crate::parallel::{Context, TASKS, for_each, take};
+use crate::parallel::{Context, TASKS, for_each, sum_over, take};
 use crate::simd::panel::{Groups, SETS, products_of_groups, weighted_sums_of_groups};
 use crate::simd::{Columns, Isa, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 use core::ops::Range;
@@ -17,18 +17,29 @@ pub(super) fn groups_piece(features: usize, columns: usize, sets: usize, rows: u
 impl Evaluation<'_> {
     /// The part of some blocks of `H_c = Σ_s t_sc Cov_{A_sc}(x) = Σ_i t A x x^T − Σ_s t_s μ_s μ_s^T`, `μ_s = Σ_{i∈s} A x`, the lower
     /// triangles, and of the sums under the model `Σ_s t_s μ_s`, which are left at the front of `scratch`.
-    pub(super) fn curvature_of_groups(&self, blocks: Range<usize>, h: &mut [f64], scratch: &mut [f64], ctx: Context) {
+    ///
+    /// `set_means`, which may be empty: as [`Self::set_means_of_groups`] leaves them, of the sets of these blocks.
+    pub(super) fn curvature_of_groups(
+        &self,
+        blocks: Range<usize>,
+        h: &mut [f64],
+        set_means: &mut [f64],
+        scratch: &mut [f64],
+        ctx: Context,
+    ) {
         let (l, c) = (self.shape.columns, self.columns());
         let sets = self.layout.sets_of_block();
         let (sums, scratch) = scratch.split_at_mut(c * l);
         sums.fill(0.0);
+        let mut left = set_means;
         for b in blocks {
             let (at, n) = (self.layout.start(b) * c, self.layout.length(b) * c);
-            self.curvature_of_block(b, &self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c], h, sums, scratch, ctx.isa);
+            let (a, t) = (&self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c]);
+            self.curvature_of_block(b, a, t, h, sums, take(&mut left, sets * c * l), scratch, ctx.isa);
         }
     }
 
-    /// That of block `b`, whose probabilities and t these are. `scratch`: [`groups_piece`] less C × L.
+    /// That of block `b`, whose probabilities and t these are, and what it adds to the `sums`. `scratch`: [`groups_piece`] less C × L.
     pub(super) fn curvature_of_block(
         &self,
         b: usize,
@@ -36,6 +47,7 @@ impl Evaluation<'_> {
         t: &[f64],
         h: &mut [f64],
         sums: &mut [f64],
+        set_means: &mut [f64],
         scratch: &mut [f64],
         isa: Isa,
     ) {
@@ -51,6 +63,10 @@ impl Evaluation<'_> {
             products_of_groups::<true>(isa, groups, of_class, a, w);
             gram_of_columns(isa, x, w, h);
             weighted_sums_of_groups(isa, Groups { columns: l, ..groups }, a, x.values, means);
+            for (set, to) in (b * sets..).zip(set_means.chunks_exact_mut(c * l)) {
+                let from = means[self.layout.position(set) - b * sets..].iter().step_by(sets);
+                to[k * l..(k + 1) * l].iter_mut().zip(from).for_each(|(to, mean)| *to = *mean);
+            }
             let means = Columns { values: &*means, rows: sets, columns: l, stride: sets };
             weighted_sum_of_columns(isa, means, of_class, sets, &mut sums[k * l..(k + 1) * l]);
             of_class.iter_mut().for_each(|t| *t = -*t);
@@ -102,13 +118,23 @@ impl Evaluation<'_> {
     }
 
     /// The variance of the logits `x·θ_k` under class `k` of every choice set, weighted by t: its sum, and that of t.
-    pub(crate) fn logit_variance_of_groups(&self, isa: Isa, k: usize) -> (f64, f64) {
+    pub(crate) fn logit_variance_of_groups(&self, k: usize, ctx: Context) -> (f64, f64) {
+        let n = self.layout.blocks.clamp(1, TASKS);
+        let mut sums = [0.0; 2 * TASKS];
+        sum_over(ctx.threads, n, self.layout.blocks, &mut sums[..2 * n], &mut [], |blocks, sums, _| {
+            (sums[0], sums[1]) = self.logit_variance_of_blocks(blocks, k, ctx.isa);
+        });
+        (sums[0], sums[1])
+    }
+
+    /// The same of some blocks.
+    fn logit_variance_of_blocks(&self, blocks: Range<usize>, k: usize, isa: Isa) -> (f64, f64) {
         let (l, c) = (self.shape.columns, self.columns());
         let sets = self.layout.sets_of_block();
         let atom = &self.atoms[k * l..(k + 1) * l];
         let (mut sum, mut total) = (0.0, 0.0);
         let mut logits = [0.0; SETS * SMALL_SET];
-        for b in 0..self.layout.blocks {
+        for b in blocks {
             let (x, a) = (layout_block(&self.layout, b, l), self.probabilities_of_block(b, k));
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
             for (height, at, group) in self.layout.groups(b, c).each() {

@@ -4,6 +4,7 @@ use super::block_rows;
 use super::passes::{Evaluation, blocks, normalize, set_groups};
 use crate::data::Data;
 use crate::error::Result;
+use crate::linalg::axpy;
 use crate::parallel::Context;
 use crate::simd::{Isa, responsibilities};
 use core::ops::Range;
@@ -171,6 +172,15 @@ impl Evaluation<'_> {
                     *r = if known { self.r[u * c + k] } else { log_weights[k] };
                 }
                 let y = &mut y[n * c * l..(n + 1) * c * l];
+                if known && self.by_units() {
+                    let z = self.features_of_unit(u);
+                    y.chunks_exact_mut(l).for_each(|y| y.copy_from_slice(z));
+                    for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                        axpy(-times, &means[cursor.of(data, i) * c * l..][..c * l], y);
+                    }
+                    n += 1;
+                    continue;
+                }
                 y.fill(0.0);
                 for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
                     self.layout.row(data, i, row);

@@ -391,7 +391,7 @@ impl Evaluation<'_> {
             axpy(w, r, sums.class_weight);
             axpy(w * self.choices_of_unit(data, u), r, sums.class_choices);
             if self.by_units() {
-                let z = &self.unit_features[u * (l + 2)..][..l];
+                let z = self.features_of_unit(u);
                 r.iter().zip(sums.chosen.chunks_exact_mut(l)).for_each(|(r, chosen)| axpy(w * r, z, chosen));
             }
         }
@@ -473,7 +473,7 @@ impl Evaluation<'_> {
             simd::weighted_sum_of_columns(ctx.isa, x, omega, n, chosen);
         }
         if !curvature.h.is_empty() {
-            return self.curvature_of_block(b, a, t, curvature.h, mean, curvature.scratch, ctx.isa);
+            return self.curvature_of_block(b, a, t, curvature.h, mean, &mut [], curvature.scratch, ctx.isa);
         }
         match *apart {
             true => products_of_groups::<true>(ctx.isa, groups, t, a, omega),

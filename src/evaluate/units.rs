@@ -206,6 +206,12 @@ impl Evaluation<'_> {
         }
     }
 
+    /// `z_u`, in the features as the layout has them.
+    pub(super) fn features_of_unit(&self, u: usize) -> &[f64] {
+        let l = self.shape.columns;
+        &self.unit_features[u * (l + 2)..][..l]
+    }
+
     /// `Σ_i c_ui`.
     pub(super) fn choices_of_unit(&self, data: &Data<'_>, u: usize) -> f64 {
         match self.by_units() {

@@ -60,7 +60,7 @@ pub(super) fn may_run_off(problem: &Problem<'_, '_>, em: &Em<'_>, place: &Place<
     let l = beta.len();
     let mut candidate = |j: usize| {
         let (weight, atom) = (place.weights[j], &place.atoms[j * l..(j + 1) * l]);
-        candidate(run.data, problem.wh, &em.ev, problem.ctx.isa, j, weight, atom, beta)
+        candidate(run.data, problem.wh, &em.ev, problem.ctx, j, weight, atom, beta)
     };
     problem.ridge == 0.0 && (run.still || (0..place.weights.len()).any(&mut candidate))
 }

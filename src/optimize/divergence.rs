@@ -11,6 +11,7 @@ use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::evaluate::{Evaluation, blocks};
 use crate::linalg::{self, axpy, dot};
+use crate::parallel::Context;
 use crate::simd::{Isa, ln_in_place};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -140,7 +141,7 @@ pub(crate) fn candidate(
     data: &Data<'_>,
     wh: &Whitening<'_>,
     ev: &Evaluation<'_>,
-    isa: Isa,
+    ctx: Context,
     k: usize,
     weight: f64,
     atom: &[f64],
@@ -151,7 +152,7 @@ pub(crate) fn candidate(
     }
     let coordinates = &mut beta[..wh.rank];
     wh.whiten_atom(atom, coordinates);
-    logit_variance(data, ev, isa, k) < 0.1 * dot(coordinates, coordinates) || same_in_sample(data, wh, ev, k, atom, beta).is_some()
+    logit_variance(data, ev, ctx, k) < 0.1 * dot(coordinates, coordinates) || same_in_sample(data, wh, ev, k, atom, beta).is_some()
 }
 
 /// Marks, with 1, the features that are the same, and to which the atom holds, in rows drawn systematically by A_k from one choice set: one
@@ -208,10 +209,10 @@ fn mean_squares(data: &Data<'_>, ev: &Evaluation<'_>, k: usize, row: usize, mark
 const BLOCK: usize = 256;
 
 /// The mean variance of the logits `x·θ_k` under class k inside choice sets, weighted by t.
-fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f64 {
+fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, ctx: Context, k: usize) -> f64 {
     let sets = ev.shape.sets;
     if ev.layout.is_grouped() {
-        return variance_over_ranks(data, ev.logit_variance_of_groups(isa, k));
+        return variance_over_ranks(data, ev.logit_variance_of_groups(k, ctx));
     }
     let (mut a, mut logits, ones) = ([0.0; BLOCK], [0.0f64; BLOCK], [1.0; BLOCK]);
     let (mut sum, mut total) = (0.0, 0.0);
@@ -225,7 +226,7 @@ fn logit_variance(data: &Data<'_>, ev: &Evaluation<'_>, isa: Isa, k: usize) -> f
             ev.probabilities(k, rows.start, a);
             let logits = &mut logits[..rows.len()];
             logits.copy_from_slice(a);
-            ln_in_place(isa, logits);
+            ln_in_place(ctx.isa, logits);
             // Up to a constant of the set; where the probability is 0, so is the weight.
             for (i, s) in rows.clone().zip(&mut *logits) {
                 *s = if s.is_finite() { *s - data.offset().map_or(0.0, |b| b[i]) } else { 0.0 };

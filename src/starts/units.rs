@@ -141,7 +141,8 @@ impl<'w> UnitStarts<'w> {
         em.step(data, wh, problem.ridge, MStep::Converged, weight, atom, ctx)?;
         // The information of one choice in whitened features, C C^T.
         let (h, factor, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?, ws.f64s(l * l)?);
-        em.ev.class_curvature(data, h, ctx, ws.scope())?;
+        let means = ws.f64s(shape.sets * l)?;
+        em.ev.curvature_and_set_means(data, h, means, ctx, ws.scope())?;
         let factor = &mut factor[..r * r];
         wh.whiten_curvature(ctx.isa, h, factor, r, half);
         factor.iter_mut().for_each(|x| *x /= data.total_choices());
@@ -149,9 +150,7 @@ impl<'w> UnitStarts<'w> {
             factor[j * r + j] += 1e-6 + problem.ridge / data.total_choices();
         }
         let known = linalg::cholesky(factor, r, ws.scope())?;
-        let means = ws.f64s(shape.sets * l)?;
         let scratch = ws.f64s(unit_scratch(shape.columns, 1, shape.units))?;
-        em.ev.set_means(data, means, ctx)?;
         let typical = 0.5 * data.total_choices() / data.total_weight();
         let estimates = &mut *starts.estimates;
         em.ev.for_each_unit(data, weight, ctx.isa, means, scratch, |u, _, _, y| {
@@ -212,7 +211,8 @@ impl<'w> UnitStarts<'w> {
         em.restart(1);
         em.ev.evaluate(data, best.weights, best.atoms, ctx)?;
         let h = ws.f64s(k * l * l)?;
-        em.ev.class_curvature(data, h, ctx, ws.scope())?;
+        let means = ws.f64s(em.ev.shape.sets * k * l)?;
+        em.ev.curvature_and_set_means(data, h, means, ctx, ws.scope())?;
         let (factors, half) = (ws.f64s(k * r * r)?, ws.f64s(l * l)?);
         for (j, factor) in factors.chunks_exact_mut((r * r).max(1)).enumerate() {
             let t = em.ev.class_choices[j];
@@ -224,9 +224,7 @@ impl<'w> UnitStarts<'w> {
                 factor.fill(f64::INFINITY);
             }
         }
-        let means = ws.f64s(em.ev.shape.sets * k * l)?;
         let (scratch, joint) = (ws.f64s(unit_scratch(em.ev.shape.columns, k, em.ev.shape.units))?, ws.f64s(k)?);
-        em.ev.set_means(data, means, ctx)?;
         self.gains.fill(f64::NEG_INFINITY);
         let (gains, responsibilities) = (&mut *self.gains, &mut *self.best);
         em.ev.for_each_unit(data, best.weights, ctx.isa, means, scratch, |u, _, resp, y| {
