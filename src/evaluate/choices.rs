@@ -3,6 +3,7 @@
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
 use super::passes::{Evaluation, Found, TRUSTED, blocks, layout_block};
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
+use super::units::OfUnits;
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
@@ -67,9 +68,7 @@ impl Evaluation<'_> {
     /// The same, with the sums over the chosen rows of this rank alone.
     pub(super) fn choices_here(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) -> Result<()> {
         self.row_weights(data, weights, false, ctx)?;
-        if self.by_units() {
-            self.chosen_of_units(data);
-        } else if self.omega.capacity() > 0 {
+        if self.omega.capacity() > 0 && !self.by_units() {
             self.passes += 1;
             self.sums(data, Sums::Chosen, ctx);
         }
@@ -115,7 +114,10 @@ impl Evaluation<'_> {
             (true, Some(weights)) if at_once && self.has_shares() => self.counts_at_once(data, weights, ctx),
             (true, weights) => self.counts(data, weights.unwrap_or_default(), ctx),
             (false, Some(weights)) if data.splits_units() => self.split_units(data, weights, ctx)?,
-            (false, weights) => self.units(data, weights, ctx),
+            (false, weights) => {
+                self.value.fill(0.0);
+                self.units(data, weights, ctx);
+            }
         }
         // t is of a choice set as far as it is here, or of all of it where its rows are on several ranks.
         if shape.sets == 1 {
@@ -246,44 +248,45 @@ impl Evaluation<'_> {
         value
     }
 
-    /// Units in compressed rows: responsibilities, value, and `Ω` of the chosen rows.
+    /// Units in compressed rows: responsibilities, value, and `Ω` of the chosen rows, or `X^T Ω` where it comes from the units. The
+    /// value is added to what stands there.
     pub(super) fn units(&mut self, data: &Data<'_>, weights: Option<&[f64]>, ctx: Context) {
         let (shape, c, kk) = (self.shape, self.columns(), self.classes);
-        self.value.fill(0.0);
-        if let Some(weights) = weights {
-            let length = self.scratch_length();
-            let n = TASKS.min(self.layout.blocks.max(1)).min(shape.units);
-            let r = core::mem::take(&mut self.r);
-            let scratch = core::mem::take(&mut self.scratch);
-            let ev = &*self;
-            {
-                let (mut left, mut pieces) = (&mut *r, &mut *scratch.pieces);
-                let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
-                for (t, task) in tasks.iter_mut().enumerate().take(n) {
-                    let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
-                    *task = Some((from, take(&mut left, (to - from) * c), take(&mut pieces, length)));
-                }
-                for_each(ctx.threads, &mut tasks[..n], |task| {
-                    if let Some((first, r, piece)) = task {
-                        let Piece { value, columns, weight, .. } = carve(piece, &shape, c);
-                        value.fill(0.0);
+        let (l, length) = (shape.columns, self.scratch_length());
+        // Where every rank has all units, all must sum alike, however many rows they have.
+        let n = if data.splits_units() { 1 } else { TASKS.min(self.layout.blocks.max(1)).min(shape.units) };
+        let r = core::mem::take(&mut self.r);
+        let scratch = core::mem::take(&mut self.scratch);
+        let ev = &*self;
+        {
+            let (mut left, mut pieces) = (&mut *r, &mut *scratch.pieces);
+            let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
+            for (t, task) in tasks.iter_mut().enumerate().take(n) {
+                let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
+                *task = Some((from, take(&mut left, (to - from) * c), take(&mut pieces, length)));
+            }
+            for_each(ctx.threads, &mut tasks[..n], |task| {
+                if let Some((first, r, piece)) = task {
+                    let Piece { part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
+                    [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
+                    if let Some(weights) = weights {
                         ev.units_of(ev.found(), data, weights, *first, r, value, columns, weight, ctx);
                     }
-                });
-            }
-            (self.r, self.scratch) = (r, scratch);
-            for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
-                axpy(1.0, &carve(piece, &shape, c).value[..c / kk], &mut self.value[..c / kk]);
-            }
+                    ev.add_units(data, *first, r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
+                }
+            });
         }
+        (self.r, self.scratch) = (r, scratch);
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
-        for (u, r) in self.r.chunks_exact(c.max(1)).enumerate().take(shape.units) {
-            let (w, n) = (data.unit_weight(u), self.choices_of_unit(data, u));
-            if w > 0.0 {
-                axpy(w, r, &mut self.class_weight[..c]);
-                axpy(w * n, r, &mut self.class_choices[..c]);
-            }
+        self.chosen[..c * l].fill(0.0);
+        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
+            let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
+            axpy(1.0, z, &mut self.class_weight[..c]);
+            axpy(1.0, totals, &mut self.class_choices[..c]);
+            axpy(1.0, part, &mut self.chosen[..c * l]);
+            // 0 without weights.
+            axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
         }
         match self.is_ordered(data) {
             _ if self.by_units() => self.choices_of_sets(data, ctx),

@@ -183,7 +183,6 @@ impl<'w> Evaluation<'w> {
         if self.has_shares() {
             self.gradient_of_shares(data, weights, ctx);
         } else if self.by_units() {
-            self.chosen_of_units(data);
             self.means_here(data, ctx);
         } else {
             self.gradient_at_once(data, ctx);

@@ -90,7 +90,7 @@ impl Evaluation<'_> {
     pub(super) fn split_units(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) -> Result<()> {
         let (c, kk) = (self.columns(), self.classes);
         self.join_units(data)?;
-        let value = &mut self.scratch.pieces[..c / kk];
+        let value = &mut self.value[..c / kk];
         value.fill(0.0);
         for (u, r) in self.r[..self.shape.units * c].chunks_exact_mut(c).enumerate() {
             let w = data.unit_weight(u);
@@ -103,7 +103,6 @@ impl Evaluation<'_> {
             }
         }
         self.units(data, None, ctx);
-        self.value[..c / kk].copy_from_slice(&self.scratch.pieces[..c / kk]);
         Ok(())
     }
 

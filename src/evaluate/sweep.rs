@@ -12,7 +12,7 @@ use super::layout::{Layout, zone};
 use super::panel::groups_piece;
 use super::passes::{Evaluation, Found, TRUSTED, layout_block};
 use super::tasks::{Matrices, Piece, Scratch, Task, carve, share, tasks};
-use super::units::{Own, Set, Walk, add_strided};
+use super::units::{OfUnits, Own, Set, Walk, add_strided};
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::linalg::{axpy, symmetrize};
@@ -91,11 +91,8 @@ impl Curvatures<'_> {
 struct Sums<'a, 'd> {
     walk: Walk<'d>,
     set: Set<'d>,
-    /// C each.
-    class_weight: &'a mut [f64],
-    class_choices: &'a mut [f64],
-    /// C × L each: of the chosen rows and under the model, or nothing and the difference.
-    chosen: &'a mut [f64],
+    units: OfUnits<'a>,
+    /// C × L each: `X^T Ω` (of `units`, too) and `X^T (t ∘ A)`, or nothing and their difference.
     mean: &'a mut [f64],
     apart: bool,
     curvature: Curvature<'a>,
@@ -201,9 +198,8 @@ impl Evaluation<'_> {
         let (before, sets) = (layout.start(blocks.start), layout.sets_of_block() * c);
         let Piece { sum, part, m: factors, z, totals, value, columns, weight } = carve(task.piece, &self.shape, c);
         [&mut *sum, &mut *part, z, totals, value, curvature.h].into_iter().for_each(|v| v.fill(0.0));
-        let (walk, set, omega) = self.begin(data, clean.start, &blocks, task.others);
-        let mut sums =
-            Sums { walk, set, class_weight: z, class_choices: totals, chosen: part, mean: sum, apart, curvature: curvature.lend(), omega };
+        let units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
+        let mut sums = self.begin(data, clean.start, &blocks, task.others, units, sum, apart, curvature.lend());
         // Block b stands `shift` numbers before its place; those that are held stand between `from` and `high`, all written.
         let (place, mut shift) = (|b: usize| (layout.start(b) - before) * c, 0);
         let (mut from, mut high) = (0, if written { task.rows.len() } else { 0 });
@@ -241,7 +237,7 @@ impl Evaluation<'_> {
                 unit = self.ended(data, unit..own.units.end, layout.rows_of(data, b..b + 1).end, &mut ready);
                 let of_these = &mut r[(first - own.units.start) * c..(unit - own.units.start) * c];
                 self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
-                self.add_units(data, first, of_these, &mut sums);
+                self.add_units(data, first, of_these, &mut sums.units);
                 for b in done..ready {
                     let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
                     self.sums_of_block(found, data, b, (r, own.units.start), t, &mut sums, ctx);
@@ -302,27 +298,15 @@ impl Evaluation<'_> {
             waiting |= clean != blocks;
             *rest = Some(Rest { blocks, clean, a, omega, t, piece, curvature });
         }
-        if let Some(Rest { blocks, omega, piece, curvature, .. }) = &mut tasks[0] {
-            let Piece { sum, part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
-            let finite = weight[0];
-            let (walk, set, omega) = self.begin(data, 0, &(blocks.start..blocks.start), omega);
-            let mut sums = Sums {
-                walk,
-                set,
-                class_weight: z,
-                class_choices: totals,
-                chosen: part,
-                mean: sum,
-                apart,
-                curvature: curvature.lend(),
-                omega,
-            };
+        if let Some(Rest { piece, .. }) = &mut tasks[0] {
+            let Piece { part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
+            let (finite, mut units) = (weight[0], OfUnits { class_weight: z, class_choices: totals, chosen: part });
+            // Their probabilities are looked for nowhere.
+            let found = Found { a: &[], log_z: self.log_z, before: (0, 0) };
             for pair in self.own[..n].windows(2) {
                 let (first, of_these) = (pair[0].units.end, &mut r[pair[0].units.end * c..pair[1].units.start * c]);
-                // Their probabilities are looked for nowhere.
-                let found = Found { a: &[], log_z: self.log_z, before: (0, 0) };
                 self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
-                self.add_units(data, first, of_these, &mut sums);
+                self.add_units(data, first, of_these, &mut units);
             }
             weight[0] = finite;
         }
@@ -336,18 +320,8 @@ impl Evaluation<'_> {
             let place = |b: usize| (ev.layout.start(b) - ev.layout.start(blocks.start)) * c;
             let Piece { sum, part, z, totals, .. } = carve(piece, &shape, c);
             for range in [blocks.start..clean.start, clean.end..blocks.end].into_iter().filter(|range| !range.is_empty()) {
-                let (walk, set, omega) = ev.begin(data, range.start, &range, omega);
-                let mut sums = Sums {
-                    walk,
-                    set,
-                    class_weight: &mut *z,
-                    class_choices: &mut *totals,
-                    chosen: &mut *part,
-                    mean: &mut *sum,
-                    apart,
-                    curvature: curvature.lend(),
-                    omega,
-                };
+                let units = OfUnits { class_weight: &mut *z, class_choices: &mut *totals, chosen: &mut *part };
+                let mut sums = ev.begin(data, range.start, &range, omega, units, sum, apart, curvature.lend());
                 for b in range {
                     let t = &mut t[(b - blocks.start) * sets..][..sets];
                     // SAFETY: blocks that are not clean were written where they belong.
@@ -367,34 +341,22 @@ impl Evaluation<'_> {
         start..end.max(start)
     }
 
-    /// What goes through the choices from block `b` on, and room for the row weights of any of `blocks`.
+    /// The sums of blocks from `b` on, with room for the row weights of any of `blocks`.
     fn begin<'a, 'd>(
         &self,
         data: &Data<'d>,
         b: usize,
         blocks: &Range<usize>,
         room: &'a mut [MaybeUninit<f64>],
-    ) -> (Walk<'d>, Set<'d>, &'a mut [f64]) {
+        units: OfUnits<'a>,
+        mean: &'a mut [f64],
+        apart: bool,
+        curvature: Curvature<'a>,
+    ) -> Sums<'a, 'd> {
         let longest = blocks.clone().map(|b| self.layout.length(b)).max().unwrap_or(0);
         let first = self.layout.rows_of(data, b..b).start;
-        (Walk::from(data, first), Set::from(data, first), filled(&mut room[..longest * self.columns()], 0.0))
-    }
-
-    /// Adds what the units from `first` on with responsibilities `r` add to the sums over units.
-    fn add_units(&self, data: &Data<'_>, first: usize, r: &[f64], sums: &mut Sums<'_, '_>) {
-        let (c, l) = (self.columns(), self.shape.columns);
-        for (u, r) in (first..).zip(r.chunks_exact(c.max(1))) {
-            let w = data.unit_weight(u);
-            if w == 0.0 {
-                continue;
-            }
-            axpy(w, r, sums.class_weight);
-            axpy(w * self.choices_of_unit(data, u), r, sums.class_choices);
-            if self.by_units() {
-                let z = self.features_of_unit(u);
-                r.iter().zip(sums.chosen.chunks_exact_mut(l)).for_each(|(r, chosen)| axpy(w * r, z, chosen));
-            }
-        }
+        let omega = filled(&mut room[..longest * self.columns()], 0.0);
+        Sums { walk: Walk::from(data, first), set: Set::from(data, first), units, mean, apart, curvature, omega }
     }
 
     /// t and the sums of block `b`, where `r` are the responsibilities from some unit on.
@@ -456,8 +418,8 @@ impl Evaluation<'_> {
                 false => self.counts_anew(found, data, b, start, weights, counts, omega, &mut totals[of.clone()]),
             };
         }
-        axpy(1.0, totals, sums.class_weight);
-        axpy(1.0, totals, sums.class_choices);
+        axpy(1.0, totals, sums.units.class_weight);
+        axpy(1.0, totals, sums.units.class_choices);
         sums_of_groups(ctx.isa, layout.groups(b, c), &sums.omega[..n * c], t);
         self.sums_of_features(found, b, t, sums, ctx);
     }
@@ -467,10 +429,10 @@ impl Evaluation<'_> {
         let (layout, c) = (&self.layout, self.columns());
         let (at, n, groups, x) = (layout.start(b) * c, layout.length(b), layout.groups(b, c), layout_block(layout, b, self.shape.columns));
         let a = &found.a[at - found.before.0..][..n * c];
-        let Sums { chosen, mean, apart, curvature, omega, .. } = sums;
+        let Sums { units, mean, apart, curvature, omega, .. } = sums;
         let omega = &mut omega[..n * c];
         if *apart && !self.by_units() {
-            simd::weighted_sum_of_columns(ctx.isa, x, omega, n, chosen);
+            simd::weighted_sum_of_columns(ctx.isa, x, omega, n, units.chosen);
         }
         if !curvature.h.is_empty() {
             return self.curvature_of_block(b, a, t, curvature.h, mean, &mut [], curvature.scratch, ctx.isa);

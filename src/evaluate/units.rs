@@ -135,6 +135,13 @@ pub(super) fn add_strided(f: f64, r: &[f64], out: &mut [f64], at: usize, stride:
     out[at..].iter_mut().step_by(stride).zip(r).for_each(|(out, r)| *out += f * r);
 }
 
+/// Sums over units: C numbers each, and, of units with z, `X^T Ω`, C × L.
+pub(super) struct OfUnits<'a> {
+    pub class_weight: &'a mut [f64],
+    pub class_choices: &'a mut [f64],
+    pub chosen: &'a mut [f64],
+}
+
 /// What a task of [`Evaluation::prepare`] has of its own: z of its units.
 struct OfTask<'a> {
     walk: Walk<'a>,
@@ -220,16 +227,19 @@ impl Evaluation<'_> {
         }
     }
 
-    /// `X^T Ω` from z.
-    pub(super) fn chosen_of_units(&mut self, data: &Data<'_>) {
+    /// Adds what the units from `first` on with responsibilities `r` add to the sums over units.
+    pub(super) fn add_units(&self, data: &Data<'_>, first: usize, r: &[f64], sums: &mut OfUnits<'_>) {
         let (c, l) = (self.columns(), self.shape.columns);
-        let Evaluation { chosen, unit_features, r, .. } = self;
-        let chosen = &mut chosen[..c * l];
-        chosen.fill(0.0);
-        for (u, (r, z)) in r.chunks_exact(c.max(1)).zip(unit_features.chunks_exact(l + 2)).enumerate() {
+        for (u, r) in (first..).zip(r.chunks_exact(c.max(1))) {
             let w = data.unit_weight(u);
-            for (r, chosen) in r.iter().zip(chosen.chunks_exact_mut(l)) {
-                axpy(w * r, &z[..l], chosen);
+            if w == 0.0 {
+                continue;
+            }
+            axpy(w, r, sums.class_weight);
+            axpy(w * self.choices_of_unit(data, u), r, sums.class_choices);
+            if self.by_units() {
+                let z = self.features_of_unit(u);
+                r.iter().zip(sums.chosen.chunks_exact_mut(l)).for_each(|(r, chosen)| axpy(w * r, z, chosen));
             }
         }
     }
