@@ -111,7 +111,7 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
 /// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the
-/// second read is of observed rows alone.
+/// second read is of observed rows alone, and small choice sets whose units stand in order are read once.
 ///
 /// # Errors
 /// `Shape` for an output of the wrong length, `NotFinite` where logits overflow, `Workspace`.

@@ -18,7 +18,7 @@
 //!
 //! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then
 //! the part under the model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights
-//! may be what comes out, one read serves: `once.rs`.
+//! may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
 
 use super::layout::{Kind, Layout, block_rows, zone};
 use super::sweep::Beside;
