@@ -456,3 +456,65 @@ pub fn em_step(
     atoms.copy_from_slice(next_atoms);
     Ok(Value { log_likelihood, penalized_log_likelihood })
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::data::{Choices, Features};
+    use crate::testing::numbers;
+    use crate::workspace::WorkspaceBuffer;
+    use alloc::vec::Vec;
+
+    /// Steps whose trials make the next E-step are those that take each by itself: with and without the curvature of the step before, from
+    /// atoms so far off that steps are halved, and for units that are rows.
+    #[test]
+    fn steps_of_many_are_steps_one_by_one() {
+        let (l, k, starts, sets, j) = (3, 2, 3, 2000, 6);
+        let p = sets * j;
+        let x = numbers(p * l, 1);
+        let offsets: Vec<usize> = (0..=sets).map(|s| s * j).collect();
+        let chosen: Vec<usize> = (0..sets).map(|s| s * j + (s * s + 3 * s / 5) % j).collect();
+        let indptr: Vec<usize> = (0..=sets / 5).map(|u| 5 * u).collect();
+        let counts: Vec<f64> = (0..p).map(|i| if chosen.contains(&i) { 1.5 } else { 0.0 }).collect();
+        let ctx = Context::default();
+        for choices in [Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None }, Choices::Counts(&counts)] {
+            let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, Some(&offsets), choices).unwrap();
+            let shape = data.shape();
+            let mut memory = WorkspaceBuffer::new(Whitening::workspace(&shape)).unwrap();
+            let wh = Whitening::new(&data, ctx.isa, &mut memory.lend()).unwrap();
+            for (form, thrifty, far) in [
+                (MStep::Newton, false, 1.0),
+                (MStep::Newton, true, 1.0),
+                (MStep::Newton, true, 60.0),
+                (MStep::Gradient, false, 1.0),
+                (MStep::Gradient, false, 60.0),
+            ] {
+                let run = |many: bool| {
+                    let mut memory = WorkspaceBuffer::new(Em::workspace(&shape, k, starts, true)).unwrap();
+                    let mut em = Em::new(shape, k, starts, true, &mut memory.lend()).unwrap();
+                    let mut weights: Vec<f64> = (0..k * starts).map(|c| [0.4, 0.6][c % 2]).collect();
+                    let (mut atoms, mut values) = (numbers(k * starts * l, 7), Vec::new());
+                    atoms.iter_mut().for_each(|a| *a *= far);
+                    em.thrifty = thrifty;
+                    for step in 1..=7 {
+                        em.more = many && step < 7;
+                        em.step(&data, &wh, 0.3, form, &mut weights, &mut atoms, ctx).unwrap();
+                        assert!((em.fresh == Fresh::Step) == em.more, "one read serves");
+                        values.extend_from_slice(em.value);
+                    }
+                    (weights, atoms, values, em.ev.passes)
+                };
+                let (one, many) = (run(false), run(true));
+                for (what, a, b) in [("weights", &one.0, &many.0), ("atoms", &one.1, &many.1), ("values", &one.2, &many.2)] {
+                    for (a, b) in a.iter().zip(b) {
+                        assert!((a - b).abs() <= 1e-8 * (1.0 + a.abs()), "{form:?} {thrifty} {far}: {what} {a} {b}");
+                    }
+                }
+                let falls = one.2.chunks_exact(starts).zip(one.2[starts..].chunks_exact(starts));
+                assert!(falls.into_iter().all(|(a, b)| a.iter().zip(b).all(|(a, b)| b - a > -1.0)), "{:?}", one.2);
+                // A read for each step, and the first; Newton's are halved from afar.
+                assert_eq!(many.3 > 8, far > 1.0 && form == MStep::Newton, "{form:?} {thrifty} {far}: {}", many.3);
+            }
+        }
+    }
+}
