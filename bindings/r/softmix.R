@@ -38,7 +38,14 @@ softmix <- local({
 
   function(x, counts = NULL, classes, choices = NULL, sets = NULL, offset = NULL, ridge = 0, seed = 0, starts = 0, progress = NULL) {
     data <- describe(x, counts, choices, sets, offset)
-    fit <- do.call(.Call, c(list(call_fit), data, list(classes, ridge, seed, starts, progress)))
+    # What progress throws ends the fit, and goes on from here as it was thrown.
+    thrown <- NULL
+    watch <- if (!is.null(progress)) function(...) tryCatch(progress(...), error = function(e) {
+      thrown <<- e
+      FALSE
+    })
+    fit <- do.call(.Call, c(list(call_fit), data, list(classes, ridge, seed, starts, watch)))
+    if (!is.null(thrown)) stop(thrown)
     dimnames(fit$atoms) <- list(NULL, colnames(x))
     fit$data <- data
     if (!(fit$outcome %in% c("converged", "cancelled"))) {

@@ -29,7 +29,9 @@ missing <- counts
 missing[3, which(counts[3, ] == 0)[1]] <- NA
 for (n in list(missing, colSums(missing))) stopifnot(grepl("counts: not a finite number", try(softmix(x, n, classes = 1), silent = TRUE)))
 stopifnot(softmix(x, counts, classes = 2, progress = function(...) FALSE)$outcome == "cancelled")
-stopifnot(inherits(try(softmix(x, counts, classes = 2, progress = function(...) stop("mine")), silent = TRUE), "try-error"))
+mine <- structure(class = c("mine", "error", "condition"), list(message = "of my own", call = NULL))
+thrown <- tryCatch(softmix(x, counts, classes = 2, progress = function(...) stop(mine)), error = identity)
+stopifnot(inherits(thrown, "mine"), conditionMessage(thrown) == "of my own")
 warned <- tryCatch(softmix(x, colSums(counts), classes = 4), warning = conditionMessage)
 stopifnot(grepl("try a ridge", warned))
 for (wrong in list(list(seed = -1), list(seed = NaN), list(seed = 0.5), list(starts = NA), list(starts = -2), list(starts = c(3, 4)),
