@@ -24,7 +24,7 @@ use core::ops::Range;
 /// Rows of a block at most, where sets do not ask for more.
 pub(crate) const MOST_ROWS: usize = 256;
 /// Features up to which choice sets go side by side: more fill whole vectors as they are.
-const FEW_COLUMNS: usize = 48;
+pub(super) const FEW_COLUMNS: usize = 48;
 /// Alternatives up to which choice sets go side by side.
 pub(super) const SMALL_SET: usize = 256;
 

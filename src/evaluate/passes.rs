@@ -174,7 +174,7 @@ impl<'w> Evaluation<'w> {
             self.apart(data, weights, atoms, ctx)?;
             return self.sum_gradient(data);
         }
-        if self.sweep_serves(data) {
+        if self.sweep_serves(data, ctx) {
             self.sweep(data, weights, atoms, Beside::Probabilities, ctx)?;
             return self.sum_gradient(data);
         }

@@ -7,7 +7,7 @@
 //!
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
 
-use super::layout::zone;
+use super::layout::{FEW_COLUMNS, zone};
 use super::passes::{Evaluation, Found};
 use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
@@ -147,6 +147,8 @@ struct OfTask<'a> {
     walk: Walk<'a>,
     own: Range<usize>,
     features: &'a mut [f64],
+    /// What the unit before its own has here, and the one after.
+    ends: &'a mut [[f64; FEW_COLUMNS + 2]; 2],
 }
 
 impl Evaluation<'_> {
@@ -181,34 +183,39 @@ impl Evaluation<'_> {
         }
         let (l, offset) = (shape.columns, |i: usize| data.offset().map_or(0.0, |b| b[i]));
         unit_features.fill(0.0);
+        let mut ends = [[[0.0; FEW_COLUMNS + 2]; 2]; TASKS];
         let mut tasks: [Option<OfTask<'_>>; TASKS] = [const { None }; TASKS];
-        let (mut left, mut next, mut cut) = (&mut **unit_features, 0, [None; TASKS]);
-        for (t, task) in tasks.iter_mut().enumerate().take(n) {
-            let own = own[t].units.clone();
-            cut[t] = (next < own.start).then_some(next);
+        let (mut left, mut next) = (&mut **unit_features, 0);
+        for (t, ((task, own), ends)) in tasks.iter_mut().zip(&*own).zip(&mut ends).enumerate().take(n) {
+            let own = own.units.clone();
             take(&mut left, (own.start - next) * (l + 2));
             let features = take(&mut left, own.len() * (l + 2));
             next = own.end;
-            *task = Some(OfTask { walk: Walk::from(data, layout.rows_of(data, share(layout, t, n)).start), own, features });
+            let walk = Walk::from(data, layout.rows_of(data, share(layout, t, n)).start);
+            *task = Some(OfTask { walk, own, features, ends });
         }
         layout.prepare(data, &mut tasks[..n], ctx, |task, block| {
-            let Some(OfTask { walk, own, features }) = task else { return };
+            let Some(OfTask { walk, own, features, ends: [before, after] }) = task else { return };
             walk.on(block.rows.end, |u, times, i| {
-                if times != 0.0 && own.contains(&u) {
-                    let (z, rest) = features[(u - own.start) * (l + 2)..][..l + 2].split_at_mut(l);
+                if times != 0.0 {
+                    let sums = match u {
+                        u if u < own.start => &mut before[..l + 2],
+                        u if u >= own.end => &mut after[..l + 2],
+                        u => &mut features[(u - own.start) * (l + 2)..][..l + 2],
+                    };
+                    let (z, rest) = sums.split_at_mut(l);
                     block.add_row(i, times, z);
                     rest[0] += times * offset(i);
                     rest[1] += times;
                 }
             });
         });
-        // Those that have choices in several tasks.
-        for u in cut.into_iter().flatten() {
-            let (z, rest) = unit_features[u * (l + 2)..][..l + 2].split_at_mut(l);
-            for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                z.iter_mut().enumerate().for_each(|(k, z)| *z += times * layout.centered(i, k, l));
-                rest[0] += times * offset(i);
-                rest[1] += times;
+        // What units have in several tasks.
+        for (own, [before, after]) in own.iter().zip(&ends).take(n) {
+            for (u, sums) in [(own.units.start.checked_sub(1), before), (Some(own.units.end), after)] {
+                if let Some(features) = u.and_then(|u| unit_features.chunks_exact_mut(l + 2).nth(u)) {
+                    axpy(1.0, &sums[..l + 2], features);
+                }
             }
         }
     }
