@@ -15,14 +15,14 @@ def counts(p, L, K, threads=1):
     return Problem(X, counts=n).evaluation(np.full(K, 1 / K), r.standard_normal((K, L)) * 2 / np.sqrt(L), threads)
 
 
-def sets(rows, size, L=6, K=4, situations=12):
+def sets(rows, size, threads=1, L=6, K=4, situations=12):
     r = np.random.default_rng(1)
     ends = np.arange(0, rows + 1, size)
     count = len(ends) - 1
     X = data.aligned(r.standard_normal((count * size, L)))
     chosen = ends[:-1] + r.integers(size, size=count)
     indptr = np.append(np.arange(0, count, situations), count)
-    return Problem(X, sets=ends, indptr=indptr, chosen=chosen).evaluation(np.full(K, 1 / K), r.standard_normal((K, L)) * 0.5)
+    return Problem(X, sets=ends, indptr=indptr, chosen=chosen).evaluation(np.full(K, 1 / K), r.standard_normal((K, L)) * 0.5, threads)
 
 
 def run(quick, note, threads):
@@ -36,6 +36,7 @@ def run(quick, note, threads):
     }
     if threads:
         work["threads (p = 300 000, L = 20, K = 5)"] = [(t, lambda t=t: counts(300_000, 20, 5, t)) for t in range(1, threads + 1)]
+        work["threads (panel: 100 000 choice sets of 6, L = 6, K = 4)"] = [(t, lambda t=t: sets(600_000, 6, t)) for t in range(1, threads + 1)]
     found = {}
     for title, points in work.items():
         found[title] = [(number, median(in_turns({"": repeated(make(), time.perf_counter if title.startswith("threads") else time.process_time)}, batch=5e-3, rounds=5 if quick else 11, budget=4)[""])) for number, make in points]
