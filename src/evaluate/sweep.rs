@@ -101,7 +101,7 @@ struct Sums<'a, 'd> {
 }
 
 impl Evaluation<'_> {
-    /// Whether a sweep serves: where most blocks wait for no unit of other tasks.
+    /// Whether a sweep serves: where two thirds of the blocks wait for no unit of other tasks.
     pub(super) fn sweep_serves(&mut self, data: &Data<'_>, ctx: Context) -> bool {
         if !self.layout.is_grouped() || data.splits_units() || !self.is_ordered(data) {
             return false;
@@ -109,7 +109,7 @@ impl Evaluation<'_> {
         self.prepare(data, ctx);
         let n = self.layout.blocks.clamp(1, TASKS);
         let clean = |(t, own): (usize, &Own)| self.clean_blocks(data, own, &share(&self.layout, t, n)).len();
-        2 * self.own[..n].iter().enumerate().map(clean).sum::<usize>() >= self.layout.blocks
+        3 * self.own[..n].iter().enumerate().map(clean).sum::<usize>() >= 2 * self.layout.blocks
     }
 
     /// Whether it may find the curvature too: where there is room for the sums of as many tasks.
