@@ -298,10 +298,7 @@ impl Evaluation<'_> {
     /// The rows of block `b`, in whatever order the layout has them.
     pub(super) fn rows_of_block(&self, data: &Data<'_>, b: usize) -> Range<usize> {
         match self.layout.kind {
-            Kind::Groups => {
-                let sets = self.layout.sets(data, b);
-                data.set(sets.start).start..data.set(sets.end.min(self.shape.sets) - 1).end
-            }
+            Kind::Groups => self.layout.rows_of(data, b..b + 1),
             _ => self.layout.rows(b),
         }
     }

@@ -307,7 +307,7 @@ impl Evaluation<'_> {
         if let Some(Rest { piece, .. }) = &mut tasks[0] {
             let Piece { part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
             let (finite, mut units) = (weight[0], OfUnits { class_weight: z, class_choices: totals, chosen: part });
-            // Their probabilities are looked for nowhere.
+            // Their probabilities, in the rooms of several tasks, are found anew where they are asked for.
             let found = Found { a: &[], log_z: self.log_z, before: (0, 0) };
             for pair in self.own[..n].windows(2) {
                 let (first, of_these) = (pair[0].units.end, &mut r[pair[0].units.end * c..pair[1].units.start * c]);
