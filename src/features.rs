@@ -325,7 +325,7 @@ pub(crate) enum Block<'b> {
 impl Block<'_> {
     /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
     pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-        self.logits_ahead(isa, theta, offset, out, ld, Ahead::All);
+        self.logits_ahead(isa, theta, offset, out, ld, Ahead::of_memory());
     }
 
     pub fn logits_ahead(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead) {
@@ -339,7 +339,7 @@ impl Block<'_> {
 
     /// `G += X^T W`: see [`simd::weighted_sum`].
     pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
-        self.weighted_sum_ahead(isa, w, ld, g, Ahead::All);
+        self.weighted_sum_ahead(isa, w, ld, g, Ahead::of_memory());
     }
 
     pub fn weighted_sum_ahead(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {

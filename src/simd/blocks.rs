@@ -164,7 +164,7 @@ impl<const ABOVE: bool> Kernel for ShiftedSum<ABOVE> {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, Ahead::All) }
+        unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, Ahead::of_memory()) }
     }
 }
 

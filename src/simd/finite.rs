@@ -27,11 +27,12 @@ impl<T: Element> ElementKernel<T> for AllFinite<'_, T> {
         let (x, n) = (self.0.as_ptr(), self.0.len());
         // x − x is 0 exactly where x is finite, and else NaN.
         let mut sum = [simd.splat(T::ZERO); U];
+        let ahead = Ahead::of_memory();
         let mut i = 0;
         // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n.
         unsafe {
             while i + U * S::N <= n {
-                Ahead::All.ask(simd, x.add(i), U * S::N);
+                ahead.ask(simd, x.add(i), U * S::N);
                 for u in 0..U {
                     let from = x.add(i + u * S::N);
                     let v = simd.load(from);

@@ -50,6 +50,7 @@ impl Isa {
 
     /// Every instruction set of this machine, from [`Isa::Scalar`] to the widest. See [`Isa::detect`] on `no_std`.
     pub fn available() -> impl Iterator<Item = Self> {
+        super::caches::learn();
         #[cfg(target_arch = "x86_64")]
         let others = [
             pulp::x86::V3::try_new().map(|v3| Isa::Avx2(Proof(v3))),

@@ -113,10 +113,20 @@ unsafe fn along<T: Scalar, S: Features, const C: usize>(
     ahead: Ahead,
 ) {
     let whole = x.rows - x.rows % 4;
+    // What comes from memory line by line is best read so, unless it is to be converted: that takes longer than to wait.
+    let row_by_row = ahead == Ahead::Lines && size_of::<T>() == 8;
     // SAFETY: four rows at a time lie before `whole`, the others before `x.rows`; so do their offsets and logits.
     unsafe {
         for i in (0..whole).step_by(4) {
-            let sums = products_along::<T, S, C, 4>(simd, x, i, theta, ahead);
+            let sums = if row_by_row {
+                let mut sums = [[simd.splat(0.0); C]; 4];
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    [*sums] = products_along::<T, S, C, 1>(simd, x, i + r, theta, ahead);
+                }
+                sums
+            } else {
+                products_along::<T, S, C, 4>(simd, x, i, theta, ahead)
+            };
             let b: [f64; 4] = match offset {
                 Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
                 None => [0.0; 4],
@@ -165,10 +175,11 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
         let mut k = 0;
         while k < whole {
             if k % piece_of_rows::<T>(R, n) == 0 {
-                ahead.ask(simd);
+                ahead.piece(simd);
             }
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
             for r in 0..R {
+                ahead.line(simd, rows.add(r * x.stride + k));
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -177,10 +188,11 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
             k += n;
         }
         if k < l {
-            ahead.ask(simd);
+            ahead.piece(simd);
             let first = simd.first(l - k);
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
             for r in 0..R {
+                ahead.line(simd, rows.add(r * x.stride + k));
                 let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -384,8 +396,9 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
             let mut ahead = of.ahead(rows, n);
             let mut k = 0;
             while k < whole {
-                ahead.ask(simd);
+                ahead.piece(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    ahead.line(simd, rows.add(r * stride + k));
                     *v = simd.load_as_f64(rows.add(r * stride + k));
                 }
                 square = simd.transpose(square);
@@ -397,8 +410,9 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
                 k += n;
             }
             if k < features {
-                ahead.ask(simd);
+                ahead.piece(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
+                    ahead.line(simd, rows.add(r * stride + k));
                     *v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 }
                 square = simd.transpose(square);
@@ -457,13 +471,16 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
             let mut ahead = of.ahead(start, U * n);
             let mut k = 0;
             while k < whole {
-                ahead.ask(simd);
+                ahead.piece(simd);
                 for j in 0..n {
+                    for u in 0..U {
+                        ahead.line(simd, start.add((u * n + j) * of.x.stride + k));
+                    }
                     add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
                 }
                 k += n;
             }
-            ahead.ask(simd);
+            ahead.piece(simd);
             while k < features {
                 add_feature::<S, U, V>(simd, rows.add(k), stride, turned.add(k * COLUMNS), &mut sums);
                 k += 1;
@@ -528,7 +545,16 @@ mod tests {
                 for way in [Way::Across, Way::ByColumns] {
                     for b in [None, Some(&offset[..])] {
                         let (mut of_f64, mut of_f32) = (vec![7.5; (c - 1) * ld + rows], vec![7.5; (c - 1) * ld + rows]);
-                        in_groups(isa, &Rows { values: &values, rows, columns: l, stride }, &theta, b, &mut of_f64, ld, Ahead::All, way);
+                        in_groups(
+                            isa,
+                            &Rows { values: &values, rows, columns: l, stride },
+                            &theta,
+                            b,
+                            &mut of_f64,
+                            ld,
+                            Ahead::of_memory(),
+                            way,
+                        );
                         in_groups(
                             isa,
                             &Rows { values: &single, rows, columns: l, stride },

@@ -134,10 +134,12 @@ pub(super) unsafe fn sum_of<T: Elementary, S: Powers<T>, F: Function<T>>(
         while i + U * S::N <= n {
             let mut v = [zero; U];
             if i % piece_of_rows::<T>(1, U * S::N) == 0 {
-                of_x.ask(simd);
-                of_out.ask(simd);
+                of_x.piece(simd);
+                of_out.piece(simd);
             }
             for u in 0..U {
+                of_x.line(simd, x.add(i + u * S::N));
+                of_out.line(simd, out.add(i + u * S::N));
                 v[u] = simd.load(x.add(i + u * S::N));
             }
             let y = f.of::<S, U>(simd, v);
@@ -300,9 +302,10 @@ unsafe fn sum_near<T: Elementary, S: Powers<T>>(simd: S, shifted: &Shifted<T>, x
         while i + U * S::N <= n {
             let mut v = [zero; U];
             if i % piece_of_rows::<T>(1, U * S::N) == 0 {
-                ahead.ask(simd);
+                ahead.piece(simd);
             }
             for u in 0..U {
+                ahead.line(simd, x.add(i + u * S::N));
                 v[u] = simd.load(x.add(i + u * S::N));
                 max = simd.max(v[u], max);
                 v[u] = simd.max(lowest, v[u]);

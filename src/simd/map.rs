@@ -56,8 +56,9 @@ pub(super) unsafe fn map_streamed<T: Copy, S: Powers<T>, F: Function<T>, const U
     // SAFETY: all ranges lie before n, and from the first whole vector on those of `out` are aligned.
     unsafe {
         map::<T, S, F, 1>(simd, f, x, out, i);
+        let ahead = Ahead::of_memory();
         while i + U * S::N <= n {
-            Ahead::All.ask(simd, x.add(i), U * S::N);
+            ahead.ask(simd, x.add(i), U * S::N);
             let mut v = [simd.load(x.add(i)); U];
             for u in 1..U {
                 v[u] = simd.load(x.add(i + u * S::N));

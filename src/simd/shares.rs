@@ -163,7 +163,8 @@ fn over_shares<S: Powers<f64>>(
     let zero: F64<S> = simd.splat(0.0);
     let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
     let (mut value, mut smallest, mut largest) = (zero, infinity, zero);
-    let mut ahead = Ahead::All.of_numbers(counts.as_ptr(), rows);
+    let memory = Ahead::of_memory();
+    let mut ahead = memory.of_numbers(counts.as_ptr(), rows);
     let mut i = 0;
     while i < rows {
         let first = simd.first(rows - i);
@@ -176,10 +177,11 @@ fn over_shares<S: Powers<f64>>(
                 let from = a.as_ptr().add(k * ld + i);
                 pi = simd.mul_add(load(from), simd.splat(*f), pi);
             }
-            Ahead::All.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
+            memory.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
             if i % PIECE_OF_F64 == 0 {
-                ahead.ask(simd);
+                ahead.piece(simd);
             }
+            ahead.line(simd, counts.as_ptr().add(i));
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
@@ -294,14 +296,15 @@ impl Weigh<'_> {
         let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
         let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
         let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
-        let mut ahead = Ahead::All.of_numbers(a, rows);
+        let mut ahead = Ahead::of_memory().of_numbers(a, rows);
         let mut i = 0;
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {
             while i + n <= rows {
                 if i % PIECE_OF_F64 == 0 {
-                    ahead.ask(simd);
+                    ahead.piece(simd);
                 }
+                ahead.line(simd, a.add(i));
                 simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
                 i += n;
             }

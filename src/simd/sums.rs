@@ -50,7 +50,13 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead(c)));
+                    // What comes from memory line by line is best read nearly so, unless it is to be converted.
+                    match ahead(c) {
+                        Ahead::Lines if size_of::<T>() == 8 => {
+                            with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 2>(simd, &self.x, w, self.ld, g, Ahead::Lines));
+                        }
+                        ahead => with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead)),
+                    }
                 }
                 c += count;
             }
@@ -139,10 +145,11 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
         let mut k = 0;
         while k < whole {
             if k % piece_of_rows::<T>(R, n) == 0 {
-                ahead.ask(simd);
+                ahead.piece(simd);
             }
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
             for r in 0..R {
+                ahead.line(simd, rows.add(r * x.stride + k));
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
@@ -154,10 +161,11 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
             k += n;
         }
         if k < l {
-            ahead.ask(simd);
+            ahead.piece(simd);
             let first = simd.first(l - k);
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
             for r in 0..R {
+                ahead.line(simd, rows.add(r * x.stride + k));
                 let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
@@ -230,7 +238,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
         let mut i = 0;
         while i < x.rows {
             if i >= due {
-                ahead.ask(simd);
+                ahead.piece(simd);
                 due += some;
             }
             for u in 0..U {
@@ -239,6 +247,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
+                        ahead.line(simd, from);
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }
                     for c in 0..C {
