@@ -332,8 +332,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
             Block::F64(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
-            Block::F32Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
-            Block::F64Columns(x) => simd::logits_of_columns(isa, x, theta, offset, out, ld),
+            Block::F32Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead),
+            Block::F64Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead),
         }
     }
 
@@ -346,8 +346,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
             Block::F64(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
-            Block::F32Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
-            Block::F64Columns(x) => simd::weighted_sum_of_columns(isa, x, w, ld, g),
+            Block::F32Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead),
+            Block::F64Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! each of the eight pages of the window ahead. A processor reads ahead by itself too, but within a page: lines of eight pages make it do so
 //! in all of them at once.
 
-use super::Rows;
+use super::{Columns, Rows};
 use super::caches::{is_amd, last_cache};
 use super::vector::Lanes;
 
@@ -49,6 +49,12 @@ impl Ahead {
         if x.stride == x.columns { self } else { Ahead::Nothing }
     }
 
+    /// How far on lines are asked for of features that stand feature after feature: the rows that follow in each.
+    #[inline(always)]
+    pub fn rows<T>(self, x: &Columns<'_, T>) -> usize {
+        if self == Ahead::Lines { x.rows * size_of::<T>() } else { 0 }
+    }
+
     /// What is ahead of `n` numbers from `from` on, which are read now and follow those before, to be asked for bit by bit.
     #[inline(always)]
     pub fn of_numbers<T>(self, from: *const T, n: usize) -> Asking<T> {
@@ -88,7 +94,9 @@ impl<T> Asking<T> {
     /// Asks for the line ahead of `at`, if line by line: where that is not so this asks for the line itself, which is cheaper than a branch.
     #[inline(always)]
     pub fn line<L, S: Lanes<L>>(&self, simd: S, at: *const T) {
-        simd.fetch(at.wrapping_byte_add(self.lines).cast());
+        if self.lines > 0 {
+            simd.fetch(at.wrapping_byte_add(self.lines).cast());
+        }
     }
 
     /// Asks for what is ahead of the next piece, if any is left.

@@ -4,6 +4,7 @@
 //! the shape and the instruction set alone.
 
 use super::Isa;
+use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -46,9 +47,22 @@ impl<T> Columns<'_, T> {
 /// Unless the features lie inside `x.values`, `theta` is whole columns, `offset` has a number for every row and `out` has
 /// `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn logits_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+    logits_of_columns_ahead(isa, x, theta, offset, out, ld, Ahead::Nothing);
+}
+
+/// The same, which asks for the rows that follow in every feature, as many as there are.
+pub(crate) fn logits_of_columns_ahead<T: Scalar>(
+    isa: Isa,
+    x: Columns<'_, T>,
+    theta: &[f64],
+    offset: Option<&[f64]>,
+    out: &mut [f64],
+    ld: usize,
+    ahead: Ahead,
+) {
     x.check(theta.len(), out.len(), ld);
     assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
-    isa.run(Logits { x, theta, offset, out, ld });
+    isa.run(Logits { x, theta, offset, out, ld, ahead });
 }
 
 /// `g[c * L + l] += Σ_i w[c * ld + i] x_il`: as [`super::weighted_sum`].
@@ -56,8 +70,13 @@ pub fn logits_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, theta: &[f64], 
 /// # Panics
 /// Unless the features lie inside `x.values`, `g` is whole columns and `w` has `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn weighted_sum_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
+    weighted_sum_of_columns_ahead(isa, x, w, ld, g, Ahead::Nothing);
+}
+
+/// The same, which asks for the rows that follow in every feature, as many as there are.
+pub(crate) fn weighted_sum_of_columns_ahead<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     x.check(g.len(), w.len(), ld);
-    isa.run(WeightedSum { x, w, ld, g });
+    isa.run(WeightedSum { x, w, ld, g, ahead });
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a, the lower triangle: as [`super::gram`].
@@ -77,13 +96,14 @@ struct Logits<'a, T> {
     offset: Option<&'a [f64]>,
     out: &'a mut [f64],
     ld: usize,
+    ahead: Ahead,
 }
 
 impl<T: Scalar> Kernel for Logits<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, theta, offset, out, ld } = self;
+        let Self { x, theta, offset, out, ld, .. } = self;
         for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
             for i in 0..x.rows {
                 let mut s = 0.0;
@@ -99,6 +119,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         let columns = self.theta.len() / self.x.columns;
         let most = if S::REGISTERS >= 32 { 6 } else { 4 };
+        let mut ahead = self.ahead.rows(&self.x);
         let mut c = 0;
         while c < columns {
             let count = part(columns - c, most);
@@ -107,14 +128,17 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
             unsafe {
                 let theta = self.theta.as_ptr().add(c * self.x.columns);
                 let out = self.out.as_mut_ptr().add(c * self.ld);
-                with_constant!(C = count, one of 1 2 3 4 5 6; logits_columns::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld));
+                with_constant!(C = count, one of 1 2 3 4 5 6; logits_columns::<T, S, C>(simd, &self.x, theta, self.offset, out, self.ld, ahead));
             }
             c += count;
+            // The columns to come find the rows in cache.
+            ahead = 0;
         }
     }
 }
 
-/// C columns of logits, in tiles of four or two vectors of rows, then one.
+/// C columns of logits, in tiles of four or two vectors of rows, then one. So many bytes `ahead` of what is read lines are asked for, if
+/// that is not 0.
 ///
 /// # Safety
 /// The features lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld`
@@ -127,6 +151,7 @@ unsafe fn logits_columns<T: Scalar, S: Features, const C: usize>(
     offset: Option<&[f64]>,
     out: *mut f64,
     ld: usize,
+    ahead: usize,
 ) {
     let n = <S as Lanes<f64>>::N;
     let mut i = 0;
@@ -134,16 +159,16 @@ unsafe fn logits_columns<T: Scalar, S: Features, const C: usize>(
     unsafe {
         if S::REGISTERS >= 32 {
             while i + 4 * n <= x.rows {
-                logits_tile::<T, S, C, 4>(simd, x, theta, offset, out, ld, i, n);
+                logits_tile::<T, S, C, 4>(simd, x, theta, offset, out, ld, i, n, ahead);
                 i += 4 * n;
             }
         }
         while i + 2 * n <= x.rows {
-            logits_tile::<T, S, C, 2>(simd, x, theta, offset, out, ld, i, n);
+            logits_tile::<T, S, C, 2>(simd, x, theta, offset, out, ld, i, n, ahead);
             i += 2 * n;
         }
         while i < x.rows {
-            logits_tile::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i);
+            logits_tile::<T, S, C, 1>(simd, x, theta, offset, out, ld, i, x.rows - i, ahead);
             i += n;
         }
     }
@@ -163,6 +188,7 @@ unsafe fn logits_tile<T: Scalar, S: Features, const C: usize, const V: usize>(
     ld: usize,
     i: usize,
     left: usize,
+    ahead: usize,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let first = simd.first(left);
@@ -182,6 +208,9 @@ unsafe fn logits_tile<T: Scalar, S: Features, const C: usize, const V: usize>(
         for j in 0..l {
             let features: [F64<S>; V] = core::array::from_fn(|v| {
                 let from = from.add(v * n);
+                if ahead > 0 {
+                    simd.fetch(from.wrapping_byte_add(ahead).cast());
+                }
                 if part { simd.load_first_as_f64(first, from) } else { simd.load_as_f64(from) }
             });
             for c in 0..C {
@@ -210,13 +239,14 @@ struct WeightedSum<'a, T> {
     w: &'a [f64],
     ld: usize,
     g: &'a mut [f64],
+    ahead: Ahead,
 }
 
 impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, w, ld, g } = self;
+        let Self { x, w, ld, g, .. } = self;
         for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
             for (l, s) in sum.iter_mut().enumerate() {
                 let mut total = 0.0;
@@ -234,6 +264,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let columns = self.g.len() / l;
         // Four features by C columns of W in a tile.
         let most = if S::REGISTERS >= 32 { 6 } else { 2 };
+        let mut ahead = self.ahead.rows(&self.x);
         let mut c = 0;
         while c < columns {
             let count = part(columns - c, most);
@@ -243,21 +274,30 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                 unsafe {
                     let w = self.w.as_ptr().add(c * self.ld);
                     let g = self.g.as_mut_ptr().add(c * l);
-                    with_constant!(C = count, one of 1 2 3 4 5 6; sum_tile::<T, S, C>(simd, &self.x, j, w, self.ld, g));
+                    with_constant!(C = count, one of 1 2 3 4 5 6; sum_tile::<T, S, C>(simd, &self.x, j, w, self.ld, g, ahead));
                 }
                 j += 4;
             }
             c += count;
+            ahead = 0;
         }
     }
 }
 
-/// The sums of features j to j + 3, as far as there are any, with C columns of W.
+/// The sums of features j to j + 3, as far as there are any, with C columns of W. As for [`logits_columns`], lines are asked for.
 ///
 /// # Safety
 /// The features lie inside `x.values`; j < L; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
 #[inline(always)]
-unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(simd: S, x: &Columns<'_, T>, j: usize, w: *const f64, ld: usize, g: *mut f64) {
+unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(
+    simd: S,
+    x: &Columns<'_, T>,
+    j: usize,
+    w: *const f64,
+    ld: usize,
+    g: *mut f64,
+    ahead: usize,
+) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[zero; 4]; C];
@@ -267,7 +307,12 @@ unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(simd: S, x: &Columns<
         let from: [*const T; 4] = core::array::from_fn(|f| x.values.as_ptr().add((j + f).min(l - 1) * x.stride));
         let mut i = 0;
         while i + n <= x.rows {
-            let features: [F64<S>; 4] = core::array::from_fn(|f| simd.load_as_f64(from[f].add(i)));
+            let features: [F64<S>; 4] = core::array::from_fn(|f| {
+                if ahead > 0 {
+                    simd.fetch(from[f].add(i).wrapping_byte_add(ahead).cast());
+                }
+                simd.load_as_f64(from[f].add(i))
+            });
             for c in 0..C {
                 let weight = simd.load(w.add(c * ld + i));
                 for f in 0..4 {

@@ -44,6 +44,7 @@ pub(crate) use blocks::{exp_below_sum, largest};
 pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, subtract_scaled};
 pub(crate) use centered::{Strided, centered_sets};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
+pub(crate) use columns::{logits_of_columns_ahead, weighted_sum_of_columns_ahead};
 pub(crate) use differences::row_differences;
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
