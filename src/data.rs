@@ -5,6 +5,7 @@ use crate::evaluate::grouped_rows;
 pub(crate) use crate::features::Block;
 pub use crate::features::{Features, Values};
 use crate::reduce::{Part, Split};
+use crate::simd::{CountTotals, Isa, count_totals};
 use core::ops::Range;
 
 /// Who chose what.
@@ -199,13 +200,17 @@ impl<'a> Data<'a> {
     }
 
     fn check_choices(&mut self, split: Option<Split>) -> Result<()> {
-        let p = self.features.rows();
+        let (p, b) = (self.features.rows(), self.offset);
         match self.choices {
             Choices::Counts(n) => {
                 if n.len() != p {
                     return Err(Error::shape("counts", p, n.len()));
                 }
-                check_counts("counts", n)?;
+                let totals = check_counts("counts", n)?;
+                if b.is_none() {
+                    (self.total_weight, self.total_choices, self.observed_units) = (totals.sum, totals.sum, totals.positive);
+                    return Ok(());
+                }
             }
             Choices::SparseCounts { indices, counts } => {
                 if indices.len() != counts.len() {
@@ -243,12 +248,6 @@ impl<'a> Data<'a> {
                     }
                 }
             }
-        }
-        let b = self.offset;
-        if let (Choices::Counts(n), None) = (self.choices, b) {
-            (self.total_weight, self.observed_units) = totals(n);
-            self.total_choices = self.total_weight;
-            return Ok(());
         }
         let (mut weight, mut choices, mut observed) = (0.0, 0.0, 0);
         for u in 0..self.shape().units {
@@ -436,28 +435,16 @@ fn check_offsets(name: &'static str, offsets: &[usize], end: usize) -> Result<()
     }
 }
 
-/// The sum of counts and how many are positive, in lanes.
-fn totals(counts: &[f64]) -> (f64, usize) {
-    const LANES: usize = 8;
-    let (mut sum, mut positive) = ([0.0; LANES], [0u64; LANES]);
-    for counts in counts.chunks(LANES) {
-        for (j, n) in counts.iter().enumerate() {
-            sum[j] += n;
-            positive[j] += u64::from(*n > 0.0);
-        }
-    }
-    (sum.iter().sum(), positive.iter().sum::<u64>() as usize)
-}
-
-fn check_counts(name: &'static str, counts: &[f64]) -> Result<()> {
-    // Without branches first.
-    if counts.iter().fold(true, |good, c| good & (*c >= 0.0) & (*c <= f64::MAX)) {
-        return Ok(());
+/// What all counts are together, which are finite and at least 0.
+fn check_counts(name: &'static str, counts: &[f64]) -> Result<CountTotals> {
+    let totals = count_totals(Isa::for_checks(), counts);
+    if totals.good {
+        return Ok(totals);
     }
     match counts.iter().position(|c| !(*c >= 0.0 && c.is_finite())) {
         Some(i) if counts[i] < 0.0 && counts[i].is_finite() => Err(Error::new(ErrorKind::Negative, name).at(i)),
         Some(i) => Err(Error::new(ErrorKind::NotFinite, name).at(i)),
-        None => Ok(()),
+        None => Ok(totals),
     }
 }
 

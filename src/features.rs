@@ -298,8 +298,7 @@ impl<'a> Features<'a> {
                 (1, c) => (f.columns, f.rows, c),
                 _ => (0, 0, 0),
             };
-            // Data are made before an instruction set is chosen; without an operating system that may be for its lack.
-            let isa = if cfg!(feature = "std") { Isa::detect() } else { Isa::Scalar };
+            let isa = Isa::for_checks();
             if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
                 return None;
             }

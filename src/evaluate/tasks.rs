@@ -114,6 +114,11 @@ pub(super) fn each_task<T: Send>(
     ctx: Context,
     body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
 ) -> usize {
+    if layout.blocks <= 1 {
+        // No list of tasks, which would take as long as a small block.
+        body(layout, &mut cut(layout, c, length, scratch, matrices, 1)(0));
+        return 1;
+    }
     let (mut tasks, n) = tasks(layout, c, length, scratch, matrices);
     for_each(ctx.threads, &mut tasks[..n], |task| {
         if let Some(task) = task {
@@ -132,15 +137,31 @@ pub(super) fn tasks<'a, T>(
     matrices: Matrices<'a, T>,
 ) -> ([Option<Task<'a, T>>; TASKS], usize) {
     let n = layout.blocks.clamp(1, TASKS);
+    let mut next = cut(layout, c, length, scratch, matrices, n);
+    let mut tasks: [Option<Task<'a, T>>; TASKS] = [const { None }; TASKS];
+    for (t, task) in tasks.iter_mut().enumerate().take(n) {
+        *task = Some(next(t));
+    }
+    (tasks, n)
+}
+
+/// Makes `n` tasks, one after the other from number 0 on.
+fn cut<'a, T>(
+    layout: &Layout<'_>,
+    c: usize,
+    length: usize,
+    scratch: &'a mut Scratch<'_>,
+    matrices: Matrices<'a, T>,
+    n: usize,
+) -> impl FnMut(usize) -> Task<'a, T> {
     let Matrices { mut rows, mut others, mut sets, mut other_sets, mut scales } = matrices;
     let (mut pieces, mut copies) = (&mut *scratch.pieces, &mut *scratch.copies);
     let copy_length = copies.len() / n;
     let sets_of_block = layout.sets_of_block() * c;
-    let mut tasks: [Option<Task<'a, T>>; TASKS] = [const { None }; TASKS];
-    for (t, task) in tasks.iter_mut().enumerate().take(n) {
+    move |t| {
         let blocks = share(layout, t, n);
         let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
-        *task = Some(Task {
+        Task {
             piece: take(&mut pieces, length),
             copy: take(&mut copies, copy_length),
             rows: take(&mut rows, numbers),
@@ -149,7 +170,6 @@ pub(super) fn tasks<'a, T>(
             other_sets: take(&mut other_sets, blocks.len() * sets_of_block),
             scales: take(&mut scales, blocks.len() * c),
             blocks,
-        });
+        }
     }
-    (tasks, n)
 }

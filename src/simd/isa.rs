@@ -64,6 +64,11 @@ impl Isa {
         core::iter::once(Isa::Scalar).chain(others.into_iter().flatten())
     }
 
+    /// For checks of data, which are made before an instruction set is chosen; without an operating system that may be for its lack.
+    pub(crate) fn for_checks() -> Self {
+        if cfg!(feature = "std") { Isa::detect() } else { Isa::Scalar }
+    }
+
     /// A short lower-case name: `scalar`, `avx2`, `avx512`, `neon`.
     pub fn name(self) -> &'static str {
         match self {

@@ -49,6 +49,7 @@ pub(crate) use differences::row_differences;
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
 pub use finite::all_finite;
+pub(crate) use finite::{CountTotals, count_totals};
 pub(crate) use hermite::hermite_sums;
 pub use interleaved::logsumexp_columns;
 pub use isa::{Isa, Proof};
