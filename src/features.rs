@@ -249,10 +249,10 @@ impl<'a> Features<'a> {
         let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
         match self.values {
             Values::F32(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride);
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride, self.ahead());
             }
             Values::F64(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride);
+                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride, self.ahead());
             }
         }
     }
@@ -331,8 +331,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
             Block::F64(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
-            Block::F32Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead),
-            Block::F64Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead),
+            Block::F32Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead.by::<f32>(x.rows)),
+            Block::F64Columns(x) => simd::logits_of_columns_ahead(isa, x, theta, offset, out, ld, ahead.by::<f64>(x.rows)),
         }
     }
 
@@ -345,8 +345,8 @@ impl Block<'_> {
         match *self {
             Block::F32(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
             Block::F64(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
-            Block::F32Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead),
-            Block::F64Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead),
+            Block::F32Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead.by::<f32>(x.rows)),
+            Block::F64Columns(x) => simd::weighted_sum_of_columns_ahead(isa, x, w, ld, g, ahead.by::<f64>(x.rows)),
         }
     }
 }

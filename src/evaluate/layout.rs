@@ -17,6 +17,7 @@ use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::parallel::Context;
+use crate::simd::Ahead;
 use crate::simd::panel::{Groups, SETS};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize};
 use core::ops::Range;
@@ -302,6 +303,11 @@ impl<'w> Layout<'w> {
     /// Whether choice sets stand side by side.
     pub fn is_grouped(&self) -> bool {
         self.kind == Kind::Groups
+    }
+
+    /// `Groups`: how far ahead of a block of `n` features lines are asked for while it is read from memory: in the block that follows.
+    pub fn ahead(&self, n: usize) -> usize {
+        Ahead::of_bytes(size_of_val(&*self.features)).by::<f64>(n)
     }
 
     /// `Groups`: the offsets of block `b`; none where all are 0.

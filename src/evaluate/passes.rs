@@ -334,7 +334,7 @@ impl<'w> Evaluation<'w> {
                     // SAFETY: `written` says that all blocks have been before.
                     let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
                     let x = layout_block(layout, b, l);
-                    simd::logits_of_columns(ctx.isa, x, atoms, layout.offsets(b), a, n);
+                    simd::logits_of_columns_ahead(ctx.isa, x, atoms, layout.offsets(b), a, n, layout.ahead(n * l));
                     softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
                 }
                 carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };

@@ -224,7 +224,8 @@ impl Evaluation<'_> {
             // SAFETY: this is before `high`, and not before `from`.
             let a = unsafe { written_or_zero(&mut task.rows[here.clone()], true) };
             let log_z = &mut task.sets[(b - blocks.start) * sets..][..sets];
-            simd::logits_of_columns(ctx.isa, layout_block(layout, b, l), &self.atoms[..c * l], layout.offsets(b), a, n);
+            let (x, ahead) = (layout_block(layout, b, l), layout.ahead(n * l));
+            simd::logits_of_columns_ahead(ctx.isa, x, &self.atoms[..c * l], layout.offsets(b), a, n, ahead);
             softmax_of_groups(ctx.isa, layout.groups(b, c), a, log_z);
             held += n * (l + 2 * c);
             if b + 1 < blocks.end && held < WINDOW && !self.shape.units_are_rows {

@@ -5,7 +5,7 @@
 //! each of the eight pages of the window ahead. A processor reads ahead by itself too, but within a page: lines of eight pages make it do so
 //! in all of them at once.
 
-use super::{Columns, Rows};
+use super::Rows;
 use super::caches::{is_amd, last_cache};
 use super::vector::Lanes;
 
@@ -13,7 +13,7 @@ use super::vector::Lanes;
 const LINE: usize = 64;
 const PAGE: usize = 4096;
 const PAGES: usize = 8;
-const WINDOW: usize = PAGES * PAGE;
+pub(super) const WINDOW: usize = PAGES * PAGE;
 const PIECE: usize = PAGES * LINE;
 /// Numbers of f64 that are read between two pieces.
 pub(super) const PIECE_OF_F64: usize = PIECE / size_of::<f64>();
@@ -49,10 +49,10 @@ impl Ahead {
         if x.stride == x.columns { self } else { Ahead::Nothing }
     }
 
-    /// How far on lines are asked for of features that stand feature after feature: the rows that follow in each.
+    /// The bytes of `n` numbers, for kernels that ask for lines so far ahead, or 0 where they are not to.
     #[inline(always)]
-    pub fn rows<T>(self, x: &Columns<'_, T>) -> usize {
-        if self == Ahead::Lines { x.rows * size_of::<T>() } else { 0 }
+    pub fn by<T>(self, n: usize) -> usize {
+        if self == Ahead::Lines { n * size_of::<T>() } else { 0 }
     }
 
     /// What is ahead of `n` numbers from `from` on, which are read now and follow those before, to be asked for bit by bit.

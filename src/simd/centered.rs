@@ -1,6 +1,7 @@
 //! Features of choice sets that stand side by side, less their mean in the set: see `panel.rs`.
 
 use super::Isa;
+use super::ahead::{Ahead, WINDOW};
 use super::dispatch::Kernel;
 use super::panel::SETS;
 use super::vector::{F64, Features, Simd};
@@ -31,6 +32,7 @@ pub(crate) fn centered_sets<T: Scalar>(
     height: usize,
     out: &mut [MaybeUninit<f64>],
     stride: usize,
+    ahead: Ahead,
 ) {
     let Some(last) = x.columns.checked_sub(1).filter(|_| height > 0) else { return };
     for set in sets.iter().filter(|set| !set.is_empty()) {
@@ -40,7 +42,10 @@ pub(crate) fn centered_sets<T: Scalar>(
     assert!(stride >= SETS * height && last * stride + SETS * height <= out.len(), "room");
     // Where all are available nothing asks for it.
     let offset = offset.filter(|b| sets.iter().any(|set| b[set.clone()].contains(&f64::NEG_INFINITY)));
-    isa.run(CenteredSets { x, offset, sets, height, out: out.as_mut_ptr().cast(), stride });
+    // Where the features come from memory and go to: in rows, a window on; in columns, as in the block that is written, the block after.
+    let from = if x.column_stride == 1 { ahead.by::<u8>(WINDOW) } else { ahead.by::<T>(stride) };
+    let to = ahead.by::<f64>(x.columns * stride);
+    isa.run(CenteredSets { x, offset, sets, height, out: out.as_mut_ptr().cast(), stride, from, to });
 }
 
 /// `out` has room for the columns of `height · SETS` numbers, `stride` apart, and the sets lie inside `x`.
@@ -51,6 +56,9 @@ struct CenteredSets<'a, T> {
     height: usize,
     out: *mut f64,
     stride: usize,
+    /// How many bytes ahead of what is read and of what is written lines are asked for, if not 0.
+    from: usize,
+    to: usize,
 }
 
 impl<T: Scalar> Kernel for CenteredSets<'_, T> {
@@ -114,7 +122,7 @@ impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N features of N sets, of which each row is one alternative's.
     #[inline(always)]
     fn by_rows<S: Features>(self, simd: S) {
-        let Self { x, sets, height, out, stride, .. } = self;
+        let Self { x, sets, height, out, stride, from: ahead, to, .. } = self;
         let (n, zero) = (S::N, simd.splat(0.0));
         for lane in (0..SETS).step_by(n) {
             let sets = &sets[lane..lane + n];
@@ -131,6 +139,9 @@ impl<T: Scalar> CenteredSets<'_, T> {
                     *origin = load(self.origin(set));
                     let (mut sum, mut count) = (zero, 0.0);
                     for i in set.clone() {
+                        if ahead > 0 {
+                            simd.fetch(x.values.as_ptr().wrapping_add(i * x.row_stride + l).wrapping_byte_add(ahead).cast());
+                        }
                         if self.available(i) {
                             sum = simd.add(sum, simd.sub(load(i), *origin));
                             count += 1.0;
@@ -145,8 +156,12 @@ impl<T: Scalar> CenteredSets<'_, T> {
                         *row = if there { simd.sub(simd.sub(load(i), *origin), *mean) } else { zero };
                     }
                     for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
+                        let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
+                        if to > 0 {
+                            simd.fetch(place.wrapping_byte_add(to));
+                        }
                         // SAFETY: as the struct says.
-                        unsafe { simd.store(out.add((l + f) * stride + j * SETS + lane), *v) };
+                        unsafe { simd.store(place, *v) };
                     }
                 }
             }
@@ -156,7 +171,7 @@ impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N alternatives of N sets, of which each row is one set's.
     #[inline(always)]
     fn by_columns<S: Features>(self, simd: S) {
-        let Self { x, sets, height, out, stride, .. } = self;
+        let Self { x, sets, height, out, stride, from, to, .. } = self;
         let (n, zero) = (S::N, simd.splat(0.0));
         for lane in (0..SETS).step_by(n) {
             let sets = &sets[lane..lane + n];
@@ -173,6 +188,9 @@ impl<T: Scalar> CenteredSets<'_, T> {
                         *row = zero;
                         if j < set.len() {
                             let first = simd.first(set.len() - j);
+                            if from > 0 {
+                                simd.fetch(column.wrapping_add(set.start + j).wrapping_byte_add(from).cast());
+                            }
                             // SAFETY: the column of the set lies inside the features; `first` chooses what is left of it from j on.
                             unsafe {
                                 let origin = simd.splat((*column.add(set.start)).to_f64());
@@ -183,6 +201,9 @@ impl<T: Scalar> CenteredSets<'_, T> {
                     }
                     for (j, v) in (j..height).zip(simd.transpose(rows).as_ref()) {
                         sum = simd.add(sum, *v);
+                        if to > 0 {
+                            simd.fetch(out.wrapping_add(j * SETS).wrapping_byte_add(to));
+                        }
                         // SAFETY: as the struct says.
                         unsafe { simd.store(out.add(j * SETS), *v) };
                     }
@@ -208,7 +229,7 @@ mod tests {
         let height = sets.iter().map(|set| set.len()).max().unwrap().max(1);
         let stride = SETS * height + 3;
         let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
-        centered_sets(isa, x, offset, sets, height, &mut out, stride);
+        centered_sets(isa, x, offset, sets, height, &mut out, stride, Ahead::Lines);
         // SAFETY: all were given a value to begin with.
         let bits = |l: usize| out[l * stride..][..SETS * height].iter().map(|v| unsafe { v.assume_init() }.to_bits());
         (0..x.columns).flat_map(bits).collect()

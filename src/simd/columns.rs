@@ -4,7 +4,6 @@
 //! the shape and the instruction set alone.
 
 use super::Isa;
-use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -47,10 +46,10 @@ impl<T> Columns<'_, T> {
 /// Unless the features lie inside `x.values`, `theta` is whole columns, `offset` has a number for every row and `out` has
 /// `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn logits_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-    logits_of_columns_ahead(isa, x, theta, offset, out, ld, Ahead::Nothing);
+    logits_of_columns_ahead(isa, x, theta, offset, out, ld, 0);
 }
 
-/// The same, which asks for the rows that follow in every feature, as many as there are.
+/// The same, which asks for the lines so many bytes `ahead` of what is read, if that is not 0.
 pub(crate) fn logits_of_columns_ahead<T: Scalar>(
     isa: Isa,
     x: Columns<'_, T>,
@@ -58,7 +57,7 @@ pub(crate) fn logits_of_columns_ahead<T: Scalar>(
     offset: Option<&[f64]>,
     out: &mut [f64],
     ld: usize,
-    ahead: Ahead,
+    ahead: usize,
 ) {
     x.check(theta.len(), out.len(), ld);
     assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
@@ -70,11 +69,11 @@ pub(crate) fn logits_of_columns_ahead<T: Scalar>(
 /// # Panics
 /// Unless the features lie inside `x.values`, `g` is whole columns and `w` has `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn weighted_sum_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
-    weighted_sum_of_columns_ahead(isa, x, w, ld, g, Ahead::Nothing);
+    weighted_sum_of_columns_ahead(isa, x, w, ld, g, 0);
 }
 
-/// The same, which asks for the rows that follow in every feature, as many as there are.
-pub(crate) fn weighted_sum_of_columns_ahead<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
+/// The same, which asks for the lines so many bytes `ahead` of what is read, if that is not 0.
+pub(crate) fn weighted_sum_of_columns_ahead<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: usize) {
     x.check(g.len(), w.len(), ld);
     isa.run(WeightedSum { x, w, ld, g, ahead });
 }
@@ -96,7 +95,7 @@ struct Logits<'a, T> {
     offset: Option<&'a [f64]>,
     out: &'a mut [f64],
     ld: usize,
-    ahead: Ahead,
+    ahead: usize,
 }
 
 impl<T: Scalar> Kernel for Logits<'_, T> {
@@ -119,7 +118,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
     fn vector<S: Simd>(self, simd: S) {
         let columns = self.theta.len() / self.x.columns;
         let most = if S::REGISTERS >= 32 { 6 } else { 4 };
-        let mut ahead = self.ahead.rows(&self.x);
+        let mut ahead = self.ahead;
         let mut c = 0;
         while c < columns {
             let count = part(columns - c, most);
@@ -239,7 +238,7 @@ struct WeightedSum<'a, T> {
     w: &'a [f64],
     ld: usize,
     g: &'a mut [f64],
-    ahead: Ahead,
+    ahead: usize,
 }
 
 impl<T: Scalar> Kernel for WeightedSum<'_, T> {
@@ -264,7 +263,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let columns = self.g.len() / l;
         // Four features by C columns of W in a tile.
         let most = if S::REGISTERS >= 32 { 6 } else { 2 };
-        let mut ahead = self.ahead.rows(&self.x);
+        let mut ahead = self.ahead;
         let mut c = 0;
         while c < columns {
             let count = part(columns - c, most);
