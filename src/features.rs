@@ -249,10 +249,28 @@ impl<'a> Features<'a> {
         let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
         match self.values {
             Values::F32(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride, self.ahead());
+                simd::centered_sets(
+                    isa,
+                    Strided { values, columns, row_stride, column_stride },
+                    offset,
+                    sets,
+                    height,
+                    out,
+                    stride,
+                    Ahead::of_sets(self.bytes()),
+                );
             }
             Values::F64(values) => {
-                simd::centered_sets(isa, Strided { values, columns, row_stride, column_stride }, offset, sets, height, out, stride, self.ahead());
+                simd::centered_sets(
+                    isa,
+                    Strided { values, columns, row_stride, column_stride },
+                    offset,
+                    sets,
+                    height,
+                    out,
+                    stride,
+                    Ahead::of_sets(self.bytes()),
+                );
             }
         }
     }
