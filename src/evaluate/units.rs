@@ -132,7 +132,10 @@ impl<'a> Set<'a> {
 /// `out[at + k * stride] += f r_k`.
 #[inline(always)]
 pub(super) fn add_strided(f: f64, r: &[f64], out: &mut [f64], at: usize, stride: usize) {
-    out[at..].iter_mut().step_by(stride).zip(r).for_each(|(out, r)| *out += f * r);
+    // Without an iterator of steps, which divides to know its length.
+    for (k, r) in r.iter().enumerate() {
+        out[at + k * stride] += f * r;
+    }
 }
 
 /// Sums over units: C numbers each, and, of units with z, `X^T Ω`, C × L.
