@@ -119,6 +119,15 @@ impl<'a> Features<'a> {
         Ahead::of_bytes(self.bytes())
     }
 
+    /// The same of two products that read a block of `rows` rows one after the other.
+    pub(crate) fn halves(&self, ahead: Ahead, rows: usize) -> [Ahead; 2] {
+        let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
+        match self.column_stride == 1 && self.row_stride == self.columns {
+            true => ahead.halves(rows, self.columns * size),
+            false => [ahead, Ahead::Nothing],
+        }
+    }
+
     /// Feature `column` of alternative `row`, as f64.
     #[inline]
     pub fn get(&self, row: usize, column: usize) -> f64 {

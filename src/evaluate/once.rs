@@ -21,7 +21,7 @@ use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{Ahead, exp_shifted_sum, row_shares, weigh_in_place};
+use crate::simd::{exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// `|log Z_k − ζ_k|` beyond which exponentials about ζ do not serve.
@@ -77,7 +77,8 @@ impl Evaluation<'_> {
                 let (range, ld) = (layout.rows(b), layout.block);
                 let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, ahead);
+                let [first, second] = data.features().halves(ahead, range.len());
+                x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
                 for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {
                     // NaN where a logit is, 1e307 or more where one is far above ζ.
                     *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
@@ -94,7 +95,7 @@ impl Evaluation<'_> {
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);
                 }
-                x.weighted_sum_ahead(ctx.isa, columns, ld, sum, Ahead::Nothing);
+                x.weighted_sum_ahead(ctx.isa, columns, ld, sum, second);
             }
         });
         let written = if at.keep { self.layout.blocks * self.layout.block * k } else { 0 };

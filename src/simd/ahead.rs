@@ -1,9 +1,9 @@
 //! What kernels ask of the memory ahead of what they read, so that it is read while they compute.
 //!
 //! As much is asked for as is read, in the order that serves the processor best. On AMD's that is the order it is read in, line by line: so
-//! a Zen 4 reads as fast as a plain loop does. On the others it is an order of their own: while a piece of eight lines is read, one line of
-//! each of the eight pages of the window ahead. A processor reads ahead by itself too, but within a page: lines of eight pages make it do so
-//! in all of them at once.
+//! a Zen 4 reads as fast as a plain loop does. On the others, of which an Intel processor was measured, it is an order of their own: while a
+//! piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor reads ahead by itself too, but within
+//! a page: lines of eight pages make it do so in all of them at once.
 
 use super::Rows;
 use super::caches::{is_amd, last_cache};
@@ -26,6 +26,8 @@ pub(crate) enum Ahead {
     Nothing,
     /// Line by line.
     Lines,
+    /// The lines of every second row, so many bytes on.
+    Half(usize),
     /// Piece by piece.
     Pages,
 }
@@ -48,6 +50,16 @@ impl Ahead {
         if bytes <= NEAR { Ahead::Nothing } else { Ahead::of_memory() }
     }
 
+    /// For the first and the second of two products that read a block of `rows` rows of so many bytes one after the other: where lines are
+    /// asked for, each asks for half of them, so that memory is read all the while.
+    pub fn halves(self, rows: usize, bytes: usize) -> [Ahead; 2] {
+        match self {
+            // The first for odd rows, the second for even ones, those of the block that follows.
+            Ahead::Lines => [Ahead::Half(((WINDOW / bytes.max(1)) | 1) * bytes), Ahead::Half(rows * bytes)],
+            _ => [self, Ahead::Nothing],
+        }
+    }
+
     /// The same for these rows: of rows that are not side by side nothing is asked.
     #[inline(always)]
     pub fn of<T>(self, x: &Rows<'_, T>) -> Ahead {
@@ -68,7 +80,12 @@ impl Ahead {
         let end = start.wrapping_add(n * size_of::<T>()).wrapping_add(PIECE - 1) / PIECE;
         let line = piece / (WINDOW / PIECE) * WINDOW + piece % (WINDOW / PIECE) * LINE;
         Asking {
-            lines: if self == Ahead::Lines { WINDOW } else { 0 },
+            lines: match self {
+                Ahead::Lines => WINDOW,
+                Ahead::Half(bytes) => bytes,
+                _ => 0,
+            },
+            skipped: usize::from(matches!(self, Ahead::Half(_))),
             left: if self == Ahead::Pages { end.wrapping_sub(piece) } else { 0 },
             next: from.wrapping_byte_add(line.wrapping_add(WINDOW).wrapping_sub(start)),
         }
@@ -78,10 +95,13 @@ impl Ahead {
     #[inline(always)]
     pub fn ask<T, L, S: Lanes<L>>(self, simd: S, from: *const T, n: usize) {
         let mut asking = self.of_numbers(from, n);
-        match self {
-            Ahead::Nothing => {}
-            Ahead::Lines => (0..n * size_of::<T>()).step_by(LINE).for_each(|at| asking.line(simd, from.wrapping_byte_add(at))),
-            Ahead::Pages => (0..asking.left).for_each(|_| asking.piece(simd)),
+        if asking.lines > 0 {
+            for line in 0..(n * size_of::<T>()).div_ceil(LINE) {
+                asking.line(simd, from.wrapping_byte_add(line * LINE));
+            }
+        }
+        while asking.left > 0 {
+            asking.piece(simd);
         }
     }
 }
@@ -90,17 +110,27 @@ impl Ahead {
 pub(crate) struct Asking<T> {
     /// How many bytes ahead lines are; 0 where pieces are asked for, or nothing.
     lines: usize,
+    /// 1 where odd rows ask for nothing.
+    skipped: usize,
     /// Pieces that are left, and the line of the first page for the next one.
     left: usize,
     next: *const T,
 }
 
 impl<T> Asking<T> {
-    /// Asks for the line ahead of `at`, if line by line: where that is not so this asks for the line itself, which is cheaper than a branch.
+    /// Asks for the line ahead of `at`, if line by line.
     #[inline(always)]
     pub fn line<L, S: Lanes<L>>(&self, simd: S, at: *const T) {
         if self.lines > 0 {
             simd.fetch(at.wrapping_byte_add(self.lines).cast());
+        }
+    }
+
+    /// The same for what is read of row `i`.
+    #[inline(always)]
+    pub fn line_of_row<L, S: Lanes<L>>(&self, simd: S, i: usize, at: *const T) {
+        if i & self.skipped == 0 {
+            self.line(simd, at);
         }
     }
 

@@ -228,11 +228,15 @@ mod tests {
     fn run<T: Scalar>(isa: Isa, x: Strided<'_, T>, offset: Option<&[f64]>, sets: &[Range<usize>; SETS]) -> Vec<u64> {
         let height = sets.iter().map(|set| set.len()).max().unwrap().max(1);
         let stride = SETS * height + 3;
-        let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
-        centered_sets(isa, x, offset, sets, height, &mut out, stride, Ahead::Lines);
-        // SAFETY: all were given a value to begin with.
-        let bits = |l: usize| out[l * stride..][..SETS * height].iter().map(|v| unsafe { v.assume_init() }.to_bits());
-        (0..x.columns).flat_map(bits).collect()
+        let [bits, ahead] = [Ahead::Nothing, Ahead::Lines].map(|ahead| {
+            let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
+            centered_sets(isa, x, offset, sets, height, &mut out, stride, ahead);
+            // SAFETY: all were given a value to begin with.
+            let bits = |l: usize| out[l * stride..][..SETS * height].iter().map(|v| unsafe { v.assume_init() }.to_bits());
+            (0..x.columns).flat_map(bits).collect::<Vec<_>>()
+        });
+        assert!(bits == ahead, "whatever is asked for");
+        bits
     }
 
     /// The same bits from every instruction set and for every order in memory, sets of unequal sizes and of none included, in f64 and f32.

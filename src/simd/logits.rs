@@ -179,7 +179,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
             }
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
             for r in 0..R {
-                ahead.line(simd, rows.add(r * x.stride + k));
+                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -192,7 +192,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>
             let first = simd.first(l - k);
             let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
             for r in 0..R {
-                ahead.line(simd, rows.add(r * x.stride + k));
+                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -398,7 +398,7 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
             while k < whole {
                 ahead.piece(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    ahead.line(simd, rows.add(r * stride + k));
+                    ahead.line_of_row(simd, i + r, rows.add(r * stride + k));
                     *v = simd.load_as_f64(rows.add(r * stride + k));
                 }
                 square = simd.transpose(square);
@@ -412,7 +412,7 @@ unsafe fn across<T: Scalar, S: Features, const C: usize>(simd: S, of: Groups<'_,
             if k < features {
                 ahead.piece(simd);
                 for (r, v) in square.as_mut().iter_mut().enumerate() {
-                    ahead.line(simd, rows.add(r * stride + k));
+                    ahead.line_of_row(simd, i + r, rows.add(r * stride + k));
                     *v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 }
                 square = simd.transpose(square);
@@ -474,7 +474,7 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
                 ahead.piece(simd);
                 for j in 0..n {
                     for u in 0..U {
-                        ahead.line(simd, start.add((u * n + j) * of.x.stride + k));
+                        ahead.line_of_row(simd, i + u * n + j, start.add((u * n + j) * of.x.stride + k));
                     }
                     add_feature::<S, U, V>(simd, rows.add(k + j), stride, turned.add((k + j) * COLUMNS), &mut sums);
                 }

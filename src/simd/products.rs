@@ -210,3 +210,48 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
         }
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::simd::{Columns, logits_of_columns_ahead, weighted_sum_of_columns_ahead};
+    use crate::testing::numbers;
+
+    /// Rows one by one, two by two or more at once: the same bits.
+    #[test]
+    fn what_is_asked_for_ahead_changes_no_bit() {
+        let others = [Ahead::Lines, Ahead::Half(4096), Ahead::Pages];
+        for (rows, l, c) in [(37, 5, 3), (41, 16, 8), (30, 50, 5), (13, 64, 1), (29, 70, 4), (23, 200, 7)] {
+            let (values, theta, w) = (numbers(rows * l, 1), numbers(c * l, 2), numbers(c * rows, 3));
+            let single: Vec<f32> = values.iter().map(|x| *x as f32).collect();
+            for isa in Isa::available() {
+                let run = |ahead: Ahead| {
+                    let mut all = vec![];
+                    let bytes = ahead.by::<f64>(rows);
+                    let (mut out, mut g) = (vec![0.0; c * rows], vec![0.0; c * l]);
+                    let mut note = |out: &[f64], g: &mut [f64]| {
+                        all.extend(out.iter().chain(&*g).map(|x| x.to_bits()));
+                        g.fill(0.0);
+                    };
+                    let x = Rows { values: &values, rows, columns: l, stride: l };
+                    logits_ahead(isa, x, &theta, None, &mut out, rows, ahead);
+                    weighted_sum_ahead(isa, x, &w, rows, &mut g, ahead);
+                    note(&out, &mut g);
+                    let x = Rows { values: &single, rows, columns: l, stride: l };
+                    logits_ahead(isa, x, &theta, None, &mut out, rows, ahead);
+                    weighted_sum_ahead(isa, x, &w, rows, &mut g, ahead);
+                    note(&out, &mut g);
+                    let x = Columns { values: &values, rows, columns: l, stride: rows };
+                    logits_of_columns_ahead(isa, x, &theta, None, &mut out, rows, bytes);
+                    weighted_sum_of_columns_ahead(isa, x, &w, rows, &mut g, bytes);
+                    note(&out, &mut g);
+                    all
+                };
+                let expected = run(Ahead::Nothing);
+                for ahead in others {
+                    assert!(run(ahead) == expected, "{ahead:?} of {rows} x {l} x {c}, {}", isa.name());
+                }
+            }
+        }
+    }
+}

@@ -149,7 +149,7 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
             }
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
             for r in 0..R {
-                ahead.line(simd, rows.add(r * x.stride + k));
+                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
@@ -165,7 +165,7 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
             let first = simd.first(l - k);
             let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
             for r in 0..R {
-                ahead.line(simd, rows.add(r * x.stride + k));
+                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
                 for c in 0..C {
                     sums[c] = simd.mul_add(weights[r][c], v, sums[c]);
@@ -247,7 +247,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     let mut features = [zero; V];
                     for v in 0..V {
                         let from = row.add(v * n);
-                        ahead.line(simd, from);
+                        ahead.line_of_row(simd, i + u, from);
                         features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
                     }
                     for c in 0..C {
