@@ -136,12 +136,15 @@ pub fn evaluate(
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
-    let evaluated = ev.evaluate(data, mixture.weights, mixture.atoms, ctx);
+    let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
+    let evaluated = match wanted {
+        true => ev.evaluate(data, mixture.weights, mixture.atoms, ctx),
+        false => ev.evaluate_alone(data, mixture.weights, mixture.atoms, ctx),
+    };
     ev.atom_gradient(gradient);
     data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
     let penalty =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
-    let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
     // A unit of which other ranks have a part is worked out by all ranks or none.
     let joined = data.splits_units() && data.any(wanted);
     if joined {

@@ -165,6 +165,15 @@ impl<'w> Evaluation<'w> {
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
     pub fn evaluate(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
+        self.evaluate_beside(data, weights, atoms, Beside::Probabilities, ctx)
+    }
+
+    /// The same where nothing asks for the probabilities afterwards.
+    pub fn evaluate_alone(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
+        self.evaluate_beside(data, weights, atoms, Beside::Nothing, ctx)
+    }
+
+    fn evaluate_beside(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {
         // Counts are known of the whole, entries of this rank.
         let (observed, rows) = match *data.choices() {
             Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),
@@ -175,7 +184,7 @@ impl<'w> Evaluation<'w> {
             return self.sum_gradient(data);
         }
         if self.sweep_serves(data, ctx) {
-            self.sweep(data, weights, atoms, Beside::Probabilities, ctx)?;
+            self.sweep(data, weights, atoms, beside, ctx)?;
             return self.sum_gradient(data);
         }
         self.normalizers(data, atoms, false, ctx)?;

@@ -28,6 +28,7 @@ const WINDOW: usize = 1 << 15;
 
 /// What a sweep is to find beside value, responsibilities, t and gradient.
 pub(crate) enum Beside<'a, 'w> {
+    Nothing,
     /// The probabilities, as second-order quantities need them.
     Probabilities,
     /// `X^T Ω` and `X^T (t ∘ A)` each for itself.
@@ -132,7 +133,7 @@ impl Evaluation<'_> {
         self.atoms[..c * l].copy_from_slice(&atoms[..c * l]);
         let n = self.layout.blocks.clamp(1, TASKS);
         let keep = matches!(beside, Beside::Probabilities);
-        let apart = self.by_units() || !keep;
+        let apart = self.by_units() || matches!(beside, Beside::Parts | Beside::Curvature(..));
         let mut curvatures = Curvatures { h: &mut [], others: &mut [], scratch: &mut [] };
         if let Beside::Curvature(h, mut ws) = beside {
             let piece = groups_piece(l, c, self.layout.sets_of_block(), self.layout.longest());
