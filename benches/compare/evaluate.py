@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -21,11 +22,27 @@ class Limits:
         peers.time_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         peers.peak_flops.argtypes = [ctypes.c_size_t, ctypes.c_void_p]
         self.sink = ctypes.c_double()
+        self.pool = ThreadPoolExecutor(2)
 
     def reading(self, X):
         """A contender that reads the bytes of `X` once."""
         n = X.nbytes // 8
         return lambda repeats: sum(self.native.peers.time_read(X.ctypes.data, n, ctypes.byref(self.sink)) for _ in range(repeats))
+
+    def reading_by_two(self, X):
+        """The same by two threads, each of which reads its half, by the clock."""
+        half = X.nbytes // 16
+        sinks = ctypes.c_double(), ctypes.c_double()
+
+        def read(thread, repeats):
+            for _ in range(repeats):
+                self.native.peers.time_read(X.ctypes.data + 8 * half * thread, half, ctypes.byref(sinks[thread]))
+
+        def contender(repeats):
+            start = time.perf_counter()
+            list(self.pool.map(read, (0, 1), (repeats, repeats)))
+            return time.perf_counter() - start
+        return contender
 
     def multiplying(self):
         """A contender whose one call is a million floating-point operations."""
@@ -57,6 +74,7 @@ def one(native, limits, name, shape, made, single, quick, note, threads):
         two = problem.evaluation(made["even"], made["warm"], 2)
         contenders["softmix, by the clock"] = repeated(call, time.perf_counter)
         contenders["softmix, 2 threads"] = repeated(two, time.perf_counter)
+        contenders["read, 2 threads"] = limits.reading_by_two(X)
     times = in_turns(contenders, batch=1e-2, rounds=5 if quick else 15, budget=40)
     t = {name: median(values) for name, values in times.items()}
     # The logits need all rows, the second pass the observed ones; each pass multiplies and adds L x K numbers a row.
@@ -68,6 +86,7 @@ def one(native, limits, name, shape, made, single, quick, note, threads):
            "numpy_ratio": ratio(times, "numpy", "softmix")}
     if threads:
         row["two_threads"] = ratio(times, "softmix, by the clock", "softmix, 2 threads")
+        row["two_threads_reading"] = ratio(times, "read", "read, 2 threads")
     note(f"evaluation {name} {row['dtype']}: {1e3 * t['softmix']:.3f} ms, NumPy {1e3 * t['numpy']:.2f} ms, "
          f"limits: memory {1e3 * memory:.3f} ms, arithmetic {1e3 * arithmetic:.3f} ms")
     return row
