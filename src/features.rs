@@ -255,31 +255,15 @@ impl<'a> Features<'a> {
         out: &mut [MaybeUninit<f64>],
         stride: usize,
     ) {
-        let (columns, row_stride, column_stride) = (self.columns, self.row_stride, self.column_stride);
+        let (columns, row_stride, column_stride, ahead) = (self.columns, self.row_stride, self.column_stride, Ahead::of_sets(self.bytes()));
         match self.values {
             Values::F32(values) => {
-                simd::centered_sets(
-                    isa,
-                    Strided { values, columns, row_stride, column_stride },
-                    offset,
-                    sets,
-                    height,
-                    out,
-                    stride,
-                    Ahead::of_sets(self.bytes()),
-                );
+                let x = Strided { values, columns, row_stride, column_stride };
+                simd::centered_sets(isa, x, offset, sets, height, out, stride, ahead);
             }
             Values::F64(values) => {
-                simd::centered_sets(
-                    isa,
-                    Strided { values, columns, row_stride, column_stride },
-                    offset,
-                    sets,
-                    height,
-                    out,
-                    stride,
-                    Ahead::of_sets(self.bytes()),
-                );
+                let x = Strided { values, columns, row_stride, column_stride };
+                simd::centered_sets(isa, x, offset, sets, height, out, stride, ahead);
             }
         }
     }
