@@ -481,6 +481,11 @@ unsafe fn by_columns<T: Scalar, S: Features, const U: usize, const V: usize>(
                 k += n;
             }
             ahead.piece(simd);
+            if k < features {
+                for r in 0..U * n {
+                    ahead.line_of_row(simd, i + r, start.add(r * of.x.stride + k));
+                }
+            }
             while k < features {
                 add_feature::<S, U, V>(simd, rows.add(k), stride, turned.add(k * COLUMNS), &mut sums);
                 k += 1;
