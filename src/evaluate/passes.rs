@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{SETS, softmax_of_groups};
-use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum, exp_in_place, largest, set_softmax};
+use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 use core::ops::Range;
 
@@ -247,43 +247,47 @@ impl<'w> Evaluation<'w> {
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
         let length = piece(&shape, c);
-        let written = a.reached() >= layout.blocks * layout.block * c;
         let room = a.take();
         let matrices = Matrices { rows: room, scales: log_scale, ..Matrices::default() };
         let ahead = data.features().ahead();
         let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-            let Piece { sum, part, m, z, totals: shares, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, part, m, z, totals, value: shares, columns, .. } = carve(task.piece, &shape, c);
+            let columns = &mut columns[..c * layout.block];
             sum.fill(0.0);
             m.fill(f64::NEG_INFINITY);
             z.fill(0.0);
             let (mut a, mut tops) = (&mut *task.rows, &mut *task.scales);
             for b in task.blocks.clone() {
                 let (range, block) = (layout.rows(b), layout.block);
-                // SAFETY: `written` says that all blocks have been before.
-                let a = unsafe { written_or_zero(take(&mut a, block * c), written) };
-                let tops = take(&mut tops, c);
-                let n = range.len();
+                let (a, tops, n) = (take(&mut a, block * c), take(&mut tops, c), range.len());
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits_ahead(ctx.isa, atoms, data.offset().map(|b| &b[range]), a, block, ahead);
-                for (k, column) in a.chunks_exact_mut(block).enumerate() {
-                    let column = &mut column[..n];
-                    tops[k] = largest(ctx.isa, column);
+                x.logits_ahead(ctx.isa, atoms, data.offset().map(|b| &b[range]), columns, block, ahead);
+                for (k, (a, logits)) in a.chunks_exact_mut(block).zip(columns.chunks_exact(block)).enumerate() {
+                    let (a, unused) = a.split_at_mut(n);
+                    tops[k] = largest(ctx.isa, &logits[..n]);
                     // NaN where a logit is.
-                    let total = exp_below_sum(ctx.isa, column, tops[k]);
-                    shares[k] = 0.0;
-                    if tops[k] == f64::NEG_INFINITY && total == 0.0 {
-                        continue;
-                    }
+                    totals[k] = exp_below_sum_to(ctx.isa, &logits[..n], tops[k], a, ahead);
+                    filled(unused, 0.0);
                     if tops[k] > m[k] {
                         let fall = libm::exp(m[k] - tops[k]);
                         z[k] *= fall;
                         sum[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= fall);
                         m[k] = tops[k];
                     }
-                    shares[k] = if tops[k] == m[k] { 1.0 } else { libm::exp(tops[k] - m[k]) };
-                    z[k] += shares[k] * total;
+                    // Of infinite ones no difference would be a number.
+                    shares[k] = if tops[k] == f64::NEG_INFINITY {
+                        tops[k]
+                    } else if tops[k] == m[k] {
+                        0.0
+                    } else {
+                        tops[k] - m[k]
+                    };
                 }
+                exp_in_place(ctx.isa, shares);
+                z.iter_mut().zip(&*shares).zip(&*totals).for_each(|((z, share), total)| *z += share * total);
                 if mean {
+                    // SAFETY: all have just been written.
+                    let a = unsafe { written_or_zero(a, true) };
                     part.fill(0.0);
                     x.weighted_sum_ahead(ctx.isa, a, block, part, Ahead::Nothing);
                     for k in 0..c {

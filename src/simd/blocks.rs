@@ -9,6 +9,7 @@ use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of};
 use super::map::Function;
 use super::vector::{F64, Lanes, Powers, Simd};
+use core::mem::MaybeUninit;
 
 /// The largest number; NaN if there is one, and −∞ for none.
 pub fn max(isa: Isa, s: &[f64]) -> f64 {
@@ -22,13 +23,17 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 /// with its maximum −∞ gives 0. The sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     let out = s.as_mut_ptr();
-    isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift })
+    isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift, ahead: [Ahead::of_memory(), Ahead::Nothing] })
 }
 
-/// The same of numbers of which none is above the shift.
-pub(crate) fn exp_below_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
-    let out = s.as_mut_ptr();
-    isa.run(ShiftedSum::<false> { s: out, out, n: s.len(), shift })
+/// The same of numbers in the first cache of which none is above the shift, written to `out`, which is asked for ahead.
+///
+/// # Panics
+/// Unless `s` and `out` have the same length.
+pub(crate) fn exp_below_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [MaybeUninit<f64>], ahead: Ahead) -> f64 {
+    assert_eq!(s.len(), out.len(), "s and out must have the same length");
+    let to = out.as_mut_ptr().cast::<f64>();
+    isa.run(ShiftedSum::<false> { s: s.as_ptr(), out: to, n: s.len(), shift, ahead: [Ahead::Nothing, ahead] })
 }
 
 /// `out_i = e^(s_i − shift)`; returns their sum. As [`exp_shifted_sum`].
@@ -37,7 +42,7 @@ pub(crate) fn exp_below_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
 /// Unless `s` and `out` have the same length.
 pub fn exp_shifted_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [f64]) -> f64 {
     assert_eq!(s.len(), out.len(), "s and out must have the same length");
-    isa.run(ShiftedSum::<true> { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift })
+    isa.run(ShiftedSum::<true> { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift, ahead: [Ahead::of_memory(); 2] })
 }
 
 /// Responsibilities `r_ik = e^(J_ik) / Σ_k e^(J_ik)` in place of `J_ik = log α_k + log P(i | k)`, and `log Σ_k e^(J_ik)`.
@@ -124,6 +129,7 @@ struct ShiftedSum<const ABOVE: bool> {
     out: *mut f64,
     n: usize,
     shift: f64,
+    ahead: [Ahead; 2],
 }
 
 /// `e^(x − shift)` as [`exp_or_zero`] has it; where x may be above the shift, no more than the largest exponential that is safe.
@@ -164,7 +170,7 @@ impl<const ABOVE: bool> Kernel for ShiftedSum<ABOVE> {
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
-        unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, Ahead::of_memory()) }
+        unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, self.ahead) }
     }
 }
 

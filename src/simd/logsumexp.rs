@@ -111,7 +111,7 @@ unsafe fn sum_of_exp_below<T: Elementary, S: Powers<T>>(simd: S, x: *const T, n:
     simd.sum_f64(sum[0])
 }
 
-/// `Σ_i f(x_i)` over `n` numbers at `x`, each also written to `out`.
+/// `Σ_i f(x_i)` over `n` numbers at `x`, each also written to `out`; what is ahead of either is asked for so.
 ///
 /// # Safety
 /// `n` numbers at `x` must be readable, and at `out` writable; `out` is `x` or does not overlap it.
@@ -122,11 +122,11 @@ pub(super) unsafe fn sum_of<T: Elementary, S: Powers<T>, F: Function<T>>(
     x: *const T,
     out: *mut T,
     n: usize,
-    ahead: Ahead,
+    [of_x, of_out]: [Ahead; 2],
 ) -> f64 {
     let zero = simd.splat(T::ZERO);
     let mut sum = [zero; U];
-    let (mut of_x, mut of_out) = (ahead.of_numbers(x, n), if x == out { Ahead::Nothing } else { ahead }.of_numbers(out, n));
+    let (mut of_x, mut of_out) = (of_x.of_numbers(x, n), of_out.of_numbers(out, n));
     let mut i = 0;
     // SAFETY: `i + U N ≤ n` in the first loop; below, `first` chooses numbers before n. All of a group is read before any
     // of it is written.

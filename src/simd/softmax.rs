@@ -153,7 +153,8 @@ unsafe fn stored<T: Elementary, S: Powers<T>>(simd: S, x: *const T, out: *mut T,
     let mut running = Running::new();
     // Of no chunk yet.
     let mut exp = ScaledExp::of_few(T::NAN, T::ONE);
-    let ahead = Ahead::of_bytes(2 * n * size_of::<T>());
+    let of_x = Ahead::of_bytes(2 * n * size_of::<T>());
+    let ahead = [of_x, if x == out { Ahead::Nothing } else { of_x }];
     // SAFETY: chunks end at n at the latest, there are no more than `shifts`, and the first loop has written those that the second
     // reads. Each number is read for the last time before it is written.
     unsafe {
