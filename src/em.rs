@@ -152,7 +152,7 @@ impl<'w> Em<'w> {
         ctx: Context,
     ) -> Result<()> {
         let goes_on = (self.more || self.fresh == Fresh::Step) && form != MStep::Converged;
-        if goes_on && self.ev.sweep_serves_em(data, form == MStep::Newton, ctx) {
+        if goes_on && self.ev.sweep_serves_em(data, form == MStep::Newton) {
             return self.step_of_many(data, wh, ridge, form, weights, atoms, ctx);
         }
         if self.fresh != Fresh::Normalizers {

@@ -128,6 +128,19 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// How far ahead of the f64 at `at` row `row` begins, for kernels that ask for lines that far ahead of what they read from there on while
+    /// the rows are still to come; 0 where they are not to, or do not take as much room.
+    pub(crate) fn ahead_of(&self, at: *const f64, row: usize) -> usize {
+        match self.values {
+            Values::F64(v)
+                if self.column_stride == 1 && self.row_stride == self.columns && Ahead::of_sets(self.bytes()) == Ahead::Lines =>
+            {
+                v.as_ptr().wrapping_add(row * self.columns).addr().wrapping_sub(at.addr())
+            }
+            _ => 0,
+        }
+    }
+
     /// Feature `column` of alternative `row`, as f64.
     #[inline]
     pub fn get(&self, row: usize, column: usize) -> f64 {
@@ -245,7 +258,7 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Choice sets side by side, less their means: see [`simd::centered_sets`].
+    /// Choice sets side by side, less their means: see [`simd::centered_sets`]. To where it stays (`kept`), or is used at once.
     pub(crate) fn centered_sets(
         &self,
         isa: Isa,
@@ -254,8 +267,10 @@ impl<'a> Features<'a> {
         height: usize,
         out: &mut [MaybeUninit<f64>],
         stride: usize,
+        kept: bool,
     ) {
         let (columns, row_stride, column_stride, ahead) = (self.columns, self.row_stride, self.column_stride, Ahead::of_sets(self.bytes()));
+        let ahead = [ahead, if kept { ahead } else { Ahead::Nothing }];
         match self.values {
             Values::F32(values) => {
                 let x = Strided { values, columns, row_stride, column_stride };

@@ -1,7 +1,8 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
+use super::found::Found;
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{Evaluation, Found, TRUSTED, blocks, layout_block};
+use super::passes::{Evaluation, TRUSTED, blocks, layout_block};
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use super::units::OfUnits;
 use crate::data::{Block, Choices, Data};
@@ -361,9 +362,9 @@ impl Evaluation<'_> {
         let rows = &entries.rows[..n];
         for (e, i) in rows.iter().enumerate() {
             let (base, stride) = self.layout.at(*i, c);
-            let (mut from, mut to) = (base - found.before.0, e);
+            let (mut from, mut to) = (base, e);
             for _ in 0..c {
-                logs[to] = found.a.get(from).copied().unwrap_or(0.0);
+                logs[to] = found.probability(from, c);
                 (from, to) = (from + stride, to + ENTRIES);
             }
         }

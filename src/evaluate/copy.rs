@@ -31,6 +31,7 @@ impl Copied<'_> {
 struct Part<'a, S> {
     blocks: Range<usize>,
     place: &'a mut [[u32; 2]],
+    /// Empty where they are copied later.
     features: &'a mut [MaybeUninit<f64>],
     /// Empty where all are 0.
     offset: &'a mut [MaybeUninit<f64>],
@@ -40,18 +41,40 @@ struct Part<'a, S> {
 }
 
 impl Layout<'_> {
+    /// Finds the place of every row, with all that is copied but the features, which are left to [`Layout::copy_block`].
+    pub(super) fn index(&mut self, data: &Data<'_>, ctx: Context) {
+        self.forget();
+        let n = self.blocks.clamp(1, TASKS);
+        self.copy_all(data, &mut [(); TASKS][..n], &mut [], ctx, |(), _| {});
+    }
+
     /// Copies the choice sets of every block, in as many tasks as there are `states`; shows each block to the state of its task when it is
     /// `copied`.
     pub(super) fn copy<S: Send>(&mut self, data: &Data<'_>, states: &mut [S], ctx: Context, copied: impl Fn(&mut S, Copied<'_>) + Sync) {
+        let features = self.features.take();
+        let numbers = self.copy_all(data, states, features, ctx, copied) * data.features().columns();
+        // SAFETY: every block is filled.
+        unsafe { self.features.give_back(features, numbers) };
+    }
+
+    /// How many rows the blocks fill.
+    fn copy_all<S: Send>(
+        &mut self,
+        data: &Data<'_>,
+        states: &mut [S],
+        mut features: &mut [MaybeUninit<f64>],
+        ctx: Context,
+        copied: impl Fn(&mut S, Copied<'_>) + Sync,
+    ) -> usize {
         let l = data.features().columns();
         self.arrange(data);
         // Sets of the same size need no word on where they end.
         let has_offsets = data.offset().is_some() || !self.position.is_empty();
         let (places, place, counts) = (self.start(self.blocks), core::mem::take(&mut self.place), core::mem::take(&mut self.counts));
-        let (features, offset) = (self.features.take(), self.offset.take());
+        let offset = self.offset.take();
         let (layout, n) = (&*self, states.len());
         {
-            let (mut place, mut counts, mut features, mut offset) = (&mut *place, &mut *counts, &mut *features, &mut *offset);
+            let (mut place, mut counts, mut offset) = (&mut *place, &mut *counts, &mut *offset);
             let mut parts: [Option<Part<'_, S>>; TASKS] = [const { None }; TASKS];
             for ((t, part), state) in parts.iter_mut().enumerate().zip(states) {
                 let blocks = share(layout, t, n);
@@ -73,10 +96,8 @@ impl Layout<'_> {
         }
         (self.place, self.counts) = (place, counts);
         // SAFETY: every block is filled.
-        unsafe {
-            self.features.give_back(features, places * l);
-            self.offset.give_back(offset, if has_offsets { places } else { 0 });
-        }
+        unsafe { self.offset.give_back(offset, if has_offsets { places } else { 0 }) };
+        places
     }
 
     /// Finds where the choice sets of every block go.
@@ -99,26 +120,17 @@ impl Layout<'_> {
     }
 
     fn copy_part<S>(&self, data: &Data<'_>, isa: Isa, part: &mut Part<'_, S>, copied: &impl Fn(&mut S, Copied<'_>)) {
-        let (x, sets, in_block) = (data.features(), self.sets, self.sets_of_block());
-        let l = x.columns();
+        let l = data.features().columns();
         let (from, before) = (self.rows_of(data, part.blocks.clone()).start, self.start(part.blocks.start));
         for b in part.blocks.clone() {
             let (rows, here) = (self.length(b), self.start(b) - before);
-            let range = self.rows_of(data, b..b + 1);
-            // What stands where: nothing where no set is.
-            let mut order = [usize::MAX; MOST_SETS];
-            for set in b * in_block..((b + 1) * in_block).min(sets) {
-                order[self.position(set) - b * in_block] = set;
-            }
             let offsets = match part.offset.is_empty() {
                 true => &mut [][..],
                 false => filled(&mut part.offset[here..here + rows], f64::NEG_INFINITY),
             };
-            let columns = &mut part.features[here * l..][..rows * l];
-            for (height, at, group) in self.groups(b, 0).each() {
-                let order = &order[group * SETS..][..SETS];
-                let of_group: [_; SETS] = core::array::from_fn(|s| if order[s] < sets { data.set(order[s]) } else { 0..0 });
-                for (lane, set) in of_group.iter().enumerate() {
+            let features = part.features.get_mut(here * l..(here + rows) * l).unwrap_or(&mut []);
+            self.each_group(data, b, |height, at, sets| {
+                for (lane, set) in sets.iter().enumerate() {
                     if set.is_empty() && !offsets.is_empty() {
                         // Something finite, so that nothing of it is NaN.
                         offsets[at + lane] = 0.0;
@@ -134,13 +146,41 @@ impl Layout<'_> {
                         }
                     }
                 }
-                // Only differences inside a set matter.
-                x.centered_sets(isa, data.offset(), &of_group, height, &mut columns[at..], rows);
+                if !features.is_empty() {
+                    // Only differences inside a set matter.
+                    data.features().centered_sets(isa, data.offset(), sets, height, &mut features[at..], rows, true);
+                }
+            });
+            if !features.is_empty() {
+                // SAFETY: all groups were just written, every feature of every place.
+                let values = unsafe { written_or_zero(features, true) };
+                let features = Columns { values, rows, columns: l, stride: rows };
+                copied(part.state, Copied { rows: from..self.rows_of(data, b..b + 1).end, place: part.place, features });
             }
-            // SAFETY: all of its groups were just written, every feature of every place.
-            let values = unsafe { written_or_zero(columns, true) };
-            let features = Columns { values, rows, columns: l, stride: rows };
-            copied(part.state, Copied { rows: from..range.end, place: part.place, features });
         }
+    }
+
+    /// The groups of block `b`, as the caller has them: `group(height, at, sets)` of each, with the place where it begins and the rows of its
+    /// sets, none of those that are not there.
+    fn each_group(&self, data: &Data<'_>, b: usize, mut group: impl FnMut(usize, usize, &[Range<usize>; SETS])) {
+        let in_block = self.sets_of_block();
+        // What stands where: nothing where no set is.
+        let mut order = [usize::MAX; MOST_SETS];
+        for set in b * in_block..((b + 1) * in_block).min(self.sets) {
+            order[self.position(set) - b * in_block] = set;
+        }
+        for (height, at, g) in self.groups(b, 0).each() {
+            let order = &order[g * SETS..][..SETS];
+            group(height, at, &core::array::from_fn(|s| if order[s] < self.sets { data.set(order[s]) } else { 0..0 }));
+        }
+    }
+
+    /// Copies the features of block `b` to `room`, for use at once.
+    pub(super) fn copy_block<'r>(&self, data: &Data<'_>, isa: Isa, b: usize, room: &'r mut [MaybeUninit<f64>]) -> Columns<'r, f64> {
+        let (x, rows) = (data.features(), self.length(b));
+        self.each_group(data, b, |height, at, sets| x.centered_sets(isa, data.offset(), sets, height, &mut room[at..], rows, false));
+        // SAFETY: as above.
+        let values = unsafe { written_or_zero(room, true) };
+        Columns { values, rows, columns: x.columns(), stride: rows }
     }
 }

@@ -233,6 +233,16 @@ impl<'w> Layout<'w> {
         self.kind == Kind::One || self.source == data.features().address()
     }
 
+    /// Whether it has copied what `Groups` copy.
+    pub fn is_copied(&self) -> bool {
+        self.source != 0
+    }
+
+    /// Whatever the features are next, they are others.
+    pub(super) fn forget(&mut self) {
+        self.source = 0;
+    }
+
     /// Takes note of the choice sets, and copies what `Groups` copy, at the first call and when the features are others. Choices and choice
     /// sets must be the same every time. In as many tasks as there are `states`: each shows every block that is `copied` to its own.
     pub fn prepare<S: Send>(&mut self, data: &Data<'_>, states: &mut [S], ctx: Context, copied: impl Fn(&mut S, Copied<'_>) + Sync) {
@@ -274,6 +284,11 @@ impl<'w> Layout<'w> {
     /// How many numbers a class has in the blocks before `b`.
     pub fn start(&self, b: usize) -> usize {
         if self.kind == Kind::One { b * self.block } else { self.first[b] }
+    }
+
+    /// How many numbers a class has in some blocks.
+    pub fn numbers(&self, blocks: &Range<usize>) -> usize {
+        self.start(blocks.end) - self.start(blocks.start)
     }
 
     /// Numbers of a class in block `b`.
@@ -371,11 +386,21 @@ impl<'w> Layout<'w> {
 
     /// The logit of row `i` less its offset, `x·θ`, with the features the layout has: those of `Groups` are less their mean in the set.
     pub fn dot(&self, data: &Data<'_>, i: usize, atom: &[f64]) -> f64 {
-        let feature = |k: usize| match self.kind {
-            Kind::Groups => self.centered(i, k, atom.len()),
-            _ => data.features().get(i, k),
-        };
-        atom.iter().enumerate().map(|(k, t)| t * feature(k)).sum()
+        let dot = |feature: &dyn Fn(usize) -> f64| atom.iter().enumerate().map(|(k, t)| t * feature(k)).sum();
+        let x = data.features();
+        if !self.is_grouped() {
+            return dot(&|k| x.get(i, k));
+        }
+        if !self.features.is_empty() {
+            return dot(&|k| self.centered(i, k, atom.len()));
+        }
+        // Not copied, or not any more: less the set's first, then less the mean of the rows that are available, as the copy has it.
+        let available = |j: &usize| data.offset().is_none_or(|b| b[*j] != f64::NEG_INFINITY);
+        let set = data.set(data.set_of(i));
+        let origin = set.clone().find(available).unwrap_or(set.start);
+        let count = set.clone().filter(available).count().max(1) as f64;
+        let mean = |k: usize| set.clone().filter(available).map(|j| x.get(j, k) - x.get(origin, k)).sum::<f64>() / count;
+        dot(&|k| x.get(i, k) - x.get(origin, k) - mean(k))
     }
 }
 

@@ -20,6 +20,7 @@
 //! the part under the model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights
 //! may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
 
+use super::found::Found;
 use super::layout::{Kind, Layout, block_rows, zone};
 use super::sweep::Beside;
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
@@ -38,15 +39,6 @@ const NOTHING: f64 = 1e-250;
 
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
-
-/// Probabilities and log-normalizers: all, or those of the blocks of a task. Probabilities that are not there are found anew.
-#[derive(Clone, Copy)]
-pub(super) struct Found<'a> {
-    pub a: &'a [f64],
-    pub log_z: &'a [f64],
-    /// How many of each the blocks before have.
-    pub before: (usize, usize),
-}
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
@@ -168,7 +160,7 @@ impl<'w> Evaluation<'w> {
         self.evaluate_beside(data, weights, atoms, Beside::Probabilities, ctx)
     }
 
-    /// The same where nothing asks for the probabilities afterwards.
+    /// The same where nothing is asked for afterwards.
     pub fn evaluate_alone(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
         self.evaluate_beside(data, weights, atoms, Beside::Nothing, ctx)
     }
@@ -183,7 +175,7 @@ impl<'w> Evaluation<'w> {
             self.apart(data, weights, atoms, ctx)?;
             return self.sum_gradient(data);
         }
-        if self.sweep_serves(data, ctx) {
+        if self.sweep_serves(data) {
             self.sweep(data, weights, atoms, beside, ctx)?;
             return self.sum_gradient(data);
         }
@@ -447,7 +439,7 @@ impl<'w> Evaluation<'w> {
     /// The same of a row that was `found`.
     pub(super) fn log_probability_of(&self, found: Found<'_>, data: &Data<'_>, i: usize, c: usize) -> f64 {
         let (base, stride) = self.layout.at(i, self.columns());
-        let a = found.a.get(base + c * stride - found.before.0).copied().unwrap_or(0.0);
+        let a = found.probability(base + c * stride, self.columns());
         if a >= TRUSTED {
             let scale = if self.layout.kind == Kind::One { self.log_scale[self.layout.block_of(i) * self.columns() + c] } else { 0.0 };
             return libm::log(a) + scale;
@@ -467,7 +459,7 @@ impl<'w> Evaluation<'w> {
     /// All that the last `normalizers` found.
     pub(super) fn found(&self) -> Found<'_> {
         debug_assert!(self.kept, "probabilities");
-        Found { a: &self.a, log_z: self.log_z, before: (0, 0) }
+        Found::new(&self.a, self.log_z, None, (0, 0))
     }
 
     /// `log Z_sc`.

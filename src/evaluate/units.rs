@@ -7,8 +7,9 @@
 //!
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
 
+use super::found::Found;
 use super::layout::{FEW_COLUMNS, zone};
-use super::passes::{Evaluation, Found};
+use super::passes::Evaluation;
 use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
@@ -165,7 +166,7 @@ impl Evaluation<'_> {
 
     /// Whether `X^T Ω` comes from the units, and Ω is not stored.
     pub(super) fn by_units(&self) -> bool {
-        !self.unit_features.is_empty() && self.layout.is_grouped() && self.ordered == Some(true)
+        !self.unit_features.is_empty() && self.layout.is_grouped() && self.layout.is_copied() && self.ordered == Some(true)
     }
 
     /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
@@ -174,14 +175,12 @@ impl Evaluation<'_> {
             return;
         }
         let ordered = self.layout.is_grouped() && self.is_ordered(data);
-        let Evaluation { layout, unit_features, shape, own, .. } = self;
-        let (n, serve) = (layout.blocks.clamp(1, TASKS), ordered && !unit_features.is_empty());
         if ordered {
-            for (t, own) in own.iter_mut().enumerate().take(n) {
-                *own = Own::of(data, layout.rows_of(data, share(layout, t, n)));
-            }
+            self.find_own(data);
         }
-        if !serve {
+        let Evaluation { layout, unit_features, shape, own, .. } = self;
+        let n = layout.blocks.clamp(1, TASKS);
+        if !ordered || unit_features.is_empty() {
             return layout.prepare(data, &mut [(); TASKS][..n], ctx, |_, _| {});
         }
         let (l, offset) = (shape.columns, |i: usize| data.offset().map_or(0.0, |b| b[i]));
@@ -220,6 +219,14 @@ impl Evaluation<'_> {
                     axpy(1.0, &sums[..l + 2], features);
                 }
             }
+        }
+    }
+
+    /// Finds what the tasks have of their own, where choices stand in the order of the rows.
+    pub(super) fn find_own(&mut self, data: &Data<'_>) {
+        let n = self.layout.blocks.clamp(1, TASKS);
+        for (t, own) in self.own.iter_mut().enumerate().take(n) {
+            *own = Own::of(data, self.layout.rows_of(data, share(&self.layout, t, n)));
         }
     }
 

@@ -4,10 +4,14 @@ use super::Isa;
 use super::ahead::{Ahead, WINDOW};
 use super::dispatch::Kernel;
 use super::panel::SETS;
+use super::products::{part, with_constant};
 use super::vector::{F64, Features, Simd};
 use crate::scalar::Scalar;
 use core::mem::MaybeUninit;
 use core::ops::Range;
+
+/// Vectors of features that are read together at most: their sums and their origins fit in the registers.
+const MOST_VECTORS: usize = 4;
 
 /// Features of any strides: that of row i, column l, is `values[i * row_stride + l * column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,7 @@ pub(crate) fn centered_sets<T: Scalar>(
     height: usize,
     out: &mut [MaybeUninit<f64>],
     stride: usize,
-    ahead: Ahead,
+    [of_x, of_out]: [Ahead; 2],
 ) {
     let Some(last) = x.columns.checked_sub(1).filter(|_| height > 0) else { return };
     for set in sets.iter().filter(|set| !set.is_empty()) {
@@ -43,8 +47,8 @@ pub(crate) fn centered_sets<T: Scalar>(
     // Where all are available nothing asks for it.
     let offset = offset.filter(|b| sets.iter().any(|set| b[set.clone()].contains(&f64::NEG_INFINITY)));
     // Where the features come from memory and go to: in rows, a window on; in columns, as in the block that is written, the block after.
-    let from = if x.column_stride == 1 { ahead.by::<u8>(WINDOW) } else { ahead.by::<T>(stride) };
-    let to = ahead.by::<f64>(x.columns * stride);
+    let from = if x.column_stride == 1 { of_x.by::<u8>(WINDOW) } else { of_x.by::<T>(stride) };
+    let to = of_out.by::<f64>(x.columns * stride);
     isa.run(CenteredSets { x, offset, sets, height, out: out.as_mut_ptr().cast(), stride, from, to });
 }
 
@@ -122,47 +126,72 @@ impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N features of N sets, of which each row is one alternative's.
     #[inline(always)]
     fn by_rows<S: Features>(self, simd: S) {
-        let Self { x, sets, height, out, stride, from: ahead, to, .. } = self;
-        let (n, zero) = (S::N, simd.splat(0.0));
+        let (n, vectors) = (S::N, self.x.columns.div_ceil(S::N));
         for lane in (0..SETS).step_by(n) {
-            let sets = &sets[lane..lane + n];
-            for l in (0..x.columns).step_by(n) {
-                let count = n.min(x.columns - l);
-                let first = simd.first(count);
-                let load = |i: usize| {
-                    let from = x.values.as_ptr().wrapping_add(i * x.row_stride + l);
-                    // SAFETY: the row lies inside the features, and `first` chooses as many of it as there are from l on.
-                    unsafe { if count == n { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) } }
-                };
-                let (mut origin, mut mean, mut rows) = (simd.square(zero), simd.square(zero), simd.square(zero));
-                for ((origin, mean), set) in origin.as_mut().iter_mut().zip(mean.as_mut()).zip(sets).filter(|(_, set)| !set.is_empty()) {
-                    *origin = load(self.origin(set));
-                    let (mut sum, mut count) = (zero, 0.0);
-                    for i in set.clone() {
-                        if ahead > 0 {
-                            simd.fetch(x.values.as_ptr().wrapping_add(i * x.row_stride + l).wrapping_byte_add(ahead).cast());
-                        }
-                        if self.available(i) {
-                            sum = simd.add(sum, simd.sub(load(i), *origin));
-                            count += 1.0;
-                        }
+            let mut v = 0;
+            while v < vectors {
+                let count = part(vectors - v, MOST_VECTORS);
+                with_constant!(V = count, one of 1 2 3 4; self.some_by_rows::<S, V>(simd, lane, v * n));
+                v += count;
+            }
+        }
+    }
+
+    /// V vectors of features from feature `l` on, of the sets from `lane` on: their means, in a read of whole rows as they stand in memory,
+    /// and then the squares.
+    #[inline(always)]
+    fn some_by_rows<S: Features, const V: usize>(&self, simd: S, lane: usize, l: usize) {
+        let Self { x, height, out, stride, from: ahead, to, .. } = *self;
+        let (n, zero) = (S::N, simd.splat(0.0));
+        let sets = &self.sets[lane..lane + n];
+        let count = n.min(x.columns - l - (V - 1) * n);
+        let first = simd.first(count);
+        let at = |i: usize, v: usize| x.values.as_ptr().wrapping_add(i * x.row_stride + l + v * n);
+        let load = |i: usize, v: usize| {
+            // SAFETY: the row lies inside the features, and `first` chooses as many of it as there are in the last vector.
+            unsafe { if v + 1 < V || count == n { simd.load_as_f64(at(i, v)) } else { simd.load_first_as_f64(first, at(i, v)) } }
+        };
+        let (mut origins, mut means, mut rows) = ([simd.square(zero); V], [simd.square(zero); V], simd.square(zero));
+        for (s, set) in sets.iter().enumerate().filter(|(_, set)| !set.is_empty()) {
+            let first = self.origin(set);
+            let mut origin = [zero; V];
+            for v in 0..V {
+                origin[v] = load(first, v);
+            }
+            let (mut sum, mut count) = ([zero; V], 0.0);
+            for i in set.clone() {
+                if ahead > 0 {
+                    for v in 0..V {
+                        simd.fetch(at(i, v).wrapping_byte_add(ahead).cast());
                     }
-                    *mean = simd.div(sum, simd.splat(count));
                 }
-                for j in 0..height {
-                    for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
-                        let i = set.start + j;
-                        let there = j < set.len() && self.available(i);
-                        *row = if there { simd.sub(simd.sub(load(i), *origin), *mean) } else { zero };
+                if self.available(i) {
+                    for v in 0..V {
+                        sum[v] = simd.add(sum[v], simd.sub(load(i, v), origin[v]));
                     }
-                    for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
-                        let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
-                        if to > 0 {
-                            simd.fetch(place.wrapping_byte_add(to));
-                        }
-                        // SAFETY: as the struct says.
-                        unsafe { simd.store(place, *v) };
+                    count += 1.0;
+                }
+            }
+            for v in 0..V {
+                origins[v].as_mut()[s] = origin[v];
+                means[v].as_mut()[s] = simd.div(sum[v], simd.splat(count));
+            }
+        }
+        for v in 0..V {
+            let count = if v + 1 < V { n } else { count };
+            for j in 0..height {
+                for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origins[v].as_ref()).zip(means[v].as_ref()).zip(sets) {
+                    let i = set.start + j;
+                    let there = j < set.len() && self.available(i);
+                    *row = if there { simd.sub(simd.sub(load(i, v), *origin), *mean) } else { zero };
+                }
+                for (f, value) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
+                    let place = out.wrapping_add((l + v * n + f) * stride + j * SETS + lane);
+                    if to > 0 {
+                        simd.fetch(place.wrapping_byte_add(to));
                     }
+                    // SAFETY: as the struct says.
+                    unsafe { simd.store(place, *value) };
                 }
             }
         }
@@ -228,7 +257,7 @@ mod tests {
     fn run<T: Scalar>(isa: Isa, x: Strided<'_, T>, offset: Option<&[f64]>, sets: &[Range<usize>; SETS]) -> Vec<u64> {
         let height = sets.iter().map(|set| set.len()).max().unwrap().max(1);
         let stride = SETS * height + 3;
-        let [bits, ahead] = [Ahead::Nothing, Ahead::Lines].map(|ahead| {
+        let [bits, ahead] = [[Ahead::Nothing; 2], [Ahead::Lines; 2]].map(|ahead| {
             let mut out = vec![MaybeUninit::new(f64::NAN); stride * x.columns];
             centered_sets(isa, x, offset, sets, height, &mut out, stride, ahead);
             // SAFETY: all were given a value to begin with.
@@ -242,7 +271,7 @@ mod tests {
     /// The same bits from every instruction set and for every order in memory, sets of unequal sizes and of none included, in f64 and f32.
     #[test]
     fn every_instruction_set_and_every_stride_gives_the_same_bits() {
-        for columns in [1, 2, 5, 8, 11, 17] {
+        for columns in [1, 2, 5, 8, 11, 17, 31, 34, 50] {
             for sizes in [[3; SETS], [1; SETS], [8; SETS], [19; SETS], [4, 4, 3, 3, 3, 1, 0, 0], [0; SETS], [17, 9, 8, 8, 7, 2, 1, 1]] {
                 let mut end = 2;
                 let sets = sizes.map(|n| {
