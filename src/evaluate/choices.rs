@@ -3,6 +3,7 @@
 use super::found::Found;
 use super::layout::{Kind, MOST_ROWS, block_rows, zone};
 use super::passes::{Evaluation, TRUSTED, blocks, layout_block};
+use super::posterior::Posterior;
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use super::units::OfUnits;
 use crate::data::{Block, Choices, Data};
@@ -54,8 +55,8 @@ impl Entries {
     }
 }
 
-/// The first unit of a task, its responsibilities and its scratch.
-type UnitTask<'a> = (usize, &'a mut [f64], &'a mut [f64]);
+/// The first unit of a task, what is found of its units, and its scratch.
+type UnitTask<'a> = (usize, Posterior<'a>, &'a mut [f64]);
 
 impl Evaluation<'_> {
     /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
@@ -256,28 +257,29 @@ impl Evaluation<'_> {
         let (l, length) = (shape.columns, self.scratch_length());
         // Where every rank has all units, all must sum alike, however many rows they have.
         let n = if data.splits_units() { 1 } else { TASKS.min(self.layout.blocks.max(1)).min(shape.units) };
-        let r = core::mem::take(&mut self.r);
+        let mut units = self.take_posterior();
         let scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         {
-            let (mut left, mut pieces) = (&mut *r, &mut *scratch.pieces);
+            let (mut left, mut pieces) = (units.some(0..shape.units, c), &mut *scratch.pieces);
             let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
             for (t, task) in tasks.iter_mut().enumerate().take(n) {
                 let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
-                *task = Some((from, take(&mut left, (to - from) * c), take(&mut pieces, length)));
+                *task = Some((from, left.take(to - from, c), take(&mut pieces, length)));
             }
             for_each(ctx.threads, &mut tasks[..n], |task| {
-                if let Some((first, r, piece)) = task {
+                if let Some((first, of, piece)) = task {
                     let Piece { part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
                     [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
                     if let Some(weights) = weights {
-                        ev.units_of(ev.found(), data, weights, *first, r, value, columns, weight, ctx);
+                        ev.units_of(ev.found(), data, weights, *first, of, value, columns, weight, ctx);
                     }
-                    ev.add_units(data, *first, r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
+                    ev.add_units(data, *first, of.r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
                 }
             });
         }
-        (self.r, self.scratch) = (r, scratch);
+        self.give_posterior(units);
+        self.scratch = scratch;
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
         self.chosen[..c * l].fill(0.0);
@@ -304,7 +306,12 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The units from `first` on, as many as `r` holds: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`:
+    /// The rows of some blocks, one at least.
+    pub(super) fn rows_of_blocks(&self, data: &Data<'_>, blocks: Range<usize>) -> Range<usize> {
+        self.rows_of_block(data, blocks.start).start..self.rows_of_block(data, blocks.end - 1).end
+    }
+
+    /// The units from `first` on, as many as there is room for: responsibilities and value. `columns`: C × (ENTRIES + UNITS), `log_likelihood`:
     /// UNITS.
     pub(super) fn units_of(
         &self,
@@ -312,7 +319,7 @@ impl Evaluation<'_> {
         data: &Data<'_>,
         weights: &[f64],
         first: usize,
-        r: &mut [f64],
+        of: &mut Posterior<'_>,
         value: &mut [f64],
         columns: &mut [f64],
         log_likelihood: &mut [f64],
@@ -320,7 +327,7 @@ impl Evaluation<'_> {
     ) {
         let (c, kk) = (self.columns(), self.classes);
         let (logs, joint) = columns.split_at_mut(c * ENTRIES);
-        let last = first + r.len() / c.max(1);
+        let last = first + of.r.len() / c.max(1);
         let mut entries = Entries::default();
         for batch in blocks(first..last, UNITS) {
             for (k, w) in weights.iter().enumerate() {
@@ -339,10 +346,14 @@ impl Evaluation<'_> {
                 }
                 self.add_entries(found, data, &mut entries, logs, joint, ctx);
             }
-            let (n, r) = (batch.len(), &mut r[(batch.start - first) * c..]);
+            let n = batch.len();
+            let Posterior { r, log_likelihoods } = of.some(batch.start - first..batch.end - first, c);
             for (start, joint) in joint.chunks_exact_mut(kk * UNITS).enumerate() {
                 let log_likelihood = &mut log_likelihood[..n];
                 responsibilities(ctx.isa, joint, UNITS, n, kk, log_likelihood);
+                if !log_likelihoods.is_empty() {
+                    log_likelihoods.copy_from_slice(log_likelihood);
+                }
                 for (j, l) in log_likelihood.iter().enumerate() {
                     let w = data.unit_weight(batch.start + j);
                     if w > 0.0 {

@@ -13,6 +13,7 @@ mod layout;
 pub(crate) mod once;
 mod panel;
 pub(crate) mod passes;
+mod posterior;
 mod sampled;
 mod scores;
 mod split;
@@ -107,7 +108,8 @@ pub struct Value {
 /// Workspace of [`evaluate`] for K classes.
 pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let columns = WorkspaceSize::of::<f64>(classes);
-    Evaluation::workspace(shape, classes, 1).and(columns).and(WorkspaceSize::of::<f64>(classes.saturating_mul(shape.columns)))
+    let of_units = WorkspaceSize::of::<f64>(if shape.units_are_rows { 0 } else { shape.units });
+    Evaluation::workspace(shape, classes, 1).and(columns).and(WorkspaceSize::of::<f64>(classes.saturating_mul(shape.columns))).and(of_units)
 }
 
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
@@ -122,7 +124,7 @@ pub fn evaluate(
     mixture: MixtureRef<'_>,
     penalty: Option<Penalty<'_>>,
     ctx: Context,
-    mut out: EvaluateOutput<'_>,
+    out: EvaluateOutput<'_>,
     mut ws: Workspace<'_>,
 ) -> Result<Value> {
     let (shape, k) = (data.shape(), mixture.classes());
@@ -139,7 +141,11 @@ pub fn evaluate(
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
     let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
-    let evaluated = match wanted {
+    if out.unit_log_likelihoods.is_some() && !shape.units_are_rows {
+        ev.keep_log_likelihoods(ws.f64s(u)?);
+    }
+    // What is found of units is kept by itself; of rows, from the probabilities.
+    let evaluated = match wanted && (shape.units_are_rows || data.splits_units()) {
         true => ev.evaluate(data, mixture.weights, mixture.atoms, ctx),
         false => ev.evaluate_alone(data, mixture.weights, mixture.atoms, ctx),
     };
@@ -161,19 +167,23 @@ pub fn evaluate(
             *g = n - w * data.total_weight();
         }
     }
-    if wanted {
+    let (log_likelihoods, r) = (out.unit_log_likelihoods.unwrap_or(&mut []), out.responsibilities.unwrap_or(&mut []));
+    if shape.units_are_rows && wanted {
+        ev.posterior_of_rows(data, mixture.weights, r, log_likelihoods, ctx);
+    } else if joined {
         for u in 0..u {
-            let value = match joined {
-                true => ev.joined_responsibilities(mixture.weights, u, row),
-                false => ev.unit_responsibilities(data, mixture.weights, u, row),
-            };
-            if let Some(out) = out.unit_log_likelihoods.as_deref_mut() {
-                out[u] = value;
+            let value = ev.joined_responsibilities(mixture.weights, u, row);
+            if let Some(out) = log_likelihoods.get_mut(u) {
+                *out = value;
             }
-            if let Some(out) = out.responsibilities.as_deref_mut() {
-                out[u * k..(u + 1) * k].copy_from_slice(row);
+            if let Some(out) = r.get_mut(u * k..(u + 1) * k) {
+                out.copy_from_slice(row);
             }
         }
+    } else {
+        let n = r.len();
+        r.copy_from_slice(&ev.r[..n]);
+        log_likelihoods.copy_from_slice(&ev.log_likelihoods[..log_likelihoods.len()]);
     }
     Ok(Value { log_likelihood: ev.value[0], penalized_log_likelihood: ev.value[0] - penalty })
 }

@@ -56,6 +56,8 @@ pub(crate) struct Evaluation<'w> {
     pub t: &'w mut [f64],
     /// U × C; empty where units are rows, whose responsibilities are made block by block.
     pub r: &'w mut [f64],
+    /// Log-likelihoods of such units, U; empty unless [`Evaluation::keep_log_likelihoods`] was called.
+    pub(super) log_likelihoods: &'w mut [f64],
     /// Of few units with many choice sets, U × (L + 2): `Σ_i c_ui x_i`, `Σ_i c_ui b_i` and `Σ_i c_ui`.
     pub(super) unit_features: &'w mut [f64],
     /// Row weights; empty for counts over one choice set, which have shares of each start.
@@ -123,6 +125,7 @@ impl<'w> Evaluation<'w> {
             log_z: ws.f64s(sets * c)?,
             t: ws.f64s(sets * c)?,
             r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
+            log_likelihoods: &mut [],
             unit_features: ws.f64s(unit_features(&shape))?,
             omega: Numbers::new(ws.room(if stores_omega(&shape) { rows * c } else { 0 })?),
             shares: Numbers::new(ws.room(if stores_omega(&shape) { 0 } else { rows * starts })?),

@@ -12,6 +12,7 @@ use super::found::Found;
 use super::layout::Layout;
 use super::panel::groups_piece;
 use super::passes::{Evaluation, layout_block};
+use super::posterior::Posterior;
 use super::sums::Curvature;
 use super::tasks::{Matrices, Piece, Scratch, Task, carve, share, tasks};
 use super::units::{OfUnits, Own};
@@ -52,8 +53,8 @@ struct Leaves {
 struct Sweep<'a> {
     task: Task<'a, MaybeUninit<f64>>,
     own: &'a Own,
-    /// Responsibilities of its own units.
-    r: &'a mut [f64],
+    /// What is found of its own units.
+    units: Posterior<'a>,
     /// Room for features that the layout does not keep; else empty.
     x: &'a mut [MaybeUninit<f64>],
     curvature: Curvature<'a>,
@@ -144,19 +145,21 @@ impl Evaluation<'_> {
         let written = self.a.reached() >= numbers;
         let (a, omega) = (self.a.take(), self.omega.take());
         let features: &mut [MaybeUninit<f64>] = if leaves.features { &mut [] } else { self.layout.features.take() };
-        let (log_z, t, r) = (core::mem::take(&mut self.log_z), core::mem::take(&mut self.t), core::mem::take(&mut self.r));
+        let (log_z, t) = (core::mem::take(&mut self.log_z), core::mem::take(&mut self.t));
+        let mut units = self.take_posterior();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         {
             let matrices = Matrices { rows: &mut *a, others: &mut *omega, sets: &mut *log_z, other_sets: &mut *t, ..Matrices::default() };
             let (tasks, _) = tasks(&ev.layout, c, length, &mut scratch, matrices);
-            let (mut left, mut next, mut x) = (&mut *r, 0, &mut *features);
+            let all = units.r.len() / c;
+            let (mut left, mut next, mut x) = (units.some(0..all, c), 0, &mut *features);
             let mut sweeps: [Option<Sweep<'_>>; TASKS] = [const { None }; TASKS];
             for (((sweep, task), own), curvature) in sweeps.iter_mut().zip(tasks).zip(&ev.own).zip(curvatures.of_tasks(n)) {
-                take(&mut left, (own.units.start - next) * c);
-                let r = take(&mut left, own.units.len() * c);
+                left.take(own.units.start - next, c);
+                let units = left.take(own.units.len(), c);
                 next = own.units.end;
-                *sweep = task.map(|task| Sweep { x: take(&mut x, ev.layout.numbers(&task.blocks) * l), task, own, r, curvature });
+                *sweep = task.map(|task| Sweep { x: take(&mut x, ev.layout.numbers(&task.blocks) * l), task, own, units, curvature });
             }
             for_each(ctx.threads, &mut sweeps[..n], |sweep| {
                 if let Some(sweep) = sweep {
@@ -164,7 +167,8 @@ impl Evaluation<'_> {
                 }
             });
         }
-        (self.log_z, self.r) = (log_z, r);
+        self.log_z = log_z;
+        self.give_posterior(units);
         self.sweep_rest(data, weights, [&mut *a, &mut *omega, &mut *features], t, &mut scratch, &mut curvatures, leaves, ctx);
         (self.t, self.kept) = (t, leaves.probabilities);
         // SAFETY: if they are kept, the tasks have written the probabilities of every block; of nothing nothing is written.
@@ -201,7 +205,7 @@ impl Evaluation<'_> {
 
     /// The blocks of a task. Probabilities that are not to be kept, and features of clean blocks, take turns in the places of the first ones.
     fn sweep_task(&self, data: &Data<'_>, weights: &[f64], sweep: &mut Sweep<'_>, leaves: Leaves, written: bool, ctx: Context) {
-        let Sweep { task, own, r, x: copies, curvature } = sweep;
+        let Sweep { task, own, units: found_of, x: copies, curvature } = sweep;
         let (layout, c, l) = (&self.layout, self.columns(), self.shape.columns);
         let (blocks, clean) = (task.blocks.clone(), self.clean_blocks(data, own, &task.blocks));
         let (before, sets) = (layout.start(blocks.start), layout.sets_of_block() * c);
@@ -261,12 +265,12 @@ impl Evaluation<'_> {
             } else {
                 let (first, mut ready) = (unit, (b + 1).min(clean.end));
                 unit = self.ended(data, unit..own.units.end, layout.rows_of(data, b..b + 1).end, &mut ready);
-                let of_these = &mut r[(first - own.units.start) * c..(unit - own.units.start) * c];
-                self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
-                self.add_units(data, first, of_these, &mut sums.units);
+                let mut of_these = found_of.some(first - own.units.start..unit - own.units.start, c);
+                self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
+                self.add_units(data, first, of_these.r, &mut sums.units);
                 for b in done..ready {
                     let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
-                    self.sums_of_block(found, data, b, (r, own.units.start), t, &mut sums, ctx);
+                    self.sums_of_block(found, data, b, (found_of.r, own.units.start), t, &mut sums, ctx);
                 }
                 done = ready.max(done);
             }
@@ -312,17 +316,18 @@ impl Evaluation<'_> {
         let (shape, c, l, length) = (self.shape, self.columns(), self.shape.columns, self.scratch_length());
         let n = self.layout.blocks.clamp(1, TASKS);
         {
-            let r = core::mem::take(&mut self.r);
+            let mut all = self.take_posterior();
             let Piece { part, z, totals, value, columns, weight, .. } = carve(&mut scratch.pieces[..length], &shape, c);
             let (finite, mut units) = (weight[0], OfUnits { class_weight: z, class_choices: totals, chosen: part });
             // SAFETY: they have chosen in blocks that are not clean, which were written where they belong.
             let found = unsafe { Found::of_some(a, self.log_z) };
             for pair in self.own[..n].windows(2) {
-                let (first, of_these) = (pair[0].units.end, &mut r[pair[0].units.end * c..pair[1].units.start * c]);
-                self.units_of(found, data, weights, first, of_these, value, columns, weight, ctx);
-                self.add_units(data, first, of_these, &mut units);
+                let (first, mut of_these) = (pair[0].units.end, all.some(pair[0].units.end..pair[1].units.start, c));
+                self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
+                self.add_units(data, first, of_these.r, &mut units);
             }
-            (weight[0], self.r) = (finite, r);
+            weight[0] = finite;
+            self.give_posterior(all);
         }
         let (mut a, mut omega, mut x, mut t, mut pieces) = (a, omega, x, t, &mut *scratch.pieces);
         let mut tasks: [Option<Rest<'_>>; TASKS] = [const { None }; TASKS];
@@ -441,7 +446,9 @@ mod tests {
             let (mut of_one, mut of_other, mut of_third, mut of_curvature) = (buffers(), buffers(), buffers(), buffers());
             let mut sweep = Evaluation::new(data.shape(), c / starts, starts, &mut of_one.lend()).unwrap();
             let mut passes = Evaluation::new(data.shape(), c / starts, starts, &mut of_other.lend()).unwrap();
+            let mut log_likelihoods = vec![f64::NAN; if starts == 1 && !data.shape().units_are_rows { data.shape().units } else { 0 }];
             let mut alone = Evaluation::new(data.shape(), c / starts, starts, &mut of_third.lend()).unwrap();
+            alone.keep_log_likelihoods(&mut log_likelihoods);
             // Passes are for any order.
             passes.ordered = Some(false);
             assert!(!passes.sweep_serves(&data));
@@ -494,6 +501,10 @@ mod tests {
                 close(&alone.value[..starts], &passes.value[..starts], "value alone");
                 close(alone.r, passes.r, "responsibilities alone");
                 close(&alone.class_weight[..c], &passes.class_weight[..c], "class weights alone");
+                for (u, log) in alone.log_likelihoods.iter().enumerate() {
+                    let expected = passes.unit_responsibilities(&data, &alpha, u, &mut vec![0.0; kk]);
+                    close(&[*log], &[expected], "log-likelihood of a unit");
+                }
                 alone.evaluate_alone(&data, &alpha, &far, Context::default()).unwrap();
                 alone.atom_gradient(&mut other);
                 assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}, alone");

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Vectors of features that are read together at most: their sums and their origins fit in the registers.
-const MOST_VECTORS: usize = 4;
+const MOST_VECTORS: usize = 3;
 
 /// Features of any strides: that of row i, column l, is `values[i * row_stride + l * column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -123,76 +123,88 @@ impl<T> CenteredSets<'_, T> {
 }
 
 impl<T: Scalar> CenteredSets<'_, T> {
-    /// Squares of N features of N sets, of which each row is one alternative's.
+    /// Squares of N features of N sets, of which each row is one alternative's, after the means of some vectors of features.
     #[inline(always)]
     fn by_rows<S: Features>(self, simd: S) {
-        let (n, vectors) = (S::N, self.x.columns.div_ceil(S::N));
+        let Self { ref x, height, out, stride, to, .. } = self;
+        let (n, zero, vectors) = (S::N, simd.splat(0.0), x.columns.div_ceil(S::N));
+        let (mut origin, mut rows) = (simd.square(zero), simd.square(zero));
+        let mut means = [rows; MOST_VECTORS];
         for lane in (0..SETS).step_by(n) {
+            let sets = &self.sets[lane..lane + n];
             let mut v = 0;
             while v < vectors {
-                let count = part(vectors - v, MOST_VECTORS);
-                with_constant!(V = count, one of 1 2 3 4; self.some_by_rows::<S, V>(simd, lane, v * n));
-                v += count;
+                let some = part(vectors - v, MOST_VECTORS);
+                with_constant!(V = some, one of 1 2 3; self.means::<S, V>(simd, sets, v * n, &mut means));
+                for (l, mean) in (v * n..).step_by(n).zip(&means[..some]) {
+                    let count = n.min(x.columns - l);
+                    for (origin, set) in origin.as_mut().iter_mut().zip(sets).filter(|(_, set)| !set.is_empty()) {
+                        *origin = self.load(simd, self.origin(set), l, count);
+                    }
+                    for j in 0..height {
+                        for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
+                            let i = set.start + j;
+                            let there = j < set.len() && self.available(i);
+                            *row = if there { simd.sub(simd.sub(self.load(simd, i, l, count), *origin), *mean) } else { zero };
+                        }
+                        for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
+                            let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
+                            if to > 0 {
+                                simd.fetch(place.wrapping_byte_add(to));
+                            }
+                            // SAFETY: as the struct says.
+                            unsafe { simd.store(place, *v) };
+                        }
+                    }
+                }
+                v += some;
             }
         }
     }
 
-    /// V vectors of features from feature `l` on, of the sets from `lane` on: their means, in a read of whole rows as they stand in memory,
-    /// and then the squares.
+    /// The means of V vectors of features from feature `l` on, less the first that is available, in one read of the rows as they stand.
     #[inline(always)]
-    fn some_by_rows<S: Features, const V: usize>(&self, simd: S, lane: usize, l: usize) {
-        let Self { x, height, out, stride, from: ahead, to, .. } = *self;
+    fn means<S: Features, const V: usize>(&self, simd: S, sets: &[Range<usize>], l: usize, means: &mut [S::Square; MOST_VECTORS]) {
         let (n, zero) = (S::N, simd.splat(0.0));
-        let sets = &self.sets[lane..lane + n];
-        let count = n.min(x.columns - l - (V - 1) * n);
-        let first = simd.first(count);
-        let at = |i: usize, v: usize| x.values.as_ptr().wrapping_add(i * x.row_stride + l + v * n);
-        let load = |i: usize, v: usize| {
-            // SAFETY: the row lies inside the features, and `first` chooses as many of it as there are in the last vector.
-            unsafe { if v + 1 < V || count == n { simd.load_as_f64(at(i, v)) } else { simd.load_first_as_f64(first, at(i, v)) } }
-        };
-        let (mut origins, mut means, mut rows) = ([simd.square(zero); V], [simd.square(zero); V], simd.square(zero));
         for (s, set) in sets.iter().enumerate().filter(|(_, set)| !set.is_empty()) {
             let first = self.origin(set);
-            let mut origin = [zero; V];
+            let (mut origin, mut sum, mut count) = ([zero; V], [zero; V], 0.0);
             for v in 0..V {
-                origin[v] = load(first, v);
+                origin[v] = self.load(simd, first, l + v * n, n.min(self.x.columns - l - v * n));
             }
-            let (mut sum, mut count) = ([zero; V], 0.0);
             for i in set.clone() {
-                if ahead > 0 {
+                if self.from > 0 {
                     for v in 0..V {
-                        simd.fetch(at(i, v).wrapping_byte_add(ahead).cast());
+                        simd.fetch(self.at(i, l + v * n).wrapping_byte_add(self.from).cast());
                     }
                 }
                 if self.available(i) {
                     for v in 0..V {
-                        sum[v] = simd.add(sum[v], simd.sub(load(i, v), origin[v]));
+                        let x = self.load(simd, i, l + v * n, if v + 1 < V { n } else { n.min(self.x.columns - l - v * n) });
+                        sum[v] = simd.add(sum[v], simd.sub(x, origin[v]));
                     }
                     count += 1.0;
                 }
             }
             for v in 0..V {
-                origins[v].as_mut()[s] = origin[v];
                 means[v].as_mut()[s] = simd.div(sum[v], simd.splat(count));
             }
         }
-        for v in 0..V {
-            let count = if v + 1 < V { n } else { count };
-            for j in 0..height {
-                for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origins[v].as_ref()).zip(means[v].as_ref()).zip(sets) {
-                    let i = set.start + j;
-                    let there = j < set.len() && self.available(i);
-                    *row = if there { simd.sub(simd.sub(load(i, v), *origin), *mean) } else { zero };
-                }
-                for (f, value) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
-                    let place = out.wrapping_add((l + v * n + f) * stride + j * SETS + lane);
-                    if to > 0 {
-                        simd.fetch(place.wrapping_byte_add(to));
-                    }
-                    // SAFETY: as the struct says.
-                    unsafe { simd.store(place, *value) };
-                }
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize, l: usize) -> *const T {
+        self.x.values.as_ptr().wrapping_add(i * self.x.row_stride + l)
+    }
+
+    /// The `count` features of row i from feature `l` on, N at most; the rest 0.
+    #[inline(always)]
+    fn load<S: Features>(&self, simd: S, i: usize, l: usize, count: usize) -> F64<S> {
+        // SAFETY: the row lies inside the features, and has so many from l on.
+        unsafe {
+            match count == S::N {
+                true => simd.load_as_f64(self.at(i, l)),
+                false => simd.load_first_as_f64(simd.first(count), self.at(i, l)),
             }
         }
     }

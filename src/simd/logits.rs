@@ -6,6 +6,7 @@ use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
+use crate::workspace::filled;
 use core::mem::MaybeUninit;
 
 /// Columns of Θ that go through X together at most.
@@ -230,11 +231,12 @@ fn in_groups<T: Scalar>(
             isa.run(Groups { x: rows, from, theta, l, base, out: &mut *out, ld, ahead, way });
         }
         if whole < x.rows {
-            let (mut copy, mut last) = ([0.0; ROWS * STRIP], [0.0; ROWS * COLUMNS]);
-            for (row, i) in copy.chunks_exact_mut(STRIP).zip(whole..x.rows) {
+            let (mut copy, mut last) = (Room::<{ ROWS * STRIP }>::new(), [0.0; ROWS * COLUMNS]);
+            let copy = filled(&mut copy.0[..ROWS * features], 0.0);
+            for (row, i) in copy.chunks_exact_mut(features).zip(whole..x.rows) {
                 row.iter_mut().zip(&x.row(i)[from..]).for_each(|(to, x)| *to = x.to_f64());
             }
-            let rows = Rows { values: &copy[..], rows: ROWS, columns: features, stride: STRIP };
+            let rows = Rows { values: copy, rows: ROWS, columns: features, stride: features };
             isa.run(Groups { x: rows, from, theta, l, base: Base::Zero, out: &mut last, ld: ROWS, ahead: Ahead::Nothing, way });
             for (c, sums) in last.chunks_exact(ROWS).enumerate().take(theta.len().div_ceil(l)) {
                 for (i, sum) in (whole..x.rows).zip(sums) {

@@ -125,11 +125,11 @@ impl<'w> RowStarts<'w> {
     /// The squares of the norms of the whitened rows.
     fn take_norms(&mut self, problem: &Problem<'_, '_>) {
         let (isa, l) = (problem.ctx.isa, problem.wh.columns);
-        let mut z = [0.0; 8 * BATCH];
+        let mut z = [0.0; 4 * BATCH];
         for batch in batches(problem.data) {
             let x = batch.about(problem.data, self.origin, self.rows);
-            // Eight coordinates at once.
-            for map in problem.wh.to_atoms[..self.rank * l].chunks(8 * l) {
+            // Four coordinates at once.
+            for map in problem.wh.to_atoms[..self.rank * l].chunks(4 * l) {
                 simd::logits(isa, x, map, None, &mut z, BATCH);
                 for z in z.chunks_exact(BATCH).take(map.len() / l) {
                     batch.units().iter().zip(z).for_each(|(u, z)| self.norms[*u] += z * z);
