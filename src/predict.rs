@@ -41,15 +41,6 @@ pub fn choice_probabilities(
     data.open(check(), Operation::Probabilities, mixture.numbers())?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     ev.normalizers(data, mixture.atoms, false, ctx)?;
-    if let Some(out) = by_class {
-        for (i, row) in out.chunks_exact_mut(k).enumerate() {
-            row.iter_mut().enumerate().for_each(|(c, a)| *a = ev.probability(i, c));
-        }
-    }
-    if let Some(out) = mixed {
-        for (i, pi) in out.iter_mut().enumerate() {
-            *pi = mixture.weights.iter().enumerate().map(|(c, w)| w * ev.probability(i, c)).sum();
-        }
-    }
+    ev.probabilities_of_rows(data, mixture.weights, by_class.unwrap_or(&mut []), mixed.unwrap_or(&mut []), ctx);
     Ok(())
 }

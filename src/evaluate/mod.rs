@@ -14,6 +14,7 @@ pub(crate) mod once;
 mod panel;
 pub(crate) mod passes;
 mod posterior;
+mod rows;
 mod sampled;
 mod scores;
 mod split;
