@@ -40,11 +40,16 @@ impl<'a> Found<'a> {
         unsafe { self.a[at - self.before.0 * c].assume_init() }
     }
 
-    /// The probabilities of block `b` with C columns.
-    pub fn block(&self, layout: &Layout<'_>, b: usize, c: usize) -> &'a [f64] {
-        let a = &self.a[(layout.start(b) - self.before.0) * c..][..layout.length(b) * c];
+    /// As many as `n` from a place on.
+    pub fn probabilities(&self, at: usize, n: usize, c: usize) -> &'a [f64] {
+        let a = &self.a[at - self.before.0 * c..][..n];
         // SAFETY: as above.
         unsafe { &*(core::ptr::from_ref(a) as *const [f64]) }
+    }
+
+    /// Those of block `b`.
+    pub fn block(&self, layout: &Layout<'_>, b: usize, c: usize) -> &'a [f64] {
+        self.probabilities(layout.start(b) * c, layout.length(b) * c, c)
     }
 
     /// The features of block `b`, of groups.

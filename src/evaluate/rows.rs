@@ -88,6 +88,14 @@ impl Evaluation<'_> {
     /// What `a` holds of rows of a block, class after class.
     fn stored_of_rows(&self, rows: Range<usize>, out: &mut [f64]) {
         let (c, n, found) = (self.columns(), rows.len(), self.found());
+        if !self.layout.is_grouped() {
+            // Side by side.
+            let (base, stride) = self.layout.at(rows.start, c);
+            for (k, out) in out.chunks_exact_mut(n).enumerate() {
+                out.copy_from_slice(found.probabilities(base + k * stride, n, c));
+            }
+            return;
+        }
         for (j, i) in rows.enumerate() {
             let (base, stride) = self.layout.at(i, c);
             for k in 0..c {

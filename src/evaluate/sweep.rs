@@ -5,6 +5,9 @@
 //! sums, while all of it is in cache. Units whose choices are in several tasks have their responsibilities afterwards, and then the blocks
 //! that those chose in have their sums.
 //!
+//! The features stand side by side from the first evaluation on; of one by itself, which leaves nothing, each task copies those of a block when
+//! it comes to it.
+//!
 //! The formulas are those of [`super::passes`], which does the same in as many passes over all blocks as there are steps.
 
 use super::curvature::curvature_tasks;
