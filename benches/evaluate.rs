@@ -1,4 +1,4 @@
-//! One evaluation (value and gradient) and one EM step, over shapes of both kinds of job.
+//! One evaluation (value and gradient, and responsibilities), choice probabilities, and one EM step, over shapes of both kinds of job.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::Rng;
@@ -6,6 +6,7 @@ use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
 use softmix::em::{MStep, em_step, em_step_workspace};
 use softmix::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
+use softmix::predict::{choice_probabilities, choice_probabilities_workspace};
 use softmix::whiten::Whitening;
 use softmix::workspace::WorkspaceBuffer;
 use softmix::{Choices, Context, Data, Features, MixtureRef};
@@ -64,6 +65,7 @@ fn jobs() -> Vec<Job> {
         Job::new("counts 1000000x16x8", 1_000_000, 16, 8, None),
         Job::new("panel 300x12x4x6x2", 14_400, 6, 2, Some((4, 12))),
         Job::new("panel 361x12x4x6x4", 17_328, 6, 4, Some((4, 12))),
+        Job::new("panel 10000x10x10x20x4", 1_000_000, 20, 4, Some((10, 10))),
     ]
 }
 
@@ -85,7 +87,25 @@ fn benchmark(c: &mut Criterion) {
                     evaluate(&data, mixture, None, ctx, out, memory.lend()).unwrap().log_likelihood
                 })
             });
-            if single || job.features.len() > 1_000_000 {
+            if single {
+                continue;
+            }
+            let (mut responsibilities, mut logs) = (vec![0.0; shape.units * k], vec![0.0; shape.units]);
+            group.bench_function(BenchmarkId::new("evaluate with responsibilities", precision), |b| {
+                b.iter(|| {
+                    let (r, logs) = (Some(&mut responsibilities[..]), Some(&mut logs[..]));
+                    let gradient = Some(&mut gradient[..]);
+                    let out =
+                        EvaluateOutput { atom_gradient: gradient, responsibilities: r, unit_log_likelihoods: logs, weight_gradient: None };
+                    evaluate(&data, mixture, None, ctx, out, memory.lend()).unwrap().log_likelihood
+                })
+            });
+            let mut memory = WorkspaceBuffer::new(choice_probabilities_workspace(&shape, k)).unwrap();
+            let mut by_class = vec![0.0; shape.rows * k];
+            group.bench_function(BenchmarkId::new("choice probabilities", precision), |b| {
+                b.iter(|| choice_probabilities(&data, mixture, Some(&mut by_class), None, ctx, memory.lend()).unwrap())
+            });
+            if job.features.len() > 1_000_000 {
                 continue;
             }
             let mut memory = WorkspaceBuffer::new(Whitening::workspace(&shape)).unwrap();

@@ -40,7 +40,7 @@ pub fn choice_probabilities(
     };
     data.open(check(), Operation::Probabilities, mixture.numbers())?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
-    ev.normalizers(data, mixture.atoms, false, ctx)?;
+    ev.normalizers_alone(data, mixture.atoms, ctx)?;
     ev.probabilities_of_rows(data, mixture.weights, by_class.unwrap_or(&mut []), mixed.unwrap_or(&mut []), ctx);
     Ok(())
 }

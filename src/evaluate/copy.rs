@@ -175,12 +175,20 @@ impl Layout<'_> {
         }
     }
 
-    /// Copies the features of block `b` to `room`, for use at once.
-    pub(super) fn copy_block<'r>(&self, data: &Data<'_>, isa: Isa, b: usize, room: &'r mut [MaybeUninit<f64>]) -> Columns<'r, f64> {
+    /// Copies the features of block `b` to `room`, for use at once; and how far ahead of them those of the next block stand, whose lines may
+    /// come while these are in cache.
+    pub(super) fn copy_block<'r>(
+        &self,
+        data: &Data<'_>,
+        isa: Isa,
+        b: usize,
+        room: &'r mut [MaybeUninit<f64>],
+    ) -> (Columns<'r, f64>, usize) {
         let (x, rows) = (data.features(), self.length(b));
         self.each_group(data, b, |height, at, sets| x.centered_sets(isa, data.offset(), sets, height, &mut room[at..], rows, false));
         // SAFETY: as above.
         let values = unsafe { written_or_zero(room, true) };
-        Columns { values, rows, columns: x.columns(), stride: rows }
+        let ahead = x.ahead_of(values.as_ptr(), self.rows_of(data, b..b + 1).end);
+        (Columns { values, rows, columns: x.columns(), stride: rows }, ahead)
     }
 }

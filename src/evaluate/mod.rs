@@ -9,6 +9,7 @@ mod counts;
 pub(crate) mod curvature;
 mod draws;
 mod found;
+mod groups;
 mod layout;
 pub(crate) mod once;
 mod panel;

@@ -29,8 +29,8 @@ use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
-use crate::simd::panel::{SETS, softmax_of_groups};
-use crate::simd::{self, Ahead, Columns, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
+use crate::simd::panel::SETS;
+use crate::simd::{Ahead, Columns, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 use core::ops::Range;
 
@@ -220,6 +220,8 @@ impl<'w> Evaluation<'w> {
         let finite = if self.shape.sets == 1 {
             self.normalizers_of_one_set(data, mean, ctx)?;
             false
+        } else if self.layout.is_grouped() {
+            self.normalizers_of_groups(data, ctx)
         } else {
             self.normalizers_of_sets(data, ctx)
         };
@@ -333,24 +335,6 @@ impl<'w> Evaluation<'w> {
         let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
         let written = a.reached() >= layout.start(layout.blocks) * c;
         let room = a.take();
-        if layout.is_grouped() {
-            let matrices = Matrices { rows: room, sets: log_z, ..Matrices::default() };
-            let n = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-                let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
-                for b in task.blocks.clone() {
-                    let n = layout.length(b);
-                    // SAFETY: `written` says that all blocks have been before.
-                    let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
-                    let x = layout_block(layout, b, l);
-                    simd::logits_of_columns_ahead(ctx.isa, x, atoms, layout.offsets(b), a, n, layout.ahead(n * l));
-                    softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
-                }
-                carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
-            });
-            // SAFETY: the tasks have filled every block.
-            unsafe { a.give_back(room, layout.start(layout.blocks) * c) };
-            return scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0);
-        }
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
         let waiting = omega.take();
         let matrices = Matrices { rows: &mut *room, others: &mut *waiting, ..Matrices::default() };

@@ -166,6 +166,13 @@ mod tests {
                 ev.posterior_of_rows(&data, &weights, &mut [], &mut of_other, Context { threads: 2, ..Context::default() });
                 assert!(of_one == r && of_other == logs, "{kind:?}");
                 ev.probabilities_of_rows(&data, &weights, &mut of_one, &mut of_other, Context { threads: 2, ..Context::default() });
+                // The same bits where features are not kept.
+                let mut other_buffer = WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 20)).unwrap();
+                let mut alone = Evaluation::new(data.shape(), k, 1, &mut other_buffer.lend()).unwrap();
+                let (mut by_class, mut mixed) = (vec![0.0; p * k], vec![0.0; p]);
+                alone.normalizers_alone(&data, &atoms, Context { threads: 2, ..Context::default() }).unwrap();
+                alone.probabilities_of_rows(&data, &weights, &mut by_class, &mut mixed, Context::default());
+                assert!(by_class == of_one && mixed == of_other && !(kind == Kind::Groups && alone.layout.is_copied()), "{kind:?}");
                 for (i, (row, mixed)) in of_one.chunks_exact(k).zip(&of_other).enumerate() {
                     assert!(row.iter().enumerate().all(|(c, a)| *a == ev.probability(i, c)), "{kind:?} {i}");
                     assert!((0.5 * (row[0] + row[2]) - mixed).abs() < 1e-15, "{kind:?} {i}");

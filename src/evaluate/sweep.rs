@@ -241,11 +241,7 @@ impl Evaluation<'_> {
             let a = unsafe { written_or_zero(&mut task.rows[here.start * c..here.end * c], true) };
             let log_z = &mut task.sets[(b - blocks.start) * sets..][..sets];
             let (x, ahead) = match leaves.features {
-                false => {
-                    let x = layout.copy_block(data, ctx.isa, b, &mut copies[here.start * l..here.end * l]);
-                    // The rows of the next block come while those of this one are in cache.
-                    (x, data.features().ahead_of(x.values.as_ptr(), layout.rows_of(data, b..b + 1).end))
-                }
+                false => layout.copy_block(data, ctx.isa, b, &mut copies[here.start * l..here.end * l]),
                 true => (layout_block(layout, b, l), layout.ahead(n * l)),
             };
             simd::logits_of_columns_ahead(ctx.isa, x, &self.atoms[..c * l], layout.offsets(b), a, n, ahead);

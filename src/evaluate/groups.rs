@@ -1,0 +1,77 @@
+//! The first read of choice sets side by side: logits and log-normalizers.
+
+use super::passes::{Evaluation, layout_block};
+use super::tasks::{Matrices, Task, carve, piece, tasks};
+use crate::data::Data;
+use crate::error::Result;
+use crate::parallel::{Context, TASKS, for_each, take};
+use crate::simd::panel::softmax_of_groups;
+use crate::simd::{self, all_finite};
+use crate::workspace::written_or_zero;
+use core::mem::MaybeUninit;
+
+/// A task, and room for a block of features that the layout does not keep.
+type Part<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [MaybeUninit<f64>]);
+
+impl Evaluation<'_> {
+    /// [`Evaluation::normalizers`] where nothing asks for the features of small choice sets afterwards: they are copied block by block.
+    pub fn normalizers_alone(&mut self, data: &Data<'_>, atoms: &[f64], ctx: Context) -> Result<()> {
+        if !self.layout.is_grouped() {
+            return self.normalizers(data, atoms, false, ctx);
+        }
+        data.reduced()?;
+        self.passes += 1;
+        self.layout.index(data, ctx);
+        let n = self.columns() * self.shape.columns;
+        self.atoms[..n].copy_from_slice(&atoms[..n]);
+        self.kept = true;
+        let finite = self.normalizers_of_groups(data, ctx);
+        self.check_logits(data, finite)
+    }
+
+    /// Whether all log-normalizers are known to be finite.
+    pub(super) fn normalizers_of_groups(&mut self, data: &Data<'_>, ctx: Context) -> bool {
+        let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
+        let (length, numbers) = (piece(&shape, c), self.layout.start(self.layout.blocks));
+        let copied = self.layout.is_copied();
+        let copies: &mut [MaybeUninit<f64>] = if copied { &mut [] } else { self.layout.features.take() };
+        let written = self.a.reached() >= numbers * c;
+        let room = self.a.take();
+        let Self { layout, log_z, atoms, scratch, .. } = self;
+        let (layout, atoms) = (&*layout, &atoms[..c * l]);
+        let (all, n) = tasks(layout, c, length, scratch, Matrices { rows: &mut *room, sets: log_z, ..Matrices::default() });
+        let mut parts: [Option<Part<'_>>; TASKS] = [const { None }; TASKS];
+        let mut left = &mut *copies;
+        for (part, task) in parts.iter_mut().zip(all) {
+            *part = task.map(|task| {
+                let longest = task.blocks.clone().map(|b| layout.length(b)).max().unwrap_or(0);
+                let copy = take(&mut left, longest * l);
+                (task, copy)
+            });
+        }
+        for_each(ctx.threads, &mut parts[..n], |part| {
+            let Some((task, copy)) = part else { return };
+            let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
+            for b in task.blocks.clone() {
+                let n = layout.length(b);
+                // SAFETY: `written` says that all blocks have been before.
+                let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
+                let (x, ahead) = match copied {
+                    true => (layout_block(layout, b, l), layout.ahead(n * l)),
+                    false => layout.copy_block(data, ctx.isa, b, &mut copy[..n * l]),
+                };
+                simd::logits_of_columns_ahead(ctx.isa, x, atoms, layout.offsets(b), a, n, ahead);
+                softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
+            }
+            carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
+        });
+        // SAFETY: the tasks have filled every block; no features are kept that were not before.
+        unsafe {
+            self.a.give_back(room, numbers * c);
+            if !copied {
+                self.layout.features.give_back(copies, 0);
+            }
+        }
+        self.scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0)
+    }
+}
