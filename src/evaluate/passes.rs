@@ -165,7 +165,7 @@ impl<'w> Evaluation<'w> {
 
     /// The same where nothing is asked for afterwards.
     pub fn evaluate_alone(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.evaluate_beside(data, weights, atoms, Beside::Nothing, ctx)
+        self.evaluate_beside(data, weights, atoms, Beside::nothing(data), ctx)
     }
 
     fn evaluate_beside(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {

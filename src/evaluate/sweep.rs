@@ -32,10 +32,14 @@ use core::ops::Range;
 /// Numbers of features and probabilities of a window, which stays in the second cache.
 const WINDOW: usize = 1 << 15;
 
+/// Up to so many bytes of features stay in a cache when they are copied, and z of the units is worth having for a single evaluation.
+const CACHED: usize = 8 << 20;
+
 /// What a sweep is to find beside value, responsibilities, t and gradient.
 pub(crate) enum Beside<'a, 'w> {
-    /// Nothing, nor are the features kept, which each task copies block by block as it goes.
     Nothing,
+    /// Nor are the features kept, which each task copies block by block as it goes.
+    NotEvenFeatures,
     /// The probabilities, as second-order quantities need them.
     Probabilities,
     /// `X^T Ω` and `X^T (t ∘ A)` each for itself.
@@ -94,6 +98,13 @@ impl Curvatures<'_> {
     }
 }
 
+impl Beside<'_, '_> {
+    /// For an evaluation by itself.
+    pub fn nothing(data: &Data<'_>) -> Self {
+        if data.features().bytes() > CACHED { Beside::NotEvenFeatures } else { Beside::Nothing }
+    }
+}
+
 impl Evaluation<'_> {
     /// Whether a sweep serves: where two thirds of the blocks wait for no unit of other tasks.
     pub(super) fn sweep_serves(&mut self, data: &Data<'_>) -> bool {
@@ -125,12 +136,15 @@ impl Evaluation<'_> {
         self.passes += 1;
         let leaves = Leaves {
             probabilities: matches!(beside, Beside::Probabilities),
-            features: !matches!(beside, Beside::Nothing),
+            features: !matches!(beside, Beside::NotEvenFeatures),
             parts: matches!(beside, Beside::Parts | Beside::Curvature(..)),
         };
         match leaves.features {
             true => self.prepare(data, ctx),
-            false => self.layout.index(data, ctx),
+            false => {
+                self.find_own(data);
+                self.layout.index(data, ctx);
+            }
         }
         let (shape, c, l, kk, length) = (self.shape, self.columns(), self.shape.columns, self.classes, self.scratch_length());
         self.atoms[..c * l].copy_from_slice(&atoms[..c * l]);
@@ -491,7 +505,11 @@ mod tests {
                 // The last time so that some probabilities are too small to have logarithms.
                 let far: Vec<f64> = theta.iter().map(|t| if round == 3 { 300.0 * t } else { *t }).collect();
                 passes.evaluate(&data, &alpha, &far, Context::default()).unwrap();
-                alone.evaluate_alone(&data, &alpha, &far, ctx).unwrap();
+                let again = |alone: &mut Evaluation<'_>, ctx| match serves {
+                    true => alone.sweep(&data, &alpha, &far, Beside::NotEvenFeatures, ctx).unwrap(),
+                    false => alone.evaluate_alone(&data, &alpha, &far, ctx).unwrap(),
+                };
+                again(&mut alone, ctx);
                 assert!(!alone.layout.is_copied() || !serves, "case {case}");
                 let (mut one, mut other) = (vec![0.0; c * l], vec![0.0; c * l]);
                 alone.atom_gradient(&mut one);
@@ -504,7 +522,7 @@ mod tests {
                     let expected = passes.unit_responsibilities(&data, &alpha, u, &mut vec![0.0; kk]);
                     close(&[*log], &[expected], "log-likelihood of a unit");
                 }
-                alone.evaluate_alone(&data, &alpha, &far, Context::default()).unwrap();
+                again(&mut alone, Context::default());
                 alone.atom_gradient(&mut other);
                 assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}, alone");
                 if round == 0 {

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Vectors of features that are read together at most: their sums and their origins fit in the registers.
-const MOST_VECTORS: usize = 3;
+const MOST_VECTORS: usize = 2;
 
 /// Features of any strides: that of row i, column l, is `values[i * row_stride + l * column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -128,24 +128,24 @@ impl<T: Scalar> CenteredSets<'_, T> {
     fn by_rows<S: Features>(self, simd: S) {
         let Self { ref x, height, out, stride, to, .. } = self;
         let (n, zero, vectors) = (S::N, simd.splat(0.0), x.columns.div_ceil(S::N));
-        let (mut origin, mut rows) = (simd.square(zero), simd.square(zero));
-        let mut means = [rows; MOST_VECTORS];
+        let mut rows = simd.square(zero);
+        let (mut origins, mut means) = ([MaybeUninit::uninit(); MOST_VECTORS], [MaybeUninit::uninit(); MOST_VECTORS]);
         for lane in (0..SETS).step_by(n) {
             let sets = &self.sets[lane..lane + n];
             let mut v = 0;
             while v < vectors {
                 let some = part(vectors - v, MOST_VECTORS);
-                with_constant!(V = some, one of 1 2 3; self.means::<S, V>(simd, sets, v * n, &mut means));
-                for (l, mean) in (v * n..).step_by(n).zip(&means[..some]) {
+                with_constant!(V = some, one of 1 2; self.means::<S, V>(simd, sets, v * n, &mut origins, &mut means));
+                for ((l, origin), mean) in (v * n..).step_by(n).zip(&origins[..some]).zip(&means) {
                     let count = n.min(x.columns - l);
-                    for (origin, set) in origin.as_mut().iter_mut().zip(sets).filter(|(_, set)| !set.is_empty()) {
-                        *origin = self.load(simd, self.origin(set), l, count);
-                    }
+                    let first = simd.first(count);
+                    // SAFETY: `means` has written as many as there are vectors.
+                    let (origin, mean): (&S::Square, &S::Square) = unsafe { (origin.assume_init_ref(), mean.assume_init_ref()) };
                     for j in 0..height {
                         for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
                             let i = set.start + j;
                             let there = j < set.len() && self.available(i);
-                            *row = if there { simd.sub(simd.sub(self.load(simd, i, l, count), *origin), *mean) } else { zero };
+                            *row = if there { simd.sub(simd.sub(self.load(simd, i, l, count == n, first), *origin), *mean) } else { zero };
                         }
                         for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
                             let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
@@ -162,15 +162,27 @@ impl<T: Scalar> CenteredSets<'_, T> {
         }
     }
 
-    /// The means of V vectors of features from feature `l` on, less the first that is available, in one read of the rows as they stand.
+    /// V vectors of features from feature `l` on: those of the first row that is available, and the means less those, in one read of the rows
+    /// as they stand.
     #[inline(always)]
-    fn means<S: Features, const V: usize>(&self, simd: S, sets: &[Range<usize>], l: usize, means: &mut [S::Square; MOST_VECTORS]) {
+    fn means<S: Features, const V: usize>(
+        &self,
+        simd: S,
+        sets: &[Range<usize>],
+        l: usize,
+        origins: &mut [MaybeUninit<S::Square>; MOST_VECTORS],
+        means: &mut [MaybeUninit<S::Square>; MOST_VECTORS],
+    ) {
         let (n, zero) = (S::N, simd.splat(0.0));
+        let nothing = simd.square(zero);
+        let origins: [&mut S::Square; V] = each_written(origins, nothing);
+        let means: [&mut S::Square; V] = each_written(means, nothing);
+        let last = simd.first(self.x.columns - l - (V - 1) * n);
         for (s, set) in sets.iter().enumerate().filter(|(_, set)| !set.is_empty()) {
             let first = self.origin(set);
             let (mut origin, mut sum, mut count) = ([zero; V], [zero; V], 0.0);
             for v in 0..V {
-                origin[v] = self.load(simd, first, l + v * n, n.min(self.x.columns - l - v * n));
+                origin[v] = self.load(simd, first, l + v * n, v + 1 < V, last);
             }
             for i in set.clone() {
                 if self.from > 0 {
@@ -180,13 +192,13 @@ impl<T: Scalar> CenteredSets<'_, T> {
                 }
                 if self.available(i) {
                     for v in 0..V {
-                        let x = self.load(simd, i, l + v * n, if v + 1 < V { n } else { n.min(self.x.columns - l - v * n) });
-                        sum[v] = simd.add(sum[v], simd.sub(x, origin[v]));
+                        sum[v] = simd.add(sum[v], simd.sub(self.load(simd, i, l + v * n, v + 1 < V, last), origin[v]));
                     }
                     count += 1.0;
                 }
             }
             for v in 0..V {
+                origins[v].as_mut()[s] = origin[v];
                 means[v].as_mut()[s] = simd.div(sum[v], simd.splat(count));
             }
         }
@@ -197,16 +209,11 @@ impl<T: Scalar> CenteredSets<'_, T> {
         self.x.values.as_ptr().wrapping_add(i * self.x.row_stride + l)
     }
 
-    /// The `count` features of row i from feature `l` on, N at most; the rest 0.
+    /// The N features of row i from feature `l` on, or the first of them, and 0, where there are not so many.
     #[inline(always)]
-    fn load<S: Features>(&self, simd: S, i: usize, l: usize, count: usize) -> F64<S> {
-        // SAFETY: the row lies inside the features, and has so many from l on.
-        unsafe {
-            match count == S::N {
-                true => simd.load_as_f64(self.at(i, l)),
-                false => simd.load_first_as_f64(simd.first(count), self.at(i, l)),
-            }
-        }
+    fn load<S: Features>(&self, simd: S, i: usize, l: usize, all: bool, first: S::First) -> F64<S> {
+        // SAFETY: the row lies inside the features, and `first` chooses as many of it as there are from l on.
+        unsafe { if all { simd.load_as_f64(self.at(i, l)) } else { simd.load_first_as_f64(first, self.at(i, l)) } }
     }
 
     /// Squares of N alternatives of N sets, of which each row is one set's.
@@ -260,6 +267,13 @@ impl<T: Scalar> CenteredSets<'_, T> {
             }
         }
     }
+}
+
+/// Writes `value` to the first V.
+#[inline(always)]
+fn each_written<T: Copy, const V: usize, const M: usize>(room: &mut [MaybeUninit<T>; M], value: T) -> [&mut T; V] {
+    let mut rooms = room.iter_mut();
+    core::array::from_fn(|_| rooms.next().expect("V is at most M").write(value))
 }
 
 #[cfg(all(test, feature = "std"))]
