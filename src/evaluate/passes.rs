@@ -78,8 +78,9 @@ pub(crate) struct Evaluation<'w> {
     pub(super) scratch: Scratch<'w>,
     /// Whether the choices of all units stand in the order of the rows, once that is known.
     pub(super) ordered: Option<bool>,
-    /// Where they do, and choice sets stand side by side: what the tasks have of their own, once the layout is ready.
+    /// Where they do, and choice sets stand side by side: what the tasks have of their own, once that is known.
     pub(super) own: [Own; TASKS],
+    pub(super) own_known: bool,
     /// Whether `a` has the probabilities: a sweep may not keep them.
     pub(super) kept: bool,
     /// Reads of X so far.
@@ -138,6 +139,7 @@ impl<'w> Evaluation<'w> {
             scratch: Scratch { pieces: ws.f64s(piece(&shape, c) * tasks)?, copies: ws.room(copy_length(&shape) * tasks)? },
             ordered: None,
             own: [const { Own::NOTHING }; TASKS],
+            own_known: false,
             kept: false,
             passes: 0,
         })

@@ -111,9 +111,7 @@ impl Evaluation<'_> {
         if !self.layout.is_grouped() || data.splits_units() || !self.is_ordered(data) {
             return false;
         }
-        if !self.layout.is_ready(data) {
-            self.find_own(data);
-        }
+        self.find_own(data);
         let n = self.layout.blocks.clamp(1, TASKS);
         let clean = |(t, own): (usize, &Own)| self.clean_blocks(data, own, &share(&self.layout, t, n)).len();
         3 * self.own[..n].iter().enumerate().map(clean).sum::<usize>() >= 2 * self.layout.blocks

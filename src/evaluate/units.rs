@@ -224,6 +224,9 @@ impl Evaluation<'_> {
 
     /// Finds what the tasks have of their own, where choices stand in the order of the rows.
     pub(super) fn find_own(&mut self, data: &Data<'_>) {
+        if core::mem::replace(&mut self.own_known, true) {
+            return;
+        }
         let n = self.layout.blocks.clamp(1, TASKS);
         for (t, own) in self.own.iter_mut().enumerate().take(n) {
             *own = Own::of(data, self.layout.rows_of(data, share(&self.layout, t, n)));

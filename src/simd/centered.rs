@@ -140,7 +140,7 @@ impl<T: Scalar> CenteredSets<'_, T> {
                     let count = n.min(x.columns - l);
                     let first = simd.first(count);
                     // SAFETY: `means` has written as many as there are vectors.
-                    let (origin, mean): (&S::Square, &S::Square) = unsafe { (origin.assume_init_ref(), mean.assume_init_ref()) };
+                    let (origin, mean) = unsafe { (origin.assume_init(), mean.assume_init()) };
                     for j in 0..height {
                         for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
                             let i = set.start + j;
