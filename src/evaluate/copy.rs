@@ -78,7 +78,7 @@ impl Layout<'_> {
             let mut parts: [Option<Part<'_, S>>; TASKS] = [const { None }; TASKS];
             for ((t, part), state) in parts.iter_mut().enumerate().zip(states) {
                 let blocks = share(layout, t, n);
-                let numbers = layout.start(blocks.end) - layout.start(blocks.start);
+                let numbers = layout.numbers(&blocks);
                 *part = Some(Part {
                     place: take(&mut place, layout.rows_of(data, blocks.clone()).len()),
                     features: take(&mut features, numbers * l),

@@ -3,7 +3,6 @@
 use super::passes::{Evaluation, layout_block};
 use super::tasks::{Matrices, Task, carve, piece, tasks};
 use crate::data::Data;
-use crate::error::Result;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::softmax_of_groups;
 use crate::simd::{self, all_finite};
@@ -14,22 +13,8 @@ use core::mem::MaybeUninit;
 type Part<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [MaybeUninit<f64>]);
 
 impl Evaluation<'_> {
-    /// [`Evaluation::normalizers`] where nothing asks for the features of small choice sets afterwards: they are copied block by block.
-    pub fn normalizers_alone(&mut self, data: &Data<'_>, atoms: &[f64], ctx: Context) -> Result<()> {
-        if !self.layout.is_grouped() {
-            return self.normalizers(data, atoms, false, ctx);
-        }
-        data.reduced()?;
-        self.passes += 1;
-        self.layout.index(data, ctx);
-        let n = self.columns() * self.shape.columns;
-        self.atoms[..n].copy_from_slice(&atoms[..n]);
-        self.kept = true;
-        let finite = self.normalizers_of_groups(data, ctx);
-        self.check_logits(data, finite)
-    }
-
-    /// Whether all log-normalizers are known to be finite.
+    /// Of features that the layout has not copied, each task copies those of a block when it comes to it. Whether all log-normalizers are
+    /// known to be finite.
     pub(super) fn normalizers_of_groups(&mut self, data: &Data<'_>, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
         let (length, numbers) = (piece(&shape, c), self.layout.start(self.layout.blocks));

@@ -214,8 +214,22 @@ impl<'w> Evaluation<'w> {
     /// The first read of X: logits, log-normalizers, and for one choice set the mean features `Σ_i A_ic x_i` if wanted.
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
-        self.passes += 1;
         self.prepare(data, ctx);
+        self.normalizers_as_laid_out(data, atoms, mean, ctx)
+    }
+
+    /// The same where nothing asks for the features of small choice sets afterwards: they are copied block by block.
+    pub fn normalizers_alone(&mut self, data: &Data<'_>, atoms: &[f64], ctx: Context) -> Result<()> {
+        data.reduced()?;
+        match self.layout.is_grouped() {
+            true => self.layout.index(data, ctx),
+            false => self.prepare(data, ctx),
+        }
+        self.normalizers_as_laid_out(data, atoms, false, ctx)
+    }
+
+    fn normalizers_as_laid_out(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
+        self.passes += 1;
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
         self.kept = true;

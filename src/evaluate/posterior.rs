@@ -5,7 +5,6 @@ use crate::parallel::take;
 use core::ops::Range;
 
 /// Of some units that follow one another.
-#[derive(Default)]
 pub(super) struct Posterior<'a> {
     /// C numbers of each.
     pub r: &'a mut [f64],

@@ -160,7 +160,7 @@ fn cut<'a, T>(
     let sets_of_block = layout.sets_of_block() * c;
     move |t| {
         let blocks = share(layout, t, n);
-        let numbers = (layout.start(blocks.end) - layout.start(blocks.start)) * c;
+        let numbers = layout.numbers(&blocks) * c;
         Task {
             piece: take(&mut pieces, length),
             copy: take(&mut copies, copy_length),
