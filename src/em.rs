@@ -7,7 +7,7 @@
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluate::{Beside, Evaluation, Value, check_mixture};
+use crate::evaluate::{Beside, Evaluation, Value, check_mixture, keeps_features};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::optimize::penalty;
@@ -82,6 +82,8 @@ pub(crate) struct Em<'w> {
     pub thrifty: bool,
     /// Whether another step follows: only then is it no wasted work that the trials of this one's M-step make its E-step, too.
     pub more: bool,
+    /// Whether nothing is asked for after a step, of which the normalizers of its trials are then all that has to be found.
+    alone: bool,
     /// Whether the curvature of the last step serves for the next one too.
     again: bool,
 }
@@ -129,6 +131,7 @@ impl<'w> Em<'w> {
             fresh: Fresh::No,
             thrifty: false,
             more: false,
+            alone: false,
             again: false,
         })
     }
@@ -151,9 +154,9 @@ impl<'w> Em<'w> {
         atoms: &mut [f64],
         ctx: Context,
     ) -> Result<()> {
-        let goes_on = (self.more || self.fresh == Fresh::Step) && form != MStep::Converged;
-        if goes_on && self.ev.sweep_serves_em(data, form == MStep::Newton) {
-            return self.step_of_many(data, wh, ridge, form, weights, atoms, ctx);
+        let at_once = (self.more || self.fresh != Fresh::Normalizers) && form != MStep::Converged;
+        if at_once && self.ev.sweep_serves_em(data, form == MStep::Newton) {
+            return self.step_at_once(data, wh, ridge, form, weights, atoms, ctx);
         }
         if self.fresh != Fresh::Normalizers {
             self.ev.normalizers(data, atoms, true, ctx)?;
@@ -164,9 +167,9 @@ impl<'w> Em<'w> {
         self.update_atoms(data, wh, ridge, form, atoms, ctx)
     }
 
-    /// The same on small choice sets, of several steps: each trial of the M-step is one with the E-step of the step that follows, in one read
-    /// of X.
-    fn step_of_many(
+    /// The same on small choice sets, with all of the E-step in one read of X, and of several steps each trial of the M-step one with the E-step
+    /// of the step that follows.
+    fn step_at_once(
         &mut self,
         data: &Data<'_>,
         wh: &Whitening<'_>,
@@ -221,7 +224,7 @@ impl<'w> Em<'w> {
     /// The E-step, and what the M-step needs beside it.
     fn sweep(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], curvature: bool, ctx: Context) -> Result<()> {
         let beside = if curvature { Beside::Curvature(self.h, self.scratch.scope()) } else { Beside::Parts };
-        self.ev.sweep(data, weights, atoms, beside, ctx)
+        self.ev.sweep(data, weights, atoms, beside, !self.alone || keeps_features(data), ctx)
     }
 
     /// `α_k ← Σ_u w_u r_uk / Σ_u w_u`.
@@ -361,7 +364,12 @@ impl<'w> Em<'w> {
         for _ in 0..60 {
             self.set_trial(atoms);
             // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
-            let finite = self.ev.normalizers(data, &self.trial[..c * l], true, ctx).is_ok();
+            let trial = &self.trial[..c * l];
+            let finite = match self.alone {
+                true => self.ev.normalizers_again(data, trial, ctx),
+                false => self.ev.normalizers(data, trial, true, ctx),
+            };
+            let finite = finite.is_ok();
             data.reduced()?;
             self.ev.partition_products(data, self.partition, ctx)?;
             if !self.halve(finite, wh, ridge) {
@@ -442,6 +450,8 @@ pub fn em_step(
     let mut em = Em::new(shape, k, 1, form != MStep::Gradient, &mut ws)?;
     let (next_weights, next_atoms) = ws.f64s(k + atoms.len())?.split_at_mut(k);
     let beta = &mut ws.f64s(shape.columns)?[..whitening.rank];
+    // Steps to convergence go on from where they come to.
+    em.alone = form != MStep::Converged;
     next_weights.copy_from_slice(weights);
     next_atoms.copy_from_slice(atoms);
     em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
@@ -496,6 +506,10 @@ mod tests {
                     let (mut atoms, mut values) = (numbers(k * starts * l, 7), Vec::new());
                     atoms.iter_mut().for_each(|a| *a *= far);
                     em.thrifty = thrifty;
+                    if !many {
+                        em.ev.normalizers(&data, &atoms, true, ctx).unwrap();
+                        em.fresh = Fresh::Normalizers;
+                    }
                     for step in 1..=7 {
                         em.more = many && step < 7;
                         em.step(&data, &wh, 0.3, form, &mut weights, &mut atoms, ctx).unwrap();
@@ -512,6 +526,54 @@ mod tests {
                 }
                 // A read for each step, and the first; Newton's are halved from afar.
                 assert_eq!(many.3 > 8, far > 1.0 && form == MStep::Newton, "{form:?} {thrifty} {far}: {}", many.3);
+            }
+        }
+    }
+
+    /// A step by itself, which keeps neither the features of a large panel side by side nor what its trials find, is what one pass after the
+    /// other comes to: of small choice sets in one read, of others, and of one.
+    #[test]
+    fn a_step_by_itself_is_one_of_passes() {
+        let (l, k, ctx) = (3, 2, Context::default());
+        for (sets, j) in [(60_000, 6), (40, 300), (1, 500)] {
+            let p = sets * j;
+            let x = numbers(p * l, 1);
+            let offsets: Vec<usize> = (0..=sets).map(|s| s * j).collect();
+            let chosen: Vec<usize> = (0..sets).map(|s| s * j + (s * s + 3 * s / 5) % j).collect();
+            let indptr: Vec<usize> = (0..=sets.div_ceil(5)).map(|u| (5 * u).min(sets)).collect();
+            let counts: Vec<f64> = (0..p).map(|i| (i % 4) as f64).collect();
+            let choices = match sets {
+                1 => Choices::Counts(&counts),
+                _ => Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None },
+            };
+            let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, (sets > 1).then_some(&offsets[..]), choices).unwrap();
+            assert_eq!(sets == 60_000, !keeps_features(&data));
+            let shape = data.shape();
+            let mut memory = WorkspaceBuffer::new(Whitening::workspace(&shape)).unwrap();
+            let wh = Whitening::new(&data, ctx.isa, &mut memory.lend()).unwrap();
+            for (form, far) in [(MStep::Gradient, 1.0), (MStep::Newton, 1.0), (MStep::Newton, 60.0), (MStep::Converged, 1.0)] {
+                let atoms: Vec<f64> = numbers(k * l, 7).iter().map(|a| far * a).collect();
+                let (mut weights, mut next) = ([0.4, 0.6], atoms.clone());
+                let mut memory = WorkspaceBuffer::new(Em::workspace(&shape, k, 1, true)).unwrap();
+                let mut em = Em::new(shape, k, 1, true, &mut memory.lend()).unwrap();
+                em.ev.normalizers(&data, &atoms, true, ctx).unwrap();
+                em.fresh = Fresh::Normalizers;
+                em.step(&data, &wh, 0.3, form, &mut weights, &mut next, ctx).unwrap();
+                let mut memory = WorkspaceBuffer::new(em_step_workspace(&shape, k, form)).unwrap();
+                let mut before = None;
+                for threads in [1, 2] {
+                    let (mut alone, mut at) = ([0.4, 0.6], atoms.clone());
+                    let ctx = Context { threads, ..ctx };
+                    let found = em_step(&data, &wh, 0.3, form, &mut alone, &mut at, ctx, memory.lend()).unwrap();
+                    let close = |a: f64, b: f64| (a - b).abs() <= 1e-10 * (1.0 + b.abs());
+                    assert!(close(found.log_likelihood, em.value[0]), "{sets} {form:?} {far}");
+                    let found = || alone.iter().chain(&at);
+                    for (a, b) in found().zip(weights.iter().chain(&next)) {
+                        assert!(close(*a, *b), "{sets} {form:?} {far}: {a} {b}");
+                    }
+                    let bits: Vec<u64> = found().map(|x| x.to_bits()).collect();
+                    assert!(before.get_or_insert(bits.clone()) == &bits);
+                }
             }
         }
     }

@@ -13,9 +13,9 @@ use core::mem::MaybeUninit;
 type Part<'a> = (Task<'a, MaybeUninit<f64>>, &'a mut [MaybeUninit<f64>]);
 
 impl Evaluation<'_> {
-    /// Of features that the layout has not copied, each task copies those of a block when it comes to it. Whether all log-normalizers are
-    /// known to be finite.
-    pub(super) fn normalizers_of_groups(&mut self, data: &Data<'_>, ctx: Context) -> bool {
+    /// Of features that the layout has not copied, each task copies those of a block when it comes to it. Probabilities that are not to be
+    /// kept take turns in one place. Whether all log-normalizers are known to be finite.
+    pub(super) fn normalizers_of_groups(&mut self, data: &Data<'_>, probabilities: bool, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
         let (length, numbers) = (piece(&shape, c), self.layout.start(self.layout.blocks));
         let copied = self.layout.is_copied();
@@ -36,11 +36,12 @@ impl Evaluation<'_> {
         }
         for_each(ctx.threads, &mut parts[..n], |part| {
             let Some((task, copy)) = part else { return };
-            let (mut a, mut log_z) = (&mut *task.rows, &mut *task.sets);
+            let (mut rows, mut log_z) = (&mut *task.rows, &mut *task.sets);
             for b in task.blocks.clone() {
                 let n = layout.length(b);
+                let room = if probabilities { take(&mut rows, n * c) } else { &mut rows[..n * c] };
                 // SAFETY: `written` says that all blocks have been before.
-                let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
+                let a = unsafe { written_or_zero(room, written) };
                 let (x, ahead) = match copied {
                     true => (layout_block(layout, b, l), layout.ahead(n * l)),
                     false => layout.copy_block(data, ctx.isa, b, &mut copy[..n * l]),
@@ -52,7 +53,7 @@ impl Evaluation<'_> {
         });
         // SAFETY: the tasks have filled every block; no features are kept that were not before.
         unsafe {
-            self.a.give_back(room, numbers * c);
+            self.a.give_back(room, if probabilities { numbers * c } else { 0 });
             if !copied {
                 self.layout.features.give_back(copies, 0);
             }

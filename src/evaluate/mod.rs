@@ -29,7 +29,7 @@ pub(crate) use layout::{block_rows, grouped_rows};
 pub(crate) use passes::{Evaluation, blocks, set_groups};
 pub(crate) use sampled::{sample, sample_scratch, sampled};
 pub(crate) use scores::unit_scratch;
-pub(crate) use sweep::Beside;
+pub(crate) use sweep::{Beside, keeps_features};
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};

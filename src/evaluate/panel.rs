@@ -34,15 +34,16 @@ impl Evaluation<'_> {
         let mut left = set_means;
         for b in blocks {
             let (at, n) = (self.layout.start(b) * c, self.layout.length(b) * c);
-            let (a, t) = (&self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c]);
-            self.curvature_of_block(b, a, t, h, sums, take(&mut left, sets * c * l), scratch, ctx.isa);
+            let (x, a, t) = (layout_block(&self.layout, b, l), &self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c]);
+            self.curvature_of_block(b, x, a, t, h, sums, take(&mut left, sets * c * l), scratch, ctx.isa);
         }
     }
 
-    /// That of block `b`, whose probabilities and t these are, and what it adds to the `sums`. `scratch`: [`groups_piece`] less C × L.
+    /// That of block `b`, whose features, probabilities and t these are, and what it adds to the `sums`. `scratch`: [`groups_piece`] less C × L.
     pub(super) fn curvature_of_block(
         &self,
         b: usize,
+        x: Columns<'_, f64>,
         a: &[f64],
         t: &[f64],
         h: &mut [f64],
@@ -52,7 +53,7 @@ impl Evaluation<'_> {
         isa: Isa,
     ) {
         let (l, c, sets) = (self.shape.columns, self.columns(), self.layout.sets_of_block());
-        let (x, groups) = (layout_block(&self.layout, b, l), self.layout.groups(b, 1));
+        let groups = self.layout.groups(b, 1);
         let (means, scratch) = scratch.split_at_mut(sets * l);
         let (of_class, scratch) = scratch.split_at_mut(sets);
         let w = &mut scratch[..groups.rows];

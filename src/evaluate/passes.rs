@@ -22,7 +22,7 @@
 
 use super::found::Found;
 use super::layout::{Kind, Layout, block_rows, zone};
-use super::sweep::Beside;
+use super::sweep::{Beside, keeps_features};
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
 use super::units::Own;
 use crate::data::{Choices, Data, Shape};
@@ -162,15 +162,23 @@ impl<'w> Evaluation<'w> {
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
     pub fn evaluate(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.evaluate_beside(data, weights, atoms, Beside::Probabilities, ctx)
+        self.evaluate_beside(data, weights, atoms, Beside::Probabilities, true, ctx)
     }
 
     /// The same where nothing is asked for afterwards.
     pub fn evaluate_alone(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.evaluate_beside(data, weights, atoms, Beside::nothing(data), ctx)
+        self.evaluate_beside(data, weights, atoms, Beside::Nothing, keeps_features(data), ctx)
     }
 
-    fn evaluate_beside(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {
+    fn evaluate_beside(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        atoms: &[f64],
+        beside: Beside<'_, '_>,
+        features: bool,
+        ctx: Context,
+    ) -> Result<()> {
         // Counts are known of the whole, entries of this rank.
         let (observed, rows) = match *data.choices() {
             Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),
@@ -181,7 +189,7 @@ impl<'w> Evaluation<'w> {
             return self.sum_gradient(data);
         }
         if self.sweep_serves(data) {
-            self.sweep(data, weights, atoms, beside, ctx)?;
+            self.sweep(data, weights, atoms, beside, features, ctx)?;
             return self.sum_gradient(data);
         }
         self.normalizers(data, atoms, false, ctx)?;
@@ -215,7 +223,7 @@ impl<'w> Evaluation<'w> {
     pub fn normalizers(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
         data.reduced()?;
         self.prepare(data, ctx);
-        self.normalizers_as_laid_out(data, atoms, mean, ctx)
+        self.normalizers_as_laid_out(data, atoms, mean, true, ctx)
     }
 
     /// The same where nothing asks for the features of small choice sets afterwards: they are copied block by block.
@@ -225,19 +233,26 @@ impl<'w> Evaluation<'w> {
             true => self.layout.index(data, ctx),
             false => self.prepare(data, ctx),
         }
-        self.normalizers_as_laid_out(data, atoms, false, ctx)
+        self.normalizers_as_laid_out(data, atoms, false, true, ctx)
     }
 
-    fn normalizers_as_laid_out(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, ctx: Context) -> Result<()> {
+    /// The same after an evaluation of the same data, where nothing asks for probabilities either.
+    pub fn normalizers_again(&mut self, data: &Data<'_>, atoms: &[f64], ctx: Context) -> Result<()> {
+        data.reduced()?;
+        self.normalizers_as_laid_out(data, atoms, false, false, ctx)
+    }
+
+    /// `probabilities`: whether they stay; those of one choice set do, of which their sums are made.
+    fn normalizers_as_laid_out(&mut self, data: &Data<'_>, atoms: &[f64], mean: bool, probabilities: bool, ctx: Context) -> Result<()> {
         self.passes += 1;
         let c = self.columns();
         self.atoms[..c * self.shape.columns].copy_from_slice(&atoms[..c * self.shape.columns]);
-        self.kept = true;
+        self.kept = probabilities || !self.layout.is_grouped();
         let finite = if self.shape.sets == 1 {
             self.normalizers_of_one_set(data, mean, ctx)?;
             false
         } else if self.layout.is_grouped() {
-            self.normalizers_of_groups(data, ctx)
+            self.normalizers_of_groups(data, probabilities, ctx)
         } else {
             self.normalizers_of_sets(data, ctx)
         };

@@ -133,7 +133,7 @@ impl Evaluation<'_> {
             simd::weighted_sum_of_columns(ctx.isa, x, omega, n, units.chosen);
         }
         if !curvature.h.is_empty() {
-            return self.curvature_of_block(b, a, t, curvature.h, mean, &mut [], curvature.scratch, ctx.isa);
+            return self.curvature_of_block(b, x, a, t, curvature.h, mean, &mut [], curvature.scratch, ctx.isa);
         }
         match *apart {
             true => products_of_groups::<true>(ctx.isa, groups, t, a, omega),

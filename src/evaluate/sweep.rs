@@ -5,8 +5,8 @@
 //! sums, while all of it is in cache. Units whose choices are in several tasks have their responsibilities afterwards, and then the blocks
 //! that those chose in have their sums.
 //!
-//! The features stand side by side from the first evaluation on; of one by itself, which leaves nothing, each task copies those of a block when
-//! it comes to it.
+//! The features stand side by side from the first evaluation on; of one by itself, which keeps none, each task copies those of a block when it
+//! comes to it.
 //!
 //! The formulas are those of [`super::passes`], which does the same in as many passes over all blocks as there are steps.
 
@@ -35,11 +35,14 @@ const WINDOW: usize = 1 << 15;
 /// Up to so many bytes of features stay in a cache when they are copied, and z of the units is worth having for a single evaluation.
 const CACHED: usize = 8 << 20;
 
+/// Whether an evaluation by itself had better keep the features side by side.
+pub(crate) fn keeps_features(data: &Data<'_>) -> bool {
+    data.features().bytes() <= CACHED
+}
+
 /// What a sweep is to find beside value, responsibilities, t and gradient.
 pub(crate) enum Beside<'a, 'w> {
     Nothing,
-    /// Nor are the features kept, which each task copies block by block as it goes.
-    NotEvenFeatures,
     /// The probabilities, as second-order quantities need them.
     Probabilities,
     /// `X^T Ω` and `X^T (t ∘ A)` each for itself.
@@ -98,13 +101,6 @@ impl Curvatures<'_> {
     }
 }
 
-impl Beside<'_, '_> {
-    /// For an evaluation by itself.
-    pub fn nothing(data: &Data<'_>) -> Self {
-        if data.features().bytes() > CACHED { Beside::NotEvenFeatures } else { Beside::Nothing }
-    }
-}
-
 impl Evaluation<'_> {
     /// Whether a sweep serves: where two thirds of the blocks wait for no unit of other tasks.
     pub(super) fn sweep_serves(&mut self, data: &Data<'_>) -> bool {
@@ -128,13 +124,22 @@ impl Evaluation<'_> {
         if Layout::may_group(shape) { Layout::most_numbers(shape).1 } else { 0 }
     }
 
-    /// Value, responsibilities, t, and the parts of the gradient of this rank: `chosen` and `mean`, or their difference and 0.
-    pub(crate) fn sweep(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {
+    /// Value, responsibilities, t, and the parts of the gradient of this rank: `chosen` and `mean`, or their difference and 0. `features`:
+    /// whether they stay side by side; else each task copies them block by block as it goes.
+    pub(crate) fn sweep(
+        &mut self,
+        data: &Data<'_>,
+        weights: &[f64],
+        atoms: &[f64],
+        beside: Beside<'_, '_>,
+        features: bool,
+        ctx: Context,
+    ) -> Result<()> {
         data.reduced()?;
         self.passes += 1;
         let leaves = Leaves {
             probabilities: matches!(beside, Beside::Probabilities),
-            features: !matches!(beside, Beside::NotEvenFeatures),
+            features,
             parts: matches!(beside, Beside::Parts | Beside::Curvature(..)),
         };
         match leaves.features {
@@ -476,7 +481,7 @@ mod tests {
                 let mut before: Vec<Vec<f64>> = vec![];
                 for beside in [Beside::Parts, Beside::Probabilities, Beside::Curvature(&mut h, of_curvature.lend()), Beside::Parts] {
                     let keep = matches!(beside, Beside::Probabilities);
-                    sweep.sweep(&data, &alpha, &theta, beside, ctx).unwrap();
+                    sweep.sweep(&data, &alpha, &theta, beside, true, ctx).unwrap();
                     let (mut one, mut other) = (vec![0.0; c * l], vec![0.0; c * l]);
                     sweep.atom_gradient(&mut one);
                     passes.atom_gradient(&mut other);
@@ -504,7 +509,7 @@ mod tests {
                 let far: Vec<f64> = theta.iter().map(|t| if round == 3 { 300.0 * t } else { *t }).collect();
                 passes.evaluate(&data, &alpha, &far, Context::default()).unwrap();
                 let again = |alone: &mut Evaluation<'_>, ctx| match serves {
-                    true => alone.sweep(&data, &alpha, &far, Beside::NotEvenFeatures, ctx).unwrap(),
+                    true => alone.sweep(&data, &alpha, &far, Beside::Nothing, false, ctx).unwrap(),
                     false => alone.evaluate_alone(&data, &alpha, &far, ctx).unwrap(),
                 };
                 again(&mut alone, ctx);
@@ -523,10 +528,20 @@ mod tests {
                 again(&mut alone, Context::default());
                 alone.atom_gradient(&mut other);
                 assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}, alone");
+                if serves {
+                    // Features that are not kept have curvature, too.
+                    h.fill(f64::NAN);
+                    let curvature = Beside::Curvature(&mut h, of_curvature.lend());
+                    alone.sweep(&data, &alpha, &theta, curvature, false, ctx).unwrap();
+                    assert!(!alone.layout.is_copied());
+                    close(&h, &expected, "curvature alone");
+                    close(&alone.chosen[..c * l], &sweep.chosen[..c * l], "chosen alone");
+                    close(&alone.mean[..c * l], &sweep.mean[..c * l], "mean alone");
+                }
                 if round == 0 {
                     // The same bits for more threads.
                     for (beside, before) in [Beside::Parts, Beside::Probabilities].into_iter().zip(&before) {
-                        sweep.sweep(&data, &alpha, &theta, beside, Context { threads: 3, ..ctx }).unwrap();
+                        sweep.sweep(&data, &alpha, &theta, beside, true, Context { threads: 3, ..ctx }).unwrap();
                         let mut again = vec![0.0; c * l];
                         sweep.atom_gradient(&mut again);
                         assert!(again.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}");
