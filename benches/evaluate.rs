@@ -105,9 +105,6 @@ fn benchmark(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("choice probabilities", precision), |b| {
                 b.iter(|| choice_probabilities(&data, mixture, Some(&mut by_class), None, ctx, memory.lend()).unwrap())
             });
-            if job.features.len() > 1_000_000 {
-                continue;
-            }
             let mut memory = WorkspaceBuffer::new(Whitening::workspace(&shape)).unwrap();
             let whitening = Whitening::new(&data, ctx.isa, &mut memory.lend()).unwrap();
             for form in [MStep::Gradient, MStep::Newton] {

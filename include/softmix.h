@@ -972,11 +972,16 @@ size_t smx_scan_workspace(const smx_data *data,
 /**
  * Fits every number of classes from `first` to `last`.
  *
- * @param data the data @param first smallest K, at least 1 @param last largest K, at most the number of units with a positive weight
+ * @param data the data
+ * @param first smallest K, at least 1
+ * @param last largest K, at most the number of units with a positive weight
  * @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for
- * each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of
- * classes @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well @param workspace
- * smx_scan_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
+ * each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the
+ * number of classes
+ * @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
+ * @param workspace smx_scan_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
  */
 smx_status smx_scan(const smx_data *data,
                     size_t first,
@@ -1051,11 +1056,17 @@ size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
 /**
  * Choice probabilities of every alternative inside its choice set. One read of the features.
  *
- * @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that
- * nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity @param classes K @param weights K mixing weights @param
- * atoms K x L @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL @param mixed
- * to be filled: the same mixed over the classes, p numbers; may be NULL @param options may be NULL @param workspace
- * smx_choice_probabilities_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
+ * @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives
+ * that nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
+ * @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
+ * @param options may be NULL
+ * @param workspace smx_choice_probabilities_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
  */
 smx_status smx_choice_probabilities(const smx_data *data,
                                     size_t classes,

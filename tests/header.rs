@@ -77,5 +77,10 @@ fn the_committed_header_is_what_the_sources_say() {
     }
     let committed = fs::read_to_string(path).unwrap_or_default().replace("\r\n", "\n");
     assert!(expected.is_ascii(), "the header is for every compiler");
+    let tags = |line: &str| line.matches("@param ").count() + line.matches("@return ").count();
+    assert!(
+        expected.lines().all(|line| tags(line) == 0 || tags(line) == 1 && line.trim_start().starts_with("* @")),
+        "a tag begins its line"
+    );
     assert!(committed == expected, "{path} is out of date: run SOFTMIX_WRITE_HEADER=1 cargo test --test header");
 }

@@ -106,11 +106,17 @@ pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_dat
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
 ///
-/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives that
-/// nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity @param classes K @param weights K mixing weights @param
-/// atoms K x L @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL @param mixed
-/// to be filled: the same mixed over the classes, p numbers; may be NULL @param options may be NULL @param workspace
-/// smx_choice_probabilities_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
+/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives
+/// that nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
+/// @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
+/// @param options may be NULL
+/// @param workspace smx_choice_probabilities_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_choice_probabilities(
     data: *const smx_data,

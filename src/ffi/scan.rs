@@ -196,11 +196,16 @@ pub unsafe extern "C" fn smx_scan_workspace(data: *const smx_data, first: usize,
 
 /// Fits every number of classes from `first` to `last`.
 ///
-/// @param data the data @param first smallest K, at least 1 @param last largest K, at most the number of units with a positive weight
+/// @param data the data
+/// @param first smallest K, at least 1
+/// @param last largest K, at most the number of units with a positive weight
 /// @param options may be NULL; `start_weights` and `start_atoms` must be; `starts`, `max_evaluations` and `gradient_tolerance` hold for
-/// each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the number of
-/// classes @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well @param workspace
-/// smx_scan_workspace bytes, of any alignment @param workspace_size bytes that there are @param error may be NULL
+/// each fit; the fit of `first` classes grows from `grow_weights` and `grow_atoms`, if they are there; smx_progress tells the
+/// number of classes
+/// @param result made by smx_scan_result_init, at least `weights` and `atoms` set; written only when all is well
+/// @param workspace smx_scan_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_scan(
     data: *const smx_data,
