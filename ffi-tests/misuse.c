@@ -355,7 +355,8 @@ static void pointers(void)
     REFUSE(EVERY, SMX_NULL, s.data.set_offsets = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.indptr = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.indices = NULL);
-    REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
+    REFUSE(EVERY - PROBABILITIES, SMX_NULL, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
+    ACCEPT(PROBABILITIES, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.indices = NULL);
     REFUSE(PENALIZED, SMX_NULL, s.evaluate_options.covariance = NULL);

@@ -143,6 +143,32 @@ static double probability(size_t i, const double *a)
     return exp(offset[i] + x[i * L] * a[0] + x[i * L + 1] * a[1]) / sum;
 }
 
+/* Alternatives that nobody has chosen from have the probabilities of those with counts of one: in choice sets, and in one. */
+static void without_choices(const smx_data *data)
+{
+    double ones[P], by_class[2][P * K], mixed[2][P];
+    smx_data d = *data;
+    smx_error error;
+    size_t size, set, i;
+    for (i = 0; i < P; i++)
+        ones[i] = offset[i] > -INFINITY ? 1.0 : 0.0;
+    d.choices = SMX_COUNTS;
+    d.indptr = d.indices = NULL;
+    d.weights = NULL;
+    for (set = 0; set < 2; set++) {
+        d.counts = NULL;
+        size = smx_choice_probabilities_workspace(&d, K);
+        WELL(smx_choice_probabilities(&d, K, weights, atoms, by_class[0], mixed[0], NULL, room(size), size, NULL));
+        smx_error_init(&error, sizeof error);
+        REQUIRE(smx_data_check(&d, NULL, &error) == SMX_NULL && !strcmp(error.argument, "counts"));
+        d.counts = ones;
+        WELL(smx_choice_probabilities(&d, K, weights, atoms, by_class[1], mixed[1], NULL, room(size), size, NULL));
+        REQUIRE(!memcmp(by_class[0], by_class[1], sizeof by_class[0]) && !memcmp(mixed[0], mixed[1], sizeof mixed[0]));
+        d.set_offsets = NULL;
+        d.sets = 1;
+    }
+}
+
 static void evaluation(const smx_data *data)
 {
     double unit[U], r[U * K], gw[K], ga[K * L], by_class[P * K], mixed[P], total = 0, all_choices = 0, all_weight = 0, value, h = 1e-6;
@@ -191,7 +217,9 @@ static void evaluation(const smx_data *data)
             REQUIRE(close_to(by_class[i * K + k], probability(i, atoms + k * L), 1e-13));
         REQUIRE(close_to(mixed[i], weights[0] * by_class[i * K] + weights[1] * by_class[i * K + 1], 1e-14));
     }
+    without_choices(data);
     offset[indices[0] == 0 ? 1 : 0] = -INFINITY;
+    without_choices(data);
     if (smx_data_check(data, NULL, NULL) == SMX_UNAVAILABLE) {
         /* Somebody chose it: of probabilities this is no matter of the choices, which are checked all the same. */
         REQUIRE(smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, workspace, size, NULL) == SMX_UNAVAILABLE);

@@ -1056,8 +1056,7 @@ size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
 /**
  * Choice probabilities of every alternative inside its choice set. One read of the features.
  *
- * @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives
- * that nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity
+ * @param data the data, of which only features, offsets and choice sets matter: `counts` of SMX_COUNTS may be NULL, but not of a shard
  * @param classes K
  * @param weights K mixing weights
  * @param atoms K x L

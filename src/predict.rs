@@ -10,13 +10,14 @@ use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Workspace of [`choice_probabilities`] for K classes.
 pub fn choice_probabilities_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    Evaluation::workspace(shape, classes, 1)
+    Evaluation::probabilities_workspace(shape, classes)
 }
 
 /// Choice probabilities of every alternative inside its choice set: `by_class` (p × K, row after row) `A_ik`, and `mixed` (p)
 /// `π_i = Σ_k α_k A_ik`; either may be absent. For the posterior classes of units see [`crate::evaluate::evaluate`].
 ///
-/// Cost: one read of X. Only features, offsets and choice sets of `data` matter.
+/// Cost: one read of X. Only features, offsets and choice sets of `data` matter: for alternatives that nobody has chosen from yet, one
+/// choice of one that is available serves.
 pub fn choice_probabilities(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -39,7 +40,7 @@ pub fn choice_probabilities(
         ws.require(choice_probabilities_workspace(&shape, k))
     };
     data.open(check(), Operation::Probabilities, mixture.numbers())?;
-    let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
+    let mut ev = Evaluation::of_probabilities(shape, k, &mut ws)?;
     ev.normalizers_alone(data, mixture.atoms, ctx)?;
     ev.probabilities_of_rows(data, mixture.weights, by_class.unwrap_or(&mut []), mixed.unwrap_or(&mut []), ctx);
     Ok(())

@@ -16,7 +16,7 @@ use super::copy::Copied;
 use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::parallel::Context;
+use crate::parallel::{Context, TASKS};
 use crate::simd::Ahead;
 use crate::simd::panel::{Groups, SETS};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize};
@@ -89,6 +89,11 @@ fn most_places(rows: usize, sets: usize) -> usize {
     rows.saturating_add(rows / 2).saturating_add(2 * of_group + MOST_SETS)
 }
 
+/// Rows of a block of `Groups` of every task at most.
+fn most_rows_at_work(shape: &Shape) -> usize {
+    TASKS.saturating_mul(most_block_rows(shape))
+}
+
 /// Choice sets of a block of `Groups`, if there are `rows` in `sets`: as many as have about 256 rows; where they are not all as large, as
 /// have about 512, and eight groups at least, so that there are some of about each size.
 fn sets_in_block(rows: usize, sets: usize, alike: bool) -> usize {
@@ -159,7 +164,7 @@ impl<'w> Layout<'w> {
     }
 
     /// What [`Layout::new`] takes at most, whatever the sizes of the sets.
-    pub fn workspace(shape: &Shape) -> WorkspaceSize {
+    pub fn workspace(shape: &Shape, choices: bool) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         if shape.sets == 1 {
             return WorkspaceSize::EMPTY;
@@ -170,7 +175,10 @@ impl<'w> Layout<'w> {
         let index = places_of_rows.and(of_sizes(shape.sets.saturating_add(1)));
         let index = index.and(of_sizes(shape.sets.saturating_add(MOST_SETS) / SETS)).and(of_sizes(shape.sets));
         match Layout::may_group(shape) {
-            true => index.and(of(places.saturating_mul(shape.columns)).and(of(places)).and(of(places))),
+            true => {
+                let features = if choices { places } else { places.min(most_rows_at_work(shape)) };
+                index.and(of(features.saturating_mul(shape.columns)).and(of(places)).and(of(places)))
+            }
             false => index,
         }
     }
@@ -191,7 +199,8 @@ impl<'w> Layout<'w> {
         if shape.sets == 1 { of_rows } else { shape.sets.max(of_rows) }
     }
 
-    pub fn new(shape: &Shape, ws: &mut Workspace<'w>) -> Result<Self> {
+    /// Without `choices` there is room for the features of a block of every task alone: see [`Layout::copy_block`].
+    pub fn new(shape: &Shape, choices: bool, ws: &mut Workspace<'w>) -> Result<Self> {
         let (rows, sets, l) = (shape.rows, shape.sets, shape.columns);
         let kind = kind(shape);
         let plain = block_rows(l).min(rows.max(1).next_multiple_of(8));
@@ -204,6 +213,7 @@ impl<'w> Layout<'w> {
             // Known when the sets are.
             Kind::Whole => (0, 0),
         };
+        let features = if choices { places } else { places.min(most_rows_at_work(shape)) };
         let first = match kind {
             Kind::One => 0,
             Kind::Groups => blocks + 1,
@@ -221,7 +231,7 @@ impl<'w> Layout<'w> {
             in_block,
             heights: ws.fill(blocks * in_block / SETS, 0)?,
             position: ws.fill(if grouped && !alike { sets } else { 0 }, 0)?,
-            features: Numbers::new(ws.room(places * l)?),
+            features: Numbers::new(ws.room(features * l)?),
             offset: Numbers::new(ws.room(places)?),
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
             source: 0,

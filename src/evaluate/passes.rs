@@ -89,47 +89,72 @@ pub(crate) struct Evaluation<'w> {
 
 impl<'w> Evaluation<'w> {
     pub fn workspace(shape: &Shape, classes: usize, starts: usize) -> WorkspaceSize {
+        Self::workspace_for(shape, classes, starts, true)
+    }
+
+    /// Workspace of [`Evaluation::of_probabilities`].
+    pub fn probabilities_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
+        Self::workspace_for(shape, classes, 1, false)
+    }
+
+    fn workspace_for(shape: &Shape, classes: usize, starts: usize, choices: bool) -> WorkspaceSize {
         let c = classes.saturating_mul(starts);
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(c));
         let (rows, sets) = Layout::most_numbers(shape);
-        let mut size = Layout::workspace(shape).and(of(rows)).and(of(sets)).and(of(sets)).and(of(1)).and(of(1));
+        let mut size = Layout::workspace(shape, choices).and(of(rows)).and(of(sets)).and(of(1)).and(of(1));
         size = size.and(of(shape.columns)).and(of(shape.columns)).and(of(shape.columns)).and(WorkspaceSize::of::<f64>(starts));
         if shape.sets == 1 {
             size = size.and(of(Layout::most_blocks(shape))).and(of(Layout::most_blocks(shape)));
         }
-        if !shape.units_are_rows {
-            size = size.and(of(shape.units)).and(WorkspaceSize::of::<f64>(unit_features(shape)));
+        if choices {
+            size = size.and(of(sets));
+            if !shape.units_are_rows {
+                size = size.and(of(shape.units)).and(WorkspaceSize::of::<f64>(unit_features(shape)));
+            }
+            if !stores_omega(shape) {
+                size = size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts)));
+            }
         }
-        size = match stores_omega(shape) {
-            true => size.and(of(rows)),
-            false => size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts))),
-        };
+        if stores_omega(shape) && (choices || shape.sets > 1) {
+            size = size.and(of(rows));
+        }
         let tasks = TASKS.min(Layout::most_blocks(shape));
         let pieces = WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(tasks));
         size.and(pieces).and(WorkspaceSize::of::<f64>(copy_length(shape).saturating_mul(tasks)))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        ws.require(Self::workspace(&shape, classes, starts))?;
+        Self::new_for(shape, classes, starts, true, ws)
+    }
+
+    /// One for [`Evaluation::normalizers_alone`], without room for what follows from choices.
+    pub fn of_probabilities(shape: Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        Self::new_for(shape, classes, 1, false, ws)
+    }
+
+    fn new_for(shape: Shape, classes: usize, starts: usize, choices: bool, ws: &mut Workspace<'w>) -> Result<Self> {
+        ws.require(Self::workspace_for(&shape, classes, starts, choices))?;
         let c = classes * starts;
         let (rows, sets) = Layout::most_numbers(&shape);
         let scales = if shape.sets == 1 { Layout::most_blocks(&shape) * c } else { 0 };
         let tasks = TASKS.min(Layout::most_blocks(&shape));
+        let of_choices = |n: usize| if choices { n } else { 0 };
         Ok(Evaluation {
             shape,
             classes,
             starts,
-            layout: Layout::new(&shape, ws)?,
+            layout: Layout::new(&shape, choices, ws)?,
             a: Numbers::new(ws.room(rows * c)?),
             log_scale: ws.f64s(scales)?,
             scale: ws.f64s(scales)?,
             log_z: ws.f64s(sets * c)?,
-            t: ws.f64s(sets * c)?,
-            r: ws.f64s(if shape.units_are_rows { 0 } else { shape.units * c })?,
+            t: ws.f64s(of_choices(sets * c))?,
+            r: ws.f64s(of_choices(if shape.units_are_rows { 0 } else { shape.units * c }))?,
             log_likelihoods: &mut [],
-            unit_features: ws.f64s(unit_features(&shape))?,
-            omega: Numbers::new(ws.room(if stores_omega(&shape) { rows * c } else { 0 })?),
-            shares: Numbers::new(ws.room(if stores_omega(&shape) { 0 } else { rows * starts })?),
+            unit_features: ws.f64s(of_choices(unit_features(&shape)))?,
+            // Log-normalizers wait in it.
+            omega: Numbers::new(ws.room(if stores_omega(&shape) && (choices || shape.sets > 1) { rows * c } else { 0 })?),
+            shares: Numbers::new(ws.room(of_choices(if stores_omega(&shape) { 0 } else { rows * starts }))?),
             class_weight: ws.f64s(c)?,
             class_choices: ws.f64s(c)?,
             chosen: ws.f64s(c * shape.columns)?,

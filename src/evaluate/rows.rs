@@ -168,7 +168,7 @@ mod tests {
                 ev.probabilities_of_rows(&data, &weights, &mut of_one, &mut of_other, Context { threads: 2, ..Context::default() });
                 // The same bits where features are not kept.
                 let mut other_buffer = WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 20)).unwrap();
-                let mut alone = Evaluation::new(data.shape(), k, 1, &mut other_buffer.lend()).unwrap();
+                let mut alone = Evaluation::of_probabilities(data.shape(), k, &mut other_buffer.lend()).unwrap();
                 let (mut by_class, mut mixed) = (vec![0.0; p * k], vec![0.0; p]);
                 alone.normalizers_alone(&data, &atoms, Context { threads: 2, ..Context::default() }).unwrap();
                 alone.probabilities_of_rows(&data, &weights, &mut by_class, &mut mixed, Context::default());

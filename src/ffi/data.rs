@@ -172,6 +172,8 @@ pub(super) struct Memory<'h> {
     indices: Option<Input<usize>>,
     counts: Option<Input<f64>>,
     weights: Option<Input<f64>>,
+    /// An alternative that is available: the one choice that stands for those that are not there.
+    any: OnceCell<[usize; 1]>,
 }
 
 enum AnyFeatures {
@@ -188,6 +190,22 @@ impl<'h> Memory<'h> {
     /// # Safety
     /// As for [`Struct::read`].
     pub unsafe fn new(call: &mut Call<'h>, data: *const smx_data) -> Result<Self> {
+        // SAFETY: by the caller's promise.
+        unsafe { Self::with_choices(call, data, true) }
+    }
+
+    /// The same for an operation to which choices do not matter: but of a shard, there may be no counts.
+    ///
+    /// # Safety
+    /// As for [`Struct::read`].
+    pub unsafe fn of_alternatives(call: &mut Call<'h>, data: *const smx_data) -> Result<Self> {
+        // SAFETY: by the caller's promise.
+        unsafe { Self::with_choices(call, data, false) }
+    }
+
+    /// # Safety
+    /// As for [`Struct::read`].
+    unsafe fn with_choices(call: &mut Call<'h>, data: *const smx_data, needed: bool) -> Result<Self> {
         // SAFETY: by the caller's promise.
         let d: smx_data = unsafe { call.description("data", data) }?;
         let mut shard_description = None;
@@ -237,8 +255,10 @@ impl<'h> Memory<'h> {
             indices: None,
             counts: None,
             weights: None,
+            any: OnceCell::new(),
         };
         match d.choices {
+            SMX_COUNTS if d.counts.is_null() && !needed && d.shard.is_null() => {}
             SMX_COUNTS => memory.counts = Some(call.input("counts", d.counts, d.rows)?),
             SMX_SPARSE_COUNTS => {
                 memory.indices = Some(call.input("indices", d.indices, d.entries)?);
@@ -324,12 +344,14 @@ impl<'h> Memory<'h> {
         let sizes = |x: &Option<Input<usize>>| x.as_ref().map(|x| unsafe { x.get() });
         let counts = numbers(&self.counts);
         let (indptr, indices) = (sizes(&self.indptr).unwrap_or(&[]), sizes(&self.indices).unwrap_or(&[]));
-        let choices = match d.choices {
-            SMX_COUNTS => Choices::Counts(counts.unwrap_or(&[])),
-            SMX_SPARSE_COUNTS => Choices::SparseCounts { indices, counts: counts.unwrap_or(&[]) },
+        let (offset, sets) = (numbers(&self.offset), sizes(&self.sets));
+        let available = || offset.and_then(|b| b.iter().position(|b| *b != f64::NEG_INFINITY)).unwrap_or(0);
+        let choices = match (d.choices, counts) {
+            (SMX_COUNTS, Some(counts)) => Choices::Counts(counts),
+            (SMX_COUNTS, None) => Choices::SparseCounts { indices: self.any.get_or_init(|| [available()]), counts: &[1.0] },
+            (SMX_SPARSE_COUNTS, _) => Choices::SparseCounts { indices, counts: counts.unwrap_or(&[]) },
             _ => Choices::Units { indptr, indices, counts, weights: numbers(&self.weights) },
         };
-        let (offset, sets) = (numbers(&self.offset), sizes(&self.sets));
         let (Some(description), Some(hook)) = (&self.shard_description, self.hook.get()) else {
             return check(features, offset, sets, choices);
         };

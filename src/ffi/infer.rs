@@ -100,14 +100,18 @@ pub unsafe extern "C" fn smx_inference_options_init(options: *mut smx_inference_
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_data, classes: usize) -> usize {
-    // SAFETY: the caller vouches for the struct.
-    query(|| Ok(choice_probabilities_workspace(&unsafe { shape_of(data, classes) }?, classes)))
+    query(|| {
+        // SAFETY: the caller vouches for the struct.
+        let shape = unsafe { shape_of(data, classes) }?;
+        // Where there are no counts, one choice stands for them.
+        let one = Shape { units: 1, units_are_rows: false, ..shape };
+        Ok(choice_probabilities_workspace(&shape, classes).or(choice_probabilities_workspace(&one, classes)))
+    })
 }
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
 ///
-/// @param data the data, of which only features, offsets and choice sets matter. There must be choices all the same: for alternatives
-/// that nobody has chosen yet, counts of 1, and of 0 where the offset is minus infinity
+/// @param data the data, of which only features, offsets and choice sets matter: `counts` of SMX_COUNTS may be NULL, but not of a shard
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L
@@ -133,7 +137,7 @@ pub unsafe extern "C" fn smx_choice_probabilities(
     // SAFETY: the header has the caller vouch for every struct and array, here and below.
     unsafe {
         enter(error, |call| {
-            let memory = Memory::new(call, data)?;
+            let memory = Memory::of_alternatives(call, data)?;
             let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
             let o = call.options("options", options)?;
             reserved(o.reserved)?;
