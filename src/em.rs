@@ -366,10 +366,9 @@ impl<'w> Em<'w> {
             // A trial whose logits overflow is a step too long for every class: the offender is not told apart.
             let trial = &self.trial[..c * l];
             let finite = match self.alone {
-                true => self.ev.normalizers_again(data, trial, ctx),
-                false => self.ev.normalizers(data, trial, true, ctx),
+                true => self.ev.normalizers_again(data, trial, ctx).is_ok(),
+                false => self.ev.normalizers(data, trial, true, ctx).is_ok(),
             };
-            let finite = finite.is_ok();
             data.reduced()?;
             self.ev.partition_products(data, self.partition, ctx)?;
             if !self.halve(finite, wh, ridge) {
@@ -423,7 +422,8 @@ pub fn em_step_workspace(shape: &Shape, classes: usize, form: MStep) -> Workspac
 /// One safeguarded step of EM: `weights` (K) and `atoms` (K × L) become the next ones, whose penalised ℓ is not lower beyond
 /// rounding. Returns ℓ and the penalised ℓ where the step began. On an error the parameters stay as they were.
 ///
-/// Cost: one evaluation and one read of X for every trial of the M-step, `p L² K / 2` more for every Newton step.
+/// Cost: one evaluation (of small choice sets one read of X) and one read of X for every trial of the M-step, `p L² K / 2` more for every
+/// Newton step.
 pub fn em_step(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

@@ -326,7 +326,10 @@ class _Described:
         self.sets = None if sets is None else _sizes(sets, "sets")
         if self.sets is not None:
             d.set_offsets, d.sets = self.sets.ctypes.data, max(len(self.sets) - 1, 0)
-        if isinstance(choices, Units):
+        if choices is None:
+            # C says so where they matter.
+            self.counts, self.units = None, len(X)
+        elif isinstance(choices, Units):
             self._units(choices.indptr, choices.indices, choices.counts, choices.weights)
         elif hasattr(choices, "tocsr"):
             matrix = choices.tocsr()
@@ -532,11 +535,7 @@ class SoftmaxMixture:
 
     def choice_probabilities(self, X=None, *, sets=None, offset=None, by_class=False):
         """Probability of every alternative inside its choice set: (alternatives,), or (alternatives, classes)."""
-        counts = None
-        if X is not None:
-            # C asks for choices, which do not matter here, and for none of what is not available.
-            counts = np.ones(len(X)) if offset is None else np.where(np.isneginf(np.asarray(offset, np.float64)), 0.0, 1.0)
-        data = self._described(X, counts, sets, offset)
+        data = self._described(X, None, sets, offset)
         k, weights, atoms = self._mixture()
         o = self._run(_RunOptions, "run_options")
         out = np.empty((len(data.X), k) if by_class else len(data.X))

@@ -223,6 +223,9 @@ class Softmix(unittest.TestCase):
         np.testing.assert_array_equal(fit.choice_probabilities(self.X, offset=offset), fit.choice_probabilities())
         with self.assertRaises(ValueError):
             fit.choice_probabilities(self.X, offset=offset[:-1])
+        for needs_choices in (fit.predict_proba, fit.score, lambda X: softmix.fit(X, None, classes=2)):
+            with self.assertRaisesRegex(softmix.Error, "counts"):
+                needs_choices(self.X)
 
     def test_a_copy_is_a_model_with_data_of_its_own(self):
         X, sets, indptr, chosen = electricity()

@@ -89,9 +89,9 @@ fn most_places(rows: usize, sets: usize) -> usize {
     rows.saturating_add(rows / 2).saturating_add(2 * of_group + MOST_SETS)
 }
 
-/// Rows of a block of `Groups` of every task at most.
-fn most_rows_at_work(shape: &Shape) -> usize {
-    TASKS.saturating_mul(most_block_rows(shape))
+/// Rows of features there is room for, of so many `places`: all of them, or those of a block of `Groups` of every task.
+fn rows_of_features(shape: &Shape, places: usize, all: bool) -> usize {
+    if all { places } else { places.min(TASKS.saturating_mul(most_block_rows(shape))) }
 }
 
 /// Choice sets of a block of `Groups`, if there are `rows` in `sets`: as many as have about 256 rows; where they are not all as large, as
@@ -176,7 +176,7 @@ impl<'w> Layout<'w> {
         let index = index.and(of_sizes(shape.sets.saturating_add(MOST_SETS) / SETS)).and(of_sizes(shape.sets));
         match Layout::may_group(shape) {
             true => {
-                let features = if choices { places } else { places.min(most_rows_at_work(shape)) };
+                let features = rows_of_features(shape, places, choices);
                 index.and(of(features.saturating_mul(shape.columns)).and(of(places)).and(of(places)))
             }
             false => index,
@@ -213,7 +213,6 @@ impl<'w> Layout<'w> {
             // Known when the sets are.
             Kind::Whole => (0, 0),
         };
-        let features = if choices { places } else { places.min(most_rows_at_work(shape)) };
         let first = match kind {
             Kind::One => 0,
             Kind::Groups => blocks + 1,
@@ -231,7 +230,7 @@ impl<'w> Layout<'w> {
             in_block,
             heights: ws.fill(blocks * in_block / SETS, 0)?,
             position: ws.fill(if grouped && !alike { sets } else { 0 }, 0)?,
-            features: Numbers::new(ws.room(features * l)?),
+            features: Numbers::new(ws.room(rows_of_features(shape, places, choices) * l)?),
             offset: Numbers::new(ws.room(places)?),
             counts: ws.f64s(if shape.units_are_rows { places } else { 0 })?,
             source: 0,

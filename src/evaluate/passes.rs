@@ -97,6 +97,7 @@ impl<'w> Evaluation<'w> {
         Self::workspace_for(shape, classes, 1, false)
     }
 
+    /// `choices`: whether with what follows from them.
     fn workspace_for(shape: &Shape, classes: usize, starts: usize, choices: bool) -> WorkspaceSize {
         let c = classes.saturating_mul(starts);
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(c));
@@ -111,11 +112,11 @@ impl<'w> Evaluation<'w> {
             if !shape.units_are_rows {
                 size = size.and(of(shape.units)).and(WorkspaceSize::of::<f64>(unit_features(shape)));
             }
-            if !stores_omega(shape) {
+            if !stores_omega(shape, choices) {
                 size = size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts)));
             }
         }
-        if stores_omega(shape) && (choices || shape.sets > 1) {
+        if stores_omega(shape, choices) {
             size = size.and(of(rows));
         }
         let tasks = TASKS.min(Layout::most_blocks(shape));
@@ -152,9 +153,8 @@ impl<'w> Evaluation<'w> {
             r: ws.f64s(of_choices(if shape.units_are_rows { 0 } else { shape.units * c }))?,
             log_likelihoods: &mut [],
             unit_features: ws.f64s(of_choices(unit_features(&shape)))?,
-            // Log-normalizers wait in it.
-            omega: Numbers::new(ws.room(if stores_omega(&shape) && (choices || shape.sets > 1) { rows * c } else { 0 })?),
-            shares: Numbers::new(ws.room(of_choices(if stores_omega(&shape) { 0 } else { rows * starts }))?),
+            omega: Numbers::new(ws.room(if stores_omega(&shape, choices) { rows * c } else { 0 })?),
+            shares: Numbers::new(ws.room(of_choices(if stores_omega(&shape, choices) { 0 } else { rows * starts }))?),
             class_weight: ws.f64s(c)?,
             class_choices: ws.f64s(c)?,
             chosen: ws.f64s(c * shape.columns)?,
@@ -536,9 +536,9 @@ fn unit_features(shape: &Shape) -> usize {
     if few && Layout::may_group(shape) { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
 }
 
-/// Whether Ω has a matrix of its own.
-fn stores_omega(shape: &Shape) -> bool {
-    !shape.units_are_rows || shape.sets > 1
+/// Whether Ω has a matrix of its own, in which log-normalizers of many choice sets wait.
+fn stores_omega(shape: &Shape, choices: bool) -> bool {
+    choices && !shape.units_are_rows || shape.sets > 1
 }
 
 /// The features of a block of groups.
