@@ -133,7 +133,7 @@ impl<'a> Features<'a> {
     pub(crate) fn ahead_of(&self, at: *const f64, row: usize) -> usize {
         match self.values {
             Values::F64(v)
-                if self.column_stride == 1 && self.row_stride == self.columns && Ahead::of_sets(self.bytes()) == Ahead::Lines =>
+                if self.column_stride == 1 && self.row_stride == self.columns && Ahead::beyond_second(self.bytes()) == Ahead::Lines =>
             {
                 v.as_ptr().wrapping_add(row * self.columns).addr().wrapping_sub(at.addr())
             }
@@ -269,7 +269,8 @@ impl<'a> Features<'a> {
         stride: usize,
         kept: bool,
     ) {
-        let (columns, row_stride, column_stride, ahead) = (self.columns, self.row_stride, self.column_stride, Ahead::of_sets(self.bytes()));
+        let (columns, row_stride, column_stride, ahead) =
+            (self.columns, self.row_stride, self.column_stride, Ahead::beyond_second(self.bytes()));
         let ahead = [ahead, if kept { ahead } else { Ahead::Nothing }];
         match self.values {
             Values::F32(values) => {
@@ -349,11 +350,7 @@ pub(crate) enum Block<'b> {
 
 impl Block<'_> {
     /// Logits `S = b + X Θ` of the block: see [`simd::logits`].
-    pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-        self.logits_ahead(isa, theta, offset, out, ld, Ahead::of_memory());
-    }
-
-    pub fn logits_ahead(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead) {
+    pub fn logits(&self, isa: Isa, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize, ahead: Ahead) {
         match *self {
             Block::F32(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
             Block::F64(x) => simd::logits_ahead(isa, x, theta, offset, out, ld, ahead),
@@ -363,11 +360,7 @@ impl Block<'_> {
     }
 
     /// `G += X^T W`: see [`simd::weighted_sum`].
-    pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64]) {
-        self.weighted_sum_ahead(isa, w, ld, g, Ahead::of_memory());
-    }
-
-    pub fn weighted_sum_ahead(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
+    pub fn weighted_sum(&self, isa: Isa, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
         match *self {
             Block::F32(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),
             Block::F64(x) => simd::weighted_sum_ahead(isa, x, w, ld, g, ahead),

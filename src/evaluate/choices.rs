@@ -445,7 +445,7 @@ impl Evaluation<'_> {
             return;
         }
         if 2 * n >= range.len() {
-            return data.features().block(range, room).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
+            return data.features().block(range, room).weighted_sum(ctx.isa, omega, ld, sum, data.features().ahead());
         }
         let rows = filled(&mut room[..n * l], 0.0);
         data.features().gather(observed.iter().map(|i| range.start + i), rows);
@@ -454,7 +454,7 @@ impl Evaluation<'_> {
                 column[j] = column[*i];
             }
         }
-        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum_ahead(ctx.isa, omega, ld, sum, Ahead::Nothing);
+        Block::F64(Rows { values: rows, rows: n, columns: l, stride: l }).weighted_sum(ctx.isa, omega, ld, sum, Ahead::Nothing);
     }
 
     /// One of the sums over all blocks, in a fixed order.
@@ -497,7 +497,7 @@ impl Evaluation<'_> {
                         }
                         for part in blocks(range.clone(), block_rows(l)) {
                             let x = data.features().block(part.clone(), task.copy);
-                            x.weighted_sum_ahead(ctx.isa, &omega[part.start - range.start..], ld, sum, data.features().ahead());
+                            x.weighted_sum(ctx.isa, &omega[part.start - range.start..], ld, sum, data.features().ahead());
                         }
                     }
                     Kind::One if what == Sums::Difference => {
@@ -506,7 +506,7 @@ impl Evaluation<'_> {
                             let of = k * ld..k * ld + range.len();
                             subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
                         }
-                        data.features().block(range, task.copy).weighted_sum_ahead(ctx.isa, omega, ld, sum, data.features().ahead());
+                        data.features().block(range, task.copy).weighted_sum(ctx.isa, omega, ld, sum, data.features().ahead());
                     }
                     Kind::One => {
                         let range = layout.rows(b);

@@ -102,7 +102,7 @@ impl Evaluation<'_> {
                         }
                     }
                 }
-                data.features().block(range, task.copy).weighted_sum_ahead(ctx.isa, columns, ld, sum, data.features().ahead());
+                data.features().block(range, task.copy).weighted_sum(ctx.isa, columns, ld, sum, data.features().ahead());
             }
         });
         self.scratch = scratch;

@@ -476,9 +476,10 @@ impl Evaluation<'_> {
         let a = ws.f64s(p * c)?;
         let rows = ws.room(block * l)?;
         self.passes += 2;
+        let ahead = data.features().ahead();
         for range in blocks(0..p, block) {
             let x = data.features().block(range.clone(), rows);
-            x.logits(ctx.isa, v_theta, None, columns, block);
+            x.logits(ctx.isa, v_theta, None, columns, block, ahead);
             for k in 0..c {
                 ds[k * p..][range.clone()].copy_from_slice(&columns[k * block..][..range.len()]);
             }
@@ -563,7 +564,7 @@ impl Evaluation<'_> {
             for k in 0..c {
                 columns[k * block..][..range.len()].copy_from_slice(&d_omega[k * p..][range.clone()]);
             }
-            data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..]);
+            data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..], ahead);
         }
         data.sum(&mut out[e..])
     }

@@ -331,7 +331,7 @@ impl<'w> Layout<'w> {
 
     /// `Groups`: how far ahead of a block of `n` features lines are asked for while it is read from memory: in the block that follows.
     pub fn ahead(&self, n: usize) -> usize {
-        Ahead::of_sets(size_of_val(&*self.features)).by::<f64>(n)
+        Ahead::beyond_second(size_of_val(&*self.features)).by::<f64>(n)
     }
 
     /// `Groups`: the offsets of block `b`; none where all are 0.

@@ -78,7 +78,7 @@ impl Evaluation<'_> {
                 let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);
                 let x = data.features().block(range.clone(), task.copy);
                 let [first, second] = data.features().halves(ahead, range.len());
-                x.logits_ahead(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
+                x.logits(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
                 for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {
                     // NaN where a logit is, 1e307 or more where one is far above ζ.
                     *mass += exp_shifted_sum(ctx.isa, &mut column[..range.len()], *zeta);
@@ -95,7 +95,7 @@ impl Evaluation<'_> {
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);
                 }
-                x.weighted_sum_ahead(ctx.isa, columns, ld, sum, second);
+                x.weighted_sum(ctx.isa, columns, ld, sum, second);
             }
         });
         let written = if at.keep { self.layout.blocks * self.layout.block * k } else { 0 };

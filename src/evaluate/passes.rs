@@ -314,7 +314,7 @@ impl<'w> Evaluation<'w> {
                 let (range, block) = (layout.rows(b), layout.block);
                 let (a, tops, n) = (take(&mut a, block * c), take(&mut tops, c), range.len());
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits_ahead(ctx.isa, atoms, data.offset().map(|b| &b[range]), columns, block, ahead);
+                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), columns, block, ahead);
                 for (k, (a, logits)) in a.chunks_exact_mut(block).zip(columns.chunks_exact(block)).enumerate() {
                     let (a, unused) = a.split_at_mut(n);
                     tops[k] = largest(ctx.isa, &logits[..n]);
@@ -342,7 +342,7 @@ impl<'w> Evaluation<'w> {
                     // SAFETY: all have just been written.
                     let a = unsafe { written_or_zero(a, true) };
                     part.fill(0.0);
-                    x.weighted_sum_ahead(ctx.isa, a, block, part, Ahead::Nothing);
+                    x.weighted_sum(ctx.isa, a, block, part, Ahead::Nothing);
                     for k in 0..c {
                         // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
                         axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
@@ -407,7 +407,7 @@ impl<'w> Evaluation<'w> {
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
-                    x.logits_ahead(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n, ahead);
+                    x.logits(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n, ahead);
                 }
                 let sets = layout.sets(data, b);
                 for (offset, set) in offsets[1..].iter_mut().zip(sets.clone()) {

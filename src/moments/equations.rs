@@ -133,7 +133,7 @@ impl Equations<'_> {
     ) -> f64 {
         let (l, r, k) = (self.frame.columns, self.frame.rank, a.len());
         let block = block_rows(l);
-        let features = self.data.features();
+        let (features, ahead) = (self.data.features(), self.data.features().ahead());
         for (j, theta) in s.theta.chunks_exact_mut(l).enumerate() {
             self.frame.pull(&deltas[j * r..(j + 1) * r], theta);
             s.shift[j] = dot(self.frame.mean, theta);
@@ -152,7 +152,8 @@ impl Equations<'_> {
             let (tilts, columns) = columns.split_at_mut(block);
             for range in blocks(rows.clone(), block) {
                 let n = range.len();
-                features.block(range.clone(), room).logits(ctx.isa, theta, Some(&self.log_base[range.clone()]), columns, block);
+                let x = features.block(range.clone(), room);
+                x.logits(ctx.isa, theta, Some(&self.log_base[range.clone()]), columns, block, ahead);
                 exp_shifted_sum_to(ctx.isa, &self.log_weights[range], 0.0, &mut tilts[..n]);
                 for j in 0..k {
                     let column = &mut columns[j * block..][..n];
@@ -208,7 +209,8 @@ impl Equations<'_> {
                 rho.fill(0.0);
                 pi.fill(0.0);
                 let x = features.block(range.clone(), room);
-                x.logits(ctx.isa, theta, None, c, block);
+                let [first, second] = features.halves(ahead, n);
+                x.logits(ctx.isa, theta, None, c, block, first);
                 // Whatever stands for alternatives that are not available: polynomials of it may be infinite.
                 for (i, _) in self.log_base[range.clone()].iter().enumerate().filter(|(_, g)| **g == f64::NEG_INFINITY) {
                     c[i..].iter_mut().step_by(block).take(k).for_each(|c| *c = 0.0);
@@ -235,7 +237,7 @@ impl Equations<'_> {
                     let found = hermite_sums(ctx.isa, c, shift[j], square[j], self.order, rho, w);
                     of_classes[3 * j..][..3].iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
                 }
-                x.weighted_sum(ctx.isa, w, block, features_sum);
+                x.weighted_sum(ctx.isa, w, block, features_sum, second);
             }
         });
         // Sums over the tasks, in their order.

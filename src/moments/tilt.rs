@@ -54,8 +54,9 @@ impl<'w> Tilting<'w> {
         let (mean, rest) = rest.split_at_mut(l);
         let (gradient, rest) = rest.split_at_mut(l);
         let (trial, best_mean) = rest.split_at_mut(l);
+        let (features, ahead) = (data.features(), data.features().ahead());
         for range in blocks(0..p, block) {
-            data.features().block(range.clone(), room).weighted_sum(ctx.isa, &frequencies[range], block, observed);
+            features.block(range.clone(), room).weighted_sum(ctx.isa, &frequencies[range], block, observed, ahead);
         }
         let offsets: f64 = match data.offset() {
             Some(b) => frequencies.iter().zip(b).filter(|(q, _)| **q > 0.0).map(|(q, b)| q * b).sum(),
@@ -64,8 +65,8 @@ impl<'w> Tilting<'w> {
         // ℓ per draw at `eta`, with log_base and the mean of the features there.
         let mut evaluate = |eta: &[f64], mean: &mut [f64], log_base: &mut [f64]| {
             for range in blocks(0..p, block) {
-                let x = data.features().block(range.clone(), room);
-                x.logits(ctx.isa, eta, data.offset().map(|b| &b[range.clone()]), &mut log_base[range], block);
+                let (x, offset) = (features.block(range.clone(), room), data.offset().map(|b| &b[range.clone()]));
+                x.logits(ctx.isa, eta, offset, &mut log_base[range], block, ahead);
             }
             let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             mean.fill(0.0);
@@ -73,7 +74,7 @@ impl<'w> Tilting<'w> {
             for range in blocks(0..p, block) {
                 let w = &mut columns[..range.len()];
                 total += exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, w);
-                data.features().block(range, room).weighted_sum(ctx.isa, w, block, mean);
+                features.block(range, room).weighted_sum(ctx.isa, w, block, mean, ahead);
             }
             mean.iter_mut().for_each(|m| *m /= total);
             offsets + dot(observed, eta) - top - libm::log(total)

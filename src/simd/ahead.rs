@@ -45,8 +45,9 @@ impl Ahead {
         if bytes <= near { Ahead::Nothing } else { Ahead::of_memory() }
     }
 
-    /// The same for choice sets side by side, whose blocks are read a feature at a time: what is not in the second cache comes faster so.
-    pub fn of_sets(bytes: usize) -> Ahead {
+    /// The same where all that is not in the second cache comes faster so: for one read, and for choice sets side by side, whose blocks are
+    /// read a feature at a time.
+    pub fn beyond_second(bytes: usize) -> Ahead {
         if bytes <= NEAR { Ahead::Nothing } else { Ahead::of_memory() }
     }
 

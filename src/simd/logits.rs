@@ -40,14 +40,16 @@ enum Way {
     ByColumns,
 }
 
-/// The way that was fastest, and how many of the columns to take: by columns unless more than two lanes would go unused, else along many
+/// The way that was fastest, and how many of the columns to take: by columns unless more lanes than these would go unused, else along many
 /// features or across the rows.
 fn way<S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let n = <S as Lanes<f64>>::N;
     let count = columns.min(COLUMNS);
+    let unused = count.next_multiple_of(n) - count;
     match n {
-        4 | 8 if count.next_multiple_of(n) - count <= 2 => (Way::ByColumns, count),
-        8 if l >= 4 * n => (Way::Along, part(count, ALONG)),
+        4 if unused <= 2 => (Way::ByColumns, count),
+        8 if unused <= 1 => (Way::ByColumns, count),
+        8 if l >= 4 * n && count <= ALONG => (Way::Along, count),
         4 | 8 => (Way::Across, count),
         _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, ALONG)),
         _ => (Way::Across, part(columns, COLUMNS)),

@@ -19,7 +19,7 @@ use crate::scalar::Scalar;
 /// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `theta` is whole columns, `offset` has a number for every row
 /// and `out` has `(C − 1) · ld + rows` numbers with `ld ≥ rows`.
 pub fn logits<T: Scalar>(isa: Isa, x: Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-    logits_ahead(isa, x, theta, offset, out, ld, Ahead::of_memory());
+    logits_ahead(isa, x, theta, offset, out, ld, Ahead::beyond_second(size_of_val(x.values)));
 }
 
 /// The same, which asks for other memory ahead.
@@ -45,7 +45,7 @@ pub(crate) fn logits_ahead<T: Scalar>(
 /// Unless the rows lie inside `x.values`, `x.columns ≥ 1`, `g` is whole columns and `w` has `(C − 1) · ld + rows` numbers
 /// with `ld ≥ rows`.
 pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
-    weighted_sum_ahead(isa, x, w, ld, g, Ahead::of_memory());
+    weighted_sum_ahead(isa, x, w, ld, g, Ahead::beyond_second(size_of_val(x.values)));
 }
 
 /// The same, which asks for other memory ahead.
