@@ -41,15 +41,16 @@ enum Way {
 }
 
 /// The way that was fastest, and how many of the columns to take: by columns unless more lanes than these would go unused, else along many
-/// features or across the rows.
-fn way<S: Features>(l: usize, columns: usize) -> (Way, usize) {
+/// features or across the rows. Features that are to be converted are copied to go by columns, and cost least along.
+fn way<T, S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let n = <S as Lanes<f64>>::N;
     let count = columns.min(COLUMNS);
     let unused = count.next_multiple_of(n) - count;
+    let converted = size_of::<T>() < size_of::<f64>();
     match n {
-        4 if unused <= 2 => (Way::ByColumns, count),
-        8 if unused <= 1 => (Way::ByColumns, count),
-        8 if l >= 4 * n && count <= ALONG => (Way::Along, count),
+        8 if unused <= 1 && !converted => (Way::ByColumns, count),
+        8 if l >= 4 * n && count <= ALONG - usize::from(converted) || l >= 8 * n && converted => (Way::Along, part(count, ALONG)),
+        4 if unused <= 2 && (l >= 8 * n || !converted) => (Way::ByColumns, count),
         4 | 8 => (Way::Across, count),
         _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, ALONG)),
         _ => (Way::Across, part(columns, COLUMNS)),
@@ -83,7 +84,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         }
         let mut c = 0;
         while c < columns {
-            let (way, count) = way::<S>(l, columns - c);
+            let (way, count) = way::<T, S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
             if way == Way::Along && S::REGISTERS >= 32 {
                 // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices.
