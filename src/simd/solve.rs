@@ -12,7 +12,7 @@ pub(crate) const FEW: usize = 32;
 const EIGHT: usize = 8;
 
 /// Solves `A x = b` in place, A symmetric, n × n; false, with b as it may be, where a pivot is not positive, or not a normal number. Cost:
-/// n³ / 6 multiply-adds by the plain twin, n² m / 2 over vectors, m the next multiple of 8.
+/// n³ / 6 multiply-adds, over vectors of rows that are filled up to eights.
 ///
 /// # Panics
 /// Unless `n ≤` [`FEW`], and `a` and `b` have n² and n numbers.
@@ -77,7 +77,8 @@ struct Room {
     l: [f64; FEW * FEW],
 }
 
-/// The rows of D L^T and of L stand in eights, all of which every step takes: branches that no processor foresees would cost more.
+/// Two pivots at a time, so that every row below is read and written once for both. Rows stand in eights: those of D L^T from the eight of
+/// the diagonal on, and those of L up to it.
 ///
 /// # Safety
 /// `n ≤ 8 O ≤ FEW`; `a` and `b` have n² and n numbers.
@@ -93,45 +94,66 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
     // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them
     // are written before they are read. Of a and b numbers below n are touched.
     unsafe {
-        let read = |from: *const f64, to: *mut f64| {
-            for k in (0..width).step_by(S::N) {
-                simd.store(to.add(k), simd.load_first(simd.first(n.saturating_sub(k)), from.wrapping_add(k)));
+        // The eights up to that of number i, and from it on.
+        let up_to = |i: usize| (0..i - i % EIGHT + EIGHT).step_by(S::N);
+        let from = |i: usize| (i - i % EIGHT..width).step_by(S::N);
+        let read = |of: *const f64, i: usize, to: *mut f64| {
+            for k in from(i) {
+                simd.store(to.add(k), simd.load_first(simd.first(n.saturating_sub(k)), of.wrapping_add(k)));
             }
         };
-        read(b, x);
+        read(b, 0, x);
         for i in 0..n {
-            read(a.add(i * n), u.add(i * width));
-            (0..width).step_by(S::N).for_each(|k| simd.store(l.add(i * width + k), simd.splat(0.0)));
+            read(a.add(i * n), i, u.add(i * width));
+            // What follows of the eight of the diagonal stays 0.
+            (0..EIGHT).step_by(S::N).for_each(|k| simd.store(l.add(i * width + i - i % EIGHT + k), simd.splat(0.0)));
         }
-        for j in 0..n {
-            let row = u.add(j * width);
-            let d = *row.add(j);
-            if !(d >= f64::MIN_POSITIVE && d.is_finite()) {
+        let is_pivot = |d: f64| d >= f64::MIN_POSITIVE && d.is_finite();
+        let fall = |factor: f64, row: *const f64, k: usize, v| simd.mul_add(simd.splat(-factor), simd.load(row.add(k)), v);
+        let fall_by_two = |factors: [f64; 2], rows: [*const f64; 2], k: usize, to: *mut f64| {
+            let v = fall(factors[0], rows[0], k, simd.load(to.add(k)));
+            simd.store(to.add(k), fall(factors[1], rows[1], k, v));
+        };
+        let mut j = 0;
+        while j + 1 < n {
+            let (first, second) = (u.add(j * width), u.add((j + 1) * width));
+            let rows = [first.cast_const(), second.cast_const()];
+            let (d, beside) = (*first.add(j), *first.add(j + 1));
+            let inverse = 1.0 / d;
+            let factor = beside * inverse;
+            let e = *second.add(j + 1) - factor * beside;
+            if !(is_pivot(d) && is_pivot(e)) {
                 return false;
             }
-            let inverse = 1.0 / d;
-            // What stands before j in the row changes x and rows where nobody looks again.
-            let fall = |factor: f64, to: *mut f64| {
-                let minus = simd.splat(-factor);
-                for k in (0..width).step_by(S::N) {
-                    simd.store(to.add(k), simd.mul_add(minus, simd.load(row.add(k)), simd.load(to.add(k))));
-                }
-            };
+            let inverses = [inverse, 1.0 / e];
+            *l.add((j + 1) * width + j) = factor;
+            from(j + 1).for_each(|k| simd.store(second.add(k), fall(factor, first, k, simd.load(second.add(k)))));
             let xj = *x.add(j) * inverse;
-            *b.add(j) = xj;
-            fall(xj, x);
-            for i in j + 1..n {
-                let factor = *row.add(i) * inverse;
-                *l.add(i * width + j) = factor;
-                fall(factor, u.add(i * width));
+            let xj = [xj, (*x.add(j + 1) - xj * beside) * inverses[1]];
+            (*b.add(j), *b.add(j + 1)) = (xj[0], xj[1]);
+            from(j).for_each(|k| fall_by_two(xj, rows, k, x));
+            for i in j + 2..n {
+                let factors = [*first.add(i) * inverses[0], *second.add(i) * inverses[1]];
+                (*l.add(i * width + j), *l.add(i * width + j + 1)) = (factors[0], factors[1]);
+                from(i).for_each(|k| fall_by_two(factors, rows, k, u.add(i * width)));
             }
+            j += 2;
         }
-        read(b, x);
-        for i in (0..n).rev() {
-            let minus = simd.splat(-*x.add(i));
-            for k in (0..width).step_by(S::N) {
-                simd.store(x.add(k), simd.mul_add(minus, simd.load(l.add(i * width + k)), simd.load(x.add(k))));
+        if j < n {
+            let d = *u.add(j * width + j);
+            if !is_pivot(d) {
+                return false;
             }
+            *b.add(j) = *x.add(j) / d;
+        }
+        read(b, 0, x);
+        let mut i = n;
+        while i >= 2 {
+            i -= 2;
+            let rows = [l.add((i + 1) * width).cast_const(), l.add(i * width).cast_const()];
+            let last = *x.add(i + 1);
+            let factors = [last, *x.add(i) - last * *rows[0].add(i)];
+            up_to(i).for_each(|k| fall_by_two(factors, rows, k, x));
         }
         for k in (0..width).step_by(S::N) {
             simd.store_first(simd.first(n.saturating_sub(k)), b.wrapping_add(k), simd.load(x.add(k)));
