@@ -229,7 +229,7 @@ size_t smx_error_format(const struct smx_error *error,
  *   where they differ all ranks return SMX_DISAGREEMENT.
  * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
  *   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
- *   kind of processor.
+ *   kind of processor; where their instruction sets differ they get SMX_DISAGREEMENT too.
  * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE. A
  *   rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the
  *   way, such as logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
@@ -765,8 +765,8 @@ typedef struct smx_fit_result {
   /** To be filled: L flags: whether a feature is not identified. */
   uint8_t *unidentified;
   /**
-   * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood;
-   * of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
+   * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
+   * minus infinity where that is no number; of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
    */
   double *start_values;
   /** To be filled: kind of every start. */
@@ -789,7 +789,7 @@ typedef struct smx_fit_result {
   double gradient_norm;
   /** Evaluations of value and gradient, over all starts. */
   uint64_t evaluations;
-  /** Reads of the features; those of a sample of them count as that share. */
+  /** Reads of the features, of a shard by its own rank; those of a sample of them count as that share. */
   uint64_t passes;
   /** How the fit ended: SMX_CONVERGED, or why not. */
   smx_outcome outcome;
@@ -1276,7 +1276,8 @@ typedef struct smx_subspace_result {
 } smx_subspace_result;
 
 /**
- * Latent tensors; the arrays are the program's, NULL for what is not wanted. Third moments are packed: entry (a, b, c), a >= b >= c, is
+ * Latent tensors; the arrays are the program's, NULL for what is not wanted. What is beyond a double is infinite or NaN, and its standard
+ * error infinite. Third moments are packed: entry (a, b, c), a >= b >= c, is
  * `third[a (a + 1) (a + 2) / 6 + b (b + 1) / 2 + c]`, of r (r + 1) (r + 2) / 6.
  */
 typedef struct smx_tensors {
@@ -1351,7 +1352,7 @@ size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, siz
  * @param number V
  * @param directions V x r numbers, each direction of norm 1 in whitened features
  * @param order R
- * @param moments to be filled: V x (R + 1)
+ * @param moments to be filled: V x (R + 1); of high orders they may be beyond a double, infinite or NaN, with infinite errors
  * @param errors to be filled: standard errors of `moments`; may be NULL
  * @param options may be NULL
  * @param workspace smx_latent_moments_workspace bytes, of any alignment
@@ -1415,7 +1416,7 @@ size_t smx_cross_moments_workspace(const smx_data *data, size_t order);
  * @param whitening what smx_whiten found for these data, of rank r at least 1
  * @param direction v: r numbers, of norm 1 in whitened features
  * @param order R
- * @param moments to be filled: (R + 1) x r, order after order
+ * @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
  * @param errors to be filled: standard errors of `moments`; may be NULL
  * @param options may be NULL
  * @param workspace smx_cross_moments_workspace bytes, of any alignment
@@ -1451,7 +1452,7 @@ size_t smx_third_moments_workspace(const smx_data *data, size_t vectors);
  * @param number C
  * @param vectors C x r numbers v, in whitened features
  * @param constants C numbers w; NULL: zeros
- * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors
+ * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
  * @param options may be NULL
  * @param workspace smx_third_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
@@ -1476,7 +1477,7 @@ smx_status smx_third_projected(const smx_data *data,
  * @param whitening what smx_whiten found for these data, of rank r at least 1
  * @param number C
  * @param vectors C x r numbers, in whitened features
- * @param slices to be filled: C x r x r
+ * @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
  * @param options may be NULL
  * @param workspace smx_third_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are

@@ -445,8 +445,9 @@ pub fn em_step(
         }
         ws.require(em_step_workspace(&shape, k, form))
     };
-    let arguments = [ridge, form as u8 as f64].into_iter().chain(weights.iter().chain(&*atoms).copied());
-    data.open(check(), Operation::Em, arguments)?;
+    let mixture = MixtureRef { weights, atoms };
+    let arguments = [ridge, form as u8 as f64].into_iter().chain(mixture.numbers()).chain(whitening.numbers());
+    data.open(check(), Operation::Em, ctx.isa, arguments)?;
     let mut em = Em::new(shape, k, 1, form != MStep::Gradient, &mut ws)?;
     let (next_weights, next_atoms) = ws.f64s(k + atoms.len())?.split_at_mut(k);
     let beta = &mut ws.f64s(shape.columns)?[..whitening.rank];
@@ -454,14 +455,17 @@ pub fn em_step(
     em.alone = form != MStep::Converged;
     next_weights.copy_from_slice(weights);
     next_atoms.copy_from_slice(atoms);
-    em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
-    data.reduced()?;
-    let log_likelihood = em.value[0];
-    let mut penalized_log_likelihood = log_likelihood;
+    let mut penalties = 0.0;
     for atom in atoms.chunks_exact(shape.columns) {
         whitening.whiten_atom(atom, beta);
-        penalized_log_likelihood -= penalty(ridge, beta);
+        penalties += penalty(ridge, beta);
     }
+    if !f64::is_finite(penalties) {
+        return Err(Error::new(ErrorKind::NotFinite, "penalty"));
+    }
+    em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
+    data.reduced()?;
+    let (log_likelihood, penalized_log_likelihood) = (em.value[0], em.value[0] - penalties);
     weights.copy_from_slice(next_weights);
     atoms.copy_from_slice(next_atoms);
     Ok(Value { log_likelihood, penalized_log_likelihood })

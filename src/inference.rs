@@ -71,7 +71,8 @@ pub fn standard_errors(
         }
         ws.require(standard_errors_workspace(&shape, k))
     };
-    data.open(check(), Operation::StandardErrors, mixture.numbers().chain([ridge, f64::from(variance as u8)]))?;
+    let arguments = mixture.numbers().chain(whitening.numbers()).chain([ridge, f64::from(variance as u8)]);
+    data.open(check(), Operation::StandardErrors, ctx.isa, arguments)?;
     // Empty classes carry no information: the others alone make the mixture here.
     let live = || (0..k).filter(|&j| !is_empty_class(mixture.weights[j]));
     let m = live().count();

@@ -39,7 +39,7 @@ pub fn choice_probabilities(
         }
         ws.require(choice_probabilities_workspace(&shape, k))
     };
-    data.open(check(), Operation::Probabilities, mixture.numbers())?;
+    data.open(check(), Operation::Probabilities, ctx.isa, mixture.numbers())?;
     let mut ev = Evaluation::of_probabilities(shape, k, &mut ws)?;
     ev.normalizers_alone(data, mixture.atoms, ctx)?;
     ev.probabilities_of_rows(data, mixture.weights, by_class.unwrap_or(&mut []), mixed.unwrap_or(&mut []), ctx);

@@ -29,7 +29,8 @@
 //! # Rules
 //! - All ranks call the same operations with the same options and mixtures, in the same order. Every operation begins by comparing them (a
 //!   maximum of five numbers): where they differ, all ranks return `Disagreement`.
-//! - What the hook returns must be the same bits on every rank. Ranks run the same build on the same kind of processor.
+//! - What the hook returns must be the same bits on every rank. Ranks run the same build on the same kind of processor; where their
+//!   instruction sets differ they disagree.
 //! - The hook is called on the thread that called the operation, one call at a time.
 //! - An error found by one rank (bad input, a workspace too small) is agreed on at that beginning: the rank returns its error, the others
 //!   `Remote`. A rank that fails before it can call the operation calls [`Shard::agree`] in its place. Errors found later, such as logits
@@ -52,6 +53,7 @@
 
 use crate::data::{Choices, Data, Features};
 use crate::error::{Error, ErrorKind, Result};
+use crate::simd::Isa;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -301,11 +303,11 @@ impl Data<'_> {
         self.part().filter(|_| !self.splits_units()).map_or(0, |p| p.shard.rank)
     }
 
-    /// The beginning of an operation with the arguments `numbers`: an error of this rank, or of another.
-    pub(crate) fn open(&self, result: Result<()>, operation: Operation, numbers: impl IntoIterator<Item = f64>) -> Result<()> {
+    /// The beginning of an operation with the arguments `numbers` on an instruction set: an error of this rank, or of another.
+    pub(crate) fn open(&self, result: Result<()>, operation: Operation, isa: Isa, numbers: impl IntoIterator<Item = f64>) -> Result<()> {
         match self.part() {
             None => result,
-            Some(p) => p.shard.open(result, operation, hash(numbers)),
+            Some(p) => p.shard.open(result, operation, hash(numbers.into_iter().chain([isa.number()]))),
         }
     }
 

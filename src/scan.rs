@@ -39,7 +39,7 @@ pub fn criteria_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
 pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context, mut ws: Workspace<'_>) -> Result<Criteria> {
     let (shape, k) = (data.shape(), mixture.classes());
-    data.open(ws.require(criteria_workspace(&shape, k)), Operation::Criteria, mixture.numbers())?;
+    data.open(ws.require(criteria_workspace(&shape, k)), Operation::Criteria, ctx.isa, mixture.numbers().chain([rank as f64]))?;
     let responsibilities = ws.f64s(shape.units * k)?;
     let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
     let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
@@ -192,7 +192,7 @@ pub fn scan(
     let shape = data.shape();
     let enough = || ws.require(scan_workspace(&shape, options, classes.clone()));
     let range = [*classes.start() as f64, *classes.end() as f64];
-    data.open(check(data, options, &classes).and_then(|()| enough()), Operation::Scan, range)?;
+    data.open(check(data, options, &classes).and_then(|()| enough()), Operation::Scan, options.context.isa, range)?;
     let ((first, last), l) = (classes.into_inner(), shape.columns);
     let most = (first..=last).map(|k| max_starts(&shape, &FitOptions { classes: k, ..*options })).max().unwrap_or(0);
     let (mut weights, mut atoms) = (ws.f64s(last)?, ws.f64s(last * l)?);

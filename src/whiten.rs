@@ -145,7 +145,7 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
         true => ws.require(within_covariance_workspace(&data.shape())),
         false => Err(Error::shape("covariance", l * l, covariance.len())),
     };
-    data.open(check, Operation::Covariance, [])?;
+    data.open(check, Operation::Covariance, isa, [])?;
     let scratch = ws.f64s(centered_scratch(l))?;
     let weights = ws.fill(moment_rows(l), 1.0)?;
     covariance.fill(0.0);
@@ -228,6 +228,13 @@ pub struct Whitening<'w> {
     pub unidentified: &'w [bool],
 }
 
+impl Whitening<'_> {
+    /// What ranks must agree on.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = f64> {
+        self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied()
+    }
+}
+
 /// Whether feature j differs inside a choice set.
 fn varies(data: &Data<'_>, j: usize) -> bool {
     (0..data.set_count()).any(|s| {
@@ -269,7 +276,7 @@ impl<'w> Whitening<'w> {
 
     /// Whitens by one of every `step` rows or choice sets, or by all when those are not of full rank; `step` above 1 without offsets alone.
     fn of_rows(data: &Data<'_>, isa: Isa, mut step: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, [])?;
+        data.open(ws.require(Self::workspace(&data.shape())), Operation::Whitening, isa, [])?;
         let n = data.features().columns();
         let covariance = ws.f64s(n * n)?;
         let to_atoms = ws.f64s(n * n)?;

@@ -361,6 +361,32 @@ fn logits_that_overflow_name_the_class() {
     }
 }
 
+/// Logits that are finite, of atoms whose penalty is none, or no number.
+#[test]
+fn a_penalty_beyond_the_range_is_an_error() {
+    for case in layouts() {
+        let data = case.data();
+        let (ctx, size) = (Context::default(), evaluate_workspace(&data.shape(), 1));
+        for atoms in [[1e160, 1e159], [1e160, 0.0]] {
+            let mixture = MixtureRef::new(&[1.0], &atoms, 2).unwrap();
+            let penalty = Some(Penalty { ridge: 1.0, covariance: &[1.0, -0.5, -0.5, 1.0] });
+            let mut gradient = [MARK; 2];
+            let out = EvaluateOutput { atom_gradient: Some(&mut gradient), ..Default::default() };
+            let got = evaluate(&data, mixture, penalty, ctx, out, memory(size).lend()).map(|_| ());
+            assert_eq!(got, Err(error(ErrorKind::NotFinite, "penalty")));
+            assert_eq!(gradient, [MARK; 2]);
+            let mut of_whitening = memory(Whitening::workspace(&data.shape()));
+            let whitening = Whitening::new(&data, ctx.isa, &mut of_whitening.lend()).unwrap();
+            for ridge in [5e-324, 1.0] {
+                let (mut weights, mut moved) = ([1.0], atoms);
+                let ws = &mut memory(em_step_workspace(&data.shape(), 1, MStep::Newton));
+                let got = em_step(&data, &whitening, ridge, MStep::Newton, &mut weights, &mut moved, ctx, ws.lend()).map(|_| ());
+                assert_eq!((got, weights, moved), (Err(error(ErrorKind::NotFinite, "penalty")), [1.0], atoms));
+            }
+        }
+    }
+}
+
 /// Logits that are finite, of choices so many and so unlikely that their log-likelihood is no number.
 #[test]
 fn a_log_likelihood_beyond_the_range_is_an_error() {

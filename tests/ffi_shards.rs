@@ -187,6 +187,16 @@ fn programs_that_know_no_shards_go_on() {
     // What lies behind the struct of such a program is not looked at.
     old.shard = std::ptr::without_provenance(1);
     assert_eq!(fit(&old, 0).status, SMX_OK);
+    // Nor is it where the size ends inside the pointer: no program has such a struct.
+    for size in (offset_of!(smx_data, shard) + 1..size_of::<smx_data>()).chain([size_of::<smx_data>() + 1]) {
+        old.struct_size = size;
+        let mut new = describe(&x, &counts);
+        // SAFETY: the structs live, and are as large as the sizes of this version.
+        unsafe {
+            assert_eq!(smx_data_check(&old, null_mut(), null_mut()), SMX_STRUCT_SIZE, "{size}");
+            assert_eq!(smx_data_init(&mut new, size), SMX_STRUCT_SIZE, "{size}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand_distr::{Binomial, Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
-use softmix::error::ErrorKind;
+use softmix::error::{Error, ErrorKind};
 use softmix::mixture::Mixture;
 use softmix::moments::*;
 use softmix::parallel::Context;
@@ -334,6 +334,31 @@ fn kernels_are_the_sums_that_define_them() {
             };
             close("augmented", &projected, &[of(0, 0, 0), of(1, 0, 0), of(1, 1, 0), of(1, 1, 1)]);
         }
+    }
+}
+
+/// Squares of Hermite polynomials are beyond f64 before their means are: that is no error of 0.
+#[test]
+fn moments_of_high_orders_have_infinite_errors() {
+    let j = job(4, 40, 2, 2, 200, 1.0, Law::Normal);
+    let data = j.data();
+    let (ctx, shape, order) = (Context::default(), data.shape(), 200);
+    let (mut memory, mut memory2) = (None, None);
+    let wh = whitening(&data, &mut memory);
+    let frame = frame(&data, &wh, &mut memory2);
+    let draws = Draws::new(&data).unwrap();
+    let (mut moments, mut errors) = (vec![0.0; order + 1], vec![0.0; order + 1]);
+    let mut ws = WorkspaceBuffer::new(univariate_workspace(&shape, 1, order)).unwrap();
+    univariate(&draws, &frame, &[1.0, 0.0], order, &mut moments, Some(&mut errors), ctx, ws.lend()).unwrap();
+    assert!(moments.iter().all(|m| m.is_finite()) && errors[order] == f64::INFINITY, "{} {}", moments[order], errors[order]);
+    assert!(errors[1..100].iter().all(|e| *e > 0.0 && e.is_finite()));
+    let (mut moments, mut errors) = (vec![0.0; 2 * (order + 1)], vec![0.0; 2 * (order + 1)]);
+    let mut ws = WorkspaceBuffer::new(cross_workspace(&shape, order)).unwrap();
+    cross(&draws, &frame, &[1.0, 0.0], order, &mut moments, Some(&mut errors), ctx, ws.lend()).unwrap();
+    assert!(errors[2 * order..].iter().all(|e| *e == f64::INFINITY));
+    for (direction, kind) in [([f64::NAN, 1.0], ErrorKind::NotFinite), ([0.5, 0.5], ErrorKind::InvalidOption)] {
+        let got = cross(&draws, &frame, &direction, order, &mut moments, None, ctx, ws.lend());
+        assert_eq!(got, Err(Error::new(kind, "direction")));
     }
 }
 

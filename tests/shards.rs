@@ -7,7 +7,7 @@ use common::assert_close;
 use common::model::*;
 use common::random::*;
 use softmix::data::{Choices, Data, Features};
-use softmix::em::{em_step, em_step_workspace};
+use softmix::em::{MStep, em_step, em_step_workspace};
 use softmix::error::{Error, ErrorKind};
 use softmix::evaluate::*;
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts};
@@ -16,6 +16,8 @@ use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
 use softmix::reduce::{ReduceFailed, ReduceOp, Shard, Split};
 use softmix::scan::{Criteria, scan, scan_workspace};
+use softmix::simd::Isa;
+use softmix::whiten::Whitening;
 use softmix::workspace::{WorkspaceBuffer, WorkspaceSize};
 use std::sync::Barrier;
 use std::sync::Mutex;
@@ -422,6 +424,26 @@ fn an_error_of_one_rank_is_an_error_of_all() {
             others.map(|options| Fit::new(data, &options).unwrap_err().kind)
         });
         assert_eq!(kinds, [[ErrorKind::Disagreement; 3]; 3]);
+        // Ranks that compute in different ways, or with different matrices.
+        let kinds = on_ranks(how, &pieces, |rank, data| {
+            let odd = if rank == 2 { 1.0 } else { 0.0 };
+            let isa = if rank == 2 { Isa::Scalar } else { Isa::available().last().unwrap() };
+            let (shape, ctx, l) = (data.shape(), Context::default(), case.columns);
+            let fit = Fit::new(data, &FitOptions { context: Context { isa, ..ctx }, ..FitOptions::new(2) }).err();
+            let covariance = vec![odd; l * l];
+            let mut memory = WorkspaceBuffer::new(evaluate_workspace(&shape, 2)).unwrap();
+            let penalty = Some(Penalty { ridge: 1.0, covariance: &covariance });
+            let value = evaluate(data, m.view(), penalty, ctx, Default::default(), memory.lend()).err();
+            let mut memory = WorkspaceBuffer::new(Whitening::workspace(&shape)).unwrap();
+            let mut whitening = Whitening::new(data, ctx.isa, &mut memory.lend()).unwrap();
+            let other = whitening.to_atoms.iter().map(|x| x + odd).collect::<Vec<_>>();
+            whitening.to_atoms = &other;
+            let (mut weights, mut atoms) = (m.weights.clone(), m.atoms.clone());
+            let mut memory = WorkspaceBuffer::new(em_step_workspace(&shape, 2, MStep::Newton)).unwrap();
+            let step = em_step(data, &whitening, 0.0, MStep::Newton, &mut weights, &mut atoms, ctx, memory.lend()).err();
+            [fit, value, step].map(|e| e.map(|e| e.kind))
+        });
+        assert_eq!(kinds, [[Some(ErrorKind::Disagreement); 3]; 3]);
         // Too many classes: all find that themselves.
         let kinds = on_ranks(how, &pieces, |_, data| Fit::new(data, &FitOptions::new(100_000)).unwrap_err().kind);
         assert_eq!(kinds, [ErrorKind::TooManyClasses; 3]);

@@ -48,7 +48,7 @@ pub struct Penalty<'a> {
     pub covariance: &'a [f64],
 }
 
-impl Penalty<'_> {
+impl<'a> Penalty<'a> {
     fn check(&self, columns: usize) -> Result<()> {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
             return Err(Error::new(ErrorKind::InvalidOption, "ridge"));
@@ -57,6 +57,12 @@ impl Penalty<'_> {
             true => Ok(()),
             false => Err(Error::shape("covariance", columns * columns, self.covariance.len())),
         }
+    }
+
+    /// What ranks must agree on.
+    fn numbers(self) -> impl Iterator<Item = f64> + 'a {
+        let covariance = if self.ridge > 0.0 { self.covariance } else { &[] };
+        covariance.iter().copied().chain([self.ridge])
     }
 
     /// `½ λ θ^T Σ θ` of one atom; takes `λ Σ θ` off `gradient`.
@@ -120,7 +126,7 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// second read is of observed rows alone, and small choice sets whose units stand in order are read once.
 ///
 /// # Errors
-/// `Shape` for an output of the wrong length, `NotFinite` where logits overflow, `Workspace`.
+/// `Shape` for an output of the wrong length, `NotFinite` where logits, the gradient or the penalty overflow, `Workspace`.
 pub fn evaluate(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -137,8 +143,7 @@ pub fn evaluate(
         out.check(&shape, k)?;
         ws.require(evaluate_workspace(&shape, k))
     };
-    let ridge = penalty.map_or(0.0, |p| p.ridge);
-    data.open(check(), Operation::Evaluate, mixture.numbers().chain([ridge]))?;
+    data.open(check(), Operation::Evaluate, ctx.isa, mixture.numbers().chain(penalty.into_iter().flat_map(Penalty::numbers)))?;
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
@@ -153,8 +158,10 @@ pub fn evaluate(
     };
     ev.atom_gradient(gradient);
     data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
-    let penalty =
+    let penalty: f64 =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
+    finite("penalty", &[penalty])?;
+    finite("gradient", gradient)?;
     // A unit of which other ranks have a part is worked out by all ranks or none.
     let joined = data.splits_units() && data.any(wanted);
     if joined {
@@ -218,8 +225,8 @@ pub fn observed_information(
     let (k, l) = (mixture.classes(), data.features().columns());
     let checked = penalty.map_or(Ok(()), |p| p.check(l));
     let size = information_workspace(&data.shape(), k);
-    let ridge = penalty.map_or(0.0, |p| p.ridge);
-    let mut ev = at_mixture(data, mixture, &[ridge], ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
+    let numbers = &mut penalty.into_iter().flat_map(Penalty::numbers);
+    let mut ev = at_mixture(data, mixture, numbers, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.information(data, mixture.weights, found, ctx, ws)?;
     if let Some(p) = penalty {
@@ -255,8 +262,8 @@ pub fn score_products(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
-    let kind = [f64::from(u8::from(sampling))];
-    let ev = at_mixture(data, mixture, &kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
+    let kind = &mut [f64::from(u8::from(sampling))].into_iter();
+    let ev = at_mixture(data, mixture, kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.score_products(data, mixture.weights, sampling.then_some(1.0), ctx.isa, found, ws)?;
     finite("products", found)?;
@@ -288,7 +295,8 @@ pub fn hessian_vector(
         (None, None) => Ok(()),
     };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
-    let mut ev = at_mixture(data, mixture, v, ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
+    let mut ev =
+        at_mixture(data, mixture, &mut v.iter().copied(), ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     let found = ws.f64s(d)?;
     ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
     finite("product", found)?;
@@ -301,7 +309,7 @@ pub fn hessian_vector(
 fn at_mixture<'w>(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
-    others: &[f64],
+    others: &mut dyn Iterator<Item = f64>,
     ctx: Context,
     checked: Result<()>,
     operation: Operation,
@@ -319,7 +327,7 @@ fn at_mixture<'w>(
             None => Err(Error::new(ErrorKind::Overflow, "out")),
         }
     };
-    data.open(check(), operation, mixture.numbers().chain(others.iter().copied()))?;
+    data.open(check(), operation, ctx.isa, mixture.numbers().chain(others))?;
     let mut ev = Evaluation::new(data.shape(), mixture.classes(), 1, ws)?;
     ev.evaluate(data, mixture.weights, mixture.atoms, ctx)?;
     Ok(ev)

@@ -376,6 +376,9 @@ pub(super) unsafe fn shape_of(data: *const smx_data, classes: usize) -> Result<S
         false => Some(unsafe { Struct::read(d.shard, "shard") }?),
     };
     let shape = d.shape(shard.as_ref())?;
+    if shape.rows == 0 || shape.columns == 0 {
+        return Err(Fault::new(SMX_EMPTY, "features"));
+    }
     held(&shape, classes)?;
     Ok(shape)
 }

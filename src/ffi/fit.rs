@@ -212,8 +212,8 @@ pub struct smx_fit_result {
     pub diverging: *mut u8,
     /// To be filled: L flags: whether a feature is not identified.
     pub unidentified: *mut u8,
-    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood;
-    /// of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
+    /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
+    /// minus infinity where that is no number; of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
     pub start_values: *mut f64,
     /// To be filled: kind of every start.
     pub start_kinds: *mut smx_start_kind,
@@ -235,7 +235,7 @@ pub struct smx_fit_result {
     pub gradient_norm: f64,
     /// Evaluations of value and gradient, over all starts.
     pub evaluations: u64,
-    /// Reads of the features; those of a sample of them count as that share.
+    /// Reads of the features, of a shard by its own rank; those of a sample of them count as that share.
     pub passes: u64,
     /// How the fit ended: SMX_CONVERGED, or why not.
     pub outcome: smx_outcome,

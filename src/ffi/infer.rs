@@ -103,10 +103,14 @@ pub unsafe extern "C" fn smx_choice_probabilities_workspace(data: *const smx_dat
     query(|| {
         // SAFETY: the caller vouches for the struct.
         let shape = unsafe { shape_of(data, classes) }?;
-        // Where there are no counts, one choice stands for them.
-        let one = Shape { units: 1, units_are_rows: false, ..shape };
-        Ok(choice_probabilities_workspace(&shape, classes).or(choice_probabilities_workspace(&one, classes)))
+        Ok(room_for_probabilities(&shape, classes))
     })
+}
+
+/// Where there are no counts, one choice stands for them.
+fn room_for_probabilities(shape: &Shape, classes: usize) -> WorkspaceSize {
+    let one = Shape { units: 1, units_are_rows: false, ..*shape };
+    choice_probabilities_workspace(shape, classes).or(choice_probabilities_workspace(&one, classes))
 }
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
@@ -148,7 +152,7 @@ pub unsafe extern "C" fn smx_choice_probabilities(
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
-            let ws = ws.lend(choice_probabilities_workspace(&data.shape(), classes))?;
+            let ws = ws.lend(room_for_probabilities(&data.shape(), classes))?;
             choice_probabilities(&data, mixture.get()?, by_class.map(|x| x.get()), mixed.map(|x| x.get()), ctx, ws)?;
             Ok(())
         })

@@ -53,7 +53,8 @@ impl Struct for smx_subspace_result {
     }
 }
 
-/// Latent tensors; the arrays are the program's, NULL for what is not wanted. Third moments are packed: entry (a, b, c), a >= b >= c, is
+/// Latent tensors; the arrays are the program's, NULL for what is not wanted. What is beyond a double is infinite or NaN, and its standard
+/// error infinite. Third moments are packed: entry (a, b, c), a >= b >= c, is
 /// `third[a (a + 1) (a + 2) / 6 + b (b + 1) / 2 + c]`, of r (r + 1) (r + 2) / 6.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -206,7 +207,7 @@ pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, dir
 /// @param number V
 /// @param directions V x r numbers, each direction of norm 1 in whitened features
 /// @param order R
-/// @param moments to be filled: V x (R + 1)
+/// @param moments to be filled: V x (R + 1); of high orders they may be beyond a double, infinite or NaN, with infinite errors
 /// @param errors to be filled: standard errors of `moments`; may be NULL
 /// @param options may be NULL
 /// @param workspace smx_latent_moments_workspace bytes, of any alignment
@@ -354,7 +355,7 @@ pub unsafe extern "C" fn smx_cross_moments_workspace(data: *const smx_data, orde
 /// @param whitening what smx_whiten found for these data, of rank r at least 1
 /// @param direction v: r numbers, of norm 1 in whitened features
 /// @param order R
-/// @param moments to be filled: (R + 1) x r, order after order
+/// @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
 /// @param errors to be filled: standard errors of `moments`; may be NULL
 /// @param options may be NULL
 /// @param workspace smx_cross_moments_workspace bytes, of any alignment
@@ -423,7 +424,7 @@ pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, vect
 /// @param number C
 /// @param vectors C x r numbers v, in whitened features
 /// @param constants C numbers w; NULL: zeros
-/// @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors
+/// @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
 /// @param options may be NULL
 /// @param workspace smx_third_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
@@ -476,7 +477,7 @@ pub unsafe extern "C" fn smx_third_projected(
 /// @param whitening what smx_whiten found for these data, of rank r at least 1
 /// @param number C
 /// @param vectors C x r numbers, in whitened features
-/// @param slices to be filled: C x r x r
+/// @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
 /// @param options may be NULL
 /// @param workspace smx_third_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are

@@ -100,7 +100,7 @@ pub fn fit(
         out.check(&shape, options)?;
         ws.require(fit_workspace(&shape, options))
     };
-    data.open(check(), Operation::Fit, options.numbers())?;
+    data.open(check(), Operation::Fit, options.context.isa, options.numbers())?;
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
     // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
     let wh = match options.starts {

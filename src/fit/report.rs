@@ -84,7 +84,7 @@ pub struct FitReport {
     pub gradient_norm: f64,
     /// Value-and-gradient evaluations over all starts.
     pub evaluations: u64,
-    /// Reads of the features; those of a sample of them count as that share.
+    /// Reads of the features, of a shard by its own rank; those of a sample of them count as that share.
     pub passes: u64,
     /// Starts drawn.
     pub starts: usize,

@@ -357,9 +357,10 @@ impl<'a> Draws<'a> {
     }
 }
 
-/// The standard error from `Σ e f`, `Σ e f²` and the moment m: `√(Σ e f² − 2 m Σ e f + m² Σ e)`.
+/// The standard error from `Σ e f`, `Σ e f²` and the moment m: `√(Σ e f² − 2 m Σ e f + m² Σ e)`; ∞ where one of them is beyond f64.
 pub(crate) fn standard_error(first: f64, second: f64, moment: f64, mass: f64) -> f64 {
-    libm::sqrt(f64::max(second - 2.0 * moment * first + moment * moment * mass, 0.0))
+    let variance = second - 2.0 * moment * first + moment * moment * mass;
+    if variance.is_finite() { libm::sqrt(variance.max(0.0)) } else { f64::INFINITY }
 }
 
 /// Latent coordinates `y = T (x − m)` of a block of centred rows, row-major n × r, by way of `columns` (r × block).

@@ -12,17 +12,25 @@ use crate::parallel::Context;
 use crate::simd;
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// Checks that every direction, r numbers each, has norm 1 to 1e-6.
-pub(crate) fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
+/// Checks that every direction, r numbers each, has norm 1 to 1e-6; how many they are.
+fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
     if rank == 0 || directions.len() % rank != 0 {
         return Err(Error::shape("directions", rank, directions.len()));
     }
     for (i, v) in directions.chunks_exact(rank).enumerate() {
-        if (libm::sqrt(dot(v, v)) - 1.0).abs() > 1e-6 || !v.iter().all(|x| x.is_finite()) {
-            return Err(Error::new(ErrorKind::InvalidOption, "directions").at(i));
-        }
+        check_direction("directions", v).map_err(|e| e.at(i))?;
     }
     Ok(directions.len() / rank)
+}
+
+/// The same of one.
+fn check_direction(name: &'static str, direction: &[f64]) -> Result<()> {
+    let kind = match direction.iter().all(|x| x.is_finite()) {
+        true if (libm::sqrt(dot(direction, direction)) - 1.0).abs() <= 1e-6 => return Ok(()),
+        true => ErrorKind::InvalidOption,
+        false => ErrorKind::NotFinite,
+    };
+    Err(Error::new(kind, name))
 }
 
 pub(crate) fn check_errors(name: &'static str, errors: &Option<&mut [f64]>, n: usize) -> Result<()> {
@@ -46,10 +54,11 @@ pub fn univariate_workspace(shape: &Shape, directions: usize, order: usize) -> W
 /// Moments `m_0(v) … m_R(v)` along V directions: `moments[i * (R + 1) + r]` is `m_r` along direction i, with R = `order`;
 /// `directions` are V × r numbers in the frame, each of norm 1. `errors`, if wanted: standard errors of the same shape.
 ///
-/// Section 6 of the model; one read of the observed rows, `p V (L + R)` products, nothing allocated.
+/// Section 6 of the model; one read of the observed rows, `p V (L + R)` products, nothing allocated. Moments of high orders may be beyond
+/// f64: infinite, or no number, with infinite errors.
 ///
 /// # Errors
-/// `Shape`, `InvalidOption` for a direction that is not of norm 1, `Workspace`.
+/// `Shape`, `NotFinite`, `InvalidOption` for a direction that is not of norm 1, `Workspace`.
 pub fn univariate(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -130,10 +139,10 @@ pub fn cross(
 ) -> Result<()> {
     draws.check(frame)?;
     let (l, rank) = (frame.columns, frame.rank);
-    if direction.len() != rank {
+    if rank == 0 || direction.len() != rank {
         return Err(Error::shape("direction", rank, direction.len()));
     }
-    check_directions(direction, rank)?;
+    check_direction("direction", direction)?;
     let len = order.checked_add(1).and_then(|n| n.checked_mul(rank)).ok_or(Error::new(ErrorKind::Overflow, "moments"))?;
     if moments.len() != len {
         return Err(Error::shape("moments", len, moments.len()));

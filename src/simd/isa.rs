@@ -82,6 +82,19 @@ impl Isa {
         }
     }
 
+    /// A number for each set.
+    pub(crate) fn number(self) -> f64 {
+        match self {
+            Isa::Scalar => 0.0,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => 1.0,
+            #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+            Isa::Avx512(_) => 2.0,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => 3.0,
+        }
+    }
+
     /// Runs `kernel` with the instructions of this set enabled.
     #[inline]
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
