@@ -545,7 +545,7 @@ typedef struct smx_whitening {
   size_t columns;
   /** Rank r of the features inside choice sets; L unless features are collinear or constant. */
   size_t rank;
-  /** To be filled: S, the mean covariance inside choice sets, L x L. */
+  /** To be filled: S, the mean covariance inside choice sets over the alternatives that are available, L x L. */
   double *covariance;
   /** To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates. */
   double *to_atoms;
@@ -704,7 +704,7 @@ typedef struct smx_fit_options {
   int32_t reserved;
   /**
    * Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
-   * features inside choice sets; default 0, which is maximum likelihood.
+   * features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood.
    */
   double ridge;
   /** Seed of the random starts; default 0. Equal seeds give equal fits. */

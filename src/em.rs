@@ -36,7 +36,7 @@ pub(crate) const VANISHED: f64 = 1e-10;
 
 /// Standard deviations of the logits by which a Newton step may change them at most: where a class holds to one alternative its curvature
 /// vanishes, and a step by such a curvature is longer than halving it makes up for.
-const FAR: f64 = 1e3;
+pub(crate) const FAR: f64 = 1e3;
 
 /// What the evaluation has of the current parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1008,6 +1008,53 @@ fn a_finite_maximum_far_out_is_not_divergence() {
     }
 }
 
+/// Features differ in directions that no choice tells of, since nobody chose from the sets where they do: rounding must not say how far to
+/// go there, of a finite maximum and of one that is not.
+#[test]
+fn what_no_choice_tells_of_stays_where_it_is() {
+    let x: Vec<f64> = [
+        [1, -1, 2, -2],
+        [0, -1, 1, -1],
+        [-2, 2, 2, -1],
+        [0, -1, 1, -2],
+        [-2, -2, -2, 1],
+        [-1, 0, -2, 0],
+        [2, -2, -1, 2],
+        [0, 1, 2, 0],
+        [1, 2, 1, 0],
+        [0, -1, 1, 1],
+        [2, 2, -1, -2],
+    ]
+    .concat()
+    .into_iter()
+    .map(f64::from)
+    .collect();
+    let (sets, counts) = ([0, 2, 5, 6, 7, 8, 9, 10, 11], [1.0, 2.0, 0.0, 0.0, 0.0, 2.0, 1.0, 2.0, 2.0, 1.0, 4.0]);
+    let data = Data::new(Features::row_major(&x[..], 11, 4).unwrap(), None, Some(&sets), Choices::Counts(&counts)).unwrap();
+    let y: Vec<f64> = [[0, -2, -2, -2], [0, -1, 0, 0], [0, 1, 0, -1], [0, -2, 2, 1], [0, -2, 0, 2], [1, 1, -1, -2], [0, -2, 0, 1]]
+        .concat()
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    let sets = [0, 1, 3, 6, 7];
+    for isa in Isa::available() {
+        let fit =
+            |data: &Data<'_>| Fit::new(data, &FitOptions { context: Context { isa, ..Context::default() }, ..FitOptions::new(1) }).unwrap();
+        let found = fit(&data);
+        assert_eq!(found.report.outcome, Outcome::Converged);
+        assert_close("log-likelihood", &[found.report.log_likelihood], &[(1.0f64 / 3.0).ln() + 2.0 * (2.0f64 / 3.0).ln()], 1e-14);
+        assert!(found.mixture.atoms.iter().all(|a| a.abs() < 100.0), "{:?}", found.mixture.atoms);
+        for weight in [1.0, 1e9] {
+            let choices = Choices::Units { indptr: &[0, 1], indices: &[1], counts: None, weights: Some(&[weight]) };
+            let data = Data::new(Features::row_major(&y[..], 7, 4).unwrap(), None, Some(&sets), choices).unwrap();
+            let found = fit(&data);
+            assert_eq!(found.report.outcome, Outcome::Diverging);
+            assert!(found.report.log_likelihood <= 0.0 && found.report.log_likelihood > -1e-8 * weight, "{:?}", found.report);
+            assert!(found.mixture.atoms.iter().all(|a| a.abs() < 1e4), "{:?}", found.mixture.atoms);
+        }
+    }
+}
+
 #[test]
 fn a_maximum_as_far_out_as_the_offsets_are_large_is_reached_by_steps_that_grow() {
     for scale in [1e6, 1e10, 1e15, 1e25, 1e30] {

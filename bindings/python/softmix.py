@@ -384,7 +384,8 @@ class SoftmaxMixture:
     Parameters
     ----------
     classes : number of classes
-    ridge : penalty, in observations; 0 is maximum likelihood
+    ridge : penalty, in observations: `ridge / 2 * sum_k atom_k' S atom_k`, S the mean covariance of the features inside choice sets over
+        the alternatives that are available; 0 is maximum likelihood
     starts : number of starts; None: the library's own rule
     seed : of the random starts; equal seeds give equal fits
     init : (weights, atoms), the only start to try

@@ -34,7 +34,7 @@ pub struct smx_whitening {
     pub columns: usize,
     /// Rank r of the features inside choice sets; L unless features are collinear or constant.
     pub rank: usize,
-    /// To be filled: S, the mean covariance inside choice sets, L x L.
+    /// To be filled: S, the mean covariance inside choice sets over the alternatives that are available, L x L.
     pub covariance: *mut f64,
     /// To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates.
     pub to_atoms: *mut f64,

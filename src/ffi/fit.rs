@@ -113,7 +113,7 @@ pub struct smx_fit_options {
     /// Zero.
     pub reserved: i32,
     /// Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
-    /// features inside choice sets; default 0, which is maximum likelihood.
+    /// features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood.
     pub ridge: f64,
     /// Seed of the random starts; default 0. Equal seeds give equal fits.
     pub seed: u64,

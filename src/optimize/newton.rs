@@ -7,6 +7,7 @@
 use super::divergence::{EPSILON, still};
 use super::{Objective, Stop};
 use crate::data::Shape;
+use crate::em::FAR;
 use crate::error::Result;
 use crate::evaluate::{Draws, Evaluation};
 use crate::linalg::{self, axpy, dot};
@@ -23,6 +24,9 @@ const NEGLIGIBLE: f64 = 1e-10;
 const RISE: f64 = 2.0;
 const GROWTH: f64 = 4.0;
 const SHRINK: f64 = 4.0;
+/// The smallest μ, and by what it grows, where rounding says how far a step goes.
+const LIGHT: f64 = 1e-6;
+const FIRMER: f64 = 16.0;
 /// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very
 /// uneven counts a gradient that is small among all choices may be large among those that curve.
 const ENOUGH: f64 = 1e12;
@@ -112,9 +116,10 @@ pub(crate) fn newton(
                 damp(factor, d, mu, &scale[..k - 1], complete, floor, r);
             }
             step.copy_from_slice(g);
-            if !linalg::solve(o.ctx.isa, factor, d, step, ws.scope())? {
+            let solved = linalg::solve(o.ctx.isa, factor, d, step, ws.scope())?;
+            if !solved || is_lost(info, d, step, dot(g, step) / o.data.total_choices()) {
                 indefinite = true;
-                mu = (RISE * mu).max(LEAST);
+                mu = if solved { (FIRMER * mu).max(LIGHT) } else { (RISE * mu).max(LEAST) };
                 if mu > 1e20 {
                     if failures > 0 {
                         o.evaluate(v, g);
@@ -194,6 +199,13 @@ fn raised(mu: f64) -> f64 {
 /// Whether f has gained what its slope promised, no less for any curvature.
 fn is_straight(gain: f64, promised: f64) -> bool {
     (gain - promised).abs() <= 1e-3 * promised
+}
+
+/// Whether a step goes far where both the slope, per choice, and the information, beside its largest entry, are all rounding: along what no
+/// choice tells of, since nobody chose from the sets where features differ so.
+fn is_lost(info: &[f64], n: usize, step: &[f64], slope: f64) -> bool {
+    let (square, largest) = (dot(step, step), info.iter().step_by(n + 1).fold(0.0, |m: f64, x| m.max(*x)));
+    square > FAR * FAR && slope <= 1e-13 * libm::sqrt(square) && quadratic(info, n, step) <= 1e-13 * largest * square
 }
 
 fn add(v: &[f64], step: &[f64], out: &mut [f64]) {
