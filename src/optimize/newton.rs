@@ -204,8 +204,9 @@ fn is_straight(gain: f64, promised: f64) -> bool {
 /// Whether a step goes far where both the slope, per choice, and the information, beside its largest entry, are all rounding: along what no
 /// choice tells of, since nobody chose from the sets where features differ so.
 fn is_lost(info: &[f64], n: usize, step: &[f64], slope: f64) -> bool {
-    let (square, largest) = (dot(step, step), info.iter().step_by(n + 1).fold(0.0, |m: f64, x| m.max(*x)));
-    square > FAR * FAR && slope <= 1e-13 * libm::sqrt(square) && quadratic(info, n, step) <= 1e-13 * largest * square
+    let square = dot(step, step);
+    let largest = || info.iter().step_by(n + 1).fold(0.0, |m: f64, x| m.max(*x));
+    square > FAR * FAR && slope <= 1e-13 * libm::sqrt(square) && quadratic(info, n, step) <= 1e-13 * largest() * square
 }
 
 fn add(v: &[f64], step: &[f64], out: &mut [f64]) {
