@@ -228,13 +228,6 @@ pub struct Whitening<'w> {
     pub unidentified: &'w [bool],
 }
 
-impl Whitening<'_> {
-    /// What ranks must agree on.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = f64> {
-        self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied()
-    }
-}
-
 /// Whether feature j differs inside a choice set.
 fn varies(data: &Data<'_>, j: usize) -> bool {
     (0..data.set_count()).any(|s| {
@@ -245,6 +238,11 @@ fn varies(data: &Data<'_>, j: usize) -> bool {
 }
 
 impl<'w> Whitening<'w> {
+    /// What ranks must agree on.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = f64> {
+        self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied()
+    }
+
     /// Workspace of [`Whitening::new`], of which what the result borrows.
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
         let l = shape.columns;

@@ -1,6 +1,6 @@
 /* A fit over the ranks of MPI: one large choice set split by its rows, units over it, and a panel split by its units, each against the answer of one process.
  *
- *     mpicc ffi-tests/mpi/ranks.c $(pkg-config --cflags --libs softmix) -lm -o ranks && mpirun -n 4 ./ranks
+ *     mpicc ffi-tests/mpi/ranks.c $(pkg-config --cflags --libs softmix) -lm -o ranks && mpirun --oversubscribe -n 4 ./ranks
  *
  * Every rank makes the same simulated data and keeps its own part of them; rank 0 prints what was found and what was sent. */
 #include <math.h>

@@ -117,7 +117,8 @@ pub(crate) fn newton(
             }
             step.copy_from_slice(g);
             let solved = linalg::solve(o.ctx.isa, factor, d, step, ws.scope())?;
-            if !solved || is_lost(info, d, step, dot(g, step) / o.data.total_choices()) {
+            promised = dot(g, step);
+            if !solved || is_lost(info, d, step, promised / o.data.total_choices()) {
                 indefinite = true;
                 mu = if solved { (FIRMER * mu).max(LIGHT) } else { (RISE * mu).max(LEAST) };
                 if mu > 1e20 {
@@ -128,7 +129,6 @@ pub(crate) fn newton(
                 }
                 continue;
             }
-            promised = dot(g, step);
             let predicted = promised - 0.5 * quadratic(info, d, step);
             add(v, step, trial);
             let rounding = 1e-14 * f.abs();
