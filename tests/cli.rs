@@ -411,9 +411,13 @@ fn bad_arguments_end_with_2() {
         ("--classes 36", &["--classes 36", "35 units"]),
         ("--classes 1 --classes 2", &["--classes"]),
         ("--ridge -1", &["--ridge", "-1"]),
-        ("--ridge nan", &["--ridge", "NaN"]),
-        ("--seed -1", &["--seed"]),
-        ("--starts 0", &["--starts"]),
+        ("--ridge nan", &["--ridge", "nan"]),
+        ("--ridge inf", &["--ridge", "finite number from 0"]),
+        ("--ridge much", &["--ridge", "'much'", "finite number from 0"]),
+        ("--seed -1", &["--seed", "whole number from 0"]),
+        ("--starts 0", &["--starts", "whole number from 1"]),
+        ("--plot -", &["--plot -", "plot.svg"]),
+        ("--plot plot.png", &["--plot plot.png", "SVG"]),
         ("--threads 0", &["--threads"]),
         ("--max-evaluations 0", &["--max-evaluations"]),
         ("--precision f16", &["--precision", "f32, f64"]),
@@ -437,7 +441,7 @@ fn bad_arguments_end_with_2() {
         ("--features x.csv --counts n.csv --classes 1 --columns=", &["--columns", "empty"]),
         ("--features x.csv --counts n.csv --classes 1 --columns a,,b", &["--columns", "empty"]),
         ("--features x.csv --counts n.csv --classes 2 --starts 1000000000000000", &["--starts", "memory"]),
-        ("--features x.csv --counts n.csv --classes 1 --json one.x --plot ./one.x", &["one.x", "twice"]),
+        ("--features x.csv --counts n.csv --classes 1 --json one.svg --plot ./one.svg", &["one.svg", "twice"]),
         ("--features x.csv --counts n.csv --classes 1 --json ./n.csv", &["n.csv", "data"]),
     ] {
         desk.refused(args, 2, parts);
@@ -464,6 +468,11 @@ fn bad_tables_end_with_1_and_name_the_place() {
         ("a,b\n1,\"2\n3,4\n5,7\n", "n\n1\n2\n3\n", &["x.csv, line 2, column 'b'"]),
         ("a,a\n1,2\n", "n\n1\n", &["x.csv", "'a'"]),
         ("0.5,2\n1,2\n", "n\n1\n", &["x.csv, line 1", "header"]),
+        // Rows of whole numbers are no header either, but for the places of the columns.
+        ("3,2\n1,2\n", "n\n1\n", &["x.csv, line 1", "header"]),
+        ("0\n1\n2\n", "n\n1\n2\n", &["x.csv, line 1", "header"]),
+        (good, "0\n1\n2\n3\n", &["n.csv, line 1", "header"]),
+        ("0,1\n1,2\n3,4\n5,7\n", "n\n1\n2\n3\n4\n", &["n.csv: 4 counts for the 3 rows of x.csv; the first line of a CSV"]),
         ("", "n\n1\n", &["x.csv", "empty"]),
         ("a,b\n", "n\n1\n", &["x.csv", "no rows"]),
         (good, "n\n1\n2\n", &["n.csv", "2 counts", "3 rows"]),
@@ -609,6 +618,14 @@ fn a_file_is_not_written_where_another_output_fails() {
     assert_eq!(run.status.code(), Some(1));
     assert!(String::from_utf8(run.stderr).unwrap().starts_with("error: standard output"));
     assert!(desk.files().is_empty(), "{:?}", desk.files());
+    // Where standard output is a file, nothing takes its place.
+    for (args, code) in [("--json -", 2), ("", 2), ("--quiet", 0)] {
+        let words = args.split_whitespace().chain("--classes 1 --plot /dev/stdout".split(' '));
+        let out = fs::File::create(desk.path("out.txt")).unwrap();
+        let run = Command::new(program()).args(words).current_dir(desk.0.path()).stdout(out).output().unwrap();
+        assert_eq!(run.status.code(), Some(code), "{args}");
+    }
+    assert!(fs::read_to_string(desk.path("out.txt")).unwrap().starts_with("<svg"));
 }
 
 #[test]

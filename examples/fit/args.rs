@@ -44,16 +44,16 @@ struct Args {
     #[arg(long, value_name = "K|a..b", help_heading = "Fit")]
     classes: Option<Classes>,
     /// Ridge penalty λ, in observations
-    #[arg(long, value_name = "λ", help_heading = "Fit", default_value_t = 0.0)]
+    #[arg(long, value_name = "λ", help_heading = "Fit", default_value_t = 0.0, value_parser = ridge)]
     ridge: f64,
     /// Seed of the random starts
-    #[arg(long, help_heading = "Fit", default_value_t = 0)]
+    #[arg(long, help_heading = "Fit", default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// Starts to try; fewer if the evaluations are spent first, and one for one class [default: the library's own rule]
-    #[arg(long, value_name = "N", help_heading = "Fit")]
+    #[arg(long, value_name = "N", help_heading = "Fit", value_parser = positive::<NonZeroUsize>)]
     starts: Option<NonZeroUsize>,
     /// Threads to use; more than one needs --features rayon before the --
-    #[arg(long, value_name = "N", help_heading = "Fit", default_value_t = NonZeroUsize::MIN)]
+    #[arg(long, value_name = "N", help_heading = "Fit", default_value_t = NonZeroUsize::MIN, value_parser = positive::<NonZeroUsize>)]
     threads: NonZeroUsize,
     /// Precision of the features [default: that of an NPY file, f64 for a CSV]
     #[arg(long, help_heading = "Fit")]
@@ -65,7 +65,7 @@ struct Args {
     #[arg(long, help_heading = "Fit", requires = "init")]
     evaluate: bool,
     /// End a fit after so many evaluations of value and gradient over all starts, what is under way being finished first [default: 1000000]
-    #[arg(long, value_name = "N", help_heading = "Fit")]
+    #[arg(long, value_name = "N", help_heading = "Fit", value_parser = positive::<NonZeroU64>)]
     max_evaluations: Option<NonZeroU64>,
 
     /// Write the result as JSON; - is standard output, instead of the table
@@ -138,6 +138,19 @@ impl FromStr for Classes {
     }
 }
 
+/// A number of its type, none of which is 0.
+fn positive<T: FromStr>(text: &str) -> std::result::Result<T, String> {
+    text.parse().map_err(|_| "not a whole number from 1".into())
+}
+
+fn seed(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| format!("not a whole number from 0 to {}", u64::MAX))
+}
+
+fn ridge(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|r| (0.0..f64::INFINITY).contains(r)).ok_or_else(|| "not a finite number from 0".into())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 pub enum Precision {
     F32,
@@ -179,9 +192,6 @@ impl Job {
     }
 
     fn new(mut args: Args, bare: bool) -> Result<Self> {
-        if !(args.ridge >= 0.0 && args.ridge.is_finite()) {
-            return usage(format!("--ridge {}: a finite number, not negative, is needed", args.ridge));
-        }
         for (name, list) in [("--columns", &args.columns), ("--unit", &args.unit)] {
             if list.iter().any(|c| c.trim().is_empty()) {
                 return usage(format!("{name}: the name of a column is empty"));
@@ -192,6 +202,11 @@ impl Job {
         }
         if args.init.is_some() && args.classes.is_some_and(|c| c.scan) {
             return usage("--init is one start: it goes with one number of classes");
+        }
+        if let Some(plot) =
+            args.plot.as_deref().filter(|p| p.as_os_str() == "-" || p.extension().is_some_and(|e| !e.eq_ignore_ascii_case("svg")))
+        {
+            return usage(format!("--plot {}: a file for SVG is needed, such as plot.svg", plot.display()));
         }
         let shipped = args.features.is_none() && args.counts.is_none() && args.choices.is_none();
         let source = source(&mut args)?;

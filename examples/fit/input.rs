@@ -181,7 +181,9 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         }
     } else {
         let table = Table::open(features)?;
-        table.expect_names()?;
+        if columns.is_none() {
+            table.expect_names()?;
+        }
         let names = columns.map_or_else(|| table.header().map(str::to_owned).collect(), <[String]>::to_vec);
         let columns = table.columns(&names)?;
         // The first column that is no feature names the rows.
@@ -214,7 +216,8 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
     };
     let p = input.features.rows;
     if n.len() != p {
-        return bad(format!("{}: {} counts for the {p} rows of {}", counts.display(), n.len(), features.display()));
+        let advice = if n.len().abs_diff(p) == 1 { "; the first line of a CSV is its header" } else { "" };
+        return bad(format!("{}: {} counts for the {p} rows of {}{advice}", counts.display(), n.len(), features.display()));
     }
     if n.iter().all(|n| *n == 0.0) {
         return bad(format!("{}: every count is zero", counts.display()));

@@ -153,7 +153,7 @@ impl Given {
     pub fn read(path: &Path, names: &[String], classes: Option<Classes>) -> Result<Self> {
         let at = path.display();
         let text = fs::read_to_string(path).map_err(|e| Fault::file(path, e))?;
-        let mut json: GivenJson = serde_json::from_str(&text).map_err(|e| Fault::file(path, e))?;
+        let mut json: GivenJson = serde_json::from_str(&text).map_err(|e| Fault::file(path, format!("not a fit as JSON: {e}")))?;
         let mut fits = std::mem::take(&mut json.fits);
         if !fits.is_empty() {
             let Some(k) = classes.map(|c| c.first) else {

@@ -34,7 +34,8 @@ fn run(job: &Job) -> Result<()> {
     let to_stdout = job.json.as_deref() == Some(Path::new("-"));
     let paths = job.json.iter().filter(|_| !to_stdout).chain(&job.plot);
     paths.clone().try_for_each(|path| output::check(path))?;
-    output::apart(paths.clone(), job.source.files())?;
+    let standard = Some(Path::new("/dev/stdout")).filter(|_| to_stdout || !job.quiet);
+    output::apart(paths.clone(), job.source.files().into_iter().chain(standard))?;
     let input = Input::read(&job.source, job.precision)?;
     let solutions = solve::solve(job, &input)?;
     let scan = job.classes.is_some_and(|c| c.scan);

@@ -33,7 +33,10 @@ impl<'a> Array<'a> {
         let fault = |e| Fault::file(path, e);
         let mut reader = BufReader::new(File::open(path).map_err(fault)?);
         let header = preamble(&mut reader).and_then(|text| NpyHeader::from_reader(&text[..]));
-        let header = header.map_err(|e| Fault::file(path, format!("not an NPY file: {e}")))?;
+        let header = header.map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::file(path, "not an NPY file: it ends before its header does"),
+            _ => Fault::file(path, format!("not an NPY file: {e}")),
+        })?;
         let (dtype, bytes) = match header.dtype() {
             DType::Plain(t) => (t.to_string(), t.num_bytes().unwrap_or(0)),
             other => (other.descr(), 0),

@@ -74,12 +74,12 @@ pub fn check(path: &Path) -> Result<()> {
     }
 }
 
-/// Refuses files to be written that are one another, or one of the data.
-pub fn apart<'a>(written: impl Iterator<Item = &'a PathBuf>, read: Vec<&Path>) -> Result<()> {
-    let mut taken: Vec<PathBuf> = read.into_iter().map(place).collect();
+/// Refuses files to be written that are one another, or taken: by the data, by standard output.
+pub fn apart<'a>(written: impl Iterator<Item = &'a PathBuf>, taken: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let mut taken: Vec<PathBuf> = taken.map(place).collect();
     for path in written.filter(|path| !is_device(path)) {
         if taken.contains(&place(path)) {
-            return usage(format!("{}: named twice, or one of the data", path.display()));
+            return usage(format!("{}: named twice, one of the data, or standard output", path.display()));
         }
         taken.push(place(path));
     }

@@ -125,7 +125,7 @@ fn criteria_table(out: &mut String, solutions: &[Solution], best: &BestBy) {
             s.seconds
         );
     }
-    line(out, "* the least; at best: starts that end within 1e-8 of the best one");
+    line(out, "* the least; at best: starts that end within 1e-8 of the best one; others may leave their race before that");
 }
 
 /// Weights and atoms, a column for every class, as many side by side as a line holds.

@@ -80,10 +80,11 @@ impl Table {
         self.header.iter()
     }
 
-    /// Refuses a first row that is no header but numbers. Whole numbers may be names.
+    /// Refuses a first row that is no header but numbers. The places of several columns may be their names, from 0, as pandas writes them.
     pub fn expect_names(&self) -> Result<()> {
         let number = |h: &str| h.parse::<f64>().is_ok();
-        match self.header().all(number) && !self.header().all(|h| h.parse::<u64>().is_ok()) {
+        let places = self.header.len() > 1 && self.header().enumerate().all(|(i, h)| h.parse() == Ok(i));
+        match self.header().all(number) && !places {
             true => bad(format!("{}, line 1: numbers where a header row must stand", self.path.display())),
             false => Ok(()),
         }
