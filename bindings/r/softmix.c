@@ -9,14 +9,32 @@
 #include <string.h>
 #include "softmix.h"
 
-/* An error of the library, thrown as R's own. */
-static void check(smx_status status, const smx_error *error)
+/* An error of the library, thrown as R's own: with the names of R's arguments, and places counted from 1. Of a matrix of counts, which
+ * softmix.R made into compressed rows, the place is in the matrix. */
+static void check(smx_status status, smx_error *error, const smx_data *data, int matrix)
 {
-    if (status != SMX_OK) {
-        char text[256];
-        smx_error_format(error, text, sizeof text);
-        Rf_error("softmix: %s", text);
+    /* The last four only of a matrix. */
+    static const char *const names[][2] = {{"features", "x"}, {"rows", "x"}, {"columns", "x"}, {"set_offsets", "sets"},
+                                           {"counts", "counts"}, {"indices", "counts"}, {"indptr", "counts"}, {"choices", "counts"}};
+    const char *argument = error->argument, *name = argument;
+    char text[256];
+    size_t i, u = 0;
+    if (status == SMX_OK)
+        return;
+    for (i = 0; i < (matrix ? 8 : 4); i++)
+        if (strcmp(argument, names[i][0]) == 0)
+            name = names[i][1];
+    if (matrix && (strcmp(argument, "counts") == 0 || strcmp(argument, "indices") == 0) && error->row < data->entries) {
+        while (data->indptr[u + 1] <= error->row)
+            u++;
+        error->column = data->indices[error->row];
+        error->row = u;
     }
+    error->row += error->row != SMX_NONE;
+    error->column += error->column != SMX_NONE;
+    error->class_index += error->class_index != SMX_NONE;
+    smx_error_format(error, text, sizeof text);
+    Rf_errorcall(R_NilValue, "softmix: %s%s", name, text + strlen(argument));
 }
 
 /* Memory that R takes back when the call ends, or where an error leaves it. */
@@ -27,7 +45,7 @@ static size_t *sizes(SEXP values, size_t shift, const char *name)
     for (i = 0; i < n; i++) {
         double x = TYPEOF(values) == INTSXP ? (INTEGER(values)[i] == NA_INTEGER ? -1.0 : INTEGER(values)[i]) : REAL(values)[i];
         if (!(x >= (double)shift && x < 9e15 && x == (double)(size_t)x))
-            Rf_error("softmix: %s: not an index at position %ld", name, (long)i + 1);
+            Rf_errorcall(R_NilValue, "softmix: %s: not an index at position %ld", name, (long)i + 1);
         out[i] = (size_t)x - shift;
     }
     return out;
@@ -37,17 +55,23 @@ static double *numbers(SEXP values, R_xlen_t n, const char *name)
 {
     if (values == R_NilValue)
         return NULL;
-    if (TYPEOF(values) != REALSXP || (n >= 0 && XLENGTH(values) != n))
-        Rf_error("softmix: %s: expected %ld doubles", name, (long)n);
+    if (TYPEOF(values) != REALSXP || XLENGTH(values) != n)
+        Rf_errorcall(R_NilValue, "softmix: %s: expected %ld numbers, got %ld", name, (long)n, (long)XLENGTH(values));
     return REAL(values);
+}
+
+/* A single number, or NaN. */
+static double single(SEXP value)
+{
+    return (TYPEOF(value) == INTSXP || TYPEOF(value) == REALSXP) && XLENGTH(value) == 1 ? Rf_asReal(value) : R_NaN;
 }
 
 /* A single whole number in this range. */
 static double whole(SEXP value, double least, double most, const char *name)
 {
-    double x = (TYPEOF(value) == INTSXP || TYPEOF(value) == REALSXP) && XLENGTH(value) == 1 ? Rf_asReal(value) : -1;
+    double x = single(value);
     if (!(x >= least && x <= most && x == (double)(uint64_t)x))
-        Rf_error("softmix: %s: expected a whole number from %.0f to %.0f", name, least, most);
+        Rf_errorcall(R_NilValue, "softmix: %s: expected a whole number from %.0f to %.0f", name, least, most);
     return x;
 }
 
@@ -56,7 +80,7 @@ static smx_data describe(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP we
     smx_data data;
     smx_data_init(&data, sizeof data);
     if (TYPEOF(x) != REALSXP || !Rf_isMatrix(x))
-        Rf_error("softmix: x: expected a matrix of doubles");
+        Rf_errorcall(R_NilValue, "softmix: x: expected a matrix of doubles");
     data.features = REAL(x);
     data.rows = (size_t)Rf_nrows(x);
     data.columns = (size_t)Rf_ncols(x);
@@ -117,8 +141,8 @@ static int32_t watch(const smx_progress *now, void *user)
     return w->ended;
 }
 
-SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP classes, SEXP ridge, SEXP seed,
-                 SEXP starts, SEXP progress)
+SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP matrix, SEXP classes,
+                 SEXP ridge, SEXP seed, SEXP starts, SEXP progress)
 {
     static const char *const names[] = {"weights", "atoms", "log_likelihood", "outcome", "diverging", "unidentified", "starts", "at_best",
                                         ""};
@@ -136,7 +160,9 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
 
     smx_error_init(&error, sizeof error);
     smx_fit_options_init(&options, sizeof options);
-    options.ridge = Rf_asReal(ridge);
+    options.ridge = single(ridge);
+    if (!(options.ridge >= 0 && options.ridge < R_PosInf))
+        Rf_errorcall(R_NilValue, "softmix: ridge: expected a number, at least 0");
     options.seed = (uint64_t)whole(seed, 0, 9e15, "seed");
     options.starts = (size_t)whole(starts, 0, INT_MAX, "starts");
     if (progress != R_NilValue)
@@ -154,9 +180,9 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     result.unidentified = unidentified;
     size = smx_fit_workspace(&data, kk, &options);
     workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
-    check(smx_fit(&data, kk, &options, &result, workspace, workspace ? size : 0, &error), &error);
+    check(smx_fit(&data, kk, &options, &result, workspace, workspace ? size : 0, &error), &error, &data, Rf_asLogical(matrix));
     if (state.failed)
-        Rf_error("softmix: interrupted");
+        Rf_errorcall(R_NilValue, "softmix: interrupted");
     for (i = 0; i < kk; i++)
         for (j = 0; j < l; j++)
             REAL(VECTOR_ELT(out, 1))[i + j * kk] = atoms[i * l + j];
@@ -175,7 +201,8 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
 }
 
 /* Posterior class probabilities, units x classes. `atoms` comes transposed: class after class. */
-SEXP softmix_posterior(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP alpha, SEXP atoms)
+SEXP softmix_posterior(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP matrix, SEXP alpha,
+                       SEXP atoms)
 {
     smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
     size_t k = (size_t)XLENGTH(alpha), u = data.choices == SMX_UNITS ? data.units : data.rows, size, i, j;
@@ -190,7 +217,7 @@ SEXP softmix_posterior(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weig
     size = smx_evaluate_workspace(&data, k);
     workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
     check(smx_evaluate(&data, k, numbers(alpha, (R_xlen_t)k, "weights"), numbers(atoms, (R_xlen_t)(k * data.columns), "atoms"), NULL,
-                       &evaluation, workspace, workspace ? size : 0, &error), &error);
+                       &evaluation, workspace, workspace ? size : 0, &error), &error, &data, Rf_asLogical(matrix));
     out = PROTECT(Rf_allocMatrix(REALSXP, (int)u, (int)k));
     for (i = 0; i < u; i++)
         for (j = 0; j < k; j++)

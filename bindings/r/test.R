@@ -24,7 +24,7 @@ stopifnot(kept[[1]] == 0, kept[[length(kept)]] > 0)
 wrong <- x
 wrong[4, 3] <- NaN
 message <- tryCatch(softmix(wrong, counts, classes = 2), error = conditionMessage)
-stopifnot(message == "softmix: features: not a finite number at row 3, column 2")
+stopifnot(message == "softmix: x: not a finite number at row 4, column 3")
 missing <- counts
 missing[3, which(counts[3, ] == 0)[1]] <- NA
 for (n in list(missing, colSums(missing))) stopifnot(grepl("counts: not a finite number", try(softmix(x, n, classes = 1), silent = TRUE)))
@@ -43,6 +43,67 @@ for (wrong in c(1.5, 0, -1, NA, Inf)) {
   choices <- list(indptr = c(0, 2, 3), indices = c(wrong, 2, 3))
   stopifnot(grepl("indices: not an index at position 1", try(softmix(x, choices = choices, classes = 1), silent = TRUE)))
 }
+
+# What is wrong is said of R's arguments, and counted from 1.
+refused <- function(message, ..., call = softmix) {
+  arguments <- modifyList(list(x = x, counts = counts, classes = 1), list(...), keep.null = FALSE)
+  if (identical(call, predict)) arguments <- list(...)
+  found <- tryCatch(do.call(call, arguments), error = conditionMessage)
+  if (!identical(found, paste0("softmix: ", message))) stop("expected: ", message, "; got: ", toString(found))
+}
+put <- function(array, ..., value) {
+  array[...] <- value
+  array
+}
+n <- colSums(counts)
+three <- rbind(n, n, n)
+units <- list(indptr = c(0, 2, 3), indices = 1:3)
+without <- function(...) refused(..., counts = NULL)
+refused("counts: not a finite number at row 3, column 7", counts = put(three, 3, 7, value = NA))
+refused("counts: negative at row 3, column 7", counts = put(three, 3, 7, value = -1))
+refused("counts: empty at row 3", counts = put(three, 3, , value = 0))
+refused("counts: alternative not available at row 3, column 7", counts = put(three, 1:2, 7, value = 0),
+        offset = put(0 * n, 7, value = -Inf))
+refused("counts: negative at row 5", counts = put(n, 5, value = -1))
+refused("counts: 100 columns for 101 rows of x", counts = counts[, -1])
+refused("counts: expected 101 numbers, got 100", counts = n[-1])
+refused("counts: expected numbers, got integer factor", counts = factor(n))
+refused("x: expected numbers, got character matrix", x = data.frame(letters))
+refused("x: expected numbers, got double array", x = array(0, c(101, 5, 1)))
+refused("x: squares beyond the range of numbers at column 4", x = put(x, 8, 4, value = 1e200))
+refused("x: empty", x = x[, 0])
+refused("offset: expected numbers, got character", offset = "0")
+refused("offset: not a finite number at row 2", offset = put(n, 2, value = NaN))
+refused("sets: wrong size at row 3 (needed 101, given 100)", sets = c(0, 50, 100))
+refused("sets: empty at row 2", sets = c(0, 50, 50, 101))
+refused("sets: expected numbers, got character", sets = "a")
+refused("counts: not beside choices, which have their own", choices = units)
+without("counts: missing, and no choices either")
+without("choices: no part is called count, but indptr, indices, counts, weights", choices = c(units, list(count = 1:3)))
+without("choices: without indices", choices = units["indptr"])
+without("choices: without indptr", choices = unname(units))
+without("choices: expected a list of indptr, indices, counts, weights", choices = 1:3)
+without("indices: out of range or out of order at row 2", choices = list(indptr = c(0, 2), indices = c(101, 102)))
+without("indices: expected numbers, got integer factor", choices = list(indptr = c(0, 2), indices = factor(1:2)))
+without("indptr: empty at row 2", choices = list(indptr = c(0, 2, 2, 3), indices = 1:3))
+without("weights: negative at row 2", choices = c(units, list(weights = c(1, -1))))
+for (ridge in list(NA, c(1, 2), "1", -1, Inf)) refused("ridge: expected a number, at least 0", ridge = ridge)
+refused("seed: expected a whole number from 0 to 9000000000000000", seed = 1:2)
+refused("progress: expected a function", progress = 5)
+
+# predict is of the data of the fit, or of others.
+stopifnot(all.equal(predict(fit, x, 2 * n), predict(fit)), dim(predict(fit, as.data.frame(x), counts)) == c(35, 2))
+chosen <- list(indptr = 0:1, indices = 1)
+stopifnot(all.equal(predict(fit, x, choices = chosen, sets = c(0, 50, 101)), predict(fit, x[1:50, ], choices = chosen)))
+refused("counts: missing, and no choices either", fit, x, call = predict)
+refused("newdata: needed where counts, choices, sets or offset are given", fit, counts = n, call = predict)
+refused("newdata: 4 columns, fitted with 5", fit, x[, -1], n, call = predict)
+refused("newdata: columns distance, tz, alt, lon, lat, fitted with lat, lon, alt, tz, distance", fit, x[, 5:1], n, call = predict)
+stopifnot(grepl("unused argument", try(predict(fit, type = "class"), silent = TRUE)))
+broken <- fit
+broken$atoms[2, 1] <- NaN
+refused("atoms: not a finite number at column 1, class 2", broken, call = predict)
+
 file <- tempfile(fileext = ".rds")
 saveRDS(fit, file)
 again <- system2(file.path(R.home("bin"), "Rscript"), c("-e", shQuote(sprintf("source('softmix.R'); cat(sum(predict(readRDS('%s'))))", file))), stdout = TRUE)
