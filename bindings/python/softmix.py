@@ -34,11 +34,18 @@ import numpy as np
 __all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "NotConverged", "version"]
 
 _NONE = ctypes.c_size_t(-1).value
+_NULL = -200
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
 _KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow", 8: "moments",
           9: "corrected_moments", 10: "subspace"}
 _VARIANCES = {"information": 0, "robust": 1, "sampling": 2}
 _ISAS = {"auto": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}
+_SPLITS = {"rows": 1, "sets": 2}
+
+# What C calls arguments of this module, and besides where counts are a matrix.
+_ARGUMENTS = {**dict.fromkeys(("features", "rows", "columns"), "X"), "set_offsets": "sets", "start_weights": "init weights",
+              "start_atoms": "init atoms"}
+_OF_MATRIX = dict.fromkeys(("choices", "indptr", "indices"), "counts")
 
 
 class _Error(Structure):
@@ -128,7 +135,11 @@ def _load():
     try:
         lib = ctypes.CDLL(path)
     except OSError as error:
-        raise ImportError(f"the softmix library is not there ({error}): set SOFTMIX_LIBRARY to the path of {name}") from error
+        raise ImportError(f"the softmix library cannot be loaded ({error}): set SOFTMIX_LIBRARY to the path of {name}") from error
+    if not hasattr(lib, "smx_version"):
+        raise ImportError(f"{path} is not the softmix library: SOFTMIX_LIBRARY is to be the path of {name}")
+    if _version(lib)[:2] != (0, 1):
+        raise ImportError(f"{path} is version {'.'.join(map(str, _version(lib)))}, and this module is written for 0.1")
     p, size = c_void_p, c_size_t
     functions = {
         "smx_version": (ctypes.c_uint32, []),
@@ -155,9 +166,12 @@ def _load():
     for function, (result, arguments) in functions.items():
         f = getattr(lib, function)
         f.restype, f.argtypes = result, arguments
-    if lib.smx_version() // 1000 != 1:
-        raise ImportError(f"{path} is version {lib.smx_version()}, and this module is written for 0.1")
     return lib
+
+
+def _version(lib):
+    v = lib.smx_version()
+    return v // 1000000, v // 1000 % 1000, v % 1000
 
 
 _lib = _load()
@@ -165,20 +179,21 @@ _lib = _load()
 
 def version():
     """Version of the C library, such as (0, 1, 0)."""
-    v = _lib.smx_version()
-    return v // 1000000, v // 1000 % 1000, v % 1000
+    return _version(_lib)
 
 
 class Error(ValueError):
     """What the library refuses: `status` (a negative number that keeps its meaning), and the place as far as one is known:
-    `argument`, `row`, `column`, `class_index`, `needed`, `given`."""
+    `argument` (by its name in Python), `row`, `column`, `class_index`, `needed`, `given`."""
 
-    def __init__(self, record):
-        text = ctypes.create_string_buffer(256)
-        _lib.smx_error_format(byref(record), text, len(text))
-        super().__init__(text.value.decode())
-        self.status = record.status
-        self.argument = record.argument.decode()
+    def __init__(self, record, argument):
+        buffer = ctypes.create_string_buffer(256)
+        _lib.smx_error_format(byref(record), buffer, len(buffer))
+        text = buffer.value[len(record.argument) :].decode()
+        if record.status == _NULL:  # only counts are left to C
+            text = ": needed where X is given"
+        super().__init__(argument + text)
+        self.status, self.argument = record.status, argument
         for name in ("row", "column", "class_index", "needed", "given"):
             value = getattr(record, name)
             setattr(self, name, None if value == _NONE else value)
@@ -195,12 +210,6 @@ def _new(kind, name):
     return struct
 
 
-def _call(function, *arguments):
-    record = _new(_Error, "error")
-    if function(*arguments, byref(record)) != 0:
-        raise Error(record)
-
-
 def _workspace(size):
     """Memory for one call, untouched; where no size is right, none, and the call says why."""
     memory = np.empty(0 if size == _NONE else size, dtype=np.uint8)
@@ -213,32 +222,60 @@ def _pointer(array):
 
 def _whole(value, name, least=0):
     """An integer that C can take: ctypes would wrap or refuse others."""
-    number = operator.index(value) if hasattr(value, "__index__") else None
-    if number is None or not least <= number < 2**64:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not least <= number < 2**64:
         raise ValueError(f"{name}: expected a whole number from {least} to below 2^64, got {value!r}")
     return number
 
 
-def _unmasked(values, name):
+def _real(value, name):
+    try:
+        return c_double(value).value
+    except TypeError:
+        raise ValueError(f"{name}: expected a number, got {value!r}") from None
+
+
+def _one_of(names, value, name):
+    if not (isinstance(value, str) and value in names):
+        raise ValueError(f"{name}: expected one of {', '.join(names)}, got {value!r}")
+    return names[value]
+
+
+def _array(values, name):
+    """An array of numbers: NumPy would make some of text, dates and complex numbers too."""
     if np.ma.is_masked(values):
         raise ValueError(f"{name}: has masked entries; leave them out")
-    return values
-
-
-def _numbers(values, dtype, name, length=None):
-    values = _unmasked(values, name)
-    array = np.ascontiguousarray(values, dtype=dtype)
-    if array.ndim != 1 or length is not None and len(array) != length:
-        raise ValueError(f"{name}: expected {'' if length is None else length} numbers in one dimension, got shape {array.shape}")
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            if any(isinstance(value, (str, bytes)) for value in array.flat):
+                raise TypeError("text among them")
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers ({error})") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got {array.dtype}")
     return array
 
 
+def _numbers(values, name, length=None):
+    array = _array(values, name)
+    if array.ndim != 1 or length is not None and len(array) != length:
+        raise ValueError(f"{name}: expected {'' if length is None else f'{length} '}numbers in one dimension, got shape {array.shape}")
+    return np.ascontiguousarray(array, np.float64)
+
+
 def _sizes(values, name):
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu":
+    array = _array(values, name)
+    if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected integers, got {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected integers in one dimension, got shape {array.shape}")
     if array.dtype.kind == "i" and array.size and array.min() < 0:
-        raise ValueError(f"{name}: negative")
+        raise ValueError(f"{name}: negative at row {array.argmin()}")
     if array.dtype.itemsize == sizeof(c_size_t) and array.dtype.isnative:
         return np.ascontiguousarray(array).view(np.uintp)  # the same bytes
     return np.ascontiguousarray(array, dtype=np.uintp)
@@ -288,8 +325,8 @@ class Shard:
                 return 1
 
         s = self.raw = _new(_Shard, "shard")
-        s.reduce, s.split, s.rank = _REDUCE(call), {"rows": 1, "sets": 2}[split], rank
-        s.total_rows, s.total_units = total_rows, total_units
+        s.reduce, s.split, s.rank = _REDUCE(call), _one_of(_SPLITS, split, "split"), _whole(rank, "rank")
+        s.total_rows, s.total_units = _whole(total_rows, "total_rows"), _whole(total_units, "total_units")
 
     def raise_what_was_thrown(self):
         thrown, self.thrown = self.thrown, None
@@ -300,8 +337,10 @@ class Shard:
 class _Described:
     """An smx_data and the arrays it points to, which live as long."""
 
+    matrix = False  # of counts, made into compressed rows
+
     def __init__(self, X, choices, sets=None, offset=None, shard=None):
-        X = np.asarray(_unmasked(X, "X"))
+        X = _array(X, "X")
         if X.ndim != 2:
             raise ValueError(f"X: expected two dimensions (alternatives, features), got shape {X.shape}")
         if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative:
@@ -318,10 +357,12 @@ class _Described:
         if X.shape[0] > 1 and d.row_stride == 0 or X.shape[1] > 1 and d.column_stride == 0:  # broadcast
             self.X = X = np.array(X, order="C")
             d.features, d.row_stride, d.column_stride = X.ctypes.data, X.shape[1], 1
-        self.offset = None if offset is None else _numbers(offset, np.float64, "offset", len(X))
+        self.offset = None if offset is None else _numbers(offset, "offset", len(X))
         d.offset = _pointer(self.offset)
         self.shard = shard
         if shard is not None:
+            if not isinstance(shard, Shard):
+                raise TypeError(f"shard: expected a Shard, got {shard!r}")
             d.shard = ctypes.addressof(shard.raw)
         self.sets = None if sets is None else _sizes(sets, "sets")
         if self.sets is not None:
@@ -333,28 +374,34 @@ class _Described:
             self._units(choices.indptr, choices.indices, choices.counts, choices.weights)
         elif hasattr(choices, "tocsr"):
             matrix = choices.tocsr()
-            self._matrix_shape(matrix.shape)
+            self._is_matrix(matrix.shape)
             self._units(matrix.indptr, matrix.indices, matrix.data, None)
         else:
-            choices = np.asarray(_unmasked(choices, "counts"))
+            choices = _array(choices, "counts")
             if choices.ndim == 2:
-                self._matrix_shape(choices.shape)
+                self._is_matrix(choices.shape)
                 rows, indices = np.nonzero(choices)
                 indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(choices)))])
                 self._units(indptr, indices, choices[rows, indices], None)
             else:
-                self.counts = _numbers(choices, np.float64, "counts", len(X))
+                self.counts = _numbers(choices, "counts", len(X))
                 d.choices, d.counts = 0, self.counts.ctypes.data
                 self.units = len(X)
 
     def call(self, function, *arguments):
         """Calls for these data; what a reduction threw, C must not see, and is thrown here."""
-        try:
-            _call(function, byref(self.raw), *arguments)
-        except Error:
-            if self.shard is not None:
-                self.shard.raise_what_was_thrown()
-            raise
+        record = _new(_Error, "error")
+        if function(byref(self.raw), *arguments, byref(record)) == 0:
+            return
+        if self.shard is not None:
+            self.shard.raise_what_was_thrown()
+        name, names = record.argument.decode(), _ARGUMENTS
+        if self.matrix:
+            names = {**_ARGUMENTS, **_OF_MATRIX}
+            if name in ("counts", "indices") and record.row < len(self.indices):
+                entry = record.row
+                record.row, record.column = int(np.searchsorted(self.indptr, entry, "right")) - 1, int(self.indices[entry])
+        raise Error(record, names.get(name, name))
 
     def __reduce__(self):
         """Copies are made anew: C is told where the arrays of the copy are."""
@@ -363,16 +410,17 @@ class _Described:
         choices = self.counts if self.raw.choices == 0 else Units(self.indptr, self.indices, self.counts, self.weights)
         return _Described, (self.X, choices, self.sets, self.offset)
 
-    def _matrix_shape(self, shape):
+    def _is_matrix(self, shape):
         if shape[1] != len(self.X):
             raise ValueError(f"counts: {shape[1]} columns for {len(self.X)} alternatives")
+        self.matrix = True
 
     def _units(self, indptr, indices, counts, weights):
         d = self.raw
         self.indptr, self.indices = _sizes(indptr, "indptr"), _sizes(indices, "indices")
         self.units = max(len(self.indptr) - 1, 0)
-        self.counts = None if counts is None else _numbers(counts, np.float64, "counts", len(self.indices))
-        self.weights = None if weights is None else _numbers(weights, np.float64, "weights", self.units)
+        self.counts = None if counts is None else _numbers(counts, "counts", len(self.indices))
+        self.weights = None if weights is None else _numbers(weights, "weights", self.units)
         d.choices, d.units, d.entries = 2, self.units, len(self.indices)
         d.indptr, d.indices = self.indptr.ctypes.data, self.indices.ctypes.data
         d.counts, d.weights = _pointer(self.counts), _pointer(self.weights)
@@ -422,10 +470,14 @@ class SoftmaxMixture:
         k, l = _whole(self.classes, "classes", 1), data.X.shape[1]
         o = self._fit_options()
         if self.init is not None:
-            start_weights = _numbers(self.init[0], np.float64, "init weights", k)
-            if np.shape(self.init[1]) != (k, l):
-                raise ValueError(f"init atoms: expected shape {(k, l)}, got {np.shape(self.init[1])}")
-            start_atoms = _numbers(np.ravel(_unmasked(self.init[1], "init atoms")), np.float64, "init atoms")
+            try:
+                start_weights, start_atoms = self.init
+            except (TypeError, ValueError):
+                raise ValueError(f"init: expected (weights, atoms), got {self.init!r}") from None
+            start_weights, start_atoms = _numbers(start_weights, "init weights", k), _array(start_atoms, "init atoms")
+            if start_atoms.shape != (k, l):
+                raise ValueError(f"init atoms: expected shape {(k, l)}, got {start_atoms.shape}")
+            start_atoms = np.ascontiguousarray(start_atoms, np.float64)
             o.start_weights, o.start_atoms = start_weights.ctypes.data, start_atoms.ctypes.data
         most = _lib.smx_fit_max_starts(byref(data.raw), k, byref(o))
         most = 0 if most == _NONE else most
@@ -474,19 +526,23 @@ class SoftmaxMixture:
         return self
 
     def _fit_options(self):
-        if self.isa not in _ISAS:
-            raise ValueError(f"isa: one of {', '.join(_ISAS)}")
+        if not (self.progress is None or callable(self.progress)):
+            raise ValueError(f"progress: expected a function, got {self.progress!r}")
         o = _new(_FitOptions, "fit_options")
-        o.threads, o.isa, o.ridge, o.seed = _whole(self.threads, "threads"), _ISAS[self.isa], self.ridge, _whole(self.seed, "seed")
+        o.threads, o.isa = _whole(self.threads, "threads"), _one_of(_ISAS, self.isa, "isa")
+        o.ridge, o.seed = _real(self.ridge, "ridge"), _whole(self.seed, "seed")
         o.single_phase = int(bool(self.single_phase))
         o.starts = 0 if self.starts is None else _whole(self.starts, "starts", 1)
-        o.max_evaluations, o.gradient_tolerance = _whole(self.max_evaluations, "max_evaluations"), self.gradient_tolerance
+        o.max_evaluations = _whole(self.max_evaluations, "max_evaluations")
+        o.gradient_tolerance = _real(self.gradient_tolerance, "gradient_tolerance")
         return o
 
     def _described(self, X, counts, sets, offset):
         if not hasattr(self, "weights_"):
             raise AttributeError("not fitted yet: call fit first")
         if X is None:
+            if not (counts is None and sets is None and offset is None):
+                raise ValueError("X: needed where counts, sets or offset are given")
             if self._data is None:
                 raise ValueError("X: this model is a copy, without the rank's part of the data that it was fitted to")
             return self._data
@@ -497,7 +553,7 @@ class SoftmaxMixture:
 
     def _mixture(self):
         # They may have been set from outside: C believes the lengths and the type.
-        weights, atoms = _numbers(self.weights_, np.float64, "weights_"), np.ascontiguousarray(self.atoms_, np.float64)
+        weights, atoms = _numbers(self.weights_, "weights_"), np.ascontiguousarray(_array(self.atoms_, "atoms_"), np.float64)
         if atoms.shape != (len(weights), self.n_features_in_):
             raise ValueError(f"atoms_: expected shape {(len(weights), self.n_features_in_)}, got {atoms.shape}")
         self.weights_, self.atoms_ = weights, atoms
@@ -505,7 +561,7 @@ class SoftmaxMixture:
 
     def _run(self, kind, name):
         o = _new(kind, name)
-        o.threads, o.isa = self.threads, _ISAS[self.isa]
+        o.threads, o.isa = _whole(self.threads, "threads"), _one_of(_ISAS, self.isa, "isa")
         return o
 
     def _evaluate(self, data, responsibilities):
@@ -548,8 +604,7 @@ class SoftmaxMixture:
     def standard_errors(self, variance="information"):
         """Standard errors of weights and atoms, from the "information", or "robust" for weights of units that are frequencies or "sampling"
         for weights that are of sampling. NaN where they are not defined."""
-        if variance not in _VARIANCES:
-            raise ValueError(f"variance: one of {', '.join(_VARIANCES)}")
+        variance = _one_of(_VARIANCES, variance, "variance")
         data = self._described(None, None, None, None)
         k, weights, atoms = self._mixture()
         l = data.X.shape[1]
@@ -561,7 +616,7 @@ class SoftmaxMixture:
         memory, pointer, size = _workspace(_lib.smx_whiten_workspace(byref(data.raw)))
         data.call(_lib.smx_whiten, byref(wh), byref(run), pointer, size)
         o = self._run(_InferenceOptions, "inference_options")
-        o.variance, o.ridge = _VARIANCES[variance], self.ridge
+        o.variance, o.ridge = variance, _real(self.ridge, "ridge")
         weight_errors, atom_errors = np.empty(k), np.empty((k, l))
         memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
         data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data, byref(o), pointer,
@@ -667,7 +722,7 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
     with _Watch(model.progress) as watch:
         o.progress = watch.function
         memory, pointer, size = _workspace(_lib.smx_scan_workspace(byref(data.raw), first, last, byref(o)))
-        _call(_lib.smx_scan, byref(data.raw), first, last, byref(o), byref(r), pointer, size)
+        data.call(_lib.smx_scan, first, last, byref(o), byref(r), pointer, size)
         watch.raise_what_was_thrown()
     for name, column in columns.items():
         setattr(s, name, column[: r.fits].copy())

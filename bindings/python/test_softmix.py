@@ -9,7 +9,9 @@ import re
 import signal
 import threading
 import time
+import types
 import unittest
+import unittest.mock
 import warnings
 
 import numpy as np
@@ -170,12 +172,12 @@ class Softmix(unittest.TestCase):
         with self.assertRaises(softmix.Error) as caught:
             softmix.fit(X, self.matrix.sum(0), classes=2)
         error = caught.exception
-        self.assertEqual((error.status, error.argument, error.row, error.column, error.class_index), (-10, "features", 7, 3, None))
-        self.assertEqual(str(error), "features: not a finite number at row 7, column 3")
+        self.assertEqual((error.status, error.argument, error.row, error.column, error.class_index), (-10, "X", 7, 3, None))
+        self.assertEqual(str(error), "X: not a finite number at row 7, column 3")
         X[7, 3] = 1e200
         with self.assertRaises(softmix.Error) as caught:
             softmix.fit(X, self.matrix, classes=2)
-        self.assertEqual(str(caught.exception), "features: squares beyond the range of numbers at column 3")
+        self.assertEqual(str(caught.exception), "X: squares beyond the range of numbers at column 3")
         with self.assertRaises(softmix.Error) as caught:
             softmix.fit(self.X, self.matrix, classes=36)
         self.assertEqual((caught.exception.needed, caught.exception.given), (35, 36))
@@ -195,6 +197,64 @@ class Softmix(unittest.TestCase):
             softmix.fit(np.ma.masked_less(self.X, 0.0), self.matrix, classes=1)
         with self.assertRaises(ValueError):
             softmix.fit(self.X, self.matrix, classes=1).standard_errors("none")
+
+    def test_errors_name_the_arguments_of_python(self):
+        X, matrix, counts = self.X, self.matrix, self.matrix.sum(0)
+        three, offset = np.array([counts] * 3), np.zeros(len(X))
+        three[:2, 7], offset[7] = 0, -np.inf
+        negative, empty, missing = three.copy(), three.copy(), three.copy()
+        negative[2, 7], empty[2], missing[2, 7] = -1, 0, np.nan
+        text, dates = counts.astype(str), counts.astype("timedelta64[s]")
+        wrong = [
+            ("counts: negative at row 2, column 7", lambda: softmix.fit(X, negative, 1)),
+            ("counts: not a finite number at row 2, column 7", lambda: softmix.scan(X, missing, 1, 2)),
+            ("counts: alternative not available at row 2, column 7", lambda: softmix.fit(X, Csr(three), 1, offset=offset)),
+            ("counts: empty at row 2", lambda: softmix.fit(X, empty, 1)),
+            ("counts: empty", lambda: softmix.fit(X, matrix[:0], 1)),
+            ("counts: needed where X is given", lambda: softmix.scan(X, None, 1, 2)),
+            ("counts: expected numbers, got <U", lambda: softmix.fit(X, text, 1)),
+            ("counts: expected numbers (text among them)", lambda: softmix.fit(X, text.astype(object), 1)),
+            ("counts: expected numbers, got timedelta64", lambda: softmix.fit(X, dates, 1)),
+            ("counts: expected numbers (", lambda: softmix.fit(X, [[1, 2], [3]], 1)),
+            ("counts: expected 101 numbers in one dimension, got shape ()", lambda: softmix.fit(X, 3, 1)),
+            ("X: expected numbers, got complex128", lambda: softmix.fit(X + 1j, counts, 1)),
+            ("X: expected numbers (", lambda: softmix.fit({}, counts, 1)),
+            ("X: empty", lambda: softmix.fit(X[:, :0], counts, 1)),
+            ("sets: wrong size at row 1 (needed 101, given 3)", lambda: softmix.fit(X, counts, 1, sets=[0, 3])),
+            ("sets: expected integers in one dimension, got shape (1, 2)", lambda: softmix.fit(X, counts, 1, sets=[[0, 101]])),
+            ("sets: expected integers in one dimension, got shape ()", lambda: softmix.fit(X, counts, 1, sets=5)),
+            ("sets: empty", lambda: softmix.fit(X, counts, 1, sets=[])),
+            ("sets: negative at row 1", lambda: softmix.fit(X, counts, 1, sets=[0, -1, 101])),
+            ("indptr: expected integers in one dimension", lambda: softmix.fit(X, softmix.Units([[0, 1]], [1]), 1)),
+            ("indices: out of range or out of order at row 0", lambda: softmix.fit(X, softmix.Units([0, 1], [101]), 1)),
+            ("offset: expected numbers, got <U", lambda: softmix.fit(X, counts, 1, offset=text)),
+            ("ridge: expected a number, got '1'", lambda: softmix.fit(X, counts, 1, ridge="1")),
+            ("ridge: expected a number, got None", lambda: softmix.fit(X, counts, 1, ridge=None)),
+            ("gradient_tolerance: expected a number, got [1]", lambda: softmix.fit(X, counts, 1, gradient_tolerance=[1])),
+            ("seed: expected a whole number", lambda: softmix.fit(X, counts, 1, seed=np.array([1]))),
+            ("isa: expected one of auto,", lambda: softmix.fit(X, counts, 1, isa=[])),
+            ("progress: expected a function, got 5", lambda: softmix.fit(X, counts, 1, progress=5)),
+            ("init: expected (weights, atoms), got 5", lambda: softmix.fit(X, counts, 1, init=5)),
+            ("init weights: mixing weights do not sum to one", lambda: softmix.fit(X, counts, 1, init=([0.5], [[0] * 5]))),
+            ("init atoms: expected numbers, got <U", lambda: softmix.fit(X, counts, 1, init=([1], [["0"] * 5]))),
+            ("shard: expected a Shard, got 5", lambda: softmix.fit(X, counts, 1, shard=5)),
+            ("split: expected one of rows, sets, got 'row'", lambda: softmix.Shard(max, "row", 1, 1, 0)),
+            ("rank: expected a whole number", lambda: softmix.Shard(max, "rows", 1, 1, -1)),
+        ]
+        fit = softmix.fit(X, counts, 1)
+        for method in (fit.predict_proba, fit.score, fit.choice_probabilities):
+            wrong.append(("X: needed where counts, sets or offset are given", lambda method=method: method(offset=offset)))
+        for message, call in wrong:
+            with self.subTest(message), self.assertRaisesRegex((ValueError, TypeError), "^" + re.escape(message)):
+                call()
+
+    def test_another_library_is_refused_by_name(self):
+        for library, message in ((types.SimpleNamespace(), "other.so is not the softmix library"),
+                                 (types.SimpleNamespace(smx_version=lambda: 2034005), "other.so is version 2.34.5, and")):
+            with unittest.mock.patch.dict(os.environ, SOFTMIX_LIBRARY="other.so"), unittest.mock.patch("ctypes.CDLL", return_value=library):
+                self.assertRaisesRegex(ImportError, message, softmix._load)
+        with unittest.mock.patch.dict(os.environ, SOFTMIX_LIBRARY="/not/there.so"):
+            self.assertRaisesRegex(ImportError, "/not/there.so.*SOFTMIX_LIBRARY", softmix._load)
 
     def test_a_mixture_that_was_set_is_looked_at(self):
         fit = softmix.fit(self.X, self.matrix, classes=2)
@@ -224,7 +284,7 @@ class Softmix(unittest.TestCase):
         with self.assertRaises(ValueError):
             fit.choice_probabilities(self.X, offset=offset[:-1])
         for needs_choices in (fit.predict_proba, fit.score, lambda X: softmix.fit(X, None, classes=2)):
-            with self.assertRaisesRegex(softmix.Error, "counts"):
+            with self.assertRaisesRegex(softmix.Error, "^counts: needed where X is given$"):
                 needs_choices(self.X)
 
     def test_a_copy_is_a_model_with_data_of_its_own(self):
@@ -324,7 +384,7 @@ class Softmix(unittest.TestCase):
             return softmix.fit(X, self.matrix.sum(axis=0)[rows], classes=2, shard=shard)
 
         first, second = self.on_ranks(2, rank_of)
-        self.assertEqual((first.status, second.status, second.argument), (-140, -10, "features"))
+        self.assertEqual((first.status, second.status, second.argument), (-140, -10, "X"))
 
     def test_an_exception_in_a_reduction_is_raised(self):
         def reduce(op, array):
