@@ -15,6 +15,11 @@ use crate::parallel::Context;
 use crate::reduce::Operation;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
+#[cfg(feature = "alloc")]
+use {
+    crate::workspace::{WorkspaceBuffer, owned},
+    alloc::vec::Vec,
+};
 
 /// Where the variance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
 ///
 /// Cost: `p L² K / 2 + U (K L)² / 2 + D³` (counts over one choice set: `p L² K (K + 1) / 4 + D³`), with D = K − 1 + K L. They are written
 /// only when all is well.
+///
+/// # Errors
+/// `Shape` for outputs or a whitening of the wrong length, `InvalidOption` for the ridge, `NotFinite` where logits overflow, `Workspace`.
 pub fn standard_errors(
     data: &Data<'_>,
     whitening: &Whitening<'_>,
@@ -136,4 +144,34 @@ pub fn standard_errors(
         }
     }
     Ok(())
+}
+
+/// What [`standard_errors`] says, owned.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug)]
+pub struct StandardErrors {
+    /// Of the mixing weights, K.
+    pub weights: Vec<f64>,
+    /// Of the atoms, K × L, class after class.
+    pub atoms: Vec<f64>,
+}
+
+#[cfg(feature = "alloc")]
+impl StandardErrors {
+    /// [`standard_errors`] with a whitening and memory of its own.
+    ///
+    /// # Errors
+    /// Those of [`standard_errors`] and of [`Whitening::new`].
+    pub fn new(data: &Data<'_>, ridge: f64, mixture: MixtureRef<'_>, variance: Variance, ctx: Context) -> Result<Self> {
+        let (shape, k) = (data.shape(), mixture.classes());
+        let room = || -> Result<_> {
+            let memory = WorkspaceBuffer::new(Whitening::workspace(&shape).and(standard_errors_workspace(&shape, k)))?;
+            Ok((memory, owned("weights", k, f64::NAN)?, owned("atoms", k.saturating_mul(shape.columns), f64::NAN)?))
+        };
+        let (mut memory, mut weights, mut atoms) = room().map_err(|e| data.report(e))?;
+        let mut ws = memory.lend();
+        let whitening = Whitening::new(data, ctx.isa, &mut ws)?;
+        standard_errors(data, &whitening, ridge, mixture, variance, &mut weights, &mut atoms, ctx, ws)?;
+        Ok(StandardErrors { weights, atoms })
+    }
 }

@@ -18,6 +18,31 @@
 //! # Ok::<(), softmix::Error>(())
 //! ```
 //!
+//! A panel has choice sets, and units that choose from several of them; a scan tells how many classes there may be.
+//!
+//! ```
+//! use softmix::inference::{StandardErrors, Variance};
+//! use softmix::predict::Posterior;
+//! use softmix::{Choices, Context, Data, Features, FitOptions, scan::Scan};
+//!
+//! // Forty choice sets of three alternatives; ten people choose from four sets each, of which they like either the first or the last.
+//! let features: Vec<f64> = (0..120).map(|i| f64::from(i % 3)).collect();
+//! let sets: Vec<usize> = (0..=40).map(|s| 3 * s).collect();
+//! let indptr: Vec<usize> = (0..=10).map(|u| 4 * u).collect();
+//! let indices: Vec<usize> = (0..40).map(|s| 3 * s + if s % 4 == 3 { 1 } else { 2 * (s / 20) }).collect();
+//! let choices = Choices::Units { indptr: &indptr, indices: &indices, counts: None, weights: None };
+//! let data = Data::new(Features::row_major(&features[..], 120, 1)?, None, Some(&sets), choices)?;
+//!
+//! let scan = Scan::new(&data, &FitOptions::new(1), 1..=2, &mut |_, _| true)?;
+//! let (fit, criteria) = &scan.fits[scan.best_by(|c| c.bic)];
+//! assert_eq!((fit.mixture.classes(), criteria.parameters), (2, 3));
+//! let errors = StandardErrors::new(&data, 0.0, fit.mixture.view(), Variance::Information, Context::default())?;
+//! assert!(fit.mixture.atoms.iter().zip(&errors.atoms).all(|(atom, error)| atom.abs() > 2.0 * error));
+//! let posterior = Posterior::new(&data, fit.mixture.view(), Context::default())?;
+//! assert!(posterior.responsibilities.chunks(2).all(|r| r[0].max(r[1]) > 0.99));
+//! # Ok::<(), softmix::Error>(())
+//! ```
+//!
 //! # Two layers
 //! Every operation exists as `op(…, workspace)` beside `op_workspace(shape)`: it allocates nothing and runs without `std`. With the feature
 //! `alloc` a convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major,

@@ -7,6 +7,12 @@ use crate::mixture::MixtureRef;
 use crate::parallel::Context;
 use crate::reduce::Operation;
 use crate::workspace::{Workspace, WorkspaceSize};
+#[cfg(feature = "alloc")]
+use {
+    crate::evaluate::{EvaluateOutput, evaluate, evaluate_workspace},
+    crate::workspace::{WorkspaceBuffer, owned},
+    alloc::vec::Vec,
+};
 
 /// Workspace of [`choice_probabilities`] for K classes.
 pub fn choice_probabilities_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
@@ -18,6 +24,9 @@ pub fn choice_probabilities_workspace(shape: &Shape, classes: usize) -> Workspac
 ///
 /// Cost: one read of X. Only features, offsets and choice sets of `data` matter: for alternatives that nobody has chosen from yet, one
 /// choice of one that is available serves.
+///
+/// # Errors
+/// `Shape` for outputs of the wrong length, `NotFinite` where logits overflow, `Workspace`.
 pub fn choice_probabilities(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -44,4 +53,66 @@ pub fn choice_probabilities(
     ev.normalizers_alone(data, mixture.atoms, ctx)?;
     ev.probabilities_of_rows(data, mixture.weights, by_class.unwrap_or(&mut []), mixed.unwrap_or(&mut []), ctx);
     Ok(())
+}
+
+/// What [`choice_probabilities`] says, owned.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug)]
+pub struct ChoiceProbabilities {
+    /// `A_ik`, p × K, row after row.
+    pub by_class: Vec<f64>,
+    /// `π_i`, p.
+    pub mixed: Vec<f64>,
+}
+
+#[cfg(feature = "alloc")]
+impl ChoiceProbabilities {
+    /// [`choice_probabilities`] with memory of its own.
+    ///
+    /// # Errors
+    /// Those of [`choice_probabilities`].
+    pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, ctx: Context) -> Result<Self> {
+        let (shape, k) = (data.shape(), mixture.classes());
+        let room = || -> Result<_> {
+            let memory = WorkspaceBuffer::new(choice_probabilities_workspace(&shape, k))?;
+            Ok((memory, owned("by_class", shape.rows.saturating_mul(k), 0.0)?, owned("mixed", shape.rows, 0.0)?))
+        };
+        let (mut memory, mut by_class, mut mixed) = room().map_err(|e| data.report(e))?;
+        choice_probabilities(data, mixture, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend())?;
+        Ok(ChoiceProbabilities { by_class, mixed })
+    }
+}
+
+/// The posterior classes of units, from [`evaluate`], owned.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    /// Responsibilities `r_uk`, the probability that unit u is of class k, U × K, unit after unit.
+    pub responsibilities: Vec<f64>,
+    /// The log-likelihood of every unit, U.
+    pub log_likelihoods: Vec<f64>,
+}
+
+#[cfg(feature = "alloc")]
+impl Posterior {
+    /// Responsibilities and log-likelihoods with memory of their own. Cost: an evaluation.
+    ///
+    /// # Errors
+    /// Those of [`evaluate`].
+    pub fn new(data: &Data<'_>, mixture: MixtureRef<'_>, ctx: Context) -> Result<Self> {
+        let (shape, k) = (data.shape(), mixture.classes());
+        let room = || -> Result<_> {
+            let memory = WorkspaceBuffer::new(evaluate_workspace(&shape, k))?;
+            let responsibilities = owned("responsibilities", shape.units.saturating_mul(k), 0.0)?;
+            Ok((memory, responsibilities, owned("unit_log_likelihoods", shape.units, 0.0)?))
+        };
+        let (mut memory, mut responsibilities, mut log_likelihoods) = room().map_err(|e| data.report(e))?;
+        let out = EvaluateOutput {
+            responsibilities: Some(&mut responsibilities),
+            unit_log_likelihoods: Some(&mut log_likelihoods),
+            ..EvaluateOutput::default()
+        };
+        evaluate(data, mixture, None, ctx, out, memory.lend())?;
+        Ok(Posterior { responsibilities, log_likelihoods })
+    }
 }

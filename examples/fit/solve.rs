@@ -13,7 +13,7 @@ use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule, default
 use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
 use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
-use softmix::predict::{choice_probabilities, choice_probabilities_workspace};
+use softmix::predict::ChoiceProbabilities;
 use softmix::scan::Criteria;
 use softmix::starts::StartKind;
 use softmix::whiten::Whitening;
@@ -213,9 +213,8 @@ fn evaluated(data: &Data<'_>, at: Place<'_>, mixture: &Mixture, ridge: f64, ctx:
     };
     let (mut by_class, mut mixed) = (Vec::new(), Vec::new());
     if shape.sets == 1 {
-        (by_class, mixed) = (vec![0.0; shape.rows * k], vec![0.0; shape.rows]);
-        let mut memory = buffer(WorkspaceBuffer::new(choice_probabilities_workspace(&shape, k)))?;
-        choice_probabilities(data, view, Some(&mut by_class), Some(&mut mixed), ctx, memory.lend()).or_else(|e| refused(e, at))?;
+        let probabilities = ChoiceProbabilities::new(data, view, ctx).or_else(|e| refused(e, at))?;
+        (by_class, mixed) = (probabilities.by_class, probabilities.mixed);
     }
     Ok(Solution {
         classes: (0..k).map(class).collect(),

@@ -27,12 +27,20 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Fits with memory of its own.
+    /// Fits with memory of its own, which it frees at the end: as much as [`fit_workspace`] says, and the result.
+    ///
+    /// Cost: by default about a second's work in starts, and a hundred evaluations or so for the best of them.
+    ///
+    /// # Errors
+    /// Those of [`fit`]; `Workspace` where there is no memory.
     pub fn new(data: &Data<'_>, options: &FitOptions<'_>) -> Result<Self> {
         Self::with_progress(data, options, &mut |_| true)
     }
 
-    /// Fits with memory of its own; `progress` may cancel.
+    /// [`Fit::new`]; `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
+    ///
+    /// # Errors
+    /// Those of [`Fit::new`].
     pub fn with_progress(data: &Data<'_>, options: &FitOptions<'_>, progress: &mut dyn FnMut(&Progress) -> bool) -> Result<Self> {
         options.check(data).map_err(|e| data.report(e))?;
         let shape = data.shape();

@@ -14,6 +14,7 @@
 //! | `direction` | atoms from the moments along one direction (Lindsay and Basak 1993) |
 //! | `tensor` | atoms from M1, M2, M3 by joint diagonalisation |
 //! | `equations` | the moments that a mixture has over the actual rows, against those observed |
+//! | `tilt` | tilted base measures, under which the atoms are smaller and a class rests on more rows |
 //! | `correction` | atoms that solve those equations: tilts, continuation, acceleration |
 //!
 //! Everything here is for choices given as counts over one choice set; anything else is `ErrorKind::Unsupported`,
