@@ -6,11 +6,22 @@ use crate::em::{MStep, VANISHED};
 use crate::starts::sample::{self, SampleSize};
 
 /// How often `Auto` draws at most.
-const BATCHES: usize = 12;
+const BATCHES: usize = 24;
 /// Evaluations a start takes at least, its race and what comes before it, with as many for the finish of the best.
 const AFFORDABLE: u64 = 40;
 /// Numbers of features from which a choice set of counts is large: past the fast caches.
 const LARGE: usize = 1 << 15;
+
+/// Starts that cost about as much as a second's work.
+fn starts_a_second(shape: &Shape, classes: usize) -> usize {
+    let l = shape.columns;
+    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
+        l / 2 + 6
+    } else {
+        6
+    });
+    100_000_000 / step.max(1)
+}
 
 /// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
 /// from 6 to 64 on counts. One for one class.
@@ -18,14 +29,13 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
     }
-    let l = shape.columns;
-    let step = shape.total_rows.saturating_mul(l).saturating_mul(classes).saturating_mul(if race_form(shape) == MStep::Newton {
-        l / 2 + 6
-    } else {
-        6
-    });
     let (least, most) = if shape.units_are_draws { (6, 64) } else { (24, 120) };
-    (100_000_000 / step.max(1)).clamp(least, most)
+    starts_a_second(shape, classes).clamp(least, most)
+}
+
+/// On counts, the draws in a row that must find nothing better where independent starts do not agree: the more the less they cost.
+pub(super) fn patience(shape: &Shape, classes: usize) -> usize {
+    (starts_a_second(shape, classes) / 64).clamp(8, 18)
 }
 
 /// The most starts a fit may draw.

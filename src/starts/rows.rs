@@ -19,9 +19,10 @@ use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
-/// Candidates a start; and how many times as many, in rounds, where reading the choice set costs little.
+/// Candidates a start; and how many times as many, in rounds, where reading the choice set costs little. Fewer candidates and more draws
+/// find more.
 const CANDIDATES: usize = 4;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 2;
 /// M-steps from what found a candidate, and its steps of EM alone.
 const FOUND: usize = 8;
 const ALONE: usize = 8;
@@ -335,7 +336,7 @@ impl<'w> RowStarts<'w> {
                 *share = (n / data.total_weight()).clamp(1e-6, 1.0 - 1e-6);
             }
             if round < ALONE {
-                fit_rows(problem, em, 1, atoms)?;
+                step_rows(problem, em, atoms)?;
             }
         }
         Ok(())
@@ -452,14 +453,19 @@ fn row_of(data: &Data<'_>, u: usize) -> usize {
 
 /// Atoms from the sums over the chosen rows that the columns of the evaluation hold: `rounds` M-steps from where they stand.
 pub(crate) fn fit_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, rounds: usize, atoms: &mut [f64]) -> Result<()> {
+    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
+    for _ in 0..rounds {
+        step_rows(problem, em, atoms)?;
+    }
+    Ok(())
+}
+
+/// An M-step from such sums, at atoms where the evaluation was made or the last step ended.
+fn step_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, atoms: &mut [f64]) -> Result<()> {
     let c = em.ev.columns();
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
     em.ev.set_t(|ev, k| ev.class_weight[k]);
-    em.ev.normalizers(problem.data, atoms, true, problem.ctx)?;
-    for _ in 0..rounds {
-        em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)?;
-    }
-    Ok(())
+    em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
 }
 
 /// The units that were drawn.
