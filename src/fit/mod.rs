@@ -38,7 +38,7 @@ pub use self::options::{FitOptions, Starts};
 pub use self::owned::Fit;
 pub use self::report::{FitOutput, FitReport, Outcome, Progress, StopRule};
 pub use self::rules::{default_starts, is_empty_class, max_starts};
-pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form};
+pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form, starts_are_cheap};
 
 /// Evaluations that finish a start of `Auto`, at most, and on a large choice set: where the likelihood is nearly flat it is the winner
 /// alone that goes on to the end.

@@ -33,9 +33,15 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     starts_a_second(shape, classes).clamp(least, most)
 }
 
-/// On counts, the draws in a row that must find nothing better where independent starts do not agree: the more the less they cost.
+/// Whether starts of counts cost so little that many more than one draw of them are made in a second.
+pub(crate) fn starts_are_cheap(shape: &Shape, classes: usize) -> bool {
+    starts_a_second(shape, classes) >= 512
+}
+
+/// On counts, the draws in a row that must find nothing better: the more the less they cost. That independent starts agree says little there,
+/// as narrow classes are found by relocations alone.
 pub(super) fn patience(shape: &Shape, classes: usize) -> usize {
-    (starts_a_second(shape, classes) / 64).clamp(8, 18)
+    (starts_a_second(shape, classes) / 64).clamp(12, 18)
 }
 
 /// The most starts a fit may draw.

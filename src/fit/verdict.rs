@@ -7,9 +7,7 @@ use crate::starts::sample;
 
 /// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
 const IDLE: usize = 4;
-/// The same on counts, whose later draws are small, where independent starts agree; elsewhere see [`patience`]. Large choice sets end
-/// sooner.
-const IDLE_COUNTS: usize = 6;
+/// The same on large choice sets; for other counts, whose later draws are small, see [`patience`].
 const IDLE_LARGE: usize = 3;
 
 /// What the draws say of the best.
@@ -20,8 +18,6 @@ pub(super) struct Verdict {
     pub alike: usize,
     /// The latter since the best was found.
     agree: usize,
-    /// Independent starts that came to an end since.
-    ended: usize,
     /// Draws in a row that found nothing better.
     idle: usize,
     /// On counts, whether the starts of the draw that found the best agreed.
@@ -33,27 +29,24 @@ impl Verdict {
     pub fn begin(&mut self, back: usize) {
         (self.finished, self.alike) = (back, back);
         self.agree += back;
-        self.ended += back;
     }
 
     /// Counts a start that came to the best: where it began says something if it is independent of it.
     pub fn arrive(&mut self, independent: bool) {
         self.finished += usize::from(independent);
-        self.ended += usize::from(independent);
         self.count(independent);
     }
 
     /// A start has ended at `f`, more than `best`: unless that was as good, those that came to it no longer count.
     pub fn rise(&mut self, data: &Data<'_>, classes: usize, best: f64, f: f64) {
         if best < f - slight(data, classes, f) {
-            (self.alike, self.agree, self.ended) = (0, 0, 0);
+            (self.alike, self.agree) = (0, 0);
         }
     }
 
     /// Counts a start that ended at `f`, if that is as good as `best` and where it began says something.
     pub fn end(&mut self, data: &Data<'_>, classes: usize, f: f64, best: f64, independent: bool) {
         self.finished += 1;
-        self.ended += usize::from(independent);
         self.count(independent && f >= best - slight(data, classes, best));
     }
 
@@ -84,9 +77,7 @@ impl Verdict {
         }
         // One draw in any case: narrow classes are found by relocations alone.
         self.unanimous = if idle == 0 { consensus } else { self.unanimous };
-        large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE)
-            || idle >= IDLE_COUNTS && agree >= 2 && agree == self.ended
-            || idle >= patience(&shape, classes)
+        large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= patience(&shape, classes)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::em::Em;
 use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::fit::race::Problem;
-use crate::fit::{is_large, race_form};
-use crate::linalg::axpy;
+use crate::fit::{race_form, starts_are_cheap};
+use crate::linalg::{axpy, dot};
 use crate::mixture::MixtureRef;
 use crate::simd::{self, Isa, Rows};
 use crate::workspace::{Workspace, WorkspaceSize};
@@ -19,8 +19,8 @@ use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
-/// Candidates a start; and how many times as many, in rounds, where reading the choice set costs little. Fewer candidates and more draws
-/// find more.
+/// Candidates a start; and how many times as many, in rounds, where starts are cheap. More draws of fewer
+/// candidates find more.
 const CANDIDATES: usize = 4;
 const ROUNDS: usize = 2;
 /// M-steps from what found a candidate, and its steps of EM alone.
@@ -230,7 +230,7 @@ impl<'w> RowStarts<'w> {
     ) -> Result<()> {
         let (k, l) = (self.classes, problem.wh.columns);
         self.prepare(problem, em, best)?;
-        let rounds = if is_large(&problem.data.shape()) { 1 } else { ROUNDS };
+        let rounds = if starts_are_cheap(&problem.data.shape(), k) { ROUNDS } else { 1 };
         let each = kinds.len().div_ceil(rounds);
         let starts = kinds.chunks_mut(each).zip(weights.chunks_mut(each * k)).zip(atoms.chunks_mut(each * k * l));
         for (round, ((kinds, weights), atoms)) in starts.enumerate() {
@@ -302,32 +302,34 @@ impl<'w> RowStarts<'w> {
         let (data, k) = (problem.data, self.classes);
         fit_rows(problem, em, FOUND, atoms)?;
         self.share[..n].iter_mut().for_each(|s| *s = (*s / data.total_weight()).clamp(1e-6, 0.5));
-        let (mut own, mut all, mut logs) = ([0.0; BATCH], [0.0; BATCH], [0.0; BATCH]);
+        let (mut own, mut all, mut logs, mut draws) = ([0.0; BATCH], [0.0; BATCH], [0.0; BATCH], [0.0; BATCH]);
         for round in 0..=ALONE {
             clear(&mut em.ev, 0..n);
             self.gain[..n].fill(0.0);
             self.most[..n].fill(0.0);
             for batch in batches(data) {
                 let units = batch.units();
+                let (own, all) = (&mut own[..units.len()], &mut all[..units.len()]);
+                let (logs, draws) = (&mut logs[..units.len()], &mut draws[..units.len()]);
+                draws.iter_mut().zip(units).for_each(|(w, u)| *w = data.unit_weight(*u));
                 for (c, omega) in self.columns.chunks_exact_mut(BATCH).enumerate().take(n) {
                     let (share, moved) = (self.share[c], self.moved[c]);
-                    em.ev.probabilities_of(batch.rows(), c, &mut own[..units.len()]);
-                    for ((own, all), u) in own.iter_mut().zip(&mut all).zip(units) {
+                    em.ev.probabilities_of(batch.rows(), c, own);
+                    for ((own, all), u) in own.iter_mut().zip(&mut *all).zip(units) {
                         *own *= share;
                         *all = *own + (1.0 - share) * self.rest[u * k + moved] + f64::MIN_POSITIVE;
                     }
-                    logs.copy_from_slice(&all);
-                    simd::ln_in_place(problem.ctx.isa, &mut logs[..units.len()]);
-                    for (j, u) in units.iter().enumerate() {
-                        let w = data.unit_weight(*u);
-                        self.gain[c] += w * logs[j];
-                        omega[j] = w * own[j] / all[j];
-                        if omega[j] > self.most[c] {
-                            (self.most[c], self.mode[c]) = (omega[j], *u);
-                        }
-                        if own[j] <= 1e-12 * all[j] {
-                            omega[j] = 0.0;
-                        }
+                    logs.copy_from_slice(all);
+                    simd::ln_in_place(problem.ctx.isa, logs);
+                    self.gain[c] += dot(draws, logs);
+                    let omega = &mut omega[..units.len()];
+                    for (((omega, w), own), all) in omega.iter_mut().zip(&*draws).zip(&*own).zip(&*all) {
+                        *omega = if *own > 1e-12 * *all { *w * *own / *all } else { 0.0 };
+                    }
+                    let most = omega.iter().fold(0.0, |m, o| if *o > m { *o } else { m });
+                    if most > self.most[c] {
+                        self.most[c] = most;
+                        self.mode[c] = omega.iter().position(|o| *o == most).map_or(0, |j| units[j]);
                     }
                 }
                 batch.add(data, problem.ctx.isa, self.rows, self.columns, &mut em.ev, 0..n);
