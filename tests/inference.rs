@@ -7,8 +7,10 @@ use common::model::*;
 use common::random::*;
 use common::{Golden, assert_close, floats, golden};
 use softmix::fit::{Fit, FitOptions, Outcome};
-use softmix::inference::Variance;
+use softmix::inference::{StandardErrors, Variance};
 use softmix::mixture::Mixture;
+use softmix::parallel::Context;
+use softmix::predict::{ChoiceProbabilities, Posterior};
 
 /// The inverse of an n × n matrix by Gauss and Jordan, with pivots.
 fn inverse(a: &[f64], n: usize) -> Vec<f64> {
@@ -105,6 +107,25 @@ fn standard_errors_are_those_of_the_oracles_information() {
             assert_close("robust weights", &got_weights, &weights, 1e-10);
             assert_close("robust atoms", &got_atoms, &atoms, 1e-10);
         }
+    }
+}
+
+#[test]
+fn owned_forms_say_what_the_others_say() {
+    for case in golden() {
+        let best = &case.values["max_from_given_start"];
+        let m = Mixture { weights: floats(&best["alpha"]), atoms: floats(&best["theta_by_class"]) };
+        let (data, ctx) = (case.panel.data(), Context::default());
+        let owned = StandardErrors::new(&data, case.ridge, m.view(), Variance::Robust, ctx).unwrap();
+        assert_eq!((owned.weights, owned.atoms), errors(&data, &m, case.ridge, Variance::Robust));
+        let owned = ChoiceProbabilities::new(&data, m.view(), ctx).unwrap();
+        assert_eq!((owned.by_class, owned.mixed), probabilities(&data, &m, ctx));
+        let owned = Posterior::new(&data, m.view(), ctx).unwrap();
+        let others = quantities(&data, &m, 0.0, ctx);
+        assert_eq!((owned.responsibilities, owned.log_likelihoods), (others.responsibilities, others.unit));
+        let wrong = Mixture { weights: m.weights.clone(), atoms: vec![f64::NAN; m.atoms.len()] };
+        assert_eq!(Posterior::new(&data, wrong.view(), ctx).unwrap_err().argument, "atoms");
+        assert_eq!(StandardErrors::new(&data, -1.0, m.view(), Variance::Robust, ctx).unwrap_err().argument, "ridge");
     }
 }
 

@@ -38,8 +38,8 @@ pub(crate) fn starts_are_cheap(shape: &Shape, classes: usize) -> bool {
     starts_a_second(shape, classes) >= 512
 }
 
-/// On counts, the draws in a row that must find nothing better: the more the less they cost. That independent starts agree says little there,
-/// as narrow classes are found by relocations alone.
+/// On counts, the draws in a row that must find nothing better: the more the less they cost. That independent starts agree says little
+/// there, as narrow classes are found by relocations alone.
 pub(super) fn patience(shape: &Shape, classes: usize) -> usize {
     (starts_a_second(shape, classes) / 64).clamp(12, 18)
 }

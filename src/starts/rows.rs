@@ -19,8 +19,7 @@ use core::ops::Range;
 use rand::Rng;
 use rand_pcg::Pcg64;
 
-/// Candidates a start; and how many times as many, in rounds, where starts are cheap. More draws of fewer
-/// candidates find more.
+/// Candidates a start; and how many times as many, in rounds, where starts are cheap. More draws of fewer candidates find more.
 const CANDIDATES: usize = 4;
 const ROUNDS: usize = 2;
 /// M-steps from what found a candidate, and its steps of EM alone.
