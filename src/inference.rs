@@ -158,7 +158,7 @@ pub struct StandardErrors {
 
 #[cfg(feature = "alloc")]
 impl StandardErrors {
-    /// [`standard_errors`] with a whitening and memory of its own.
+    /// [`standard_errors`] with a whitening and memory of its own. Cost: theirs, and `p L² / 2` for the whitening.
     ///
     /// # Errors
     /// Those of [`standard_errors`] and of [`Whitening::new`].

@@ -67,7 +67,7 @@ pub struct ChoiceProbabilities {
 
 #[cfg(feature = "alloc")]
 impl ChoiceProbabilities {
-    /// [`choice_probabilities`] with memory of its own.
+    /// [`choice_probabilities`] with memory of its own. Cost: one read of X.
     ///
     /// # Errors
     /// Those of [`choice_probabilities`].

@@ -5,7 +5,8 @@ use super::{is_large, rounding};
 use crate::data::Data;
 use crate::starts::sample;
 
-/// `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree on the best.
+/// Where units make several choices, `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree
+/// on the best.
 const IDLE: usize = 4;
 /// The same on large choice sets; for other counts, whose later draws are small, see [`patience`].
 const IDLE_LARGE: usize = 3;
@@ -20,7 +21,7 @@ pub(super) struct Verdict {
     agree: usize,
     /// Draws in a row that found nothing better.
     idle: usize,
-    /// On counts, whether the starts of the draw that found the best agreed.
+    /// On large choice sets, whether the starts of the draw that found the best agreed.
     unanimous: bool,
 }
 
