@@ -84,6 +84,7 @@ int main(int argc, char **argv)
     for (double mixed : p.mixed)
         sum += mixed;
     require(std::fabs(sum - 1) < 1e-12, "choice probabilities sum to one");
+    require(softmix::choice_probabilities(softmix::data(softmix::features::row_major(x, DESTINATIONS, FEATURES)), fit).mixed == p.mixed, "and need no choices");
     const softmix::whitening whitening(data);
     const softmix::mixture errors = softmix::standard_errors(data, whitening, fit);
     for (double e : errors.atoms)
@@ -96,6 +97,13 @@ int main(int argc, char **argv)
     const softmix::scanned scan = softmix::scan(data, 1, 3, options);
     require(scan.mixtures.size() == 3 && scan.best_bic == 3, "a scan of three");
     require(std::fabs(scan.of(2).weights[0] - fit.weights[0]) < 1e-8 && std::fabs(scan.of(2).atoms[0] - fit.atoms[0]) < 1e-7, "a scan is its fits");
+    bool thrown = false;
+    try {
+        scan.of(4);
+    } catch (const std::out_of_range &) {
+        thrown = true;
+    }
+    require(thrown, "a scan has no more than it was asked for");
     require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
     require(scan.suggested_classes == 0 && scan.eigenvalues.empty(), "units have no profile");
     const softmix::counts all(softmix::view<const double>(f.counts, DESTINATIONS));

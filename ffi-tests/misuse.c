@@ -346,7 +346,8 @@ static void expect(const char *what, size_t op, smx_status wanted)
         }                                                                                     \
     } while (0)
 
-#define COUNTS_ONLY (s.data.choices = SMX_COUNTS, s.data.counts = s.row_counts)
+#define NO_UNITS (s.data.units = 0, s.data.indptr = NULL, s.data.weights = NULL)
+#define COUNTS_ONLY (s.data.choices = SMX_COUNTS, s.data.counts = s.row_counts, s.data.entries = 0, s.data.indices = NULL, NO_UNITS)
 #define SINGLE (s.data.dtype = SMX_F32, s.data.features = s.single)
 
 static void pointers(void)
@@ -357,8 +358,8 @@ static void pointers(void)
     REFUSE(EVERY, SMX_NULL, s.data.indices = NULL);
     REFUSE(EVERY - PROBABILITIES, SMX_NULL, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
     ACCEPT(PROBABILITIES, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
-    REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.counts = NULL);
-    REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; s.data.indices = NULL);
+    REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; NO_UNITS; s.data.counts = NULL);
+    REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; NO_UNITS; s.data.indices = NULL);
     REFUSE(PENALIZED, SMX_NULL, s.evaluate_options.covariance = NULL);
     REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.covariance = NULL);
     REFUSE(WHITEN | WHITENED, SMX_NULL, s.whitening.to_atoms = NULL);
@@ -409,7 +410,7 @@ static void sizes(void)
     REFUSE(EVERY, SMX_EMPTY, s.data.sets = 0);
     REFUSE(EVERY, SMX_EMPTY, s.data.units = 0);
     REFUSE(EVERY, SMX_SHAPE, s.data.entries = E - 1);
-    REFUSE(EVERY, SMX_EMPTY, s.data.choices = SMX_SPARSE_COUNTS; s.data.entries = 0);
+    REFUSE(EVERY, SMX_EMPTY, s.data.choices = SMX_SPARSE_COUNTS; NO_UNITS; s.data.entries = 0);
     REFUSE(EVERY, SMX_SHAPE, s.data.sets = S - 1);
     REFUSE(EVERY, SMX_SHAPE, s.data.units = U - 1);
     REFUSE(EVERY, SMX_SHAPE, s.data.rows = P - 1; s.set_offsets[S] = P);
@@ -509,6 +510,12 @@ static void names(void)
 {
     static const int32_t WRONG[] = {-1, 3, 5, 77, INT32_MAX, INT32_MIN};
     size_t i;
+    /* A layout that was forgotten, with the fields of another. */
+    REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = SMX_COUNTS);
+    REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = SMX_COUNTS; NO_UNITS);
+    REFUSE(EVERY, SMX_INVALID_OPTION, COUNTS_ONLY; s.data.units = 1);
+    REFUSE(EVERY, SMX_INVALID_OPTION, COUNTS_ONLY; s.data.entries = 1);
+    REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = SMX_SPARSE_COUNTS);
     for (i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.dtype = WRONG[i]);
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = WRONG[i]);
@@ -647,11 +654,13 @@ static void contents(void)
                 data.set_offsets = offsets;
                 data.sets = 2;
             } else {
-                data.choices = i == 5 ? SMX_COUNTS : SMX_UNITS;
-                data.units = 1;
-                data.entries = 1;
-                data.indptr = indptr;
-                data.indices = indices;
+                if (i != 5) {
+                    data.choices = SMX_UNITS;
+                    data.units = 1;
+                    data.entries = 1;
+                    data.indptr = indptr;
+                    data.indices = indices;
+                }
                 data.offset = i == 3 ? NULL : offset;
                 counts[0] = i == 3 ? 0 : 1;
             }

@@ -155,6 +155,7 @@ static void without_choices(const smx_data *data)
     d.choices = SMX_COUNTS;
     d.indptr = d.indices = NULL;
     d.weights = NULL;
+    d.units = d.entries = 0;
     for (set = 0; set < 2; set++) {
         d.counts = NULL;
         size = smx_choice_probabilities_workspace(&d, K);

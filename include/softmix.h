@@ -124,7 +124,7 @@ typedef struct smx_error {
 #define SMX_NOT_FINITE (-10)
 /** A negative number where a count or a weight must stand. */
 #define SMX_NEGATIVE (-20)
-/** An empty choice set, a unit without a choice, no rows, no classes. */
+/** An empty choice set, a unit without a choice, no rows, no classes, no choices: all counts or all weights of units are 0. */
 #define SMX_EMPTY (-30)
 /** Two sizes that must agree do not: `needed` and `given`. */
 #define SMX_SHAPE (-40)
@@ -134,7 +134,7 @@ typedef struct smx_error {
 #define SMX_OVERFLOW (-60)
 /** More classes than units with a positive weight: at most `needed`, `given` asked for. */
 #define SMX_TOO_MANY_CLASSES (-70)
-/** Mixing weights that do not sum to one. */
+/** Mixing weights that do not sum to one within 1e-8. */
 #define SMX_NOT_ON_SIMPLEX (-80)
 /** The workspace is too small: `needed` and `given` bytes. */
 #define SMX_WORKSPACE (-90)
@@ -230,7 +230,8 @@ size_t smx_error_format(const struct smx_error *error,
  * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
  *   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
  *   kind of processor; where their instruction sets differ they get SMX_DISAGREEMENT too.
- * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE. A
+ * - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE; but
+ *   where its `data` or `shard` is NULL or has a wrong `struct_size`, or there is no `reduce`, it can tell nobody, and the others wait. A
  *   rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the
  *   way, such as logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
  * - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.
@@ -326,7 +327,7 @@ typedef int32_t smx_dtype;
 /** Layout of the choices. */
 typedef int32_t smx_choices;
 
-/** The data of a fit. Fill it after smx_data_init; fields that are not mentioned for a layout stay zero. */
+/** The data of a fit. Fill it after smx_data_init; fields that are not mentioned for a layout stay zero, or `choices` is refused. */
 typedef struct smx_data {
   /** sizeof(smx_data), set by smx_data_init. */
   size_t struct_size;
@@ -408,7 +409,7 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
  * first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
- * features.
+ * features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL
@@ -422,8 +423,8 @@ smx_status smx_data_check(const struct smx_data *data,
  * Mixtures and their evaluation
  * ==============================================================================================================
  *
- * A mixture of K classes is two arrays: K mixing weights, which are not negative and sum to one, and K x L atoms, class after class:
- * feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
+ * A mixture of K classes is two arrays: K mixing weights, which are not negative and sum to one within 1e-8, and K x L atoms, class
+ * after class: feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
  * proportional to exp(offset_i + x_i . atom_k). The log-likelihood is that of all units, without multinomial coefficients.
  */
 
@@ -946,9 +947,9 @@ typedef struct smx_scan_result {
    * where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
    */
   double *eigenvalues;
-  /** 1 + the eigenvalues above the noise; 0 without eigenvalues. */
+  /** 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN. */
   size_t suggested_classes;
-  /** The noise; NaN without eigenvalues. */
+  /** The noise; NaN there. */
   double noise;
 } smx_scan_result;
 
@@ -1056,7 +1057,8 @@ size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
 /**
  * Choice probabilities of every alternative inside its choice set. One read of the features.
  *
- * @param data the data, of which only features, offsets and choice sets matter: `counts` of SMX_COUNTS may be NULL, but not of a shard
+ * @param data the data, checked as everywhere; their choices do not matter. Where there are none: SMX_COUNTS with `counts` NULL, choice sets
+ *             or not, but not of a shard
  * @param classes K
  * @param weights K mixing weights
  * @param atoms K x L

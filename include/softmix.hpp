@@ -4,7 +4,8 @@
  *     softmix::data data(softmix::features::row_major(x, p, L), softmix::counts(n));
  *     softmix::fitted fit = softmix::fit(data, 3);                           // fit.weights, fit.atom(0), fit.log_likelihood, ...
  *
- * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers do not compile. Everything of softmix.h holds
+ * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers of the standard library do not compile; of other
+ * types that hold values (known by `allocator_type` alone) they do, and dangle. Everything of softmix.h holds
  * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
  * A progress function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information, kernels, options
  * of few uses) is called by its C name, with `data::raw()`.
@@ -221,6 +222,18 @@ struct units {
 /// The data of a fit: views of features and choices.
 class data {
 public:
+    /// Features without choices, for `choice_probabilities`.
+    explicit data(const features &x)
+    {
+        smx_data_init(&raw_, sizeof raw_);
+        raw_.features = x.values_;
+        raw_.dtype = x.dtype_;
+        raw_.rows = x.rows_;
+        raw_.columns = x.columns_;
+        raw_.row_stride = x.row_stride_;
+        raw_.column_stride = x.column_stride_;
+    }
+
     data(const features &x, const counts &n) : data(x)
     {
         detail::same_size("counts", raw_.rows, n.values.size());
@@ -290,17 +303,6 @@ public:
     const smx_data *raw() const noexcept { return &raw_; }
 
 private:
-    explicit data(const features &x)
-    {
-        smx_data_init(&raw_, sizeof raw_);
-        raw_.features = x.values_;
-        raw_.dtype = x.dtype_;
-        raw_.rows = x.rows_;
-        raw_.columns = x.columns_;
-        raw_.row_stride = x.row_stride_;
-        raw_.column_stride = x.column_stride_;
-    }
-
     smx_data raw_;
 };
 
@@ -313,7 +315,9 @@ struct mixture {
 
     std::size_t classes() const noexcept { return weights.size(); }
     std::size_t columns() const noexcept { return weights.empty() ? 0 : atoms.size() / weights.size(); }
-    view<const double> atom(std::size_t k) const { return {atoms.data() + k * columns(), columns()}; }
+    /// Of a mixture that has a name: of a temporary one the view would dangle.
+    view<const double> atom(std::size_t k) const & { return {atoms.data() + k * columns(), columns()}; }
+    view<const double> atom(std::size_t k) const && = delete;
 };
 
 namespace detail {
@@ -479,8 +483,14 @@ struct scanned {
     std::size_t suggested_classes = 0;
     double noise = 0;
 
-    /// The mixture of `classes` classes.
-    const mixture &of(std::size_t classes) const { return mixtures.at(classes - first); }
+    /// The mixture of `classes` classes; std::out_of_range where the scan has none.
+    const mixture &of(std::size_t classes) const &
+    {
+        if (classes < first || classes - first >= mixtures.size())
+            throw std::out_of_range("softmix: the scan has no mixture of " + std::to_string(classes) + " classes");
+        return mixtures[classes - first];
+    }
+    mixture of(std::size_t classes) && { return std::as_const(*this).of(classes); }
 };
 
 /// Fits every number of classes from `first` to `last`, each growing from the one before. `options.start` must be empty.
@@ -623,8 +633,10 @@ public:
     whitening &operator=(const whitening &) = delete;
 
     std::size_t rank() const noexcept { return raw_.rank; }
-    view<const double> covariance() const noexcept { return {raw_.covariance, raw_.columns * raw_.columns}; }
-    view<const std::uint8_t> unidentified() const noexcept { return {flags_.data(), flags_.size()}; }
+    view<const double> covariance() const & noexcept { return {raw_.covariance, raw_.columns * raw_.columns}; }
+    view<const std::uint8_t> unidentified() const & noexcept { return {flags_.data(), flags_.size()}; }
+    view<const double> covariance() const && = delete;
+    view<const std::uint8_t> unidentified() const && = delete;
     const smx_whitening *raw() const noexcept { return &raw_; }
 
 private:

@@ -211,8 +211,8 @@ impl<'a> Features<'a> {
                 largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
                 return;
             }
-            let row = v[row * f.row_stride..].iter().step_by(f.column_stride.max(1));
-            largest.iter_mut().zip(row).for_each(|(m, x)| *m = f64::max(*m, x.to_f64().abs()));
+            let row = &v[row * f.row_stride..];
+            largest.iter_mut().enumerate().for_each(|(l, m)| *m = f64::max(*m, row[l * f.column_stride].to_f64().abs()));
         }
         match self.values {
             Values::F32(v) => run(v, self, row, largest),

@@ -2,7 +2,8 @@
 //!
 //! The information is inverted in log-odds and whitened atoms, where collinear features leave no null space; atoms go back by `θ = T β`,
 //! weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that is not
-//! identified, of a class that is empty, or of everything when the information is not positive definite.
+//! identified, of a class that is empty, of what is beyond the range of f64, or of everything when the information is not positive definite
+//! but for rounding.
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,9 @@ use {
     crate::workspace::{WorkspaceBuffer, owned},
     alloc::vec::Vec,
 };
+
+/// The share of what complete data would tell, a parameter, that is rounding.
+const ROUNDING: f64 = 1e-13;
 
 /// Where the variance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub fn standard_errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize
     let d = k.saturating_mul(l.saturating_add(1));
     let dd = of(d.saturating_mul(d));
     let vectors = of(k).and(of(k.saturating_mul(l))).and(of(d)).and(of(d)).and(of(l.saturating_mul(l))).and(of(l.saturating_mul(l)));
+    let vectors = vectors.and(of(k.saturating_mul(l.saturating_mul(l)))).and(of(d));
     let inner = linalg::cholesky_workspace(d).or(Evaluation::information_workspace_up_to(shape, k));
     Evaluation::workspace(shape, k, 1).and(dd).and(dd).and(dd).and(vectors).and(inner)
 }
@@ -98,8 +103,17 @@ pub fn standard_errors(
     let (packed, info, middle) = (ws.f64s(n * n)?, ws.f64s(d * d)?, ws.f64s(d * d)?);
     let (x, y) = (ws.f64s(n)?, ws.f64s(n)?);
     let (block, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?);
-    ev.information(data, alpha, packed, ctx, ws.scope())?;
+    // What the information is less than: that of complete data, its diagonal in log-odds and whitened atoms.
+    let (complete, most) = (ws.f64s(m * l * l)?, ws.f64s(d)?);
+    ev.information_beside(data, alpha, complete, packed, ctx, ws.scope())?;
     whiten_packed(whitening, ctx.isa, m, packed, info, block, half);
+    for (most, a) in most.iter_mut().zip(&alpha[..e]) {
+        *most = data.total_weight() * a * (1.0 - a);
+    }
+    for (complete, most) in complete.chunks_exact(l * l).zip(most[e..].chunks_exact_mut(r.max(1))) {
+        whitening.whiten_curvature(ctx.isa, complete, block, r, half);
+        most.iter_mut().enumerate().for_each(|(a, most)| *most = block[a * (r + 1)] + ridge);
+    }
     for j in e..d {
         info[j * d + j] += ridge;
     }
@@ -108,39 +122,43 @@ pub fn standard_errors(
         ev.score_products(data, alpha, sampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, ctx.isa, m, packed, middle, block, half);
     }
-    let definite = linalg::cholesky(info, d, ws.scope())?;
+    // A pivot of 0 comes out as rounding.
+    let rounding = ROUNDING * d as f64;
+    let definite = linalg::cholesky(info, d, ws.scope())?
+        && info.iter().step_by(d + 1).zip(&*most).all(|(pivot, most)| pivot * pivot > rounding * most);
     // Nothing fails from here on: what is found is written.
     weights.fill(f64::NAN);
     atoms.fill(f64::NAN);
     if !definite {
         return Ok(());
     }
-    // The variance of a linear combination x of the packed whitened parameters.
-    let variance_of = |x: &mut [f64], y: &mut [f64]| {
+    // The standard error of a linear combination x of the packed whitened parameters.
+    let error_of = |x: &mut [f64], y: &mut [f64]| {
         let (x, y) = (&mut x[..d], &mut y[..d]);
         y.copy_from_slice(x);
         linalg::solve_cholesky(info, d, y);
-        match variance {
+        let variance: f64 = match variance {
             Variance::Information => dot(x, y),
             _ => {
                 let unit = sampling.unwrap_or(1.0);
                 y.iter_mut().for_each(|y| *y *= unit);
                 (0..d).map(|a| y[a] * dot(&middle[a * d..(a + 1) * d], y)).sum()
             }
-        }
+        };
+        if variance.is_finite() { libm::sqrt(variance.max(0.0)) } else { f64::NAN }
     };
     for (j, c) in live().enumerate() {
         x.fill(0.0);
         for (i, x) in x[..e].iter_mut().enumerate() {
             *x = alpha[j] * (if i == j { 1.0 } else { 0.0 } - alpha[i]);
         }
-        weights[c] = libm::sqrt(variance_of(x, y).max(0.0));
+        weights[c] = error_of(x, y);
         for feature in (0..l).filter(|&f| !whitening.unidentified[f]) {
             x.fill(0.0);
             for (a, t) in whitening.to_atoms.chunks_exact(l).enumerate() {
                 x[e + j * r + a] = t[feature];
             }
-            atoms[c * l + feature] = libm::sqrt(variance_of(x, y).max(0.0));
+            atoms[c * l + feature] = error_of(x, y);
         }
     }
     Ok(())

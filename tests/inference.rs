@@ -6,6 +6,7 @@ mod common;
 use common::model::*;
 use common::random::*;
 use common::{Golden, assert_close, floats, golden};
+use softmix::data::{Choices, Data, Features};
 use softmix::fit::{Fit, FitOptions, Outcome};
 use softmix::inference::{StandardErrors, Variance};
 use softmix::mixture::Mixture;
@@ -276,4 +277,32 @@ fn errors_are_absent_where_the_information_is_not_positive() {
     let wild = Mixture { weights: vec![0.9, 0.1], atoms: vec![-3.0, 2.0, 4.0, 4.0] };
     let (weights, atoms) = errors(&case.data(), &wild, 0.0, Variance::Information);
     assert!(weights.iter().chain(&atoms).all(|x| x.is_nan()), "{weights:?} {atoms:?}");
+    // Features that do not vary: weights alone are left, and any are as good. Whether the pivot comes out as 0 or as rounding, there are none.
+    for seed in 0..50 {
+        let mut random = Random::new(seed);
+        let counts: Vec<f64> = (0..37).map(|_| (9.0 * random.uniform()).floor() + 1.0).collect();
+        let data = Data::new(Features::row_major(&[0.7; 37][..], 37, 1).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let a = random.uniform();
+        let any = Mixture { weights: vec![a, 1.0 - a], atoms: vec![random.uniform(), -random.uniform()] };
+        for variance in [Variance::Information, Variance::Robust, Variance::RobustSampling] {
+            let (weights, _) = errors(&data, &any, 0.0, variance);
+            assert!(weights.iter().all(|x| x.is_nan()), "{weights:?}");
+        }
+    }
+}
+
+#[test]
+fn errors_do_not_depend_on_the_scale_of_counts_and_are_absent_beyond_the_range_of_numbers() {
+    let x: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7) - 3.0).collect();
+    let indptr: Vec<usize> = (0..=6).map(|u| 2 * u).collect();
+    let indices: Vec<usize> = (0..12).map(|i| 5 * i % 12).collect();
+    let mixture = Mixture { weights: vec![1.0], atoms: vec![0.1] };
+    let of = |scale: f64| {
+        let counts: Vec<f64> = (0..12).map(|i| scale * f64::from(1 + i % 3)).collect();
+        let choices = Choices::Units { indptr: &indptr, indices: &indices, counts: Some(&counts), weights: None };
+        let data = Data::new(Features::row_major(&x[..], 12, 1).unwrap(), None, None, choices).unwrap();
+        errors(&data, &mixture, 0.0, Variance::Robust).1[0]
+    };
+    assert_close("scale", &[of(1e100)], &[of(1.0)], 1e-12);
+    assert!(of(1e200).is_nan(), "{}", of(1e200));
 }

@@ -1,9 +1,11 @@
-"""How often default fits of small choice sets end below the best known: search.py [problems of each kind, 60 by default].
+"""How often default fits of small choice sets and small panels end below the best known: search.py [PROBLEMS [KNOWN [KIND...]]].
 
-The best known of a problem is the highest penalised log-likelihood of three default fits, seeds 0 to 2, and of one of 4096 starts; below it is
-more than 1e-5 of its size below. SOFTMIX_LIBRARY names the library, as for the Python client, which this reads through.
+The best known of a problem is the highest penalised log-likelihood of three default fits, seeds 0 to 2, and of one of 4096 starts; below it
+is more than 1e-5 of its size below. There are 60 problems of each kind. KNOWN is a JSON file in which the best known are kept from run to
+run: to compare libraries run it with each of them, and then again. SOFTMIX_LIBRARY names the library, as for the Python client.
 """
 import csv
+import json
 import pathlib
 import sys
 import time
@@ -47,24 +49,84 @@ def flights(g):
     return np.array([[float(row[name]) for name in names] for row in items]), counts, int(g.integers(2, 4)), int(g.choice([0, 2]))
 
 
-def main(problems):
+def panel(g, people, situations, few, atoms=None):
+    """Choices of people in situations of a few alternatives: of a mixture of the atoms given, or at random."""
+    alternatives, columns = int(g.integers(2, 6)), few
+    x = g.standard_normal((people * situations, alternatives, columns))
+    utility = g.gumbel(size=x.shape[:2])
+    if atoms is not None:
+        classes = g.choice(len(atoms), size=people, p=g.dirichlet(np.full(len(atoms), 3)))
+        utility += np.einsum("sjl,sl->sj", x, atoms[np.repeat(classes, situations)])
+    return units(x, utility.argmax(1), np.full(people, situations))
+
+
+def units(x, choice, situations):
+    """Features of all situations in a row, and who chose what."""
+    sets = np.arange(0, x.shape[0] * x.shape[1] + 1, x.shape[1])
+    indptr = np.concatenate([[0], np.cumsum(situations)])
+    return x.reshape(-1, x.shape[2]), softmix.Units(indptr, sets[:-1] + choice), sets
+
+
+def panels(g):
+    """Panels where the model is right."""
+    columns, classes = int(g.integers(1, 9)), int(g.integers(2, 5))
+    atoms = g.standard_normal((classes, columns)) * g.choice([0.7, 1, 2])
+    return *panel(g, int(g.integers(30, 200)), int(g.integers(3, 13)), columns, atoms), classes, 0
+
+
+def few_people(g):
+    """The same of 15 to 80 people, who choose once to eight times."""
+    columns, classes, ridge = int(g.integers(1, 8)), int(g.integers(2, 4)), int(g.choice([0, 2]))
+    atoms = g.standard_normal((classes, columns)) * g.choice([0.7, 1, 2])
+    return *panel(g, int(g.integers(15, 80)), int(g.integers(1, 9)), columns, atoms), classes, ridge
+
+
+def at_random(g):
+    """The same of people who choose at random."""
+    columns, classes, ridge = int(g.integers(1, 8)), int(g.integers(2, 4)), int(g.choice([0, 2]))
+    return *panel(g, int(g.integers(15, 80)), int(g.integers(1, 9)), columns), classes, ridge
+
+
+def electricity(g):
+    """Some of the electricity panel's people and features."""
+    rows = np.loadtxt(ROOT / "data/electricity.csv", delimiter=",", skiprows=1)
+    rows = rows[np.isin(rows[:, 0], g.choice(361, int(g.integers(40, 200)), replace=False) + 1)]
+    columns = np.sort(g.choice(6, int(g.integers(2, 7)), replace=False)) + 4
+    x, choice = rows[:, columns].reshape(-1, 4, len(columns)), rows[:, 3].reshape(-1, 4).argmax(1)
+    return *units(x, choice, np.unique(rows[::4, 0], return_counts=True)[1]), int(g.integers(2, 5)), int(g.choice([0, 2]))
+
+
+KINDS = (right, unrelated, flights, panels, few_people, at_random, electricity)
+
+
+def main(problems=60, known=None, *names):
     warnings.simplefilter("ignore", softmix.NotConverged)
-    for kind in (right, unrelated, flights):
+    known = pathlib.Path(known) if known else None
+    best = json.loads(known.read_text()) if known and known.exists() else {}
+    for kind in (kind for kind in KINDS if not names or kind.__name__ in names):
         below, fits, seconds = 0, 0, 0.0
-        for seed in range(problems):
-            x, counts, classes, ridge = kind(np.random.default_rng(seed))
-            if np.count_nonzero(counts) < classes:
+        for seed in range(int(problems)):
+            x, choices, *sets, classes, ridge = kind(np.random.default_rng(seed))
+            if not sets and np.count_nonzero(choices) < classes:
                 continue
+
+            def end(start, starts=None):
+                options = dict(sets=sets[0] if sets else None, ridge=ridge, seed=start, starts=starts)
+                return softmix.fit(x, choices, classes, **options).penalized_log_likelihood_
+
             ends = []
             for start in range(3):
                 begun = time.perf_counter()
-                ends.append(softmix.fit(x, counts, classes, ridge=ridge, seed=start).penalized_log_likelihood_)
+                ends.append(end(start))
                 seconds += time.perf_counter() - begun
-            best = max(*ends, softmix.fit(x, counts, classes, ridge=ridge, seed=3, starts=4096).penalized_log_likelihood_)
-            below += sum(end < best - 1e-5 * abs(best) for end in ends)
+            name = f"{kind.__name__} {seed}"
+            best[name] = max(*ends, end(3, 4096), best.get(name, -np.inf))
+            below += sum(end < best[name] - 1e-5 * abs(best[name]) for end in ends)
             fits += 3
         print(f"{kind.__name__}: {below} of {fits} fits below the best known, {1e3 * seconds / fits:.0f} ms a fit", flush=True)
+    if known:
+        known.write_text(json.dumps(best))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    main(*sys.argv[1:])

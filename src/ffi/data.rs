@@ -31,7 +31,7 @@ pub const SMX_SPARSE_COUNTS: smx_choices = 1;
 /// Units in compressed rows: unit u chose `indices[e]` for `indptr[u]` <= e < `indptr[u + 1]`, `counts[e]` times each.
 pub const SMX_UNITS: smx_choices = 2;
 
-/// The data of a fit. Fill it after smx_data_init; fields that are not mentioned for a layout stay zero.
+/// The data of a fit. Fill it after smx_data_init; fields that are not mentioned for a layout stay zero, or `choices` is refused.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct smx_data {
@@ -257,6 +257,16 @@ impl<'h> Memory<'h> {
             weights: None,
             any: OnceCell::new(),
         };
+        // What another layout is made of tells that `choices` was forgotten: `counts` would be read as what it is not.
+        let has_units = !d.indptr.is_null() || !d.weights.is_null() || d.units > 0;
+        let has_entries = !d.indices.is_null() || d.entries > 0;
+        if match d.choices {
+            SMX_COUNTS => !d.counts.is_null() && (has_units || has_entries),
+            SMX_SPARSE_COUNTS => has_units,
+            _ => false,
+        } {
+            return Err(Fault::new(SMX_INVALID_OPTION, "choices"));
+        }
         match d.choices {
             SMX_COUNTS if d.counts.is_null() && !needed && d.shard.is_null() => {}
             SMX_COUNTS => memory.counts = Some(call.input("counts", d.counts, d.rows)?),
@@ -420,7 +430,7 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
 
 /// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
 /// first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
-/// features.
+/// features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
 ///
 /// @param data the data
 /// @param summary what they amount to; may be NULL

@@ -1,7 +1,7 @@
 //! Mixtures and their evaluation
 //!
-//! A mixture of K classes is two arrays: K mixing weights, which are not negative and sum to one, and K x L atoms, class after class:
-//! feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
+//! A mixture of K classes is two arrays: K mixing weights, which are not negative and sum to one within 1e-8, and K x L atoms, class
+//! after class: feature l of class k is `atoms[k * L + l]`. Within its choice set, class k chooses alternative i with probability
 //! proportional to exp(offset_i + x_i . atom_k). The log-likelihood is that of all units, without multinomial coefficients.
 
 use super::call::{Call, Fault, Input, Result, Struct, enter, guard};

@@ -115,7 +115,8 @@ fn room_for_probabilities(shape: &Shape, classes: usize) -> WorkspaceSize {
 
 /// Choice probabilities of every alternative inside its choice set. One read of the features.
 ///
-/// @param data the data, of which only features, offsets and choice sets matter: `counts` of SMX_COUNTS may be NULL, but not of a shard
+/// @param data the data, checked as everywhere; their choices do not matter. Where there are none: SMX_COUNTS with `counts` NULL, choice sets
+///             or not, but not of a shard
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L

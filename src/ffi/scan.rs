@@ -66,9 +66,9 @@ pub struct smx_scan_result {
     /// beyond: those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none:
     /// where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
     pub eigenvalues: *mut f64,
-    /// 1 + the eigenvalues above the noise; 0 without eigenvalues.
+    /// 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN.
     pub suggested_classes: usize,
-    /// The noise; NaN without eigenvalues.
+    /// The noise; NaN there.
     pub noise: f64,
 }
 

@@ -23,7 +23,8 @@
 //! - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
 //!   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
 //!   kind of processor; where their instruction sets differ they get SMX_DISAGREEMENT too.
-//! - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE. A
+//! - A rank that finds its own arguments wrong (a NaN in its features, a small workspace) returns that error, and all others SMX_REMOTE; but
+//!   where its `data` or `shard` is NULL or has a wrong `struct_size`, or there is no `reduce`, it can tell nobody, and the others wait. A
 //!   rank that cannot even call, say because it could not read its file, calls smx_shard_agree in place of the call. Errors found on the
 //!   way, such as logits that overflow, are the same on all ranks. After SMX_PANIC on a rank end the job.
 //! - When the function returns something else than 0, the call returns SMX_REDUCTION and calls it no more; so should it on the other ranks.

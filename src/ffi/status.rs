@@ -39,7 +39,7 @@ pub const SMX_OK: smx_status = 0;
 pub const SMX_NOT_FINITE: smx_status = -10;
 /// A negative number where a count or a weight must stand.
 pub const SMX_NEGATIVE: smx_status = -20;
-/// An empty choice set, a unit without a choice, no rows, no classes.
+/// An empty choice set, a unit without a choice, no rows, no classes, no choices: all counts or all weights of units are 0.
 pub const SMX_EMPTY: smx_status = -30;
 /// Two sizes that must agree do not: `needed` and `given`.
 pub const SMX_SHAPE: smx_status = -40;
@@ -49,7 +49,7 @@ pub const SMX_OUT_OF_RANGE: smx_status = -50;
 pub const SMX_OVERFLOW: smx_status = -60;
 /// More classes than units with a positive weight: at most `needed`, `given` asked for.
 pub const SMX_TOO_MANY_CLASSES: smx_status = -70;
-/// Mixing weights that do not sum to one.
+/// Mixing weights that do not sum to one within 1e-8.
 pub const SMX_NOT_ON_SIMPLEX: smx_status = -80;
 /// The workspace is too small: `needed` and `given` bytes.
 pub const SMX_WORKSPACE: smx_status = -90;

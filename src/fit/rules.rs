@@ -33,7 +33,7 @@ pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     starts_a_second(shape, classes).clamp(least, most)
 }
 
-/// Whether starts of counts cost so little that many more than one draw of them are made in a second.
+/// Whether starts cost so little that many more than one draw of them are made in a second.
 pub(crate) fn starts_are_cheap(shape: &Shape, classes: usize) -> bool {
     starts_a_second(shape, classes) >= 512
 }
@@ -42,6 +42,12 @@ pub(crate) fn starts_are_cheap(shape: &Shape, classes: usize) -> bool {
 /// there, as narrow classes are found by relocations alone.
 pub(super) fn patience(shape: &Shape, classes: usize) -> usize {
     (starts_a_second(shape, classes) / 64).clamp(12, 18)
+}
+
+/// Where units make several choices, the draws in a row that must find nothing better, or one less where independent starts agree on the
+/// best: the more the less they cost.
+pub(super) fn idle_draws_of_units(shape: &Shape, classes: usize) -> usize {
+    (starts_a_second(shape, classes) / 256).clamp(4, 6)
 }
 
 /// The most starts a fit may draw.

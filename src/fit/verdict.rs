@@ -1,20 +1,18 @@
 //! When starts are enough: what the draws say of the best.
 
-use super::rules::patience;
+use super::rules::{idle_draws_of_units, patience, starts_are_cheap};
 use super::{is_large, rounding};
 use crate::data::Data;
 use crate::starts::sample;
 
-/// Where units make several choices, `Auto` ends when so many draws in a row found nothing better, and sooner when independent starts agree
-/// on the best.
-const IDLE: usize = 4;
-/// The same on large choice sets; for other counts, whose later draws are small, see [`patience`].
+/// On large choice sets, `Auto` ends when so many draws in a row found nothing better; for other data see [`patience`] and
+/// [`idle_draws_of_units`].
 const IDLE_LARGE: usize = 3;
 
 /// What the draws say of the best.
 #[derive(Default)]
 pub(super) struct Verdict {
-    /// Starts of the draw at hand that came to an end, and those of them that came to the best, relocations apart.
+    /// Starts of the draw at hand that came to an end, and those of them that came to the best: relocations that did apart.
     pub finished: usize,
     pub alike: usize,
     /// The latter since the best was found.
@@ -45,10 +43,11 @@ impl Verdict {
         }
     }
 
-    /// Counts a start that ended at `f`, if that is as good as `best` and where it began says something.
+    /// Counts a start that ended at `f`: that a relocation ends at the best, where it began, says nothing.
     pub fn end(&mut self, data: &Data<'_>, classes: usize, f: f64, best: f64, independent: bool) {
-        self.finished += 1;
-        self.count(independent && f >= best - slight(data, classes, best));
+        let came = f >= best - slight(data, classes, best);
+        self.finished += usize::from(independent || !came);
+        self.count(independent && came);
     }
 
     /// Counts a start, if it came to the best.
@@ -74,7 +73,9 @@ impl Verdict {
         let consensus = self.alike == self.finished && (3 * came >= n || large && self.finished >= 3);
         let (idle, agree) = (self.idle, self.agree);
         if !shape.units_are_draws {
-            return consensus || idle >= IDLE || idle >= 3 && agree >= 2;
+            let most = idle_draws_of_units(&shape, classes);
+            // Where starts cost little, relocations are tried in any case, as below.
+            return consensus && !starts_are_cheap(&shape, classes) || idle >= most || idle + 1 >= most && agree >= 2;
         }
         // One draw in any case: narrow classes are found by relocations alone.
         self.unanimous = if idle == 0 { consensus } else { self.unanimous };

@@ -134,6 +134,9 @@ impl<'w> Memory<'w> {
             self.rho[self.next] = 1.0 / sy;
             self.next = (self.next + 1) % MEMORY;
             self.pairs = (self.pairs + 1).min(MEMORY);
+        } else {
+            // It took the place of the oldest.
+            self.pairs = self.pairs.min(MEMORY - 1);
         }
     }
 }

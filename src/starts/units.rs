@@ -220,8 +220,10 @@ impl<'w> UnitStarts<'w> {
             for a in 0..r {
                 factor[a * r + a] += problem.ridge + 1e-6 * t + f64::MIN_POSITIVE;
             }
-            if !linalg::cholesky(factor, r, ws.scope())? {
-                factor.fill(f64::INFINITY);
+            if t == 0.0 || !linalg::cholesky(factor, r, ws.scope())? {
+                // Nothing is gained by refitting it.
+                factor.fill(0.0);
+                factor.iter_mut().step_by(r + 1).for_each(|x| *x = f64::INFINITY);
             }
         }
         let (scratch, joint) = (ws.f64s(unit_scratch(em.ev.shape.columns, k, em.ev.shape.units))?, ws.f64s(k)?);
@@ -281,16 +283,22 @@ impl<'w> UnitStarts<'w> {
     pub fn draw(&mut self, problem: &Problem<'_, '_>, ev: &mut Evaluation<'_>, start: usize, column: usize, best: bool) -> StartKind {
         let mut random = stream(problem.seed, start);
         let (c, k) = (ev.columns(), self.classes);
-        let kind = match (best, start % 4) {
-            (true, 0 | 1) if self.empty.is_some() => StartKind::Grow,
-            (true, 0 | 1) => StartKind::Relocate,
-            (_, 3) if self.subspace > 0 && (!best || start % 8 == 3) => StartKind::Subspace,
-            (_, 1 | 3) => StartKind::Cluster,
+        // Where a best is known relocations of it come to more than anything else: one start in four is of the other kinds, in turns.
+        let (relocates, other) = match (best, self.empty) {
+            (false, _) => (false, start),
+            (true, None) => (start % 4 < 3, start / 4),
+            (true, Some(_)) => (start % 4 < 2, start),
+        };
+        let kind = match other % 4 {
+            _ if relocates && self.empty.is_some() => StartKind::Grow,
+            _ if relocates => StartKind::Relocate,
+            3 if self.subspace > 0 && (!best || other % 8 == 3) => StartKind::Subspace,
+            1 | 3 => StartKind::Cluster,
             _ => StartKind::Partition,
         };
         let r = |u: usize| u * c + column * k..u * c + (column + 1) * k;
         match kind {
-            StartKind::Relocate if random.random_range(0..3) == 0 => {
+            StartKind::Relocate if random.random_range(0..6) == 0 => {
                 // The next of the best moves of one unit, with a few random ones beside it every other time.
                 for (u, best) in self.best.chunks_exact(k).enumerate() {
                     ev.r[r(u)].copy_from_slice(best);
