@@ -1130,8 +1130,8 @@ size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
 /**
  * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
  *
- * NaN where they are not defined: of features that are not identified, of empty classes, or of everything where the information
- * is not positive definite. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations, p L^2 K (K + 1) / 4 + D^3 for counts over one
+ * NaN where they are not defined: of features that are not identified, of empty classes, beyond the range of doubles, or of everything
+ * where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations, p L^2 K (K + 1) / 4 + D^3 for counts over one
  * choice set.
  *
  * @param data the data

@@ -3,7 +3,7 @@
 //! The information is inverted in log-odds and whitened atoms, where collinear features leave no null space; atoms go back by `θ = T β`,
 //! weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that is not
 //! identified, of a class that is empty, of what is beyond the range of f64, or of everything when the information is not positive definite
-//! but for rounding.
+//! or is so by rounding alone: a pivot of its Cholesky factorisation is no more than `1e-13 D` of the complete-data information there.
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ use {
     alloc::vec::Vec,
 };
 
-/// The share of what complete data would tell, a parameter, that is rounding.
+/// The share of the complete-data information that may be rounding, for every parameter that there is.
 const ROUNDING: f64 = 1e-13;
 
 /// Where the variance comes from.
@@ -103,7 +103,7 @@ pub fn standard_errors(
     let (packed, info, middle) = (ws.f64s(n * n)?, ws.f64s(d * d)?, ws.f64s(d * d)?);
     let (x, y) = (ws.f64s(n)?, ws.f64s(n)?);
     let (block, half) = (ws.f64s(l * l)?, ws.f64s(l * l)?);
-    // What the information is less than: that of complete data, its diagonal in log-odds and whitened atoms.
+    // What the information is a part of: the diagonal of that of complete data, in log-odds and whitened atoms.
     let (complete, most) = (ws.f64s(m * l * l)?, ws.f64s(d)?);
     ev.information_beside(data, alpha, complete, packed, ctx, ws.scope())?;
     whiten_packed(whitening, ctx.isa, m, packed, info, block, half);
@@ -122,7 +122,7 @@ pub fn standard_errors(
         ev.score_products(data, alpha, sampling, ctx.isa, packed, ws.scope())?;
         whiten_packed(whitening, ctx.isa, m, packed, middle, block, half);
     }
-    // A pivot of 0 comes out as rounding.
+    // A pivot that should be 0 comes out as rounding.
     let rounding = ROUNDING * d as f64;
     let definite = linalg::cholesky(info, d, ws.scope())?
         && info.iter().step_by(d + 1).zip(&*most).all(|(pivot, most)| pivot * pivot > rounding * most);

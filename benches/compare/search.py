@@ -49,9 +49,9 @@ def flights(g):
     return np.array([[float(row[name]) for name in names] for row in items]), counts, int(g.integers(2, 4)), int(g.choice([0, 2]))
 
 
-def panel(g, people, situations, few, atoms=None):
-    """Choices of people in situations of a few alternatives: of a mixture of the atoms given, or at random."""
-    alternatives, columns = int(g.integers(2, 6)), few
+def panel(g, people, situations, columns, atoms=None):
+    """Choices of people in situations of two to five alternatives: of a mixture of the atoms given, or at random."""
+    alternatives = int(g.integers(2, 6))
     x = g.standard_normal((people * situations, alternatives, columns))
     utility = g.gumbel(size=x.shape[:2])
     if atoms is not None:

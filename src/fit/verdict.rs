@@ -67,9 +67,9 @@ impl Verdict {
         let shape = data.shape();
         let large = is_large(&shape);
         self.idle = if before < best - slight(data, classes, best) { 0 } else { self.idle + 1 };
-        // Enough agree when all that were finished do and they are a third of the starts; on a large choice set, where random starts reach
-        // the best more often than not and reading it is what costs, when all that were finished do. Otherwise the best must withstand
-        // draws with relocations.
+        // Enough agree when all that were finished do and they are a third of the starts, as they may be in a first draw, later ones being
+        // mostly relocations; on a large choice set, where random starts reach the best more often than not and reading it is what costs,
+        // when all that were finished do. Otherwise the best must withstand draws with relocations.
         let consensus = self.alike == self.finished && (3 * came >= n || large && self.finished >= 3);
         let (idle, agree) = (self.idle, self.agree);
         if !shape.units_are_draws {
