@@ -146,7 +146,7 @@ int main(int argc, char **argv)
     options.progress = nullptr;
     for (std::size_t classes : {std::size_t(GROUPS) + 1, std::size_t(1) << 31, ~std::size_t(0) / 16, ~std::size_t(0)}) {
         refused(SMX_TOO_MANY_CLASSES, "classes", [&] { softmix::fit(data, classes, options); });
-        refused(SMX_TOO_MANY_CLASSES, "classes", [&] { softmix::scan(data, classes, classes, options); });
+        refused(SMX_TOO_MANY_CLASSES, "last", [&] { softmix::scan(data, classes, classes, options); });
     }
     refused(SMX_EMPTY, "classes", [&] { softmix::fit(data, 0); });
     const std::vector<std::size_t> nobody{0};

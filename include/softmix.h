@@ -767,7 +767,8 @@ typedef struct smx_fit_result {
   uint8_t *unidentified;
   /**
    * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
-   * minus infinity where that is no number; of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
+   * minus infinity where that is no number or they were never evaluated; of those that raced on a sample of the alternatives, as on
+   * large choice sets, an estimate.
    */
   double *start_values;
   /** To be filled: kind of every start. */

@@ -149,6 +149,20 @@ fn large_counts_of_unlikely_alternatives_leave_finite_gradients() {
     }
 }
 
+/// Many starts have a log-likelihood beyond f64 here, and share a product with others.
+#[test]
+fn starts_whose_log_likelihood_is_no_number_do_not_end_a_fit() {
+    let mut random = Random::new(1);
+    let (x, offset) = (random.normals(400, 1.0), random.normals(200, 300.0));
+    let m = Mixture { weights: vec![0.5, 0.5], atoms: vec![1.4, 1.4, -1.4, 1.4] };
+    let plain = Data::new(Features::row_major(&x[..], 200, 2).unwrap(), None, None, Choices::Counts(&[1.0; 200])).unwrap();
+    let counts: Vec<f64> = probabilities(&plain, &m, Context::default()).1.iter().map(|p| (2000.0 * p).round() * 1e302).collect();
+    let data = Data::new(*plain.features(), Some(&offset), None, Choices::Counts(&counts)).unwrap();
+    let fit = Fit::new(&data, &FitOptions::new(2)).unwrap();
+    assert!(fit.report.log_likelihood.is_finite(), "{:?}", fit.report);
+    assert!(fit.starts.iter().any(|(_, f)| *f == f64::NEG_INFINITY), "{:?}", fit.starts);
+}
+
 fn quantities_of(x: &[f64; 4], n: &[f64; 4], m: &Mixture) -> Vec<(Isa, Quantities)> {
     let data = Data::new(Features::row_major(&x[..], 4, 1).unwrap(), None, None, Choices::Counts(n)).unwrap();
     Isa::available().map(|isa| (isa, quantities(&data, m, 0.0, Context { isa, threads: 1 }))).collect()

@@ -1084,13 +1084,15 @@ fn a_callback_that_says_no_ends_the_fit_with_a_valid_mixture() {
         });
         assert_eq!(whole.unwrap().report.outcome, Outcome::Converged);
         for last in [1, 2, 5, calls / 3, calls / 2, calls - 1] {
-            let mut n = 0;
-            let fit = Fit::with_progress(&data, &options, &mut |_| {
-                n += 1;
+            let (mut n, mut best) = (0, f64::NEG_INFINITY);
+            let fit = Fit::with_progress(&data, &options, &mut |p| {
+                assert!(p.best >= best, "the best so far does not fall");
+                (n, best) = (n + 1, p.best);
                 n < last
             })
             .unwrap();
             assert_eq!(fit.report.outcome, Outcome::Cancelled, "after {last} of {calls} calls");
+            assert!(fit.report.penalized_log_likelihood >= best - 1e-12 * best.abs(), "and is the result: {best}, {:?}", fit.report);
             assert_eq!(fit.report.stop, StopRule::Callback);
             assert_eq!(n, last, "no call after the answer was no");
             assert!((fit.mixture.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);

@@ -27,6 +27,15 @@ impl Fault {
     pub fn sizes(status: smx_status, argument: &'static str, needed: usize, given: usize) -> Self {
         Fault { status, error: Error::new(ErrorKind::InvalidOption, argument).sizes(needed, given) }
     }
+
+    /// The same of the argument `here`, which is `inside` further in.
+    #[cold]
+    pub fn renamed(mut self, inside: &str, here: &'static str) -> Self {
+        if self.error.argument == inside {
+            self.error.argument = here;
+        }
+        self
+    }
 }
 
 /// Runs `body`; a panic is a status where there is std to catch it.

@@ -214,7 +214,8 @@ pub unsafe extern "C" fn smx_estimate(
                 SMX_METHOD_TENSOR => tensor(&data, &wh, ill_posed, alpha, theta, ctx, ws)?,
                 SMX_METHOD_DIRECTION => {
                     let along = along.map(|v| v.get());
-                    blank.shrinkage = direction(&data, &wh, along, ill_posed, alpha, theta, ctx, ws)?.shrinkage;
+                    let found = direction(&data, &wh, along, ill_posed, alpha, theta, ctx, ws);
+                    blank.shrinkage = found.map_err(|e| Fault::from(e).renamed("along", "direction"))?.shrinkage;
                 }
                 _ => {
                     let start = match &start {

@@ -213,7 +213,8 @@ pub struct smx_fit_result {
     /// To be filled: L flags: whether a feature is not identified.
     pub unidentified: *mut u8,
     /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
-    /// minus infinity where that is no number; of those that raced on a sample of the alternatives, as on large choice sets, an estimate.
+    /// minus infinity where that is no number or they were never evaluated; of those that raced on a sample of the alternatives, as on
+    /// large choice sets, an estimate.
     pub start_values: *mut f64,
     /// To be filled: kind of every start.
     pub start_kinds: *mut smx_start_kind,

@@ -113,14 +113,19 @@ fn fits_of(first: usize, last: usize) -> Result<usize> {
     }
 }
 
+/// An error of the classes of a fit as one of the last fit.
+fn of_last(fault: impl Into<Fault>) -> Fault {
+    fault.into().renamed("classes", "last")
+}
+
 /// Fits of a scan, and classes of all of them together.
 fn lengths(first: usize, last: usize, columns: usize) -> Result<(usize, usize)> {
     let fits = fits_of(first, last)?;
-    atoms_length(last, columns)?;
+    atoms_length(last, columns).map_err(of_last)?;
     // n fits of (first + last) / 2 classes.
     let twice = first.checked_add(last).and_then(|n| n.checked_mul(fits));
     let all = twice.map(|n| n / 2).filter(|n| n.checked_mul(columns).is_some());
-    all.map(|all| (fits, all)).ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
+    all.map(|all| (fits, all)).ok_or_else(|| Fault::new(SMX_OVERFLOW, "last"))
 }
 
 /// What one fit is beside its mixture, as it waits in the workspace until the whole scan is well.
@@ -223,7 +228,7 @@ pub unsafe extern "C" fn smx_scan(
             let memory = Memory::new(call, data)?;
             let (l, shape) = (memory.columns(), memory.shape()?);
             fits_of(first, last)?;
-            fitting(&shape, last)?;
+            fitting(&shape, last).map_err(of_last)?;
             let (fits, all) = lengths(first, last, l)?;
             let o: smx_fit_options = call.options("options", options)?;
             let ctx = o.check()?;
@@ -273,7 +278,7 @@ pub unsafe extern "C" fn smx_scan(
                 };
                 (n, at, evaluations, rank) = (n + 1, at + k, evaluations + report.evaluations, report.rank);
             };
-            scan(&data, &rust, first..=last, &mut relay(&o), &mut found, ws.scope())?;
+            scan(&data, &rust, first..=last, &mut relay(&o), &mut found, ws.scope()).map_err(of_last)?;
             (r.suggested_classes, r.noise) = (0, f64::NAN);
             if let Some(out) = eigenvalues {
                 match profile(&data, profiled, ctx, ws) {

@@ -27,23 +27,37 @@ pub(crate) struct Run<'a> {
     pub entered: f64,
     /// Whether the start finished last may run off, as far as Newton's method has seen.
     pub still: bool,
+    /// The best that the callback was told of.
+    pub told: f64,
+    /// Whether the winner is polished, which may be undone.
+    pub polishes: bool,
 }
 
 impl<'a> Run<'a> {
     pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
-        Run { data, state, progress, cancelled: false, limit, excess: None, pace: None, entered: f64::NEG_INFINITY, still: false }
+        let (entered, told) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        Run { data, state, progress, cancelled: false, limit, excess: None, pace: None, entered, still: false, told, polishes: false }
     }
 
     /// Tells the callback that the fit stands at `now`, unless it has said no before.
     pub fn tell(&mut self, now: Progress) {
         if !self.cancelled {
-            let current = now.current - self.excess.unwrap_or(0.0);
-            self.cancelled = !(self.progress)(&Progress { current, ..now });
+            let (current, best) = (now.current - self.excess.unwrap_or(0.0), self.told.max(now.best));
+            self.cancelled = !(self.progress)(&Progress { current, best, ..now });
             // One rank speaks for all.
             self.cancelled = self.data.any(self.cancelled);
         }
+    }
+
+    /// Tells it that the start being finished stands at f, the best if it is.
+    pub fn tell_of_start(&mut self, f: f64) {
+        self.state.current = f;
+        if self.excess.is_none() && !self.polishes {
+            self.told = self.told.max(f);
+        }
+        self.tell(self.state);
     }
 
     /// Whether the fit must end.
@@ -166,7 +180,8 @@ pub(crate) fn finish(
     let shape = data.shape();
     let pays = newton_pays(&shape, k);
     let spent = run.state.evaluations;
-    let lead = lead(&shape, k, raced, options.gradient_tolerance);
+    // Where it is polished a start is near its end, which few steps of Newton come to.
+    let lead = if run.polishes { None } else { lead(&shape, k, raced, options.gradient_tolerance) };
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
     for attempt in 0..3 {
@@ -185,12 +200,11 @@ pub(crate) fn finish(
                 return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
             };
             run.entered = if attempt == 0 { f } else { run.entered };
-            let before = run.state;
             // Newton's method has a pace of its own.
             let alone = Cell::new(!pays);
             let mut report = |f: f64, evaluations: u64| {
-                let best = if run.excess.is_some() { before.best } else { before.best.max(f) };
-                run.tell(Progress { current: f, evaluations: spent + evaluations, best, ..before });
+                run.state.evaluations = spent + evaluations;
+                run.tell_of_start(f);
                 short = alone.get() && run.pace.as_mut().is_some_and(|pace| pace.is_short(f, evaluations));
                 !run.cancelled && !short
             };
@@ -260,8 +274,7 @@ pub(crate) fn finish(
             em.more = step < 10;
             em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
             run.state.evaluations += 1;
-            run.state.current = em.value[0] - penalty;
-            run.tell(run.state);
+            run.tell_of_start(em.value[0] - penalty);
         }
     }
     result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))

@@ -16,7 +16,7 @@ mod verdict;
 mod winner;
 
 use self::finish::{Pace, Place, Run, finish, finish_workspace};
-use self::race::{Problem, Race};
+use self::race::{LEAST, Problem, Race};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
 use self::winner::{finish_winner, mark_diverging, may_run_off};
@@ -346,7 +346,7 @@ impl Search<'_, '_, '_, '_> {
     /// end on the sample tells. One of several whose log-likelihood is no number counts −∞. Whether its end on the sample did not tell.
     fn carry(&mut self, j: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
         match self.carry_on(j, first, n, ws) {
-            Err(error) if error.kind == ErrorKind::NotFinite && n > 1 => {
+            Err(error) if error.kind == ErrorKind::NotFinite && (n > 1 || self.begun.report.is_some()) => {
                 self.out.start_values[self.run.state.start] = f64::NEG_INFINITY;
                 self.race.values[j] = f64::NEG_INFINITY;
                 self.run.pace = None;
@@ -363,7 +363,7 @@ impl Search<'_, '_, '_, '_> {
         let Self { data, shape, options, problem, race, best, run, verdict, out, .. } = self;
         // Relocations begin at the best: that they end there says nothing.
         let independent = race.kinds[j] != StartKind::Relocate;
-        if self.begun.report.is_some() && race.came_to(problem.wh, j, best.mixture(), run.state.best) {
+        if self.begun.report.is_some() && race.came_to(problem, j, best.mixture(), run.state.best) {
             verdict.arrive(independent);
             return Ok(false);
         }
@@ -393,8 +393,8 @@ impl Search<'_, '_, '_, '_> {
                 open = there < run.state.best;
             }
         }
-        // A start that has not raced is led to a basin by EM; on counts L-BFGS leads.
-        let warm = if raced || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
+        // A start of so few that none have raced is led to a basin by EM; on counts L-BFGS leads, of one alone.
+        let warm = if n > LEAST || k == 1 || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
         em.restart(1);
         for step in 1..=warm {
             if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
@@ -405,8 +405,7 @@ impl Search<'_, '_, '_, '_> {
             em.more = step < warm;
             em.step(problem.data, problem.wh, options.ridge, race_form(shape), place.weights, place.atoms, options.context)?;
             run.state.evaluations += 1;
-            run.state.current = em.value[0] - penalty;
-            run.tell(run.state);
+            run.tell_of_start(em.value[0] - penalty);
         }
         let spent = run.state.evaluations;
         let each = share_of_budget(options, shape, n, spent);
@@ -419,6 +418,9 @@ impl Search<'_, '_, '_, '_> {
         run.state.finished += 1;
         found.best_start = run.state.start;
         out.start_values[found.best_start] = f;
+        if self.excess.is_none() {
+            race.values[j] = f;
+        }
         // Starts that end alike to rounding are one optimum: the first one stands for it.
         if self.begun.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
             self.gain = if open { self.gain } else { f - run.entered };

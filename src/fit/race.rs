@@ -1,10 +1,10 @@
 //! The race: many starts as columns of one product, a few steps of EM each, the worst fall out.
 
 use super::finish::Run;
-use super::{Progress, Starts, race_form};
+use super::{Progress, Starts, race_form, rounding};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::optimize::penalty;
@@ -45,7 +45,7 @@ impl Problem<'_, '_> {
 const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
 /// Starts that need no race.
-const LEAST: usize = 3;
+pub(super) const LEAST: usize = 3;
 
 /// The starts of one draw, sorted by their value as the race goes on.
 pub(crate) struct Race<'w> {
@@ -268,40 +268,21 @@ impl<'w> Race<'w> {
         best: Option<MixtureRef<'_>>,
         run: &mut Run<'_>,
     ) -> Result<(usize, usize)> {
-        let (k, l) = (self.em.ev.classes, problem.wh.columns);
-        let form = race_form(&problem.data.shape());
         let (mut running, mut back) = (n, 0);
         for (rounds, share) in if problem.data.shape().units_are_draws && fresh { COUNTS } else { UNITS } {
             if running <= LEAST {
                 break;
             }
             run.state.running = running;
-            for from in (0..running).step_by(self.width) {
-                let to = (from + self.width).min(running);
-                self.em.restart(to - from);
-                self.em.thrifty = true;
-                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-                for round in 1..=rounds {
-                    if run.spent() {
-                        break;
-                    }
-                    self.em.more = round < rounds;
-                    // The penalty is that of the atoms where the step begins, as the value is.
-                    for (value, atoms) in self.values[from..to].iter_mut().zip(atoms.chunks_exact(k * l)) {
-                        *value = -problem.penalty(atoms, self.beta);
-                    }
-                    self.em.step(problem.data, problem.wh, problem.ridge, form, weights, atoms, problem.ctx)?;
-                    run.state.evaluations += (to - from) as u64;
-                    for (value, l) in self.values[from..to].iter_mut().zip(&*self.em.value) {
-                        *value += l;
-                    }
-                    run.state.current = self.values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
-                    run.tell(run.state);
+            for (from, to) in groups(0, running, self.width) {
+                match self.steps(problem, from, to, rounds, run) {
+                    Err(error) if error.kind == ErrorKind::NotFinite => self.steps_apart(problem, from, to, rounds, run)?,
+                    done => done?,
                 }
             }
             if let Some(best) = best {
                 for j in (0..running).rev() {
-                    if !self.came_to(problem.wh, j, best, run.state.best) {
+                    if !self.came_to(problem, j, best, run.state.best) {
                         continue;
                     }
                     back += usize::from(self.kinds[j] != StartKind::Relocate);
@@ -314,10 +295,53 @@ impl<'w> Race<'w> {
         Ok((running, back))
     }
 
-    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: within 1e-6 of it, relatively, as on a sample none
-    /// is, and with its classes.
-    pub fn came_to(&mut self, wh: &Whitening<'_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
-        (self.values[j] - value).abs() <= 1e-6 * value.abs() && self.has_classes_of(wh, j, best)
+    /// Steps of EM of the starts `from..to`, as columns of one product.
+    fn steps(&mut self, problem: &Problem<'_, '_>, from: usize, to: usize, rounds: usize, run: &mut Run<'_>) -> Result<()> {
+        let (k, l) = (self.em.ev.classes, problem.wh.columns);
+        let form = race_form(&problem.data.shape());
+        self.em.restart(to - from);
+        self.em.thrifty = true;
+        let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
+        for round in 1..=rounds {
+            if run.spent() {
+                break;
+            }
+            self.em.more = round < rounds;
+            // The penalty is that of the atoms where the step begins, as the value is.
+            for (value, atoms) in self.values[from..to].iter_mut().zip(atoms.chunks_exact(k * l)) {
+                *value = -problem.penalty(atoms, self.beta);
+            }
+            self.em.step(problem.data, problem.wh, problem.ridge, form, weights, atoms, problem.ctx)?;
+            run.state.evaluations += (to - from) as u64;
+            for (value, l) in self.values[from..to].iter_mut().zip(&*self.em.value) {
+                *value += l;
+            }
+            run.state.current = self.values[from..to].iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
+            run.tell(run.state);
+        }
+        Ok(())
+    }
+
+    /// The same one by one: a start whose log-likelihood is no number counts −∞, and the others go on.
+    #[cold]
+    fn steps_apart(&mut self, problem: &Problem<'_, '_>, from: usize, to: usize, rounds: usize, run: &mut Run<'_>) -> Result<()> {
+        problem.data.reduced()?;
+        for j in from..to {
+            match self.steps(problem, j, j + 1, rounds, run) {
+                Err(error) if error.kind == ErrorKind::NotFinite => self.values[j] = f64::NEG_INFINITY,
+                done => done?,
+            }
+            problem.data.reduced()?;
+        }
+        Ok(())
+    }
+
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: at most 1e-6 below it, relatively, as on a sample
+    /// none is, not above, and with its classes.
+    pub fn came_to(&mut self, problem: &Problem<'_, '_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
+        let below = value - self.values[j];
+        let close = below <= 1e-6 * value.abs() && below >= -rounding(problem.data, value);
+        close && self.has_classes_of(problem.wh, j, best)
     }
 
     /// How many of the first `n` starts, relocations apart, came to `best` of penalised log-likelihood `value`, or were on their way when

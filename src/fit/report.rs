@@ -108,7 +108,7 @@ pub struct FitOutput<'a> {
     /// Features that are not identified.
     pub unidentified: &'a mut [bool],
     /// Penalised log-likelihood at the end of every start, [`max_starts`] numbers: an estimate for those that fell out of a race on a
-    /// sample, and, of those that were given up, where they stood.
+    /// sample, and, of those that were given up, where they stood: −∞ where that is no number or they were never evaluated.
     pub start_values: &'a mut [f64],
     /// The kind of every start.
     pub start_kinds: &'a mut [StartKind],

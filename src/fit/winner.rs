@@ -39,7 +39,9 @@ pub(super) fn finish_winner(
         atoms.copy_from_slice(best.atoms);
         let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
         let further = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
+        run.polishes = true;
         let polished = finish(problem, &further, true, em, best, run, ws)?;
+        run.polishes = false;
         if polished.gradient_norm <= options.gradient_tolerance {
             report.log_likelihood = polished.log_likelihood;
             report.penalized_log_likelihood = polished.penalized_log_likelihood;

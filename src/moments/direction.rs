@@ -8,7 +8,7 @@
 
 use super::eigen::tridiagonal_eigen;
 use super::frame::{Draws, Frame, natural, natural_workspace};
-use super::hermite::{cross, cross_workspace, univariate, univariate_workspace};
+use super::hermite::{check_direction, cross, cross_workspace, univariate, univariate_workspace};
 use super::subspace::covariance_of_atoms;
 use super::tensor::{check_output, finish, shorten};
 use super::{IllPosed, tensors_workspace};
@@ -134,7 +134,10 @@ pub(crate) fn direction_in(
     let moments_of_y = &mut ws.f64s(k * l)?[..k * r];
     match along {
         Some(along) if along.len() != r => return Err(Error::shape("along", r, along.len())),
-        Some(along) => v.copy_from_slice(along),
+        Some(along) => {
+            check_direction("along", along)?;
+            v.copy_from_slice(along);
+        }
         None => {
             covariance_of_atoms(draws, frame, first, values, vectors, scratch, ctx, ws.scope())?;
             v.copy_from_slice(&vectors[..r]);

@@ -24,7 +24,7 @@ fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
 }
 
 /// The same of one.
-fn check_direction(name: &'static str, direction: &[f64]) -> Result<()> {
+pub(super) fn check_direction(name: &'static str, direction: &[f64]) -> Result<()> {
     let kind = match direction.iter().all(|x| x.is_finite()) {
         true if (libm::sqrt(dot(direction, direction)) - 1.0).abs() <= 1e-6 => return Ok(()),
         true => ErrorKind::InvalidOption,

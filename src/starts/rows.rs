@@ -230,7 +230,8 @@ impl<'w> RowStarts<'w> {
         let (k, l) = (self.classes, problem.wh.columns);
         self.prepare(problem, em, best)?;
         let rounds = if starts_are_cheap(&problem.data.shape(), k) { ROUNDS } else { 1 };
-        let each = kinds.len().div_ceil(rounds);
+        // As many as there are candidates at once.
+        let each = kinds.len().div_ceil(rounds).min(self.share.len() / k * k);
         let starts = kinds.chunks_mut(each).zip(weights.chunks_mut(each * k)).zip(atoms.chunks_mut(each * k * l));
         for (round, ((kinds, weights), atoms)) in starts.enumerate() {
             self.best_candidates(problem, em, best, start + round * each, rounds * CANDIDATES, kinds, weights, atoms)?;
@@ -501,4 +502,36 @@ fn clear(ev: &mut Evaluation<'_>, columns: Range<usize>) {
 fn add(ev: &mut Evaluation<'_>, c: usize, omega: f64, row: &[f64]) {
     ev.class_weight[c] += omega;
     axpy(omega, row, &mut ev.chosen[c * row.len()..(c + 1) * row.len()]);
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::data::{Choices, Features};
+    use crate::testing::numbers;
+    use crate::workspace::WorkspaceBuffer;
+    use alloc::vec;
+
+    /// Where rows are so many that a start goes alone, several are to be written all the same.
+    #[test]
+    fn every_start_of_a_moved_class_is_written_however_few_columns_there_are() {
+        const STARTS: usize = 5;
+        let (x, counts) = (numbers(60, 1), [3.0; 20]);
+        let data = Data::new(Features::row_major(&x[..], 20, 3).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let (ctx, k) = (crate::parallel::Context::default(), 2);
+        let mut memory = WorkspaceBuffer::new(WorkspaceSize::of::<f64>(100_000)).unwrap();
+        let mut ws = memory.lend();
+        let wh = crate::whiten::Whitening::new(&data, ctx.isa, &mut ws).unwrap();
+        let problem = Problem { data: &data, wh: &wh, ridge: 0.0, ctx, seed: 0 };
+        for width in [1, 2, 8] {
+            let mut ws = ws.scope();
+            let mut em = Em::new(data.shape(), k, width, true, &mut ws).unwrap();
+            let mut rows = RowStarts::new(&problem, k, width * k, &mut ws).unwrap();
+            let best = MixtureRef { weights: &[0.7, 0.3], atoms: &[0.5; 6] };
+            let (mut kinds, mut weights, mut atoms) = ([StartKind::Random; STARTS], [0.0; 2 * STARTS], vec![0.0; 6 * STARTS]);
+            rows.narrow(&problem, &mut em, best, 0, &mut kinds, &mut weights, &mut atoms).unwrap();
+            assert_eq!(kinds, [StartKind::Relocate; STARTS], "{width}");
+            assert!(weights.chunks_exact(k).all(|w| (w[0] + w[1] - 1.0).abs() < 1e-12), "{width}: {weights:?}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::workspace::{Workspace, WorkspaceSize};
 use rand::{Rng, seq::SliceRandom};
 use rand_pcg::Pcg64;
 
-/// Mixtures from the responsibilities that the evaluation holds: weights, and `rounds` Newton steps for the atoms from where they stand.
+/// Mixtures from the responsibilities that the evaluation holds: weights, and `rounds` steps of an M-step for the atoms from where they stand.
 pub(crate) fn fit_responsibilities(
     problem: &Problem<'_, '_>,
     em: &mut Em<'_>,
