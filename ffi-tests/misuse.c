@@ -442,7 +442,7 @@ static void sizes(void)
         REFUSE(MIXTURES, SMX_OVERFLOW, s.classes = huge);
         REFUSE(FITS, SMX_TOO_MANY_CLASSES, s.classes = s.first = s.last = huge);
         REFUSE(SCAN, SMX_TOO_MANY_CLASSES, s.first = huge - 1; s.last = huge);
-        REFUSE(SCAN, SMX_WORKSPACE, s.fit_options.starts = huge);
+        REFUSE(SCAN, SMX_OVERFLOW, s.fit_options.starts = huge);
         REFUSE(FIT, SMX_OVERFLOW, s.fit_options.starts = huge; s.result.starts_capacity = SIZE_MAX);
     }
     REFUSE(FIT, SMX_TOO_MANY_CLASSES, s.classes = U + 1; s.result.weights = many; s.result.atoms = many + U + 1;
@@ -452,7 +452,7 @@ static void sizes(void)
     /* Sizes that are not true make everything overlap: what is wrong is told all the same, and where. */
     REFUSE(FITS, SMX_TOO_MANY_CLASSES, s.classes = s.first = s.last = (size_t)1 << 31);
     REFUSE(FITS, SMX_OVERFLOW, COUNTS_ONLY; s.data.columns = 1; s.data.rows = SIZE_MAX / 32 + 1; s.data.sets = 0; s.data.set_offsets = NULL);
-    REFUSE(FITS, SMX_WORKSPACE, COUNTS_ONLY; s.data.columns = 1; s.data.rows = SIZE_MAX / 32 + 1; s.data.sets = 0; s.data.set_offsets = NULL;
+    REFUSE(FITS, SMX_OVERFLOW, COUNTS_ONLY; s.data.columns = 1; s.data.rows = SIZE_MAX / 32 + 1; s.data.sets = 0; s.data.set_offsets = NULL;
            s.classes = s.last = 1);
     REFUSE(SCAN, SMX_EMPTY, s.first = 3; s.last = 1);
     if (strcmp(record.argument, "last") != 0 || record.needed != 3 || record.given != 1)

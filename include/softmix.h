@@ -114,7 +114,10 @@ typedef struct smx_error {
   size_t needed;
   /** The size or number that was given; SMX_NONE when not known. */
   size_t given;
-  /** Name of the argument, field or option at fault, ended by a zero. */
+  /**
+   * Name of the argument, field or option at fault, or of a quantity that they made no number: "log-likelihood", "logits", "moments";
+   * ended by a zero.
+   */
   char argument[32];
 } smx_error;
 
@@ -727,7 +730,7 @@ typedef struct smx_fit_options {
   uint64_t max_evaluations;
   /**
    * Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
-   * above 0, default 1e-8.
+   * above 0, default 1e-8. Above 1e-4 a fit may end so far from a maximum that SMX_DIVERGING says little.
    */
   double gradient_tolerance;
   /** Called after every step; default NULL: nobody. */

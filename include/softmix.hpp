@@ -436,6 +436,8 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     f.diverging.resize(k);
     f.unidentified.resize(d.columns());
     const std::size_t starts = k == 0 ? 0 : smx_fit_max_starts(d.raw(), classes, &o);
+    if (starts != SMX_NONE && starts > f.start_values.max_size())
+        detail::fail(SMX_OVERFLOW, "starts");
     f.start_values.resize(starts == SMX_NONE ? 0 : starts);
     f.start_kinds.resize(f.start_values.size());
 

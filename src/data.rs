@@ -192,7 +192,10 @@ impl<'a> Data<'a> {
         if let Some(b) = offset.filter(|_| split != Some(Split::Rows)) {
             let dead = (0..data.set_count()).find(|&s| b[data.set(s)].iter().all(|b| *b == f64::NEG_INFINITY));
             if let Some(s) = dead {
-                return Err(Error::new(ErrorKind::Unavailable, "sets").at(s));
+                return Err(match sets {
+                    Some(_) => Error::new(ErrorKind::Unavailable, "sets").at(s),
+                    None => Error::new(ErrorKind::Unavailable, "offset"),
+                });
             }
         }
         data.check_choices(split)?;

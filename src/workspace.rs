@@ -54,11 +54,12 @@ impl<'w> Workspace<'w> {
         Workspace { bytes }
     }
 
-    /// Fails unless the workspace holds at least `size`.
+    /// Fails unless the workspace holds at least `size`; with `Overflow` where nothing does.
     pub fn require(&self, size: WorkspaceSize) -> Result<()> {
         let slack = self.bytes.as_ptr().align_offset(LINE);
         match size.0 == 0 || self.bytes.len().checked_sub(slack).is_some_and(|n| n >= size.0) {
             true => Ok(()),
+            false if size.bytes() == usize::MAX => Err(Error::new(ErrorKind::Overflow, "workspace")),
             false => Err(Error::new(ErrorKind::Workspace, "workspace").sizes(size.bytes(), self.bytes.len())),
         }
     }

@@ -149,7 +149,7 @@ fn what_is_not_available_cannot_be_chosen() {
         assert!(fit.report.log_likelihood.is_finite());
     }
     let none = [-INFINITY; 6];
-    refused(Some(&none), None, Choices::Counts(&[0.0; 6]), error(ErrorKind::Unavailable, "sets").at(0));
+    refused(Some(&none), None, Choices::Counts(&[0.0; 6]), error(ErrorKind::Unavailable, "offset"));
     let second = [0.0, 0.0, -INFINITY, -INFINITY, 0.0, 0.0];
     refused(Some(&second), Some(&[0, 2, 4, 6]), ONES, error(ErrorKind::Unavailable, "sets").at(1));
 }

@@ -207,7 +207,9 @@ fn ranks_agree_before_they_call() {
         // SAFETY: the shard lives.
         assert_eq!(unsafe { smx_shard_agree(&shard, status, null_mut()) }, status);
     }
-    assert_eq!(calls[0].load(Ordering::Relaxed), 3);
+    // A number that is no status. SAFETY: as above.
+    assert_eq!(unsafe { smx_shard_agree(&shard, 5, null_mut()) }, SMX_INVALID_OPTION);
+    assert_eq!(calls[0].load(Ordering::Relaxed), 4);
 }
 
 /// Everything that a call writes, in one piece, so that all of it can be compared with what it was.

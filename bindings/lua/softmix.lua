@@ -46,6 +46,9 @@ local function new(name)
 end
 softmix.new = new
 
+-- SMX_NONE: what is not known. A negative double is another size_t in some versions.
+local none = ffi.cast("size_t", -1LL)
+
 -- Calls f(..., error); an error is thrown as a table with status, argument, row, column, class_index and a text.
 local texts = {__tostring = function(e) return e.text end}
 local function call(f, ...)
@@ -59,7 +62,7 @@ local function call(f, ...)
     C.smx_error_format(record, buffer, 256)
     local e = {status = record.status, argument = ffi.string(record.argument), text = ffi.string(buffer)}
     for _, name in ipairs {"row", "column", "class_index", "needed", "given"} do
-        if record[name] ~= ffi.cast("size_t", -1) then
+        if record[name] ~= none then
             e[name] = tonumber(record[name])
         end
     end
@@ -67,7 +70,7 @@ local function call(f, ...)
 end
 
 local function workspace(size)
-    if size == ffi.cast("size_t", -1) then
+    if size == none then
         return nil, 0
     end
     return ffi.new("unsigned char[?]", tonumber(size)), size
@@ -80,6 +83,18 @@ local function are(kind, values)
     return (pcall(function() ffi.new("const " .. kind .. " *[1]")[0] = values end))
 end
 
+-- A field that is a whole number, of the ffi or not; where it is missing, `otherwise`, if there is one.
+local function whole(t, name, least, otherwise, level)
+    local n = t[name]
+    if n == nil and otherwise then
+        return otherwise
+    end
+    if type(n) ~= "cdata" and (type(n) ~= "number" or n < least or n ~= math.floor(n) or n >= 2 ^ 63) then
+        error(("%s: expected a whole number from %d, got %s"):format(name, least, tostring(n)), level + 1)
+    end
+    return n
+end
+
 local function describe(t)
     local data = new("smx_data")
     -- To C they are at any pointer, and integers would be read as doubles, beyond their end.
@@ -87,12 +102,12 @@ local function describe(t)
     if not double and not are("float", t.features) then
         error("features: expected doubles or floats of the ffi, got " .. (type(t.features) == "cdata" and tostring(ffi.typeof(t.features)) or type(t.features)), 3)
     end
-    data.features, data.rows, data.columns = t.features, t.rows, t.columns
+    data.features, data.rows, data.columns = t.features, whole(t, "rows", 0, nil, 3), whole(t, "columns", 0, nil, 3)
     data.dtype = double and constants.SMX_F64 or constants.SMX_F32
     data.row_stride, data.column_stride = t.row_stride or 0, t.column_stride or 0
-    data.offset, data.set_offsets, data.sets = t.offset, t.set_offsets, t.sets or 0
+    data.offset, data.set_offsets, data.sets = t.offset, t.set_offsets, whole(t, "sets", 0, 0, 3)
     if t.indptr then
-        data.choices, data.units, data.entries = constants.SMX_UNITS, t.units, t.entries
+        data.choices, data.units, data.entries = constants.SMX_UNITS, whole(t, "units", 0, nil, 3), whole(t, "entries", 0, nil, 3)
         data.indptr, data.indices, data.weights = t.indptr, t.indices, t.weights
     end
     data.counts = t.counts
@@ -103,15 +118,19 @@ end
 -- indices, counts, weights; classes, ridge, seed, starts, threads, max_evaluations; progress, which is called with an smx_progress and ends
 -- the fit by answering false.
 function softmix.fit(t)
-    local data, k, l = describe(t), t.classes, t.columns
-    if type(k) ~= "number" or k < 1 or k ~= math.floor(k) then
-        error("classes: expected a whole number from 1, got " .. tostring(k), 2)
-    end
+    local data, k, l = describe(t), tonumber(whole(t, "classes", 1, nil, 2)), tonumber(t.columns)
     local options = new("smx_fit_options")
-    for _, name in ipairs {"ridge", "seed", "starts", "threads", "max_evaluations", "gradient_tolerance"} do
-        if t[name] ~= nil then
-            options[name] = t[name]
+    for _, name in ipairs {"seed", "starts", "threads", "max_evaluations"} do
+        options[name] = whole(t, name, 0, options[name], 2)
+    end
+    for _, name in ipairs {"ridge", "gradient_tolerance"} do
+        if t[name] ~= nil and type(t[name]) ~= "number" then
+            error(name .. ": expected a number, got " .. tostring(t[name]), 2)
         end
+        options[name] = t[name] or options[name]
+    end
+    if t.progress ~= nil and type(t.progress) ~= "function" then
+        error("progress: expected a function, got " .. tostring(t.progress), 2)
     end
     local callback, thrown
     if t.progress then
@@ -125,14 +144,16 @@ function softmix.fit(t)
         end)
         options.progress = callback
     end
+    -- More classes than units are left to C, which says so.
+    local room = k <= tonumber(t.indptr and data.units or data.rows) and k or 0
     local model = {
         classes = k, columns = l, data = data, source = t,
-        weights = ffi.new("double[?]", k), atoms = ffi.new("double[?]", k * l), diverging = ffi.new("uint8_t[?]", k),
+        weights = ffi.new("double[?]", room), atoms = ffi.new("double[?]", room * l), diverging = ffi.new("uint8_t[?]", room),
         unidentified = ffi.new("uint8_t[?]", l)
     }
     local result = new("smx_fit_result")
     result.weights, result.atoms, result.diverging, result.unidentified = model.weights, model.atoms, model.diverging, model.unidentified
-    local memory, size = workspace(C.smx_fit_workspace(data, k, options))
+    local memory, size = workspace(room > 0 and C.smx_fit_workspace(data, k, options) or none)
     local ok, e = pcall(call, C.smx_fit, data, k, options, result, memory, size)
     if callback then
         callback:free()

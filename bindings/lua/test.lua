@@ -45,6 +45,19 @@ for _, wrong in ipairs {2.7, 0, -1, 0 / 0, "2", {2, 3}} do
     assert(not ok and tostring(e):find("classes: expected a whole number", 1, true), tostring(e))
 end
 
+-- Whatever is wrong is named, by C where that knows, and places that it does not know are nil.
+for _, case in ipairs {{"rows", 0, "rows: empty"}, {"rows", -1, "rows: expected"}, {"columns", 1.5, "columns: expected"}, {"ridge", "a", "ridge: "},
+                       {"starts", 1.5, "starts: expected"}, {"threads", -1, "threads: expected"}, {"progress", 3, "progress: expected"},
+                       {"classes", 1e9, "classes: more classes than units"}} do
+    local t = {features = x, rows = p, columns = L, counts = counts, classes = 2}
+    t[case[1]] = case[2]
+    local ok, e = pcall(softmix.fit, t)
+    assert(not ok and tostring(e):find(case[3], 1, true), tostring(e))
+    if type(e) == "table" then
+        assert(e.row == nil and e.column == nil and e.class_index == nil and (case[1] == "classes") == (e.needed ~= nil), tostring(e))
+    end
+end
+
 local single, whole = ffi.new("float[?]", p * L), ffi.new("int32_t[?]", p * L)
 for j = 0, p * L - 1 do
     single[j] = x[j]

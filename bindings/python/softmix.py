@@ -35,6 +35,7 @@ __all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "
 
 _NONE = ctypes.c_size_t(-1).value
 _NULL = -200
+_MOST_FITS = 4096
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
 _KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow", 8: "moments",
           9: "corrected_moments", 10: "subspace"}
@@ -44,8 +45,8 @@ _SPLITS = {"rows": 1, "sets": 2}
 
 # What C calls arguments of this module, and besides where counts are a matrix.
 _ARGUMENTS = {**dict.fromkeys(("features", "rows", "columns"), "X"), "set_offsets": "sets", "start_weights": "init weights",
-              "start_atoms": "init atoms"}
-_OF_MATRIX = dict.fromkeys(("choices", "indptr", "indices"), "counts")
+              "start_atoms": "init atoms", "choices": "counts", "starts_capacity": "starts"}
+_OF_MATRIX = dict.fromkeys(("indptr", "indices"), "counts")
 
 
 class _Error(Structure):
@@ -403,6 +404,10 @@ class _Described:
                 record.row, record.column = int(np.searchsorted(self.indptr, entry, "right")) - 1, int(self.indices[entry])
         raise Error(record, names.get(name, name))
 
+    def most_classes(self):
+        """Units, over all ranks: more classes no fit takes."""
+        return self.units if self.shard is None else max(self.units, self.shard.raw.total_units)
+
     def __reduce__(self):
         """Copies are made anew: C is told where the arrays of the copy are."""
         if self.shard is not None:
@@ -479,17 +484,22 @@ class SoftmaxMixture:
                 raise ValueError(f"init atoms: expected shape {(k, l)}, got {start_atoms.shape}")
             start_atoms = np.ascontiguousarray(start_atoms, np.float64)
             o.start_weights, o.start_atoms = start_weights.ctypes.data, start_atoms.ctypes.data
-        most = _lib.smx_fit_max_starts(byref(data.raw), k, byref(o))
+        # More classes than units are left to the call, which says so.
+        room = k if k <= data.most_classes() else 0
+        most = _lib.smx_fit_max_starts(byref(data.raw), k, byref(o)) if room else 0
         most = 0 if most == _NONE else most
-        weights, atoms = np.empty(k), np.empty((k, l))
-        diverging, unidentified = np.zeros(k, np.uint8), np.zeros(l, np.uint8)
-        values, kinds = np.empty(most), np.zeros(most, np.int32)
+        weights, atoms = np.empty(room), np.empty((room, l))
+        diverging, unidentified = np.zeros(room, np.uint8), np.zeros(l, np.uint8)
+        try:
+            values, kinds = np.empty(most), np.zeros(most, np.int32)
+        except (MemoryError, ValueError):
+            raise MemoryError(f"starts: no memory for {most}") from None
         r = _new(_FitResult, "fit_result")
         r.weights, r.atoms, r.diverging, r.unidentified = map(_pointer, (weights, atoms, diverging, unidentified))
         r.start_values, r.start_kinds, r.starts_capacity = values.ctypes.data, kinds.ctypes.data, most
         with _Watch(self.progress) as watch:
             o.progress = watch.function
-            memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)))
+            memory, pointer, size = _workspace(_lib.smx_fit_workspace(byref(data.raw), k, byref(o)) if room else 0)
             data.call(_lib.smx_fit, k, byref(o), byref(r), pointer, size)
             watch.raise_what_was_thrown()
         self.weights_, self.atoms_ = weights, atoms
@@ -713,6 +723,9 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
     if not 1 <= first <= last:
         raise ValueError(f"first, last: expected 1 <= first <= last, got {first} and {last}")
     n, all_ = last - first + 1, (last * (last + 1) - first * (first - 1)) // 2
+    # More classes than units, or fits than C takes, are left to the call, which says so.
+    room = last <= data.most_classes() and n <= _MOST_FITS
+    n, all_ = (n, all_) if room else (0, 0)
     s, r = Scan(), _new(_ScanResult, "scan_result")
     weights, atoms, eigenvalues = np.empty(all_), np.empty((all_, l)), np.empty(l)
     columns = {name: np.zeros(n, dtype) for name, dtype in _SCANNED.items()}
@@ -721,7 +734,7 @@ def scan(X, counts, first, last, *, sets=None, offset=None, **options):
         setattr(r, name, column.ctypes.data)
     with _Watch(model.progress) as watch:
         o.progress = watch.function
-        memory, pointer, size = _workspace(_lib.smx_scan_workspace(byref(data.raw), first, last, byref(o)))
+        memory, pointer, size = _workspace(_lib.smx_scan_workspace(byref(data.raw), first, last, byref(o)) if room else 0)
         data.call(_lib.smx_scan, first, last, byref(o), byref(r), pointer, size)
         watch.raise_what_was_thrown()
     for name, column in columns.items():

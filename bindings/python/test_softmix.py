@@ -79,6 +79,18 @@ class Softmix(unittest.TestCase):
         np.testing.assert_allclose(model.choice_probabilities(by_class=True).sum(0), 1)
         np.testing.assert_allclose(model.score(), model.log_likelihood_, rtol=1e-12)
 
+    def test_more_classes_than_units_are_refused_without_room_for_them(self):
+        counts = self.matrix.sum(0)
+        for classes in (10**5, 10**9, 2**63):
+            for name, call in (("classes", softmix.fit), ("last", lambda X, n, k: softmix.scan(X, n, 1, k))):
+                with self.assertRaisesRegex(softmix.Error, "^" + name):
+                    call(self.X, counts, classes)
+        with self.assertRaisesRegex(softmix.Error, "^counts: empty"):
+            softmix.fit(self.X, 0 * counts, 2)
+        for starts in (2**62, 2**64 - 1):
+            with self.assertRaisesRegex((MemoryError, softmix.Error), "^(starts|workspace)"):
+                softmix.fit(self.X, counts, 2, starts=starts)
+
     def test_units_of_all_forms_are_the_same(self):
         dense = softmix.fit(self.X, self.matrix, classes=2)
         sparse = softmix.fit(self.X, Csr(self.matrix), classes=2)

@@ -24,6 +24,8 @@ static void check(smx_status status, smx_error *error, const smx_data *data, int
     for (i = 0; i < (matrix ? 8 : 4); i++)
         if (strcmp(argument, names[i][0]) == 0)
             name = names[i][1];
+    if (strcmp(argument, "choices") == 0 && data->indptr == NULL)
+        name = "counts";
     if (matrix && (strcmp(argument, "counts") == 0 || strcmp(argument, "indices") == 0) && error->row < data->entries) {
         while (data->indptr[u + 1] <= error->row)
             u++;
@@ -149,13 +151,15 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     static const char *const outcomes[] = {"unknown", "converged", "iteration_limit", "stalled", "diverging", "cancelled"};
     smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
     size_t l = data.columns, kk = (size_t)whole(classes, 1, INT_MAX, "classes"), size, i, j;
+    /* More classes than units are left to the call, which says so. */
+    size_t room = kk <= (data.indptr ? data.units : data.rows) ? kk : 0;
     SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), call = R_NilValue;
     struct watch state = {R_NilValue, 0, 0};
     smx_fit_options options;
     smx_fit_result result;
     smx_error error;
-    double *atoms = (double *)(void *)R_alloc(kk * l + 1, sizeof(double));
-    unsigned char *diverging = (unsigned char *)R_alloc(kk + 1, 1), *unidentified = (unsigned char *)R_alloc(l, 1);
+    double *atoms = (double *)(void *)R_alloc(room * l + 1, sizeof(double));
+    unsigned char *diverging = (unsigned char *)R_alloc(room + 1, 1), *unidentified = (unsigned char *)R_alloc(l, 1);
     void *workspace;
 
     smx_error_init(&error, sizeof error);
@@ -171,14 +175,14 @@ SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, S
     state.call = call;
     options.progress = watch;
     options.user = &state;
-    SET_VECTOR_ELT(out, 0, Rf_allocVector(REALSXP, (R_xlen_t)kk));
-    SET_VECTOR_ELT(out, 1, Rf_allocMatrix(REALSXP, (int)kk, (int)l));
+    SET_VECTOR_ELT(out, 0, Rf_allocVector(REALSXP, (R_xlen_t)room));
+    SET_VECTOR_ELT(out, 1, Rf_allocMatrix(REALSXP, (int)room, (int)l));
     smx_fit_result_init(&result, sizeof result);
     result.weights = REAL(VECTOR_ELT(out, 0));
     result.atoms = atoms;
     result.diverging = diverging;
     result.unidentified = unidentified;
-    size = smx_fit_workspace(&data, kk, &options);
+    size = room ? smx_fit_workspace(&data, kk, &options) : SMX_NONE;
     workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
     check(smx_fit(&data, kk, &options, &result, workspace, workspace ? size : 0, &error), &error, &data, Rf_asLogical(matrix));
     if (state.failed)

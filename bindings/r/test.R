@@ -100,6 +100,8 @@ refused("newdata: needed where counts, choices, sets or offset are given", fit, 
 refused("newdata: 4 columns, fitted with 5", fit, x[, -1], n, call = predict)
 refused("newdata: columns distance, tz, alt, lon, lat, fitted with lat, lon, alt, tz, distance", fit, x[, 5:1], n, call = predict)
 stopifnot(grepl("unused argument", try(predict(fit, type = "class"), silent = TRUE)))
+refused("classes: more classes than units with a positive weight (needed 101, given 1000000000)", counts = n, classes = 1e9)
+refused("counts: empty", counts = 0 * n)
 broken <- fit
 broken$atoms[2, 1] <- NaN
 refused("atoms: not a finite number at column 1, class 2", broken, call = predict)

@@ -161,7 +161,7 @@ impl Given {
             };
             match fits.iter().position(|f| f.classes.len() == k) {
                 Some(i) => json = fits.swap_remove(i),
-                None => return bad(format!("{at}: no fit of {k} classes in this scan")),
+                None => return usage(format!("--classes {k}: {at} is a scan without such a fit")),
             }
         }
         let k = json.classes.len();

@@ -407,6 +407,7 @@ impl Output<MaybeUninit<u8>> {
     pub fn holds(&self, needed: WorkspaceSize) -> Result<()> {
         match self.n >= needed.bytes() {
             true => Ok(()),
+            false if needed.bytes() == usize::MAX => Err(Fault::new(SMX_OVERFLOW, "workspace")),
             false => Err(Fault::sizes(SMX_WORKSPACE, "workspace", needed.bytes(), self.n)),
         }
     }

@@ -131,7 +131,7 @@ pub struct smx_fit_options {
     /// Evaluations over all starts after which the fit ends, what is under way being finished first; at least 1, default 1000000.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over the number of choices, is at most this;
-    /// above 0, default 1e-8.
+    /// above 0, default 1e-8. Above 1e-4 a fit may end so far from a maximum that SMX_DIVERGING says little.
     pub gradient_tolerance: f64,
     /// Called after every step; default NULL: nobody.
     pub progress: smx_progress_fn,

@@ -146,6 +146,8 @@ pub unsafe extern "C" fn smx_shard_agree(shard: *const smx_shard, status: smx_st
             // From here on an error is told to the other ranks.
             let hook = call.hook.get_or_init(|| hook);
             call.disjoint()?;
+            // A number that is no status is an error of its own, of which the others hear all the same.
+            let status = if status > SMX_OK { SMX_INVALID_OPTION } else { status };
             let here = if status == SMX_OK { Ok(()) } else { Err(Error::new(ErrorKind::InvalidOption, "status")) };
             let agreed = Shard::new(hook, Split::Sets, 0).agree(here);
             match status {
