@@ -285,7 +285,7 @@ fn a_scan_tells_the_best_by_every_criterion() {
     desk.write("scan.json", scan.to_string());
     assert_near(desk.log_likelihood(&format!("{PANEL} --init scan.json --classes 2 --evaluate")), values[1], 1e-9);
     desk.refused(&format!("{PANEL} --init scan.json"), 2, &["--classes", "scan.json"]);
-    desk.refused(&format!("{PANEL} --init scan.json --classes 3"), 1, &["scan.json", "3 classes"]);
+    desk.refused(&format!("{PANEL} --init scan.json --classes 3"), 2, &["scan.json", "--classes 3"]);
     assert_eq!(desk.json("--classes 1..1")["fits"].as_array().unwrap().len(), 1);
     let table = desk.run("--classes 1..2");
     assert!(table.out.contains("BIC") && table.out.contains("of 2 classes, the best by BIC"), "{}", table.out);
