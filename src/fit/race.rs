@@ -326,6 +326,8 @@ impl<'w> Race<'w> {
     #[cold]
     fn steps_apart(&mut self, problem: &Problem<'_, '_>, from: usize, to: usize, rounds: usize, run: &mut Run<'_>) -> Result<()> {
         problem.data.reduced()?;
+        // What a budget that ends here leaves undone counts as little.
+        self.values[from..to].fill(f64::NEG_INFINITY);
         for j in from..to {
             match self.steps(problem, j, j + 1, rounds, run) {
                 Err(error) if error.kind == ErrorKind::NotFinite => self.values[j] = f64::NEG_INFINITY,
