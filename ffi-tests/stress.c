@@ -81,7 +81,7 @@ int main(int argc, char **argv)
 {
     static struct outcome alone, outcomes[THREADS];
     long before, after;
-    int i, bad = 0;
+    int i, times = 1, bad = 0;
     if (argc < 2)
         return 2;
     if (argc > 2)
@@ -94,12 +94,16 @@ int main(int argc, char **argv)
     data.counts = f.counts;
     work(&alone);
     together(outcomes);
-    before = resident();
-    together(outcomes);
-    after = resident();
+    /* What the allocator keeps for threads grows at times; what leaks grows every time. */
+    do {
+        before = resident();
+        together(outcomes);
+        after = resident();
+        times++;
+    } while (rounds > 1 && after > before + 256 && times < 5);
     for (i = 0; i < THREADS; i++)
         bad |= outcomes[i].bad || outcomes[i].log_likelihood != alone.log_likelihood
             || memcmp(outcomes[i].atoms, alone.atoms, sizeof alone.atoms) != 0;
-    printf("%d fits, %s, %ld pages before, %ld after\n", rounds * (2 * THREADS + 1), bad ? "different" : "the same", before, after);
+    printf("%d fits, %s, %ld pages before, %ld after\n", rounds * (times * THREADS + 1), bad ? "different" : "the same", before, after);
     return bad || alone.bad || (rounds > 1 && after > before + 256);
 }
