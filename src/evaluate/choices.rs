@@ -147,7 +147,7 @@ impl Evaluation<'_> {
         let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
         let stored = self.omega.capacity() > 0;
         self.passes += u64::from(!stored);
-        let length = self.scratch_length();
+        let (length, far) = (self.scratch_length(), self.probabilities_are_far());
         let room = self.omega.take();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
@@ -173,7 +173,8 @@ impl Evaluation<'_> {
                 for start in 0..c / kk {
                     let of = start * kk..(start + 1) * kk;
                     let (a, omega) = (&a[of.start * ld..of.end * ld], &mut omega[of.start * ld..of.end * ld]);
-                    let found = simd::row_weights(ctx.isa, a, ld, &factors[of.clone()], counts, omega, &mut totals[of.clone()]);
+                    let totals_of = &mut totals[of.clone()];
+                    let found = simd::row_weights_from(ctx.isa, a, ld, &factors[of.clone()], counts, omega, totals_of, far);
                     match found.smallest >= TRUSTED {
                         true => value[start] += found.value,
                         false => {

@@ -9,7 +9,7 @@ use super::tasks::{Matrices, Piece, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{row_shares, subtract_scaled, weigh};
+use crate::simd::{Ahead, row_shares_from, subtract_scaled, weigh_from};
 use crate::workspace::filled;
 
 impl Evaluation<'_> {
@@ -18,11 +18,16 @@ impl Evaluation<'_> {
         self.shares.capacity() > 0
     }
 
+    /// Whether the probabilities of one choice set come from memory again.
+    pub(super) fn probabilities_are_far(&self) -> bool {
+        Ahead::is_far((self.layout.start(self.layout.blocks) * self.columns()).saturating_mul(size_of::<f64>()))
+    }
+
     /// Value, shares, and `Σ_i Ω_ik` in `class_weight` and `class_choices`, after `normalizers`.
     pub(super) fn counts_at_once(&mut self, data: &Data<'_>, weights: &[f64], ctx: Context) {
         let (shape, c, kk, starts) = (self.shape, self.columns(), self.classes, self.starts);
         let Choices::Counts(counts) = *data.choices() else { return };
-        let length = self.scratch_length();
+        let (length, far) = (self.scratch_length(), self.probabilities_are_far());
         let room = self.shares.take();
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
@@ -42,7 +47,7 @@ impl Evaluation<'_> {
                     let of = start * kk..(start + 1) * kk;
                     let a = &ev.a[at * c..][of.start * ld..of.end * ld];
                     let (counts, shares) = (&counts[range.clone()], &mut shares[..range.len()]);
-                    let found = row_shares(ctx.isa, a, ld, &factors[of.clone()], counts, shares, &mut totals[of.clone()]);
+                    let found = row_shares_from(ctx.isa, a, ld, &factors[of.clone()], counts, shares, &mut totals[of.clone()], far);
                     if found.smallest >= TRUSTED {
                         value[start] += found.value;
                     } else {
@@ -76,7 +81,7 @@ impl Evaluation<'_> {
         let (shape, c, l, kk) = (self.shape, self.columns(), self.shape.columns, self.classes);
         let Choices::Counts(counts) = *data.choices() else { return };
         self.passes += 1;
-        let length = self.scratch_length();
+        let (length, far) = (self.scratch_length(), self.probabilities_are_far());
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let n = each_task(&ev.layout, c, length, &mut scratch, Matrices::<f64>::default(), ctx, |layout, task| {
@@ -98,7 +103,7 @@ impl Evaluation<'_> {
                         let (scale, t) = (ev.scale[b * c + k], ev.t[zone(0, k, c)]);
                         match anew {
                             true => subtract_scaled(ctx.isa, t * scale, a, out),
-                            false => weigh(ctx.isa, a, shares, [weights[k] * scale, t * scale], out),
+                            false => weigh_from(ctx.isa, a, shares, [weights[k] * scale, t * scale], out, far),
                         }
                     }
                 }

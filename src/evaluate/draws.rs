@@ -309,6 +309,7 @@ impl Evaluation<'_> {
         let (factors, rest) = rest.split_at_mut(c);
         let (made, rows) = rest.split_at_mut(if draws.kept.is_empty() { numbers } else { 0 });
         let (of_classes, of_pairs) = sums.split_at_mut(c * side * side);
+        let far = self.probabilities_are_far();
         for b in blocks {
             let range = self.layout.rows(b);
             let (n, counts) = (range.len(), &draws.counts(data)[range.clone()]);
@@ -334,7 +335,7 @@ impl Evaluation<'_> {
             for (k, f) in factors.iter_mut().enumerate() {
                 *f = weights[k] * self.scale[b * c + k];
             }
-            let found = simd::row_weights(isa, &self.a[self.layout.start(b) * c..], ld, factors, counts, omega, totals);
+            let found = simd::row_weights_from(isa, &self.a[self.layout.start(b) * c..], ld, factors, counts, omega, totals, far);
             if found.smallest < TRUSTED {
                 self.counts_anew(self.found(), data, b, 0, weights, counts, omega, totals);
             }

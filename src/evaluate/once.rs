@@ -21,7 +21,7 @@ use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{exp_shifted_sum, row_shares, weigh_in_place};
+use crate::simd::{exp_shifted_sum, row_shares_from, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// `|log Z_k − ζ_k|` beyond which exponentials about ζ do not serve.
@@ -90,7 +90,7 @@ impl Evaluation<'_> {
                         to[..range.len()].copy_from_slice(&from[..range.len()]);
                     }
                 }
-                let rows = row_shares(ctx.isa, columns, ld, at.weights, &counts[range], shares, &mut []);
+                let rows = row_shares_from(ctx.isa, columns, ld, at.weights, &counts[range], shares, &mut [], false);
                 value[0] += if rows.smallest >= TRUSTED { rows.value } else { f64::NAN };
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);

@@ -110,7 +110,8 @@ impl Evaluation<'_> {
         for start in 0..c / kk {
             let of = start * kk..(start + 1) * kk;
             let (a, omega) = (&a[of.start * n..of.end * n], &mut sums.omega[of.start * n..of.end * n]);
-            let rows = simd::row_weights(ctx.isa, a, n, &weights[of.clone()], counts, omega, &mut totals[of.clone()]);
+            let totals_of = &mut totals[of.clone()];
+            let rows = simd::row_weights_from(ctx.isa, a, n, &weights[of.clone()], counts, omega, totals_of, false);
             value[start] += match rows.smallest >= TRUSTED {
                 true => rows.value,
                 false => self.counts_anew(found, data, b, start, weights, counts, omega, &mut totals[of.clone()]),

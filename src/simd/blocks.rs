@@ -23,7 +23,7 @@ pub fn max(isa: Isa, s: &[f64]) -> f64 {
 /// with its maximum −∞ gives 0. The sum has one accumulator a lane: meant for blocks, of a few thousand numbers at most.
 pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     let out = s.as_mut_ptr();
-    isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift, ahead: [Ahead::of_memory(), Ahead::Nothing] })
+    isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift, ahead: [Ahead::of_bytes(size_of_val(&*s)), Ahead::Nothing] })
 }
 
 /// The same of numbers in the first cache of which none is above the shift, written to `out`, which is asked for ahead.
@@ -42,7 +42,7 @@ pub(crate) fn exp_below_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [Maybe
 /// Unless `s` and `out` have the same length.
 pub fn exp_shifted_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [f64]) -> f64 {
     assert_eq!(s.len(), out.len(), "s and out must have the same length");
-    isa.run(ShiftedSum::<true> { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift, ahead: [Ahead::of_memory(); 2] })
+    isa.run(ShiftedSum::<true> { s: s.as_ptr(), out: out.as_mut_ptr(), n: s.len(), shift, ahead: [Ahead::of_bytes(size_of_val(s)); 2] })
 }
 
 /// Responsibilities `r_ik = e^(J_ik) / Σ_k e^(J_ik)` in place of `J_ik = log α_k + log P(i | k)`, and `log Σ_k e^(J_ik)`.

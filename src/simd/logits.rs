@@ -1,6 +1,6 @@
 //! Logits `S = b + X Θ` of a block of rows: along the features, or in groups of rows across them or by columns.
 
-use super::ahead::{Ahead, Asking, piece_of_rows};
+use super::ahead::{Ahead, Asking, piece_of_rows, with_ahead};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -90,7 +90,8 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
                 // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices.
                 unsafe {
                     let (theta, out) = (theta.as_ptr(), out.as_mut_ptr());
-                    with_constant!(C = count, one of 1 2 3 4 5; along::<T, S, C>(simd, &x, theta, offset, out, ld, ahead));
+                    with_ahead!(ahead of T;
+                        with_constant!(C = count, one of 1 2 3 4 5; along::<T, S, C>(simd, &x, theta, offset, out, ld, ahead)));
                 }
             } else {
                 in_groups(isa, &x, theta, offset, out, ld, ahead, way);
@@ -303,23 +304,37 @@ impl<T: Scalar> Kernel for Groups<'_, T> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let (n, columns) = (<S as Lanes<f64>>::N, self.theta.len().div_ceil(self.l));
+        let columns = self.theta.len().div_ceil(self.l);
         let mut turned = Room::<{ STRIP * COLUMNS }>::new();
         // SAFETY: `in_groups` gives whole groups whose rows, offsets and logits lie inside their slices, and at most STRIP features and
         // COLUMNS columns.
         unsafe {
             let turned = turned.0.as_mut_ptr().cast::<f64>();
             turn(simd, self.theta.as_ptr(), self.l, columns, self.x.columns, turned);
-            match (self.way, n, columns.div_ceil(n)) {
-                (Way::Across, ..) => with_constant!(C = columns, one of 1 2 3 4 5 6 7 8; across::<T, S, C>(simd, self, turned)),
-                // Eight sums under way at least.
-                (_, 8, _) => by_columns::<T, S, 1, 1>(simd, self, columns, turned),
-                (_, 4, 1) => by_columns::<T, S, 2, 1>(simd, self, columns, turned),
-                (_, 4, _) => by_columns::<T, S, 1, 2>(simd, self, columns, turned),
-                (_, _, 1) => by_columns::<T, S, 4, 1>(simd, self, columns, turned),
-                (_, _, 2) => by_columns::<T, S, 2, 2>(simd, self, columns, turned),
-                _ => by_columns::<T, S, 1, 4>(simd, self, columns, turned),
-            }
+            let ahead = self.ahead;
+            with_ahead!(ahead of T; in_its_way(simd, Groups { ahead, ..self }, columns, turned));
+        }
+    }
+}
+
+/// Groups of rows with `columns` columns across the rows or by columns.
+///
+/// # Safety
+/// As for [`across`] and [`by_columns`].
+#[inline(always)]
+unsafe fn in_its_way<T: Scalar, S: Features>(simd: S, of: Groups<'_, T>, columns: usize, turned: *const f64) {
+    let n = <S as Lanes<f64>>::N;
+    // SAFETY: by the contract.
+    unsafe {
+        match (of.way, n, columns.div_ceil(n)) {
+            (Way::Across, ..) => with_constant!(C = columns, one of 1 2 3 4 5 6 7 8; across::<T, S, C>(simd, of, turned)),
+            // Eight sums under way at least.
+            (_, 8, _) => by_columns::<T, S, 1, 1>(simd, of, columns, turned),
+            (_, 4, 1) => by_columns::<T, S, 2, 1>(simd, of, columns, turned),
+            (_, 4, _) => by_columns::<T, S, 1, 2>(simd, of, columns, turned),
+            (_, _, 1) => by_columns::<T, S, 4, 1>(simd, of, columns, turned),
+            (_, _, 2) => by_columns::<T, S, 2, 2>(simd, of, columns, turned),
+            _ => by_columns::<T, S, 1, 4>(simd, of, columns, turned),
         }
     }
 }
@@ -555,26 +570,10 @@ mod tests {
                 for way in [Way::Across, Way::ByColumns] {
                     for b in [None, Some(&offset[..])] {
                         let (mut of_f64, mut of_f32) = (vec![7.5; (c - 1) * ld + rows], vec![7.5; (c - 1) * ld + rows]);
-                        in_groups(
-                            isa,
-                            &Rows { values: &values, rows, columns: l, stride },
-                            &theta,
-                            b,
-                            &mut of_f64,
-                            ld,
-                            Ahead::of_memory(),
-                            way,
-                        );
-                        in_groups(
-                            isa,
-                            &Rows { values: &single, rows, columns: l, stride },
-                            &theta,
-                            b,
-                            &mut of_f32,
-                            ld,
-                            Ahead::Nothing,
-                            way,
-                        );
+                        let (x, of_single) =
+                            (Rows { values: &values, rows, columns: l, stride }, Rows { values: &single, rows, columns: l, stride });
+                        in_groups(isa, &x, &theta, b, &mut of_f64, ld, Ahead::of_memory(), way);
+                        in_groups(isa, &of_single, &theta, b, &mut of_f32, ld, Ahead::Nothing, way);
                         for k in 0..c {
                             for i in 0..ld.min(of_f64.len() - k * ld) {
                                 let sum = |x: &dyn Fn(usize) -> f64| {

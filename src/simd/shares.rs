@@ -23,11 +23,25 @@ pub struct RowTotals {
 /// # Panics
 /// Unless `ld ≥ rows`, `totals` has K numbers, and `a` and `omega` have `(K − 1) · ld + rows`.
 pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], omega: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    row_weights_from(isa, a, ld, factors, counts, omega, totals, Ahead::is_far(size_of_val(a)))
+}
+
+/// The same, which asks ahead for `a` and what is beside it if that is `far`, in memory.
+pub(crate) fn row_weights_from(
+    isa: Isa,
+    a: &[f64],
+    ld: usize,
+    factors: &[f64],
+    counts: &[f64],
+    omega: &mut [f64],
+    totals: &mut [f64],
+    far: bool,
+) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
     let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
     assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(omega.len())), "room");
     assert_eq!(totals.len(), classes, "a total for every class");
-    isa.run(RowWeights { a, ld, factors, counts, omega, totals })
+    isa.run(RowWeights { a, ld, factors, counts, omega, totals, far })
 }
 
 /// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but
@@ -36,6 +50,20 @@ pub fn row_weights(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f6
 /// # Panics
 /// As [`row_weights`], `shares` in place of `omega` of the length of `counts`, and but for empty totals.
 pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64], totals: &mut [f64]) -> RowTotals {
+    row_shares_from(isa, a, ld, factors, counts, shares, totals, Ahead::is_far(size_of_val(a)))
+}
+
+/// The same, which asks ahead for `a` and what is beside it if that is `far`, in memory.
+pub(crate) fn row_shares_from(
+    isa: Isa,
+    a: &[f64],
+    ld: usize,
+    factors: &[f64],
+    counts: &[f64],
+    shares: &mut [f64],
+    totals: &mut [f64],
+    far: bool,
+) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
     let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
     assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
@@ -43,7 +71,7 @@ pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64
         shares.len() == rows && (totals.is_empty() || totals.len() == classes),
         "a share for every row, and a total for every class or none"
     );
-    isa.run(RowShares { a, ld, factors, counts, shares, totals })
+    isa.run(RowShares { a, ld, factors, counts, shares, totals, far })
 }
 
 /// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
@@ -57,8 +85,13 @@ pub(crate) fn weigh_in_place(isa: Isa, w: &mut [f64], shares: &[f64], factors: [
 /// # Panics
 /// Unless all have the same length.
 pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64]) {
+    weigh_from(isa, a, shares, factors, out, Ahead::is_far(size_of_val(a)));
+}
+
+/// The same, which asks ahead for `a` and what is beside it if that is `far`, in memory.
+pub(crate) fn weigh_from(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64], far: bool) {
     assert_eq!((a.len(), shares.len()), (out.len(), out.len()), "a, shares and out must have the same length");
-    isa.run(Weigh { a, shares, factors, out });
+    isa.run(Weigh { a, shares, factors, out, far });
 }
 
 struct RowWeights<'a> {
@@ -68,13 +101,14 @@ struct RowWeights<'a> {
     counts: &'a [f64],
     omega: &'a mut [f64],
     totals: &'a mut [f64],
+    far: bool,
 }
 
 impl Kernel for RowWeights<'_> {
     type Output = RowTotals;
 
     fn plain(self) -> RowTotals {
-        let Self { a, ld, factors, counts, omega, totals } = self;
+        let Self { a, ld, factors, counts, omega, totals, .. } = self;
         totals.fill(0.0);
         plain_shares(a, ld, factors, counts, |i, share| {
             for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
@@ -93,11 +127,11 @@ impl Kernel for RowWeights<'_> {
 impl RowWeights<'_> {
     #[inline(always)]
     fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
-        let Self { a, ld, factors, counts, omega, totals } = self;
+        let Self { a, ld, factors, counts, omega, totals, far } = self;
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
         let zero: F64<S> = simd.splat(0.0);
-        let found = over_shares(simd, a, ld, factors, counts, |i, share| {
+        let found = over_shares(simd, a, ld, factors, counts, far, |i, share| {
             let (first, whole) = (simd.first(rows - i), i + n <= rows);
             for (k, f) in factors.iter().enumerate() {
                 // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
@@ -157,6 +191,7 @@ fn over_shares<S: Powers<f64>>(
     ld: usize,
     factors: &[f64],
     counts: &[f64],
+    far: bool,
     mut write: impl FnMut(usize, F64<S>),
 ) -> RowTotals {
     let (n, rows) = (<S as Lanes<f64>>::N, counts.len());
@@ -164,7 +199,7 @@ fn over_shares<S: Powers<f64>>(
     let (tiny, infinity) = (simd.splat(f64::MIN_POSITIVE), simd.splat(f64::INFINITY));
     let (mut value, mut smallest, mut largest) = (zero, infinity, zero);
     let memory = Ahead::of_memory();
-    let mut ahead = memory.of_numbers(counts.as_ptr(), rows);
+    let mut of_counts = memory.of_numbers(counts.as_ptr(), rows);
     let mut i = 0;
     while i < rows {
         let first = simd.first(rows - i);
@@ -177,11 +212,13 @@ fn over_shares<S: Powers<f64>>(
                 let from = a.as_ptr().add(k * ld + i);
                 pi = simd.mul_add(load(from), simd.splat(*f), pi);
             }
-            memory.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
-            if i % PIECE_OF_F64 == 0 {
-                ahead.piece(simd);
+            if far {
+                memory.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
+                if i % PIECE_OF_F64 == 0 {
+                    of_counts.piece(simd);
+                }
+                of_counts.line(simd, counts.as_ptr().add(i));
             }
-            ahead.line(simd, counts.as_ptr().add(i));
             (pi, load(counts.as_ptr().add(i)))
         };
         let known = simd.max(tiny, pi);
@@ -205,13 +242,14 @@ struct RowShares<'a> {
     counts: &'a [f64],
     shares: &'a mut [f64],
     totals: &'a mut [f64],
+    far: bool,
 }
 
 impl Kernel for RowShares<'_> {
     type Output = RowTotals;
 
     fn plain(self) -> RowTotals {
-        let Self { a, ld, factors, counts, shares, totals } = self;
+        let Self { a, ld, factors, counts, shares, totals, .. } = self;
         totals.fill(0.0);
         plain_shares(a, ld, factors, counts, |i, share| {
             shares[i] = share;
@@ -230,12 +268,12 @@ impl Kernel for RowShares<'_> {
 impl RowShares<'_> {
     #[inline(always)]
     fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
-        let Self { a, ld, factors, counts, shares, totals } = self;
+        let Self { a, ld, factors, counts, shares, totals, far } = self;
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
         let zero: F64<S> = simd.splat(0.0);
         // SAFETY: as many shares as rows; `first` chooses those that are left.
-        let found = over_shares(simd, a, ld, factors, counts, |i, share| unsafe {
+        let found = over_shares(simd, a, ld, factors, counts, far, |i, share| unsafe {
             match i + n <= rows {
                 true => simd.store(shares.as_mut_ptr().add(i), share),
                 false => simd.store_first(simd.first(rows - i), shares.as_mut_ptr().add(i), share),
@@ -272,6 +310,7 @@ struct Weigh<'a> {
     shares: &'a [f64],
     factors: [f64; 2],
     out: &'a mut [f64],
+    far: bool,
 }
 
 impl Kernel for Weigh<'_> {
@@ -296,7 +335,8 @@ impl Weigh<'_> {
         let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
         let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
         let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
-        let mut ahead = Ahead::of_memory().of_numbers(a, rows);
+        let memory = if self.far { Ahead::of_memory() } else { Ahead::Nothing };
+        let mut ahead = memory.of_numbers(a, rows);
         let mut i = 0;
         // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
         unsafe {

@@ -1,7 +1,7 @@
 //! Sums `G += X^T W` of a block of rows.
 
 use super::Rows;
-use super::ahead::{Ahead, piece_of_rows, rows_of_piece};
+use super::ahead::{Ahead, piece_of_rows, rows_of_piece, with_ahead};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -55,7 +55,8 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                         Ahead::Lines if size_of::<T>() == 8 => {
                             with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 2>(simd, &self.x, w, self.ld, g, Ahead::Lines));
                         }
-                        ahead => with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead)),
+                        ahead => with_ahead!(ahead of T;
+                            with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead))),
                     }
                 }
                 c += count;
@@ -84,9 +85,10 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
                     // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
                     // tile's vectors begins below L, and c + count ≤ columns.
                     unsafe {
-                        let w = self.w.as_ptr().add(c * self.ld + start);
-                        let g = self.g.as_mut_ptr().add(c * l);
-                        with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, self.ld, g, ahead(c)));
+                        let (w, g) = (self.w.as_ptr().add(c * self.ld + start), self.g.as_mut_ptr().add(c * l));
+                        let (ld, ahead) = (self.ld, ahead(c));
+                        with_ahead!(ahead of T;
+                            with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, ld, g, ahead)));
                     }
                     c += count;
                 }
