@@ -1354,7 +1354,7 @@ size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, siz
  * the chosen rows.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param number V
  * @param directions V x r numbers, each direction of norm 1 in whitened features
  * @param order R
@@ -1419,7 +1419,7 @@ size_t smx_cross_moments_workspace(const smx_data *data, size_t order);
  * rows.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param direction v: r numbers, of norm 1 in whitened features
  * @param order R
  * @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
@@ -1454,7 +1454,7 @@ size_t smx_third_moments_workspace(const smx_data *data, size_t vectors);
  * the r x r x r tensor. One read of the chosen rows, L C + C^3 / 6 operations a row.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param number C
  * @param vectors C x r numbers v, in whitened features
  * @param constants C numbers w; NULL: zeros
@@ -1480,7 +1480,7 @@ smx_status smx_third_projected(const smx_data *data,
  * operations a row.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data, of rank r at least 1
+ * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param number C
  * @param vectors C x r numbers, in whitened features
  * @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double

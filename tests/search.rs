@@ -265,7 +265,9 @@ fn keeps_the_rules_of_a_fit(p: usize) {
     let report = fit.report;
     assert_eq!(report.outcome, softmix::Outcome::Converged);
     let best = report.penalized_log_likelihood;
-    assert!(fit.starts.iter().all(|(_, f)| *f <= best) && (1..=fit.starts.len()).contains(&report.at_best), "{:?}", fit.starts);
+    // But for rounding, which ways of evaluation that differ do apart.
+    assert!(fit.starts.iter().all(|(_, f)| *f <= best + 1e-13 * best.abs()), "{best} {:?}", fit.starts);
+    assert!((1..=fit.starts.len()).contains(&report.at_best), "{report:?}");
     assert!(4 * report.passes < report.evaluations, "{report:?}");
 
     let mut threads = options;

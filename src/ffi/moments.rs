@@ -203,7 +203,7 @@ pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, dir
 /// the chosen rows.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param number V
 /// @param directions V x r numbers, each direction of norm 1 in whitened features
 /// @param order R
@@ -352,7 +352,7 @@ pub unsafe extern "C" fn smx_cross_moments_workspace(data: *const smx_data, orde
 /// rows.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param direction v: r numbers, of norm 1 in whitened features
 /// @param order R
 /// @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
@@ -420,7 +420,7 @@ pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, vect
 /// the r x r x r tensor. One read of the chosen rows, L C + C^3 / 6 operations a row.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param number C
 /// @param vectors C x r numbers v, in whitened features
 /// @param constants C numbers w; NULL: zeros
@@ -474,7 +474,7 @@ pub unsafe extern "C" fn smx_third_projected(
 /// operations a row.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data, of rank r at least 1
+/// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param number C
 /// @param vectors C x r numbers, in whitened features
 /// @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double

@@ -44,8 +44,8 @@ pub fn direction_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// points. Cost: `p (r² / 2 + r (L + K))` on the observed rows.
 ///
 /// # Errors
-/// `Unsupported` unless choices are counts over one choice set; `IllPosed`, if asked to fail, where the moments are those of no law on K
-/// points, two nodes coincide or a class has no weight; `Shape`, `InvalidOption` for a direction not of norm 1.
+/// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no feature varies, and, if asked to fail, where the moments
+/// are those of no law on K points, two nodes coincide or a class has no weight; `Shape`, `InvalidOption` for a direction not of norm 1.
 pub fn direction(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -118,11 +118,8 @@ pub(crate) fn direction_in(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<DirectionReport> {
-    let (l, r, k) = (frame.columns, frame.rank, weights.len());
+    let (l, r, k) = (frame.columns, draws.rank_in(frame)?, weights.len());
     let fail = || Err(Error::new(ErrorKind::IllPosed, "moments"));
-    if r == 0 {
-        return fail();
-    }
     let v = &mut ws.f64s(l)?[..r];
     let first = &mut ws.f64s(l)?[..r];
     let vectors = &mut ws.f64s(l * l)?[..r * r];

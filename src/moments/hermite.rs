@@ -14,8 +14,11 @@ use crate::workspace::{Workspace, WorkspaceSize};
 
 /// Checks that every direction, r numbers each, has norm 1 to 1e-6; how many they are.
 fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
-    if rank == 0 || directions.len() % rank != 0 {
+    if directions.len() % rank != 0 {
         return Err(Error::shape("directions", rank, directions.len()));
+    }
+    if let Some(at) = directions.iter().position(|x| !x.is_finite()) {
+        return Err(Error::new(ErrorKind::NotFinite, "directions").at(at));
     }
     for (i, v) in directions.chunks_exact(rank).enumerate() {
         check_direction("directions", v).map_err(|e| e.at(i))?;
@@ -25,12 +28,11 @@ fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
 
 /// The same of one.
 pub(super) fn check_direction(name: &'static str, direction: &[f64]) -> Result<()> {
-    let kind = match direction.iter().all(|x| x.is_finite()) {
-        true if (libm::sqrt(dot(direction, direction)) - 1.0).abs() <= 1e-6 => return Ok(()),
-        true => ErrorKind::InvalidOption,
-        false => ErrorKind::NotFinite,
-    };
-    Err(Error::new(kind, name))
+    match direction.iter().position(|x| !x.is_finite()) {
+        Some(at) => Err(Error::new(ErrorKind::NotFinite, name).at(at)),
+        None if (libm::sqrt(dot(direction, direction)) - 1.0).abs() <= 1e-6 => Ok(()),
+        None => Err(Error::new(ErrorKind::InvalidOption, name)),
+    }
 }
 
 pub(crate) fn check_errors(name: &'static str, errors: &Option<&mut [f64]>, n: usize) -> Result<()> {
@@ -58,7 +60,7 @@ pub fn univariate_workspace(shape: &Shape, directions: usize, order: usize) -> W
 /// f64: infinite, or no number, with infinite errors.
 ///
 /// # Errors
-/// `Shape`, `NotFinite`, `InvalidOption` for a direction that is not of norm 1, `Workspace`.
+/// `IllPosed` where no feature varies, `Shape`, `NotFinite`, `InvalidOption` for a direction that is not of norm 1, `Workspace`.
 pub fn univariate(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -69,8 +71,7 @@ pub fn univariate(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    draws.check(frame)?;
-    let (l, n) = (frame.columns, check_directions(directions, frame.rank)?);
+    let (l, n) = (frame.columns, check_directions(directions, draws.rank_in(frame)?)?);
     let stride = order.saturating_add(1);
     let len = n.checked_mul(stride).ok_or(Error::new(ErrorKind::Overflow, "moments"))?;
     if moments.len() != len {
@@ -137,9 +138,8 @@ pub fn cross(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    draws.check(frame)?;
-    let (l, rank) = (frame.columns, frame.rank);
-    if rank == 0 || direction.len() != rank {
+    let (l, rank) = (frame.columns, draws.rank_in(frame)?);
+    if direction.len() != rank {
         return Err(Error::shape("direction", rank, direction.len()));
     }
     check_direction("direction", direction)?;

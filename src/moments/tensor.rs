@@ -27,8 +27,8 @@ pub fn tensor_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// [`super::corrected`] is not. Cost: `p (L r + r² / 2 + K³ / 6)` on the observed rows, and `5 r³`.
 ///
 /// # Errors
-/// `Unsupported` unless choices are counts over one choice set; `IllPosed` for K > r + 1, and, if asked to fail, where B has not K positive
-/// eigenvalues or a class has no weight.
+/// `Unsupported` unless choices are counts over one choice set; `IllPosed` for K > r + 1, where no feature varies, and, if asked to fail,
+/// where B has not K positive eigenvalues or a class has no weight.
 pub fn tensor(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -92,10 +92,10 @@ pub(crate) fn tensor_in(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    let (r, k) = (frame.rank, weights.len());
+    let (r, k) = (draws.rank_in(frame)?, weights.len());
     let n = r + 1;
     let fail = || Err(Error::new(ErrorKind::IllPosed, "moments"));
-    if k > n || r == 0 {
+    if k > n {
         return Err(Error::new(ErrorKind::IllPosed, "classes").sizes(n, k));
     }
     let b = ws.f64s(n * n)?;

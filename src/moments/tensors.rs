@@ -223,7 +223,7 @@ pub fn third_projected_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize
 /// Cost: `p (L C + C³ / 6)` on the observed rows.
 ///
 /// # Errors
-/// `Shape`, `Workspace`.
+/// `IllPosed` where no feature varies, `Shape`, `Workspace`.
 pub fn third_projected(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -233,9 +233,8 @@ pub fn third_projected(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    draws.check(frame)?;
-    let (l, r) = (frame.columns, frame.rank);
-    if r == 0 || vectors.len() % r != 0 {
+    let (l, r) = (frame.columns, draws.rank_in(frame)?);
+    if vectors.len() % r != 0 {
         return Err(Error::shape("vectors", r, vectors.len()));
     }
     let c = vectors.len() / r;
@@ -292,7 +291,7 @@ pub fn third_slices_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
 /// Cost: `p (L r + C r² / 2)` on the observed rows.
 ///
 /// # Errors
-/// `Shape`, `Workspace`.
+/// `IllPosed` where no feature varies, `Shape`, `Workspace`.
 pub fn third_slices(
     draws: &Draws<'_>,
     frame: &Frame<'_>,
@@ -301,9 +300,8 @@ pub fn third_slices(
     ctx: Context,
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    draws.check(frame)?;
-    let (l, r) = (frame.columns, frame.rank);
-    if r == 0 || vectors.len() % r != 0 {
+    let (l, r) = (frame.columns, draws.rank_in(frame)?);
+    if vectors.len() % r != 0 {
         return Err(Error::shape("vectors", r, vectors.len()));
     }
     let c = vectors.len() / r;
