@@ -17,11 +17,9 @@ fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
     if directions.len() % rank != 0 {
         return Err(Error::shape("directions", rank, directions.len()));
     }
-    if let Some(at) = directions.iter().position(|x| !x.is_finite()) {
-        return Err(Error::new(ErrorKind::NotFinite, "directions").at(at));
-    }
     for (i, v) in directions.chunks_exact(rank).enumerate() {
-        check_direction("directions", v).map_err(|e| e.at(i))?;
+        // The place of a number, or the direction that is not of norm 1.
+        check_direction("directions", v).map_err(|e| e.at(e.row.map_or(i, |at| i * rank + at)))?;
     }
     Ok(directions.len() / rank)
 }
