@@ -126,9 +126,7 @@ impl<T: Scalar> CenteredSets<'_, T> {
     /// Squares of N features of N sets, of which each row is one alternative's, after the means of some vectors of features.
     #[inline(always)]
     fn by_rows<S: Features>(self, simd: S) {
-        let Self { ref x, height, out, stride, to, .. } = self;
-        let (n, zero, vectors) = (S::N, simd.splat(0.0), x.columns.div_ceil(S::N));
-        let mut rows = simd.square(zero);
+        let (n, columns, vectors) = (S::N, self.x.columns, self.x.columns.div_ceil(S::N));
         let (mut origins, mut means) = ([MaybeUninit::uninit(); MOST_VECTORS], [MaybeUninit::uninit(); MOST_VECTORS]);
         for lane in (0..SETS).step_by(n) {
             let sets = &self.sets[lane..lane + n];
@@ -137,27 +135,54 @@ impl<T: Scalar> CenteredSets<'_, T> {
                 let some = part(vectors - v, MOST_VECTORS);
                 with_constant!(V = some, one of 1 2; self.means::<S, V>(simd, sets, v * n, &mut origins, &mut means));
                 for ((l, origin), mean) in (v * n..).step_by(n).zip(&origins[..some]).zip(&means) {
-                    let count = n.min(x.columns - l);
+                    let count = n.min(columns - l);
                     let first = simd.first(count);
                     // SAFETY: `means` has written as many as there are vectors.
                     let (origin, mean) = unsafe { (origin.assume_init(), mean.assume_init()) };
-                    for j in 0..height {
-                        for (((row, origin), mean), set) in rows.as_mut().iter_mut().zip(origin.as_ref()).zip(mean.as_ref()).zip(sets) {
-                            let i = set.start + j;
-                            let there = j < set.len() && self.available(i);
-                            *row = if there { simd.sub(simd.sub(self.load(simd, i, l, count == n, first), *origin), *mean) } else { zero };
-                        }
-                        for (f, v) in simd.transpose(rows).as_ref().iter().enumerate().take(count) {
-                            let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
-                            if to > 0 {
-                                simd.fetch(place.wrapping_byte_add(to));
-                            }
-                            // SAFETY: as the struct says.
-                            unsafe { simd.store(place, *v) };
-                        }
+                    let squares = (l, first, origin, mean);
+                    match count == n {
+                        true => self.turned::<S, true>(simd, lane, squares),
+                        false => self.turned::<S, false>(simd, lane, squares),
                     }
                 }
                 v += some;
+            }
+        }
+    }
+
+    /// The squares of N sets from `lane` on and of the features from `l` on, ALL N of them or the first, less origins and means.
+    #[inline(always)]
+    fn turned<S: Features, const ALL: bool>(
+        &self,
+        simd: S,
+        lane: usize,
+        (l, first, origin, mean): (usize, S::First, S::Square, S::Square),
+    ) {
+        let Self { x, height, out, stride, to, .. } = self;
+        let (n, zero, sets) = (S::N, simd.splat(0.0), &self.sets[lane..lane + S::N]);
+        // Up to where every set has an alternative that is available.
+        let full = if self.offset.is_none() { sets.iter().map(Range::len).min().unwrap_or(0) } else { 0 };
+        let mut from = [x.values.as_ptr(); SETS];
+        from.iter_mut().zip(sets).for_each(|(from, set)| *from = self.at(set.start, l));
+        let mut rows = simd.square(zero);
+        for j in 0..*height {
+            for (s, row) in rows.as_mut().iter_mut().enumerate() {
+                *row = zero;
+                if j < full || j < sets[s].len() && self.available(sets[s].start + j) {
+                    let from = from[s].wrapping_add(j * x.row_stride);
+                    // SAFETY: the row of an alternative that is there lies inside the features, and `first` chooses as many of it as there are.
+                    let value = unsafe { if ALL { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) } };
+                    *row = simd.sub(simd.sub(value, origin.as_ref()[s]), mean.as_ref()[s]);
+                }
+            }
+            let turned = simd.transpose(rows);
+            for (f, v) in turned.as_ref().iter().enumerate().take(if ALL { n } else { x.columns - l }) {
+                let place = out.wrapping_add((l + f) * stride + j * SETS + lane);
+                if *to > 0 {
+                    simd.fetch(place.wrapping_byte_add(*to));
+                }
+                // SAFETY: as the struct says.
+                unsafe { simd.store(place, *v) };
             }
         }
     }
