@@ -87,6 +87,9 @@ fn benchmark(c: &mut Criterion) {
                     evaluate(&data, mixture, None, ctx, out, memory.lend()).unwrap().log_likelihood
                 })
             });
+            group.bench_function(BenchmarkId::new("log-likelihood alone", precision), |b| {
+                b.iter(|| evaluate(&data, mixture, None, ctx, EvaluateOutput::default(), memory.lend()).unwrap().log_likelihood)
+            });
             if single {
                 continue;
             }

@@ -510,8 +510,8 @@ smx_status smx_evaluation_init(struct smx_evaluation *out, size_t struct_size);
 size_t smx_evaluate_workspace(const smx_data *data, size_t classes);
 
 /**
- * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where
- * there are several choice sets or ranks.
+ * Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, or one where atom_gradient
+ * is NULL; over ranks two. One more checks them over ranks, and where there are choice sets with offsets.
  *
  * @param data the data
  * @param classes K

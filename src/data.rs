@@ -5,7 +5,7 @@ use crate::evaluate::grouped_rows;
 pub(crate) use crate::features::Block;
 pub use crate::features::{Features, Values};
 use crate::reduce::{Part, Split};
-use crate::simd::{CountTotals, Isa, count_totals};
+use crate::simd::{CountTotals, Isa, all_finite, count_totals};
 use core::ops::Range;
 
 /// Who chose what.
@@ -124,6 +124,12 @@ impl<'a> Data<'a> {
             Some((i, l)) => Err(Error::new(ErrorKind::NotFinite, "features").at(i).column(l)),
             None => Ok(()),
         }
+    }
+
+    /// Whether a feature of some rows is not finite, where they are not known to be and logits of the rows, class by class, tell that one may
+    /// be: no log-normalizer tells of −∞.
+    pub(crate) fn hides_infinite<'b>(&self, isa: Isa, rows: Range<usize>, mut logits: impl Iterator<Item = &'b [f64]>) -> bool {
+        !self.finite && logits.any(|of_class| !all_finite(isa, of_class)) && !self.features.are_finite(rows)
     }
 
     /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them

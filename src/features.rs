@@ -316,25 +316,31 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// Row and column of the first feature that is not finite. Cost: one read.
     pub(crate) fn first_not_finite(&self) -> Option<(usize, usize)> {
-        fn run<T: Element>(v: &[T], f: &Features<'_>) -> Option<(usize, usize)> {
-            // Runs of numbers side by side: rows, or features.
-            let (runs, length, stride) = match (f.row_stride, f.column_stride) {
-                (r, 1) if r == f.columns => (1, f.rows * f.columns, 0),
-                (r, 1) => (f.rows, f.columns, r),
-                (1, c) => (f.columns, f.rows, c),
-                _ => (0, 0, 0),
-            };
+        if self.are_finite(0..self.rows) {
+            return None;
+        }
+        let places = (0..self.rows).flat_map(|i| (0..self.columns).map(move |l| (i, l)));
+        places.into_iter().find(|(i, l)| !self.get(*i, *l).is_finite())
+    }
+
+    /// Whether the features of some rows are finite. Cost: one read of them.
+    pub(crate) fn are_finite(&self, rows: Range<usize>) -> bool {
+        fn run<T: Element>(v: &[T], f: &Features<'_>, rows: Range<usize>) -> bool {
             let isa = Isa::for_checks();
-            if runs > 0 && (0..runs).all(|i| simd::all_finite(isa, &v[i * stride..][..length])) {
-                return None;
+            let all_finite = |from: usize, length: usize| simd::all_finite(isa, &v[from..][..length]);
+            // Runs of numbers side by side: rows, or features.
+            match (f.row_stride, f.column_stride) {
+                (r, 1) if r == f.columns => all_finite(rows.start * r, rows.len() * r),
+                (r, 1) => rows.into_iter().all(|i| all_finite(i * r, f.columns)),
+                (1, c) => (0..f.columns).all(|l| all_finite(l * c + rows.start, rows.len())),
+                _ => rows.into_iter().all(|i| (0..f.columns).all(|l| v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())),
             }
-            let places = (0..f.rows).flat_map(|i| (0..f.columns).map(move |l| (i, l)));
-            places.into_iter().find(|(i, l)| !v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())
         }
         match self.values {
-            Values::F32(v) => run(v, self),
-            Values::F64(v) => run(v, self),
+            Values::F32(v) => run(v, self, rows),
+            Values::F64(v) => run(v, self, rows),
         }
     }
 }

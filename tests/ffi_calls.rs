@@ -123,7 +123,8 @@ unsafe extern "C-unwind" fn panics(_: *const smx_progress, _: *mut c_void) -> i3
     panic!("injected")
 }
 
-/// Features that are not finite are found by what comes out of an evaluation, in every layout and wherever they are.
+/// Features that are not finite are found by what comes out of an evaluation, in every layout, wherever they are, and whether or not the
+/// gradient is asked for, which has a part of every feature.
 #[test]
 fn an_evaluation_finds_features_that_are_not_finite() {
     struct Case {
@@ -168,17 +169,23 @@ fn an_evaluation_finds_features_that_are_not_finite() {
         };
         // SAFETY: every array has the size that the description gives.
         let mut ws = memory(unsafe { smx_evaluate_workspace(&data, 2) });
-        let mut evaluate = |x: &[f64]| {
-            let mut out = new!(smx_evaluation, smx_evaluation_init);
-            let mut error = new!(smx_error, smx_error_init);
+        let mut gradient = vec![0.0; 2 * columns];
+        let mut evaluate_at = |x: &[f64], atoms: &[f64]| {
             let data = smx_data { features: x.as_ptr().cast(), ..data };
-            // SAFETY: as above.
-            let status = unsafe {
-                smx_evaluate(&data, 2, weights.as_ptr(), atoms.as_ptr(), null(), &mut out, ws.as_mut_ptr().cast(), ws.len(), &mut error)
-            };
-            assert_eq!(status == SMX_OK, out.log_likelihood != 0.0, "numbers are written only when all is well");
-            (status, error.row, error.column)
+            let [with, without] = [gradient.as_mut_ptr(), null_mut()].map(|atom_gradient| {
+                let mut out = smx_evaluation { atom_gradient, ..new!(smx_evaluation, smx_evaluation_init) };
+                let mut error = new!(smx_error, smx_error_init);
+                // SAFETY: as above.
+                let status = unsafe {
+                    smx_evaluate(&data, 2, weights.as_ptr(), atoms.as_ptr(), null(), &mut out, ws.as_mut_ptr().cast(), ws.len(), &mut error)
+                };
+                assert_eq!(status == SMX_OK, out.log_likelihood != 0.0, "numbers are written only when all is well");
+                (status, error.row, error.column)
+            });
+            assert_eq!(with, without, "with the gradient and without");
+            with
         };
+        let mut evaluate = |x: &[f64]| evaluate_at(x, &atoms);
         assert_eq!(evaluate(&x).0, SMX_OK);
         for place in 0..places {
             let i = (place * 104_729 + place / 7) % x.len();
@@ -199,15 +206,7 @@ fn an_evaluation_finds_features_that_are_not_finite() {
         // The same of infinite ones, whose logits are −∞ under both classes.
         let mut falling = x.clone();
         (0..rows).filter(|row| *row >= first).for_each(|row| falling[place(row)] = f64::NEG_INFINITY);
-        let atoms = vec![0.2; 2 * columns];
-        let mut out = new!(smx_evaluation, smx_evaluation_init);
-        let mut error = new!(smx_error, smx_error_init);
-        let data = smx_data { features: falling.as_ptr().cast(), ..data };
-        // SAFETY: as above.
-        let status = unsafe {
-            smx_evaluate(&data, 2, weights.as_ptr(), atoms.as_ptr(), null(), &mut out, ws.as_mut_ptr().cast(), ws.len(), &mut error)
-        };
-        assert_eq!((status, error.row, error.column, out.log_likelihood), (SMX_NOT_FINITE, first, 2 % columns, 0.0), "a block of −∞");
+        assert_eq!(evaluate_at(&falling, &vec![0.2; 2 * columns]), (SMX_NOT_FINITE, first, 2 % columns), "a block of −∞");
     }
 }
 

@@ -9,6 +9,7 @@ use common::random::*;
 use softmix::data::{Choices, Data, Features};
 use softmix::em::MStep;
 use softmix::error::{Error, ErrorKind};
+use softmix::evaluate::{EvaluateOutput, evaluate, evaluate_workspace};
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts, StopRule};
 use softmix::inference::Variance;
 use softmix::mixture::{Mixture, MixtureRef};
@@ -74,6 +75,53 @@ fn em_never_lowers_the_penalised_likelihood() {
                     last = value;
                     let sum: f64 = m.weights.iter().sum();
                     assert!((sum - 1.0).abs() < 1e-12 && m.weights.iter().all(|w| *w >= 0.0));
+                }
+            }
+        }
+    }
+}
+
+/// A read of X less, and the same log-likelihoods and responsibilities, bit for bit: of every layout, of counts of which few alternatives were chosen, and of panels of several
+/// blocks, whose units stand in order and not.
+#[test]
+fn without_the_gradient_of_the_atoms_all_else_is_the_same() {
+    let mut all: Vec<Case> = cases(0..4).map(|(case, _)| case).collect();
+    let few: Vec<Case> = all
+        .iter()
+        .filter_map(|case| {
+            let OwnedChoices::Counts(counts) = &case.choices else { return None };
+            let available = |i: usize| case.offset.as_ref().is_none_or(|b| b[i] != NOT_AVAILABLE);
+            let few = counts.iter().enumerate().map(|(i, n)| if i % 5 == 0 && available(i) { n + 1.0 } else { 0.0 }).collect();
+            Some(Case { choices: OwnedChoices::Counts(few), ..case.clone() })
+        })
+        .collect();
+    all.extend(few);
+    let panels = [(900, 7, 3, 2), (2000, 1, 5, 7), (130, 3, 40, 4)]
+        .map(|(sets, each, size, columns)| simulated_panel(sets, each, size, columns, 2, 1.0, 5).0);
+    let mut random = Random::new(3);
+    for data in all.iter().map(Case::data).chain(panels.iter().map(|panel| panel.data())) {
+        let (shape, k) = (data.shape(), 3);
+        let m = mixture(k, shape.columns, 1.0, &mut random);
+        let mut memory = WorkspaceBuffer::new(evaluate_workspace(&shape, k)).unwrap();
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let mut found = |units: bool, gradient: bool| {
+                    let (mut unit, mut responsibilities) = (vec![0.0; shape.units], vec![0.0; shape.units * k]);
+                    let (mut of_weights, mut of_atoms) = (vec![0.0; k], vec![0.0; k * shape.columns]);
+                    let out = EvaluateOutput {
+                        unit_log_likelihoods: units.then_some(&mut unit[..]),
+                        responsibilities: units.then_some(&mut responsibilities[..]),
+                        weight_gradient: Some(&mut of_weights),
+                        atom_gradient: gradient.then_some(&mut of_atoms[..]),
+                    };
+                    let value = evaluate(&data, m.view(), None, Context { isa, threads }, out, memory.lend()).unwrap();
+                    assert_eq!(of_atoms.iter().any(|g| *g != 0.0), gradient);
+                    (bits(&[&[value.log_likelihood, value.penalized_log_likelihood][..], &unit, &responsibilities].concat()), of_weights)
+                };
+                for units in [false, true] {
+                    let (with, without) = (found(units, true), found(units, false));
+                    assert!(with.0 == without.0, "{shape:?} {} {threads} {units}", isa.name());
+                    assert_within("log-odds", &without.1, &with.1, 1e-14 * data.total_weight());
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Responsibilities, value and row weights, and the sums `X^T Ω`, `X^T (t ∘ A)` and `X^T (Ω − t ∘ A)` of the second read of X.
 
 use super::found::Found;
-use super::layout::{Kind, MOST_ROWS, block_rows, zone};
-use super::passes::{Evaluation, TRUSTED, blocks, layout_block};
+use super::layout::{Kind, MOST_ROWS, block_rows, blocks, zone};
+use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
 use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use super::units::OfUnits;
@@ -481,7 +481,7 @@ impl Evaluation<'_> {
                         if what == Sums::Difference {
                             products_of_groups::<false>(ctx.isa, groups, t, a, omega);
                         }
-                        simd::weighted_sum_of_columns(ctx.isa, layout_block(layout, b, l), omega, ld, sum);
+                        simd::weighted_sum_of_columns(ctx.isa, layout.features_of(b, l), omega, ld, sum);
                     }
                     Kind::Whole => {
                         let range = layout.rows(b);
@@ -540,7 +540,7 @@ impl Evaluation<'_> {
                 let (at, ld, sets) = (layout.start(b), layout.length(b), layout.sets_of_block() * c);
                 let (a, t) = (&ev.a[at * c..(at + ld) * c], &ev.t[b * sets..(b + 1) * sets]);
                 products_of_groups::<true>(ctx.isa, layout.groups(b, c), t, a, &mut products[..ld * c]);
-                simd::weighted_sum_of_columns(ctx.isa, layout_block(layout, b, l), &products[..ld * c], ld, sum);
+                simd::weighted_sum_of_columns(ctx.isa, layout.features_of(b, l), &products[..ld * c], ld, sum);
             }
         });
         self.scratch = scratch;

@@ -11,9 +11,10 @@
 
 use super::block_rows;
 use super::draws::Draws;
+use super::layout::blocks;
 use super::layout::{MOST_SETS, most_block_rows};
 use super::panel::groups_piece;
-use super::passes::{Evaluation, blocks};
+use super::passes::Evaluation;
 use super::scores::{SetCursor, Units, score_block, unit_scores, unit_scratch};
 use super::tasks::share;
 use crate::data::{Data, Shape};

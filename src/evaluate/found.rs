@@ -1,7 +1,6 @@
 //! What has been found of some blocks: probabilities and log-normalizers, and features that the layout does not keep.
 
 use super::layout::Layout;
-use super::passes::layout_block;
 use crate::simd::Columns;
 use core::mem::MaybeUninit;
 
@@ -63,7 +62,7 @@ impl<'a> Found<'a> {
                 let values = &x[(layout.start(b) - self.before.0) * columns..][..rows * columns];
                 Columns { values, rows, columns, stride: rows }
             }
-            None => layout_block(layout, b, columns),
+            None => layout.features_of(b, columns),
         }
     }
 }

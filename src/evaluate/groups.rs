@@ -1,6 +1,6 @@
 //! The first read of choice sets side by side: logits and log-normalizers.
 
-use super::passes::{Evaluation, layout_block};
+use super::passes::Evaluation;
 use super::tasks::{Matrices, Task, carve, piece, tasks};
 use crate::data::Data;
 use crate::parallel::{Context, TASKS, for_each, take};
@@ -43,7 +43,7 @@ impl Evaluation<'_> {
                 // SAFETY: `written` says that all blocks have been before.
                 let a = unsafe { written_or_zero(room, written) };
                 let (x, ahead) = match copied {
-                    true => (layout_block(layout, b, l), layout.ahead(n * l)),
+                    true => (layout.features_of(b, l), layout.ahead(n * l)),
                     false => layout.copy_block(data, ctx.isa, b, &mut copy[..n * l]),
                 };
                 simd::logits_of_columns_ahead(ctx.isa, x, atoms, layout.offsets(b), a, n, ahead);

@@ -13,12 +13,11 @@
 //! a class stands at [`Layout::zone`].
 
 use super::copy::Copied;
-use super::passes::set_groups;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::parallel::{Context, TASKS};
-use crate::simd::Ahead;
 use crate::simd::panel::{Groups, SETS};
+use crate::simd::{Ahead, Columns};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize};
 use core::ops::Range;
 
@@ -310,6 +309,12 @@ impl<'w> Layout<'w> {
         (0..self.blocks).map(|b| self.length(b)).max().unwrap_or(0)
     }
 
+    /// `Groups`: the features of block `b`, of which there are `l`.
+    pub fn features_of(&self, b: usize, l: usize) -> Columns<'_, f64> {
+        let rows = self.length(b);
+        Columns { values: &self.features[self.start(b) * l..][..rows * l], rows, columns: l, stride: rows }
+    }
+
     /// Choice sets of block `b`, those of `Groups` that are not there included.
     pub fn sets(&self, data: &Data<'_>, b: usize) -> Range<usize> {
         match self.kind {
@@ -411,6 +416,29 @@ impl<'w> Layout<'w> {
         let mean = |k: usize| set.clone().filter(available).map(|j| x.get(j, k) - x.get(origin, k)).sum::<f64>() / count;
         dot(&|k| x.get(i, k) - x.get(origin, k) - mean(k))
     }
+}
+
+/// `range` in consecutive pieces of at most `block`.
+pub(crate) fn blocks(range: Range<usize>, block: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(block).map(move |i| i..(i + block).min(end))
+}
+
+/// Consecutive sets that fit into a block together, or one set that may be larger.
+pub(crate) fn set_groups<'a>(data: &'a Data<'_>, sets: Range<usize>, block: usize) -> impl Iterator<Item = Range<usize>> + 'a {
+    let mut next = sets.start;
+    core::iter::from_fn(move || {
+        if next >= sets.end {
+            return None;
+        }
+        let from = next;
+        let first = data.set(from).start;
+        next += 1;
+        while next < sets.end && data.set(next).end - first <= block {
+            next += 1;
+        }
+        Some(from..next)
+    })
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -25,8 +25,8 @@ mod tasks;
 mod units;
 
 pub(crate) use draws::Draws;
-pub(crate) use layout::{block_rows, grouped_rows};
-pub(crate) use passes::{Evaluation, blocks, set_groups};
+pub(crate) use layout::{block_rows, blocks, grouped_rows, set_groups};
+pub(crate) use passes::Evaluation;
 pub(crate) use sampled::{sample, sample_scratch, sampled};
 pub(crate) use scores::unit_scratch;
 pub(crate) use sweep::{Beside, keeps_features};
@@ -123,10 +123,11 @@ pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
 /// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the
-/// second read is of observed rows alone, and small choice sets whose units stand in order are read once.
+/// second read is of observed rows alone, and small choice sets whose units stand in order are read once. Without `atom_gradient`, of data
+/// that are no part of a whole, one read, `p L K` products, and the same log-likelihoods and responsibilities, bit for bit.
 ///
 /// # Errors
-/// `Shape` for an output of the wrong length, `NotFinite` where logits, the gradient or the penalty overflow, `Workspace`.
+/// `Shape` for an output of the wrong length, `NotFinite` where logits, the penalty or the gradient, if it is asked for, overflow, `Workspace`.
 pub fn evaluate(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -152,16 +153,24 @@ pub fn evaluate(
         ev.keep_log_likelihoods(ws.f64s(u)?);
     }
     // What is found of units is kept by itself; of rows, from the probabilities.
-    let evaluated = match wanted && (shape.units_are_rows || data.splits_units()) {
-        true => ev.evaluate(data, mixture.weights, mixture.atoms, ctx),
-        false => ev.evaluate_alone(data, mixture.weights, mixture.atoms, ctx),
+    let probabilities = wanted && (shape.units_are_rows || data.splits_units());
+    // Ranks do the same, whatever each is asked for.
+    let sums = out.atom_gradient.is_some() || data.is_part();
+    let evaluated = match (sums, probabilities) {
+        (false, _) => ev.evaluate_value(data, mixture.weights, mixture.atoms, probabilities, ctx),
+        (true, true) => ev.evaluate(data, mixture.weights, mixture.atoms, ctx),
+        (true, false) => ev.evaluate_alone(data, mixture.weights, mixture.atoms, ctx),
     };
-    ev.atom_gradient(gradient);
+    if sums {
+        ev.atom_gradient(gradient);
+    }
     data.look(evaluated, |_| gradient.iter().all(|g| g.is_finite()))?;
     let penalty: f64 =
         penalty.map_or(0.0, |p| mixture.atoms.chunks_exact(l).zip(gradient.chunks_exact_mut(l)).map(|(a, g)| p.apply(a, g)).sum());
     finite("penalty", &[penalty])?;
-    finite("gradient", gradient)?;
+    if sums {
+        finite("gradient", gradient)?;
+    }
     // A unit of which other ranks have a part is worked out by all ranks or none.
     let joined = data.splits_units() && data.any(wanted);
     if joined {

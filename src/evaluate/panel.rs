@@ -1,7 +1,7 @@
 //! Curvature and mean features of small choice sets that stand side by side: see [`super::layout::Kind::Groups`].
 
 use super::layout::{MOST_SETS, SMALL_SET};
-use super::passes::{Evaluation, layout_block};
+use super::passes::Evaluation;
 use super::tasks::share;
 use crate::linalg::dot;
 use crate::parallel::{Context, TASKS, for_each, sum_over, take};
@@ -34,7 +34,7 @@ impl Evaluation<'_> {
         let mut left = set_means;
         for b in blocks {
             let (at, n) = (self.layout.start(b) * c, self.layout.length(b) * c);
-            let (x, a, t) = (layout_block(&self.layout, b, l), &self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c]);
+            let (x, a, t) = (self.layout.features_of(b, l), &self.a[at..at + n], &self.t[b * sets * c..(b + 1) * sets * c]);
             self.curvature_of_block(b, x, a, t, h, sums, take(&mut left, sets * c * l), scratch, ctx.isa);
         }
     }
@@ -101,7 +101,7 @@ impl Evaluation<'_> {
         // A few features at a time, so that the sums fit on the stack.
         let mut v = [0.0; MOST_SETS * 4];
         for (b, means) in blocks.zip(means.chunks_mut(sets * c * l)) {
-            let x = layout_block(&self.layout, b, l).values;
+            let x = self.layout.features_of(b, l).values;
             let position = |set: usize| self.layout.position(b * sets + set) - b * sets;
             for k in 0..c {
                 let a = self.probabilities_of_block(b, k);
@@ -136,7 +136,7 @@ impl Evaluation<'_> {
         let (mut sum, mut total) = (0.0, 0.0);
         let mut logits = [0.0; SETS * SMALL_SET];
         for b in blocks {
-            let (x, a) = (layout_block(&self.layout, b, l), self.probabilities_of_block(b, k));
+            let (x, a) = (self.layout.features_of(b, l), self.probabilities_of_block(b, k));
             let t = &self.t[b * sets * c..(b + 1) * sets * c];
             for (height, at, group) in self.layout.groups(b, c).each() {
                 let n = SETS * height;

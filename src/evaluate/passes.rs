@@ -21,7 +21,7 @@
 //! may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
 
 use super::found::Found;
-use super::layout::{Kind, Layout, block_rows, zone};
+use super::layout::{Kind, Layout, block_rows, blocks, zone};
 use super::sweep::{Beside, keeps_features};
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
 use super::units::Own;
@@ -30,9 +30,8 @@ use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::SETS;
-use crate::simd::{Ahead, Columns, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
+use crate::simd::{Ahead, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
-use core::ops::Range;
 
 /// Probabilities that count as 0 as weights.
 const NOTHING: f64 = 1e-250;
@@ -195,6 +194,17 @@ impl<'w> Evaluation<'w> {
         self.evaluate_beside(data, weights, atoms, Beside::Nothing, keeps_features(data), ctx)
     }
 
+    /// The same value and responsibilities, bit for bit, and the gradient in the log-odds, without the sums over the features, and so in one read
+    /// of X. `probabilities`: whether they are asked for afterwards.
+    pub fn evaluate_value(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], probabilities: bool, ctx: Context) -> Result<()> {
+        if self.sweep_serves(data) {
+            let features = probabilities || keeps_features(data);
+            return self.sweep(data, weights, atoms, Beside::Value { probabilities }, features, ctx);
+        }
+        self.normalizers(data, atoms, false, ctx)?;
+        self.row_weights(data, Some(weights), true, ctx)
+    }
+
     fn evaluate_beside(
         &mut self,
         data: &Data<'_>,
@@ -314,7 +324,10 @@ impl<'w> Evaluation<'w> {
                 let (range, block) = (layout.rows(b), layout.block);
                 let (a, tops, n) = (take(&mut a, block * c), take(&mut tops, c), range.len());
                 let x = data.features().block(range.clone(), task.copy);
-                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range]), columns, block, ahead);
+                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range.clone()]), columns, block, ahead);
+                if data.hides_infinite(ctx.isa, range, columns.chunks_exact(block).map(|logits| &logits[..n])) {
+                    columns[0] = f64::NAN;
+                }
                 for (k, (a, logits)) in a.chunks_exact_mut(block).zip(columns.chunks_exact(block)).enumerate() {
                     let (a, unused) = a.split_at_mut(n);
                     tops[k] = largest(ctx.isa, &logits[..n]);
@@ -407,7 +420,11 @@ impl<'w> Evaluation<'w> {
                 for part in blocks(range.clone(), block_rows(l)) {
                     let x = data.features().block(part.clone(), task.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
-                    x.logits(ctx.isa, atoms, offset, &mut a[part.start - range.start..], n, ahead);
+                    let logits = &mut a[part.start - range.start..];
+                    x.logits(ctx.isa, atoms, offset, logits, n, ahead);
+                    if data.hides_infinite(ctx.isa, part.clone(), logits.chunks(n).map(|logits| &logits[..part.len()])) {
+                        logits[0] = f64::NAN;
+                    }
                 }
                 let sets = layout.sets(data, b);
                 for (offset, set) in offsets[1..].iter_mut().zip(sets.clone()) {
@@ -541,12 +558,6 @@ fn stores_omega(shape: &Shape, choices: bool) -> bool {
     choices && !shape.units_are_rows || shape.sets > 1
 }
 
-/// The features of a block of groups.
-pub(super) fn layout_block<'a>(layout: &'a Layout<'_>, b: usize, l: usize) -> Columns<'a, f64> {
-    let rows = layout.length(b);
-    Columns { values: &layout.features[layout.start(b) * l..][..rows * l], rows, columns: l, stride: rows }
-}
-
 /// Turns logarithms into probabilities in place; the log of their sum before.
 pub(crate) fn normalize(j: &mut [f64]) -> f64 {
     let m = j.iter().fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || *x > m { *x } else { m });
@@ -561,27 +572,4 @@ pub(crate) fn normalize(j: &mut [f64]) -> f64 {
     }
     j.iter_mut().for_each(|x| *x /= sum);
     m + libm::log(sum)
-}
-
-/// `range` in consecutive pieces of at most `block`.
-pub(crate) fn blocks(range: Range<usize>, block: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(block).map(move |i| i..(i + block).min(end))
-}
-
-/// Consecutive sets that fit into a block together, or one set that may be larger.
-pub(crate) fn set_groups<'a>(data: &'a Data<'_>, sets: Range<usize>, block: usize) -> impl Iterator<Item = Range<usize>> + 'a {
-    let mut next = sets.start;
-    core::iter::from_fn(move || {
-        if next >= sets.end {
-            return None;
-        }
-        let from = next;
-        let first = data.set(from).start;
-        next += 1;
-        while next < sets.end && data.set(next).end - first <= block {
-            next += 1;
-        }
-        Some(from..next)
-    })
 }

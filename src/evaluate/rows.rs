@@ -1,7 +1,8 @@
 //! What is asked for of every row, row after row: choice probabilities, and responsibilities where units are rows.
 
 use super::layout::block_rows;
-use super::passes::{Evaluation, TRUSTED, blocks};
+use super::layout::blocks;
+use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
 use super::tasks::{Matrices, Piece, Task, carve, tasks};
 use crate::data::Data;

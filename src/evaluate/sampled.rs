@@ -4,7 +4,8 @@
 //! taken `⌊n F_i⌋ − ⌊n F_{i−1}⌋` times, F the running sum of A_k; of many choice sets it is the mean of `Cov_{A_sk}(x)` over n of them
 //! drawn likewise by t_k. What is taken depends on logits alone, so that neither units nor shifts of features matter.
 
-use super::passes::{Evaluation, blocks};
+use super::layout::blocks;
+use super::passes::Evaluation;
 use crate::data::{Data, Shape};
 use crate::simd::{self, Isa, Rows};
 

@@ -1,7 +1,8 @@
 //! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
 
 use super::block_rows;
-use super::passes::{Evaluation, blocks, normalize, set_groups};
+use super::layout::{blocks, set_groups};
+use super::passes::{Evaluation, normalize};
 use crate::data::Data;
 use crate::error::Result;
 use crate::linalg::axpy;

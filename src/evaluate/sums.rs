@@ -91,7 +91,7 @@ impl Evaluation<'_> {
         self.sums_of_features(found, b, t, sums, ctx);
     }
 
-    /// Value, t and the sums of block `b` where units are rows.
+    /// Value of block `b` where units are rows; if `all`, t and the sums too.
     pub(super) fn sums_of_counts(
         &self,
         found: Found<'_>,
@@ -102,6 +102,7 @@ impl Evaluation<'_> {
         totals: &mut [f64],
         value: &mut [f64],
         sums: &mut Sums<'_, '_>,
+        all: bool,
         ctx: Context,
     ) {
         let (layout, c, kk) = (&self.layout, self.columns(), self.classes);
@@ -119,6 +120,9 @@ impl Evaluation<'_> {
         }
         axpy(1.0, totals, sums.units.class_weight);
         axpy(1.0, totals, sums.units.class_choices);
+        if !all {
+            return;
+        }
         sums_of_groups(ctx.isa, layout.groups(b, c), &sums.omega[..n * c], t);
         self.sums_of_features(found, b, t, sums, ctx);
     }

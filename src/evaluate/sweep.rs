@@ -14,7 +14,7 @@ use super::curvature::curvature_tasks;
 use super::found::Found;
 use super::layout::Layout;
 use super::panel::groups_piece;
-use super::passes::{Evaluation, layout_block};
+use super::passes::Evaluation;
 use super::posterior::Posterior;
 use super::sums::Curvature;
 use super::tasks::{Matrices, Piece, Scratch, Task, carve, share, tasks};
@@ -42,6 +42,10 @@ pub(crate) fn keeps_features(data: &Data<'_>) -> bool {
 
 /// What a sweep is to find beside value, responsibilities, t and gradient.
 pub(crate) enum Beside<'a, 'w> {
+    /// No t and no gradient either; the probabilities, if they are asked for.
+    Value {
+        probabilities: bool,
+    },
     Nothing,
     /// The probabilities, as second-order quantities need them.
     Probabilities,
@@ -54,6 +58,7 @@ pub(crate) enum Beside<'a, 'w> {
 /// The same, as the tasks need it.
 #[derive(Clone, Copy)]
 struct Leaves {
+    sums: bool,
     probabilities: bool,
     features: bool,
     parts: bool,
@@ -138,7 +143,8 @@ impl Evaluation<'_> {
         data.reduced()?;
         self.passes += 1;
         let leaves = Leaves {
-            probabilities: matches!(beside, Beside::Probabilities),
+            sums: !matches!(beside, Beside::Value { .. }),
+            probabilities: matches!(beside, Beside::Probabilities | Beside::Value { probabilities: true }),
             features,
             parts: matches!(beside, Beside::Parts | Beside::Curvature(..)),
         };
@@ -259,7 +265,7 @@ impl Evaluation<'_> {
             let log_z = &mut task.sets[(b - blocks.start) * sets..][..sets];
             let (x, ahead) = match leaves.features {
                 false => layout.copy_block(data, ctx.isa, b, &mut copies[here.start * l..here.end * l]),
-                true => (layout_block(layout, b, l), layout.ahead(n * l)),
+                true => (layout.features_of(b, l), layout.ahead(n * l)),
             };
             simd::logits_of_columns_ahead(ctx.isa, x, &self.atoms[..c * l], layout.offsets(b), a, n, ahead);
             softmax_of_groups(ctx.isa, layout.groups(b, c), a, log_z);
@@ -276,7 +282,7 @@ impl Evaluation<'_> {
             let found = Found::new(a, task.sets, x, (before + shift + from, blocks.start * sets));
             if self.shape.units_are_rows {
                 let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
-                self.sums_of_counts(found, data, weights, b, t, factors, value, &mut sums, ctx);
+                self.sums_of_counts(found, data, weights, b, t, factors, value, &mut sums, leaves.sums, ctx);
                 done = b + 1;
             } else {
                 let (first, mut ready) = (unit, (b + 1).min(clean.end));
@@ -284,7 +290,7 @@ impl Evaluation<'_> {
                 let mut of_these = found_of.some(first - own.units.start..unit - own.units.start, c);
                 self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
                 self.add_units(data, first, of_these.r, &mut sums.units);
-                for b in done..ready {
+                for b in done..if leaves.sums { ready } else { done } {
                     let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
                     self.sums_of_block(found, data, b, (found_of.r, own.units.start), t, &mut sums, ctx);
                 }
@@ -357,7 +363,7 @@ impl Evaluation<'_> {
             waiting |= clean != blocks;
             *rest = Some(Rest { blocks, clean, a, omega, x, t, piece, curvature });
         }
-        if !waiting {
+        if !waiting || !leaves.sums {
             return;
         }
         let ev = &*self;

@@ -265,8 +265,8 @@ pub unsafe extern "C" fn smx_evaluate_workspace(data: *const smx_data, classes: 
     query(|| Ok(evaluate_workspace(&unsafe { shape_of(data, classes) }?, classes)))
 }
 
-/// Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, and one more to check them where
-/// there are several choice sets or ranks.
+/// Log-likelihood, posterior class probabilities and gradient at a mixture. Two reads of the features, or one where atom_gradient
+/// is NULL; over ranks two. One more checks them over ranks, and where there are choice sets with offsets.
 ///
 /// @param data the data
 /// @param classes K

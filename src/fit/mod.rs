@@ -383,7 +383,7 @@ impl Search<'_, '_, '_, '_> {
             }
             if self.begun.report.is_some() {
                 em.restart(1);
-                em.ev.evaluate(problem.data, place.weights, place.atoms, options.context)?;
+                em.ev.evaluate_value(problem.data, place.weights, place.atoms, false, options.context)?;
                 run.state.evaluations += 1;
                 let there = em.ev.value[0] - problem.penalty(place.atoms, race.beta);
                 if !there.is_finite() || there + GAINS * self.gain < run.state.best {
