@@ -290,7 +290,7 @@ impl Evaluation<'_> {
                 let mut of_these = found_of.some(first - own.units.start..unit - own.units.start, c);
                 self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
                 self.add_units(data, first, of_these.r, &mut sums.units);
-                for b in done..if leaves.sums { ready } else { done } {
+                for b in (done..ready).filter(|_| leaves.sums) {
                     let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
                     self.sums_of_block(found, data, b, (found_of.r, own.units.start), t, &mut sums, ctx);
                 }
@@ -351,6 +351,9 @@ impl Evaluation<'_> {
             weight[0] = finite;
             self.give_posterior(all);
         }
+        if !leaves.sums {
+            return;
+        }
         let (mut a, mut omega, mut x, mut t, mut pieces) = (a, omega, x, t, &mut *scratch.pieces);
         let mut tasks: [Option<Rest<'_>>; TASKS] = [const { None }; TASKS];
         let (sets, mut waiting) = (self.layout.sets_of_block() * c, false);
@@ -363,7 +366,7 @@ impl Evaluation<'_> {
             waiting |= clean != blocks;
             *rest = Some(Rest { blocks, clean, a, omega, x, t, piece, curvature });
         }
-        if !waiting || !leaves.sums {
+        if !waiting {
             return;
         }
         let ev = &*self;
