@@ -222,7 +222,8 @@ fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
     assert_eq!(plain, phased);
 }
 
-/// On counts L-BFGS evaluates in single reads of the features until its last steps; on sparse counts in full.
+/// On counts L-BFGS evaluates in single reads of the features until its last steps; of several choice sets in full, of which all but one may
+/// leave no choice.
 #[test]
 fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_are_stopped() {
     // Newton's method could follow in the first, and does not in the second. Starts near the truth and far from it.
@@ -241,15 +242,15 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
             let total: f64 = shares.iter().sum();
             let n: Vec<f64> = shares.iter().map(|s| (2e5 * s / total + 0.3 * r.normal()).round().max(0.0)).collect();
             let data = counts(&x, l, &n);
-            let indices: Vec<usize> = (0..p).filter(|i| n[*i] > 0.0).collect();
-            let chosen: Vec<f64> = indices.iter().map(|i| n[*i]).collect();
-            let sparse = Choices::SparseCounts { indices: &indices, counts: &chosen };
-            let sparse = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, sparse).unwrap();
+            let (more_x, more_n, sets) = ([&x[..], &x[..l]].concat(), [&n[..], &[1.0]].concat(), [0, p, p + 1]);
+            let features = Features::row_major(&more_x[..], p + 1, l).unwrap();
+            let in_full = Data::new(features, None, Some(&sets), Choices::Counts(&more_n)).unwrap();
 
             let weights = vec![1.0 / k as f64; k];
             let mut options = FitOptions::new(k);
             options.starts = Starts::Given(MixtureRef { weights: &weights, atoms: &start });
-            let full = Fit::new(&sparse, &options).unwrap().report;
+            let full = Fit::new(&in_full, &options).unwrap().report;
+            assert!(full.passes >= 2 * full.evaluations);
             for (single_phase, threads) in [(false, 1), (false, 2), (true, 1)] {
                 options.single_phase = single_phase;
                 options.context.threads = threads;

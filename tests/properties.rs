@@ -302,6 +302,38 @@ fn the_same_choices_in_any_layout_are_the_same_data() {
     }
 }
 
+/// The same bits of a fit and of an evaluation from counts, sparse ones, one of which comes twice, and units that chose once each.
+#[test]
+fn counts_in_any_form_give_the_same_fit() {
+    for seed in 0..6 {
+        let (rows, columns) = ([40, 700, 17_000][seed as usize % 3], 2);
+        let mut random = Random::new(50 + seed);
+        let offsets = seed % 2 == 1;
+        let mut case = random_case(Recipe { layout: Layout::Counts, rows, columns, units: 90, offsets, seed });
+        let available = |i: usize| case.offset.as_ref().is_none_or(|b| b[i] != NOT_AVAILABLE);
+        let counts: Vec<f64> = (0..rows).map(|i| if available(i) { random.below(3) as f64 * 2.0 } else { 0.0 }).collect();
+        let chosen: Vec<usize> = (0..rows).filter(|i| counts[*i] > 0.0).collect();
+        let again = chosen[chosen.len() / 2];
+        let indices = [&chosen[..], &[again]].concat();
+        let of_chosen = indices.iter().map(|i| if *i == again { counts[*i] / 2.0 } else { counts[*i] }).collect();
+        let units: Vec<_> = indices.iter().map(|i| vec![(*i, 1.0)]).collect();
+        let weights = indices.iter().map(|i| if *i == again { counts[*i] / 2.0 } else { counts[*i] }).collect();
+        let forms = [OwnedChoices::Counts(counts), OwnedChoices::Sparse { indices, counts: of_chosen }, compressed(&units, weights)];
+        let found = forms.map(|form| {
+            case.choices = form;
+            let (data, m) = (case.data(), Mixture { weights: vec![0.25, 0.75], atoms: vec![0.5, -0.3, -0.2, 0.8] });
+            let fit = Fit::new(&data, &FitOptions { ridge: 0.5, seed, ..FitOptions::new(2) }).unwrap();
+            let mut memory = WorkspaceBuffer::new(evaluate_workspace(&data.shape(), 2)).unwrap();
+            let mut gradient = vec![0.0; 4];
+            let out = EvaluateOutput { atom_gradient: Some(&mut gradient), ..EvaluateOutput::default() };
+            let value = evaluate(&data, m.view(), None, Context::default(), out, memory.lend()).unwrap();
+            let numbers = [fit.report.log_likelihood, value.log_likelihood];
+            (bits(&[&numbers[..], &gradient, &fit.mixture.weights, &fit.mixture.atoms].concat()), fit.report.evaluations)
+        });
+        assert!(found[0] == found[1] && found[0] == found[2], "{rows} {offsets}");
+    }
+}
+
 #[test]
 fn with_one_class_it_does_not_matter_who_chose() {
     for (case, mut random) in cases(0..4) {
@@ -725,6 +757,21 @@ fn more_classes_than_alternatives_are_fitted() {
         assert!(fit.mixture.atoms.iter().chain(&fit.mixture.weights).all(|x| x.is_finite()));
         // Two classes can give any probabilities to three alternatives, or come as near as they like.
         assert!((fit.report.log_likelihood - expected).abs() < 1e-3, "{classes}: {:?} {expected}", fit.report);
+    }
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let (rows, entries, columns) = (2 + random.below(4), 3 + random.below(9), 1 + random.below(3));
+        let indices: Vec<usize> = (0..entries).map(|_| random.below(rows)).collect();
+        let (features, counts) = (random.normals(rows * columns, 1.0), vec![1.5; entries]);
+        let features = Features::row_major(&features[..], rows, columns).unwrap();
+        let data = Data::new(features, None, None, Choices::SparseCounts { indices: &indices, counts: &counts }).unwrap();
+        let starts = [Starts::Auto, Starts::Count(3)][seed as usize % 2];
+        let (classes, ridge) = (1 + random.below(entries), [0.0, 0.5][seed as usize / 2 % 2]);
+        let fit = Fit::new(&data, &FitOptions { ridge, seed, starts, ..FitOptions::new(classes) });
+        match fit {
+            Ok(fit) => assert!(fit.mixture.atoms.iter().chain(&fit.mixture.weights).all(|x| x.is_finite())),
+            Err(e) => panic!("{seed}: {e:?}"),
+        }
     }
 }
 

@@ -115,15 +115,16 @@ pub struct Value {
 
 /// Workspace of [`evaluate`] for K classes.
 pub fn evaluate_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    let columns = WorkspaceSize::of::<f64>(classes);
-    let of_units = WorkspaceSize::of::<f64>(if shape.units_are_rows { 0 } else { shape.units });
-    Evaluation::workspace(shape, classes, 1).and(columns).and(WorkspaceSize::of::<f64>(classes.saturating_mul(shape.columns))).and(of_units)
+    let of = WorkspaceSize::of::<f64>;
+    let of_units = of(if shape.units_are_rows { 0 } else { shape.units });
+    let size = Evaluation::workspace(shape, classes, 1).and(of(classes)).and(of(classes.saturating_mul(shape.columns))).and(of_units);
+    shape.as_counts().map_or(size, |all| size.or(of(all.rows).and(evaluate_workspace(&all, classes))))
 }
 
 /// Log-likelihood, responsibilities and gradient at a mixture: section 2. Outputs are written only when all is well.
 ///
-/// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than half of one choice set was chosen the
-/// second read is of observed rows alone, and small choice sets whose units stand in order are read once. Without `atom_gradient`, of data
+/// Cost: two reads of X, `2 p L K` to `2.5 p L K` products, and `p K` exponentials; where less than an eighth of a large choice set was chosen
+/// the second read is of observed rows alone, and small choice sets whose units stand in order are read once. Without `atom_gradient`, of data
 /// that are no part of a whole, one read, `p L K` products, and the same log-likelihoods and responsibilities, bit for bit.
 ///
 /// # Errors
@@ -145,16 +146,19 @@ pub fn evaluate(
         ws.require(evaluate_workspace(&shape, k))
     };
     data.open(check(), Operation::Evaluate, ctx.isa, mixture.numbers().chain(penalty.into_iter().flat_map(Penalty::numbers)))?;
+    let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
+    // Ranks do the same, whatever each is asked for.
+    let counts = if !wanted && !data.is_part() && data.are_counts() { Some(data.as_counts(ws.f64s(shape.rows)?)?) } else { None };
+    let data = counts.as_ref().unwrap_or(data);
+    let shape = data.shape();
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
-    let wanted = out.unit_log_likelihoods.is_some() || out.responsibilities.is_some();
     if out.unit_log_likelihoods.is_some() && !shape.units_are_rows {
         ev.keep_log_likelihoods(ws.f64s(u)?);
     }
     // What is found of units is kept by itself; of rows, from the probabilities.
     let probabilities = wanted && (shape.units_are_rows || data.splits_units());
-    // Ranks do the same, whatever each is asked for.
     let sums = out.atom_gradient.is_some() || data.is_part();
     let evaluated = match (sums, probabilities) {
         (false, _) => ev.evaluate_value(data, mixture.weights, mixture.atoms, probabilities, ctx),

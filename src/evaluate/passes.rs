@@ -16,9 +16,9 @@
 //! its end, `a` holds `e^{S − m}` with the maximum m of each block, and `scale` is `e^{m − log Z}`. A probability too small for that (below
 //! 1e-290) is worked out anew from its logit where its logarithm matters.
 //!
-//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than half of one choice set was chosen: then
-//! the part under the model is accumulated in the first read (online softmax), and the second read is of observed rows alone. Where weights
-//! may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
+//! X is read twice. The second read is of `X^T (Ω − t ∘ A)` at once (`evaluate`) unless less than an eighth of one large choice set was
+//! chosen: then the part under the model is accumulated in the first read (online softmax), and the second read is of observed rows alone.
+//! Where weights may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
 
 use super::found::Found;
 use super::layout::{Kind, Layout, block_rows, blocks, zone};
@@ -38,6 +38,11 @@ const NOTHING: f64 = 1e-250;
 
 /// Probabilities below are worked out anew.
 pub(super) const TRUSTED: f64 = 1e-290;
+
+/// Of one choice set of more than so many numbers, of which less than one alternative in so many was chosen, the chosen ones alone are read
+/// again. No cache is asked, which bits would depend on.
+const LARGE: usize = 1 << 19;
+const FEW: usize = 8;
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
@@ -219,7 +224,7 @@ impl<'w> Evaluation<'w> {
             Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => (indices.len(), self.shape.rows),
         };
-        if self.shape.sets == 1 && 2 * observed < rows {
+        if self.shape.sets == 1 && observed < rows / FEW && rows.saturating_mul(self.shape.columns) > LARGE {
             self.apart(data, weights, atoms, ctx)?;
             return self.sum_gradient(data);
         }

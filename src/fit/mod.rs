@@ -51,6 +51,14 @@ const STILL: f64 = 1e-4;
 
 /// Workspace of [`fit`].
 pub fn fit_workspace(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
+    let as_it_is = fit_workspace_of(shape, options);
+    match shape.as_counts() {
+        Some(all) => as_it_is.or(WorkspaceSize::of::<f64>(all.rows).and(fit_workspace_of(&all, options))),
+        None => as_it_is,
+    }
+}
+
+fn fit_workspace_of(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
     let (k, l) = (options.classes, shape.columns);
     let (kl, d) = (k.saturating_mul(l), k.saturating_mul(l.saturating_add(1)));
@@ -101,6 +109,9 @@ pub fn fit(
         ws.require(fit_workspace(&shape, options))
     };
     data.open(check(), Operation::Fit, options.context.isa, options.numbers())?;
+    let counts = if data.are_counts() { Some(data.as_counts(ws.f64s(shape.rows)?)?) } else { None };
+    let data = counts.as_ref().unwrap_or(data);
+    let shape = data.shape();
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
     // Moments and the penalty are about the covariance of all rows; the rest needs coordinates alone.
     let wh = match options.starts {

@@ -44,7 +44,7 @@ pub(crate) struct SampleSize {
 /// How many alternatives stand for all while K classes are searched for; `None` where all of them do.
 pub(crate) fn size(shape: &Shape, classes: usize) -> Option<SampleSize> {
     let parameters = classes.saturating_mul(shape.columns.saturating_add(1));
-    let serves = shape.units_are_draws && shape.sets == 1 && !shape.is_part();
+    let serves = shape.units_are_rows && shape.sets == 1 && !shape.is_part();
     let size = |(least, each): (usize, usize), lasts| {
         let rows = parameters.saturating_mul(each).max(least);
         (serves && shape.rows / WORTH >= rows).then_some(SampleSize { rows, lasts })
@@ -60,9 +60,7 @@ pub(crate) fn shape_of(shape: &Shape, n: usize) -> Shape {
 /// Workspace of [`take`].
 pub(crate) fn workspace(shape: &Shape, n: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
-    // Sparse counts are made dense for as long as the sample is taken.
-    let dense = of(if shape.units_are_rows { 0 } else { shape.rows });
-    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n).and(dense))
+    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n))
 }
 
 /// Whether so many alternatives are available that n of them save something.
@@ -81,15 +79,7 @@ pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, w
     let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);
     let mut scratch = ws.scope();
     let picked = scratch.fill(n, 0usize)?;
-    let dense = scratch.f64s(if let Choices::Counts(_) = data.choices() { 0 } else { p })?;
-    let all = match *data.choices() {
-        Choices::Counts(counts) => counts,
-        Choices::SparseCounts { indices, counts } => {
-            indices.iter().zip(counts).for_each(|(i, n)| dense[*i] += n);
-            dense
-        }
-        Choices::Units { .. } => unreachable!("samples are of counts"),
-    };
+    let Choices::Counts(all) = *data.choices() else { unreachable!("samples are of counts of all alternatives") };
     let there = available(data) as f64;
     let (each, even) = match way {
         Way::BySize => (0.5 / data.total_choices(), 0.5 / there),
@@ -167,7 +157,6 @@ mod tests {
             numbers(p, 2).iter().enumerate().map(|(i, n)| (4.0 * n).max(0.0).floor() + if i % 5000 == 7 { 900.0 } else { 0.0 }).collect();
         let hidden = |i: usize| i % 9 == 4 && counts[i] == 0.0;
         let offset: Vec<f64> = (0..p).map(|i| if hidden(i) { f64::NEG_INFINITY } else { (i % 3) as f64 / 4.0 }).collect();
-        let (indices, some): (Vec<usize>, Vec<f64>) = counts.iter().copied().enumerate().filter(|(_, n)| *n > 0.0).unzip();
         let features = Features::row_major(&x[..], p, l).unwrap();
         let atom = [0.3, -0.2, 0.05];
         // Σ_i e^{b_i + S_i} f(i), S about the first alternative.
@@ -179,50 +168,44 @@ mod tests {
         };
         let near = |a: f64, b: f64, by: f64| assert!((a - b).abs() <= by * b.abs(), "{a} for {b}");
         let shape = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap().shape();
-        let mut before: Vec<f64> = Vec::new();
-        for choices in [Choices::Counts(&counts), Choices::SparseCounts { indices: &indices, counts: &some }] {
-            let data = Data::new(features, Some(&offset), None, choices).unwrap();
-            assert!(serves(&data, n) && !serves(&data, p / 4));
-            let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
-            let mut ws = buffer.lend();
-            let (sample, excess) = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
-            assert_eq!(sample.shape(), shape_of(&shape, n));
-            near(sample.total_choices(), data.total_choices(), 0.03);
-            near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
-            // The log-likelihood of one class: Σ n (b + S) − N log Z.
-            let likelihood = |d: &Data<'_>| {
-                let origin = if d.features().rows() == p { 1.0 } else { 0.0 };
-                let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(0, j))).sum::<f64>();
-                let taken: Vec<f64> = match *d.choices() {
-                    Choices::Counts(taken) => taken.to_vec(),
-                    _ => counts.clone(),
-                };
-                let chosen = (0..taken.len()).filter(|i| taken[*i] > 0.0).map(|i| taken[i] * (d.offset().map_or(0.0, |b| b[i]) + s(i)));
-                chosen.sum::<f64>() - d.total_choices() * libm::log(sum(d, &|_| 1.0))
+        let data = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap();
+        assert!(serves(&data, n) && !serves(&data, p / 4));
+        let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
+        let mut ws = buffer.lend();
+        let (sample, excess) = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
+        assert_eq!(sample.shape(), shape_of(&shape, n));
+        near(sample.total_choices(), data.total_choices(), 0.03);
+        near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
+        // The log-likelihood of one class: Σ n (b + S) − N log Z.
+        let likelihood = |d: &Data<'_>| {
+            let origin = if d.features().rows() == p { 1.0 } else { 0.0 };
+            let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(0, j))).sum::<f64>();
+            let taken: Vec<f64> = match *d.choices() {
+                Choices::Counts(taken) => taken.to_vec(),
+                _ => counts.clone(),
             };
-            near(likelihood(&sample) - excess, likelihood(&data), 0.03);
-            assert!(excess > 0.0);
-            // What returns evenly is there evenly.
-            let third = |d: &Data<'_>, i: usize| {
-                if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(0, 2) } else { 0.0 }) > 4.0 { 1.0 } else { 0.0 }
-            };
-            near(sum(&sample, &|i| third(&sample, i)), sum(&data, &|i| third(&data, i)), 0.06);
-            let Choices::Counts(taken) = *sample.choices() else { unreachable!() };
-            assert!((0..n).all(|i| sample.available(i)));
-            assert_eq!(taken.iter().filter(|c| **c >= 900.0).count(), 8, "what nearly all choices are of is taken once each, as it is");
-            let all: Vec<f64> = (0..n).flat_map(|i| (0..l).map(move |j| (i, j))).map(|(i, j)| sample.features().get(i, j)).collect();
-            assert!(before.is_empty() || before == all, "sparse counts and dense ones give one sample");
-            before = all;
+            let chosen = (0..taken.len()).filter(|i| taken[*i] > 0.0).map(|i| taken[i] * (d.offset().map_or(0.0, |b| b[i]) + s(i)));
+            chosen.sum::<f64>() - d.total_choices() * libm::log(sum(d, &|_| 1.0))
+        };
+        near(likelihood(&sample) - excess, likelihood(&data), 0.03);
+        assert!(excess > 0.0);
+        // What returns evenly is there evenly.
+        let third = |d: &Data<'_>, i: usize| {
+            if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(0, 2) } else { 0.0 }) > 4.0 { 1.0 } else { 0.0 }
+        };
+        near(sum(&sample, &|i| third(&sample, i)), sum(&data, &|i| third(&data, i)), 0.06);
+        let Choices::Counts(taken) = *sample.choices() else { unreachable!() };
+        assert!((0..n).all(|i| sample.available(i)));
+        assert_eq!(taken.iter().filter(|c| **c >= 900.0).count(), 8, "what nearly all choices are of is taken once each, as it is");
 
-            let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
-            let mut ws = buffer.lend();
-            let (evenly, none) = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
-            assert_eq!(none, 0.0);
-            let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
-            assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
-            let available = (0..p).filter(|i| !hidden(*i)).count();
-            near(sum(&evenly, &|_| 1.0) * available as f64 / n as f64, sum(&data, &|_| 1.0), 0.06);
-        }
+        let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
+        let mut ws = buffer.lend();
+        let (evenly, none) = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+        assert_eq!(none, 0.0);
+        let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
+        assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
+        let available = (0..p).filter(|i| !hidden(*i)).count();
+        near(sum(&evenly, &|_| 1.0) * available as f64 / n as f64, sum(&data, &|_| 1.0), 0.06);
     }
 
     #[test]
@@ -247,7 +230,7 @@ mod tests {
         // More for more parameters; none for panels, units with several choices, and parts.
         assert_eq!((of(51_199, 399), of(131_072, 399), of(1 << 20, 399)), (None, Some((12_800, false)), Some((51_200, true))));
         let many = Shape { rows: 131_072, total_rows: 131_072, ..few };
-        for other in [Shape { sets: 2, ..many }, Shape { units_are_draws: false, ..many }, Shape { total_rows: 1 << 20, ..many }] {
+        for other in [Shape { sets: 2, ..many }, Shape { units_are_rows: false, ..many }, Shape { total_rows: 1 << 20, ..many }] {
             assert_eq!(size(&other, 2), None);
         }
         // Evenly taken alternatives of which none was chosen tell no moments.
