@@ -33,6 +33,9 @@ pub enum Choices<'a> {
     },
 }
 
+/// Alternatives for every choice from which on counts of all alternatives of many choice sets cost more than the choices alone.
+const MANY_ALTERNATIVES: usize = 12;
+
 /// The sizes on which workspaces depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -67,10 +70,15 @@ impl Shape {
         self.total_rows > self.rows
     }
 
-    /// The shape of [`Data::as_counts`], which choices over one choice set may have.
+    /// The shape of [`Data::as_counts`], which other choices may have.
     pub(crate) fn as_counts(&self) -> Option<Shape> {
-        let others = !self.units_are_rows && self.sets == 1;
-        others.then_some(Shape { units: self.rows, units_are_rows: true, units_are_draws: true, total_units: self.total_rows, ..*self })
+        (!self.units_are_rows).then_some(Shape {
+            units: self.rows,
+            units_are_rows: true,
+            units_are_draws: true,
+            total_units: self.total_rows,
+            ..*self
+        })
     }
 }
 
@@ -318,17 +326,21 @@ impl<'a> Data<'a> {
         Data { features, ..*self }
     }
 
-    /// Whether the choices are counts over one choice set in another form: sparse ones, or units that chose once each.
+    /// Whether the choices are counts in another form, sparse ones or units that chose once each, which [`Data::as_counts`] is faster than:
+    /// of one choice set, or with few alternatives for every choice.
     pub(crate) fn are_counts(&self) -> bool {
-        self.set_count() == 1
-            && match self.choices {
-                Choices::Counts(_) => false,
-                Choices::SparseCounts { .. } => true,
-                Choices::Units { indptr, counts, .. } => {
-                    let once = indptr.windows(2).all(|w| w[1] == w[0] + 1) && counts.is_none_or(|c| c.iter().all(|c| *c == 1.0));
-                    once && self.part.is_none()
-                }
+        let shape = self.shape();
+        if shape.sets > 1 && shape.rows / MANY_ALTERNATIVES > shape.units {
+            return false;
+        }
+        match self.choices {
+            Choices::Counts(_) => false,
+            Choices::SparseCounts { .. } => shape.sets == 1 || self.part.is_none(),
+            Choices::Units { indptr, counts, .. } => {
+                let once = indptr.windows(2).all(|w| w[1] == w[0] + 1) && counts.is_none_or(|c| c.iter().all(|c| *c == 1.0));
+                once && self.part.is_none()
             }
+        }
     }
 
     /// Such choices as counts of all alternatives, in room for p numbers: of these a pass over the rows takes half the time, or less.

@@ -109,7 +109,9 @@ pub fn fit(
         ws.require(fit_workspace(&shape, options))
     };
     data.open(check(), Operation::Fit, options.context.isa, options.numbers())?;
-    let counts = if data.are_counts() { Some(data.as_counts(ws.f64s(shape.rows)?)?) } else { None };
+    // Of units in many choice sets other starts are drawn than of counts.
+    let serve = (shape.sets == 1 || shape.units_are_draws) && data.are_counts();
+    let counts = if serve { Some(data.as_counts(ws.f64s(shape.rows)?)?) } else { None };
     let data = counts.as_ref().unwrap_or(data);
     let shape = data.shape();
     let (k, l, ctx) = (options.classes, shape.columns, options.context);
