@@ -238,6 +238,22 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// `out += f (x_i − origin)`, in f64.
+    pub(crate) fn add_difference(&self, i: usize, origin: &[f64], f: f64, out: &mut [f64]) {
+        fn run<T: Scalar>(v: &[T], x: &Features<'_>, i: usize, origin: &[f64], f: f64, out: &mut [f64]) {
+            let add = |((out, x), o): ((&mut f64, &T), &f64)| *out += f * (x.to_f64() - o);
+            let row = &v[i * x.row_stride..];
+            match x.column_stride {
+                1 => out.iter_mut().zip(row).zip(origin).for_each(add),
+                stride => out.iter_mut().zip(row.iter().step_by(stride)).zip(origin).for_each(add),
+            }
+        }
+        match self.values {
+            Values::F32(v) => run(v, self, i, origin, f, out),
+            Values::F64(v) => run(v, self, i, origin, f, out),
+        }
+    }
+
     /// `out = x_i − x_origin` for the rows of a list, one after the other, in f64.
     pub(crate) fn differences_of(&self, rows: &[usize], origin: usize, out: &mut [f64]) {
         fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: &[usize], origin: usize, out: &mut [f64]) {

@@ -293,6 +293,11 @@ impl Evaluation<'_> {
             axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
         }
         match self.is_ordered(data) {
+            _ if self.by_units() && self.shape.sets == 1 => {
+                for (k, chosen) in self.chosen[..c * l].chunks_exact_mut(l).enumerate() {
+                    axpy(self.class_choices[k], self.unit_origin, chosen);
+                }
+            }
             _ if self.by_units() => self.choices_of_sets(data, ctx),
             true => self.weights_of_ordered_units(data, ctx),
             false => self.weights_of_units(data),
@@ -335,7 +340,7 @@ impl Evaluation<'_> {
                 joint[k * UNITS..][..batch.len()].fill(libm::log(*w));
             }
             if self.by_units() {
-                self.add_log_likelihoods(found, data, batch.clone(), joint);
+                self.add_log_likelihoods(found, data, batch.clone(), joint, logs, ctx.isa);
             } else {
                 for u in batch.clone() {
                     for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {

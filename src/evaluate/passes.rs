@@ -21,7 +21,7 @@
 //! Where weights may be what comes out, one read serves: `once.rs`; of small choice sets, as a rule, too: `sweep.rs`.
 
 use super::found::Found;
-use super::layout::{Kind, Layout, block_rows, blocks, zone};
+use super::layout::{FEW_COLUMNS, Kind, Layout, block_rows, blocks, zone};
 use super::sweep::{Beside, keeps_features};
 use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
 use super::units::Own;
@@ -62,8 +62,11 @@ pub(crate) struct Evaluation<'w> {
     pub r: &'w mut [f64],
     /// Log-likelihoods of such units, U; empty unless [`Evaluation::keep_log_likelihoods`] was called.
     pub(super) log_likelihoods: &'w mut [f64],
-    /// Of few units with many choice sets, U × (L + 2): `Σ_i c_ui x_i`, `Σ_i c_ui b_i` and `Σ_i c_ui`.
+    /// Of units, where they serve, U × (L + 2): `Σ_i c_ui x_i`, `Σ_i c_ui b_i` and `Σ_i c_ui`.
     pub(super) unit_features: &'w mut [f64],
+    /// Of one choice set: what x_i are less there, and the features that they were, 0 before; 0 of others.
+    pub(super) unit_origin: &'w mut [f64],
+    pub(super) unit_source: usize,
     /// Row weights; empty for counts over one choice set, which have shares of each start.
     pub(super) omega: Numbers<'w>,
     pub(super) shares: Numbers<'w>,
@@ -114,7 +117,8 @@ impl<'w> Evaluation<'w> {
         if choices {
             size = size.and(of(sets));
             if !shape.units_are_rows {
-                size = size.and(of(shape.units)).and(WorkspaceSize::of::<f64>(unit_features(shape)));
+                let features = WorkspaceSize::of::<f64>(unit_features(shape));
+                size = size.and(of(shape.units)).and(features).and(WorkspaceSize::of::<f64>(shape.columns));
             }
             if !stores_omega(shape, choices) {
                 size = size.and(WorkspaceSize::of::<f64>(rows.saturating_mul(starts)));
@@ -157,6 +161,8 @@ impl<'w> Evaluation<'w> {
             r: ws.f64s(of_choices(if shape.units_are_rows { 0 } else { shape.units * c }))?,
             log_likelihoods: &mut [],
             unit_features: ws.f64s(of_choices(unit_features(&shape)))?,
+            unit_origin: ws.f64s(of_choices(if shape.units_are_rows { 0 } else { shape.columns }))?,
+            unit_source: 0,
             omega: Numbers::new(ws.room(if stores_omega(&shape, choices) { rows * c } else { 0 })?),
             shares: Numbers::new(ws.room(of_choices(if stores_omega(&shape, choices) { 0 } else { rows * starts }))?),
             class_weight: ws.f64s(c)?,
@@ -224,7 +230,11 @@ impl<'w> Evaluation<'w> {
             Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => (indices.len(), self.shape.rows),
         };
-        if self.shape.sets == 1 && observed < rows / FEW && rows.saturating_mul(self.shape.columns) > LARGE {
+        if !self.layout.is_grouped() {
+            self.prepare(data, ctx);
+        }
+        let few = observed < rows / FEW && rows.saturating_mul(self.shape.columns) > LARGE;
+        if self.shape.sets == 1 && (few || self.by_units()) {
             self.apart(data, weights, atoms, ctx)?;
             return self.sum_gradient(data);
         }
@@ -554,8 +564,11 @@ impl<'w> Evaluation<'w> {
 
 /// Numbers of the features of units, where they may serve: see `units.rs`.
 fn unit_features(shape: &Shape) -> usize {
-    let few = shape.sets > 1 && !shape.units_are_rows && shape.units <= shape.rows / 4;
-    if few && Layout::may_group(shape) { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
+    let serve = match shape.sets {
+        1 => !shape.units_are_draws && !shape.is_part() && (shape.columns <= FEW_COLUMNS || shape.units <= shape.rows),
+        _ => !shape.units_are_rows && shape.units <= shape.rows / 4 && Layout::may_group(shape),
+    };
+    if serve { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
 }
 
 /// Whether Ω has a matrix of its own, in which log-normalizers of many choice sets wait.

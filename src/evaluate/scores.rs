@@ -176,6 +176,15 @@ impl Evaluation<'_> {
                 if known && self.by_units() {
                     let z = self.features_of_unit(u);
                     y.chunks_exact_mut(l).for_each(|y| y.copy_from_slice(z));
+                    if self.shape.sets == 1 {
+                        // About the origin, as z is.
+                        let choices = self.choices_of_unit(data, u);
+                        for (y, mean) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)) {
+                            y.iter_mut().zip(mean).zip(&*self.unit_origin).for_each(|((y, m), o)| *y -= choices * (m - o));
+                        }
+                        n += 1;
+                        continue;
+                    }
                     for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
                         axpy(-times, &means[cursor.of(data, i) * c * l..][..c * l], y);
                     }

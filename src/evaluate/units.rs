@@ -5,16 +5,18 @@
 //! - `X^T Ω = Σ_u w_u r_u z_u^T`,
 //! - `log P(u | k) = Σ_i c_ui b_i + z_u·θ_k − Σ_i c_ui log Z_s(i)k`.
 //!
-//! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once.
+//! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once; and of units over one choice
+//! set, where it is about an available row `x_o`, so that a common shift costs no digits: `log Z_k − x_o·θ_k` stands for `log Z_k` there.
 
 use super::found::Found;
-use super::layout::{FEW_COLUMNS, zone};
+use super::layout::{Kind, zone};
 use super::passes::Evaluation;
 use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
-use crate::linalg::axpy;
-use crate::parallel::{Context, TASKS, take};
+use crate::linalg::{axpy, dot};
+use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::SETS;
+use crate::simd::{self, Isa, Rows};
 use crate::workspace::filled;
 use core::ops::Range;
 
@@ -151,8 +153,8 @@ struct OfTask<'a> {
     walk: Walk<'a>,
     own: Range<usize>,
     features: &'a mut [f64],
-    /// What the unit before its own has here, and the one after.
-    ends: &'a mut [[f64; FEW_COLUMNS + 2]; 2],
+    /// What the unit before its own has here, and the one after, 2 × (L + 2).
+    ends: &'a mut [f64],
 }
 
 impl Evaluation<'_> {
@@ -166,11 +168,19 @@ impl Evaluation<'_> {
 
     /// Whether `X^T Ω` comes from the units, and Ω is not stored.
     pub(super) fn by_units(&self) -> bool {
-        !self.unit_features.is_empty() && self.layout.is_grouped() && self.layout.is_copied() && self.ordered == Some(true)
+        let made = match self.layout.kind {
+            Kind::One => self.unit_source != 0,
+            Kind::Groups => self.layout.is_copied() && self.ordered == Some(true),
+            Kind::Whole => false,
+        };
+        made && !self.unit_features.is_empty()
     }
 
     /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
     pub(super) fn prepare(&mut self, data: &Data<'_>, ctx: Context) {
+        if self.layout.kind == Kind::One && !self.unit_features.is_empty() {
+            self.make_units(data, ctx);
+        }
         if self.layout.is_ready(data) {
             return;
         }
@@ -178,18 +188,19 @@ impl Evaluation<'_> {
         if ordered {
             self.find_own(data);
         }
-        let Evaluation { layout, unit_features, shape, own, .. } = self;
+        let length = self.scratch_length();
+        let Evaluation { layout, unit_features, shape, own, scratch, .. } = self;
         let n = layout.blocks.clamp(1, TASKS);
         if !ordered || unit_features.is_empty() {
             return layout.prepare(data, &mut [(); TASKS][..n], ctx, |_, _| {});
         }
         let (l, offset) = (shape.columns, |i: usize| data.offset().map_or(0.0, |b| b[i]));
         unit_features.fill(0.0);
-        let mut ends = [[[0.0; FEW_COLUMNS + 2]; 2]; TASKS];
         let mut tasks: [Option<OfTask<'_>>; TASKS] = [const { None }; TASKS];
         let (mut left, mut next) = (&mut **unit_features, 0);
-        for (t, ((task, own), ends)) in tasks.iter_mut().zip(&*own).zip(&mut ends).enumerate().take(n) {
-            let own = own.units.clone();
+        for (t, ((task, own), piece)) in tasks.iter_mut().zip(&*own).zip(scratch.pieces.chunks_exact_mut(length)).enumerate().take(n) {
+            let (own, ends) = (own.units.clone(), &mut piece[..2 * (l + 2)]);
+            ends.fill(0.0);
             take(&mut left, (own.start - next) * (l + 2));
             let features = take(&mut left, own.len() * (l + 2));
             next = own.end;
@@ -197,12 +208,12 @@ impl Evaluation<'_> {
             *task = Some(OfTask { walk, own, features, ends });
         }
         layout.prepare(data, &mut tasks[..n], ctx, |task, block| {
-            let Some(OfTask { walk, own, features, ends: [before, after] }) = task else { return };
+            let Some(OfTask { walk, own, features, ends }) = task else { return };
             walk.on(block.rows.end, |u, times, i| {
                 if times != 0.0 {
                     let sums = match u {
-                        u if u < own.start => &mut before[..l + 2],
-                        u if u >= own.end => &mut after[..l + 2],
+                        u if u < own.start => &mut ends[..l + 2],
+                        u if u >= own.end => &mut ends[l + 2..],
                         u => &mut features[(u - own.start) * (l + 2)..][..l + 2],
                     };
                     let (z, rest) = sums.split_at_mut(l);
@@ -213,13 +224,41 @@ impl Evaluation<'_> {
             });
         });
         // What units have in several tasks.
-        for (own, [before, after]) in own.iter().zip(&ends).take(n) {
-            for (u, sums) in [(own.units.start.checked_sub(1), before), (Some(own.units.end), after)] {
+        for (own, piece) in own.iter().zip(scratch.pieces.chunks_exact(length)).take(n) {
+            for (u, sums) in [(own.units.start.checked_sub(1), &piece[..l + 2]), (Some(own.units.end), &piece[l + 2..])] {
                 if let Some(features) = u.and_then(|u| unit_features.chunks_exact_mut(l + 2).nth(u)) {
                     axpy(1.0, &sums[..l + 2], features);
                 }
             }
         }
+    }
+
+    /// The same of units over one choice set.
+    fn make_units(&mut self, data: &Data<'_>, ctx: Context) {
+        let (x, l, units) = (data.features(), self.shape.columns, self.shape.units);
+        if core::mem::replace(&mut self.unit_source, x.address()) == x.address() {
+            return;
+        }
+        let o = data.first_available(0);
+        self.unit_origin.iter_mut().enumerate().for_each(|(a, origin)| *origin = x.get(o, a));
+        let (origin, n) = (&*self.unit_origin, TASKS.min(units));
+        let (mut left, mut tasks) = (&mut *self.unit_features, [const { None }; TASKS]);
+        for (t, task) in tasks.iter_mut().enumerate().take(n) {
+            let (from, to) = (t * units / n, (t + 1) * units / n);
+            *task = Some((from, take(&mut left, (to - from) * (l + 2))));
+        }
+        for_each(ctx.threads, &mut tasks[..n], |task| {
+            let Some((first, features)) = task else { return };
+            for (u, sums) in (*first..).zip(features.chunks_exact_mut(l + 2)) {
+                sums.fill(0.0);
+                let (z, rest) = sums.split_at_mut(l);
+                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                    x.add_difference(i, origin, times, z);
+                    rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
+                    rest[1] += times;
+                }
+            }
+        });
     }
 
     /// Finds what the tasks have of their own, where choices stand in the order of the rows.
@@ -233,7 +272,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// `z_u`, in the features as the layout has them.
+    /// `z_u`, in the features as the layout has them; of one choice set, about the origin.
     pub(super) fn features_of_unit(&self, u: usize) -> &[f64] {
         let l = self.shape.columns;
         &self.unit_features[u * (l + 2)..][..l]
@@ -264,9 +303,20 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`.
-    pub(super) fn add_log_likelihoods(&self, found: Found<'_>, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
+    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`. `products`: room for as many.
+    pub(super) fn add_log_likelihoods(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        units: Range<usize>,
+        joint: &mut [f64],
+        products: &mut [f64],
+        isa: Isa,
+    ) {
         let c = self.columns();
+        if self.layout.kind == Kind::One {
+            return self.add_log_likelihoods_of_one_set(found, data, units, joint, products, isa);
+        }
         let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
         let mut set = Set::from(data, first);
         for (j, u) in units.enumerate() {
@@ -282,6 +332,37 @@ impl Evaluation<'_> {
                 }
             }
         }
+    }
+
+    /// The same of units over one choice set.
+    fn add_log_likelihoods_of_one_set(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        units: Range<usize>,
+        joint: &mut [f64],
+        products: &mut [f64],
+        isa: Isa,
+    ) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        let (features, atoms) = (&self.unit_features[units.start * (l + 2)..units.end * (l + 2)], &self.atoms[..c * l]);
+        simd::logits(isa, Rows { values: features, rows: units.len(), columns: l, stride: l + 2 }, atoms, None, products, UNITS);
+        for (k, (joint, products)) in joint.chunks_exact_mut(UNITS).zip(products.chunks(UNITS)).enumerate().take(c) {
+            let log_z = found.log_z[zone(0, k, c)] - dot(self.unit_origin, &atoms[k * l..(k + 1) * l]);
+            for (((u, joint), product), features) in units.clone().zip(joint).zip(products).zip(features.chunks_exact(l + 2)) {
+                let (offsets, taken) = (features[l], features[l + 1] * log_z);
+                let sum = offsets + product - taken;
+                let size = offsets.abs() + product.abs() + taken.abs();
+                *joint += if size <= MOST_CANCELLED * (1.0 + sum.abs()) { sum } else { self.log_likelihood_by_rows(found, data, u, k) };
+            }
+        }
+    }
+
+    /// `log P(u | k)` from the probabilities of the rows.
+    #[cold]
+    fn log_likelihood_by_rows(&self, found: Found<'_>, data: &Data<'_>, u: usize, k: usize) -> f64 {
+        let chosen = data.entries(u).filter(|e| e.1 != 0.0);
+        chosen.map(|(i, times)| times * self.log_probability_of(found, data, i, k)).sum()
     }
 
     /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of
@@ -316,10 +397,7 @@ impl Evaluation<'_> {
         for n in 0..N {
             joint[n * UNITS] += match sizes[n] <= MOST_CANCELLED * (1.0 + sums[n].abs()) {
                 true => sums[n],
-                false => {
-                    let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-                    chosen.map(|(i, times)| times * self.log_probability_of(found, data, i, k + n)).sum()
-                }
+                false => self.log_likelihood_by_rows(found, data, u, k + n),
             };
         }
     }
@@ -397,7 +475,7 @@ mod tests {
     use alloc::vec::Vec;
 
     /// What comes from the features of units is what comes from Ω, for units with and without weights and multiplicities, sets of any
-    /// sizes, alternatives that are not available, rows chosen more than once, and single precision.
+    /// sizes and one, alternatives that are not available, rows chosen more than once, and single precision.
     #[test]
     fn sums_by_units_are_those_of_the_row_weights() {
         for (largest, weighted, offsets, repeats, c) in [
@@ -442,8 +520,9 @@ mod tests {
             };
             let theta = numbers(c * l, 4);
             let alpha: Vec<f64> = (1..=c).map(|k| 2.0 * k as f64 / (c * (c + 1)) as f64).collect();
-            for features in [Features::row_major(&x[..], p, l).unwrap(), Features::row_major(&single[..], p, l).unwrap()] {
-                let data = Data::new(features, offsets.then_some(&offset[..]), Some(&sets), choices).unwrap();
+            let of = |sets| [(Features::row_major(&x[..], p, l).unwrap(), sets), (Features::row_major(&single[..], p, l).unwrap(), sets)];
+            for (features, sets) in of(Some(&sets[..])).into_iter().chain(of(None)) {
+                let data = Data::new(features, offsets.then_some(&offset[..]), sets, choices).unwrap();
                 let ctx = Context { threads: 2, ..Context::default() };
                 let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 18)).unwrap();
                 let (mut of_one, mut of_other) = (buffers(), buffers());
@@ -466,7 +545,7 @@ mod tests {
                     for (a, b) in one.iter().zip(&other).chain(by_units.class_choices.iter().zip(&*by_rows.class_choices)) {
                         assert!((a - b).abs() < 1e-11, "{a} {b}");
                     }
-                    for s in 0..61 {
+                    for s in 0..data.shape().sets {
                         for k in 0..c {
                             assert!((by_units.t(s, k) - by_rows.t(s, k)).abs() < 1e-13, "t of set {s}");
                         }
@@ -476,7 +555,8 @@ mod tests {
         }
     }
 
-    /// Offsets that leave one alternative of a set, or are many: what comes from z keeps its digits, or comes from the rows.
+    /// Offsets that leave one alternative of a set, or are many: what comes from z keeps its digits, or comes from the rows. So it does of one
+    /// choice set, where a common shift of the features costs none either.
     #[test]
     fn log_likelihoods_of_units_do_not_cancel() {
         let (l, c, sets) = (2, 2, 24);
@@ -485,11 +565,14 @@ mod tests {
         let indptr: Vec<usize> = (0..=8).map(|u| 3 * u).collect();
         let chosen: Vec<usize> = (0..sets).map(|s| 4 * s + s % 4).collect();
         let (theta, alpha) = (numbers(c * l, 4), [0.3, 0.7]);
-        for size in [1.0, 1e3, 1e6, 1e9, 1e17, 1e200] {
+        let shifted: Vec<f64> = x.iter().map(|x| f64::from((x * 1024.0) as f32) / 1024.0 + 4096.0).collect();
+        for (size, one) in [1.0, 1e3, 1e6, 1e9, 1e17, 1e200].into_iter().flat_map(|size| [(size, false), (size, true)]) {
+            let x = if one { &shifted } else { &x };
             // Of some sets the chosen alternative alone is likely, of others all are shifted.
             let b: Vec<f64> = (0..4 * sets).map(|i| if chosen[i / 4] == i || i / 4 % 3 == 0 { size } else { 0.0 }).collect();
             let choices = Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None };
-            let data = Data::new(Features::row_major(&x[..], 4 * sets, l).unwrap(), Some(&b), Some(&offsets), choices).unwrap();
+            let offsets = if one { None } else { Some(&offsets[..]) };
+            let data = Data::new(Features::row_major(&x[..], 4 * sets, l).unwrap(), Some(&b), offsets, choices).unwrap();
             let buffers = || WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 15)).unwrap();
             let (mut of_one, mut of_other) = (buffers(), buffers());
             let mut by_units = Evaluation::new(data.shape(), c, 1, &mut of_one.lend()).unwrap();
@@ -499,7 +582,8 @@ mod tests {
                 ev.evaluate(&data, &alpha, &theta, Context::default()).unwrap();
             }
             assert!(by_units.by_units());
-            assert!((by_units.value[0] - by_rows.value[0]).abs() < 1e-9, "{size}: {} {}", by_units.value[0], by_rows.value[0]);
+            let (value, expected) = (by_units.value[0], by_rows.value[0]);
+            assert!((value - expected).abs() < 1e-9 * if one { 1.0 + expected.abs() } else { 1.0 }, "{size}: {value} {expected}");
             assert!(by_units.r.iter().zip(&*by_rows.r).all(|(a, b)| (a - b).abs() < 1e-9), "{size}");
         }
     }
