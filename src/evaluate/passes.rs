@@ -565,7 +565,8 @@ impl<'w> Evaluation<'w> {
 /// Numbers of the features of units, where they may serve: see `units.rs`.
 fn unit_features(shape: &Shape) -> usize {
     let serve = match shape.sets {
-        1 => !shape.units_are_draws && !shape.is_part() && (shape.columns <= FEW_COLUMNS || shape.units <= shape.rows),
+        1 if shape.units_are_draws || shape.units_are_split => false,
+        1 => !shape.is_part() && (shape.columns <= FEW_COLUMNS || shape.units <= shape.rows),
         _ => !shape.units_are_rows && shape.units <= shape.rows / 4 && Layout::may_group(shape),
     };
     if serve { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
