@@ -120,6 +120,34 @@ fn wide() -> Job {
     Job::panel("wide 4", 4, panel, Some(atoms.iter().map(|t| t + 0.3 * random.normal()).collect()))
 }
 
+/// 1000 units, each with 50 choices from the same 2000 alternatives.
+fn baskets() -> Job {
+    let (units, each, rows, columns, classes) = (1000, 50, 2000, 10, 4);
+    let mut random = Random::new(3);
+    let features = random.normals(rows * columns, 1.0);
+    let atoms = random.normals(classes * columns, 2.0 / (columns as f64).sqrt());
+    let below: Vec<Vec<f64>> = atoms
+        .chunks_exact(columns)
+        .map(|atom| {
+            let weight = |x: &[f64]| x.iter().zip(atom).map(|(x, t)| x * t).sum::<f64>().exp();
+            features.chunks_exact(columns).scan(0.0, |sum, x| Some(std::mem::replace(sum, *sum + weight(x)) + weight(x))).collect()
+        })
+        .collect();
+    let mut choose = |k: usize| below[k].partition_point(|sum| *sum < below[k][rows - 1] * random.uniform()).min(rows - 1);
+    let indices: Vec<usize> = (0..units * each).map(|e| choose(e / each % classes)).collect();
+    let panel = Panel {
+        features,
+        columns,
+        sets: vec![0, rows],
+        offset: None,
+        indptr: (0..=units).map(|u| u * each).collect(),
+        counts: vec![1.0; indices.len()],
+        indices,
+        weights: vec![1.0; units],
+    };
+    Job::panel("baskets 4", classes, panel, None)
+}
+
 fn jobs() -> Vec<Job> {
     let a = |name, k| {
         let file = |part| job(&format!("a_k{k}_{part}"));
@@ -134,6 +162,7 @@ fn jobs() -> Vec<Job> {
         Job::panel("electricity 3", 3, electricity(usize::MAX), None),
         Job::panel("electricity 3 uneven", 3, uneven(), None),
         wide(),
+        baskets(),
         Job::panel("flights 3", 3, flights(), None),
         large("A2", 10_000, 50, 5, true),
         large("A3", 30_000, 384, 4, false),
