@@ -95,7 +95,7 @@ pub struct Posterior {
 
 #[cfg(feature = "alloc")]
 impl Posterior {
-    /// Responsibilities and log-likelihoods with memory of their own. Cost: an evaluation.
+    /// Responsibilities and log-likelihoods with memory of their own. Cost: an evaluation without the gradient.
     ///
     /// # Errors
     /// Those of [`evaluate`].
