@@ -238,19 +238,24 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// `out += f (x_i − origin)`, in f64.
-    pub(crate) fn add_difference(&self, i: usize, origin: &[f64], f: f64, out: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], x: &Features<'_>, i: usize, origin: &[f64], f: f64, out: &mut [f64]) {
-            let add = |((out, x), o): ((&mut f64, &T), &f64)| *out += f * (x.to_f64() - o);
-            let row = &v[i * x.row_stride..];
-            match x.column_stride {
-                1 => out.iter_mut().zip(row).zip(origin).for_each(add),
-                stride => out.iter_mut().zip(row.iter().step_by(stride)).zip(origin).for_each(add),
+    /// `out += Σ_j times_j (x_i − origin)`, i = `rows[j]`, in f64: see [`simd::add_row_differences`].
+    pub(crate) fn add_differences_of(&self, isa: Isa, rows: &[usize], times: Option<&[f64]>, origin: &[f64], out: &mut [f64]) {
+        fn run<T: Scalar>(isa: Isa, v: &[T], f: &Features<'_>, rows: &[usize], times: Option<&[f64]>, origin: &[f64], out: &mut [f64]) {
+            if f.column_stride == 1 {
+                let x = Rows { values: v, rows: f.rows, columns: f.columns, stride: f.row_stride };
+                return simd::add_row_differences(isa, x, rows, times, origin, out);
+            }
+            for (j, i) in rows.iter().enumerate() {
+                let times = times.map_or(1.0, |t| t[j]);
+                if times != 0.0 {
+                    let row = v[i * f.row_stride..].iter().step_by(f.column_stride);
+                    out.iter_mut().zip(row).zip(origin).for_each(|((out, x), o)| *out += times * (x.to_f64() - o));
+                }
             }
         }
         match self.values {
-            Values::F32(v) => run(v, self, i, origin, f, out),
-            Values::F64(v) => run(v, self, i, origin, f, out),
+            Values::F32(v) => run(isa, v, self, rows, times, origin, out),
+            Values::F64(v) => run(isa, v, self, rows, times, origin, out),
         }
     }
 

@@ -152,6 +152,7 @@ pub fn evaluate(
     let data = counts.as_ref().unwrap_or(data);
     let shape = data.shape();
     let mut ev = Evaluation::new(shape, k, 1, &mut ws)?;
+    ev.is_alone();
     let row = ws.f64s(k)?;
     let gradient = ws.f64s(k * l)?;
     if out.unit_log_likelihoods.is_some() && !shape.units_are_rows {

@@ -9,7 +9,7 @@
 //! set, where it is about an available row `x_o`, so that a common shift costs no digits: `log Z_k − x_o·θ_k` stands for `log Z_k` there.
 
 use super::found::Found;
-use super::layout::{Kind, zone};
+use super::layout::{FEW_COLUMNS, Kind, zone};
 use super::passes::Evaluation;
 use super::tasks::{Matrices, UNITS, each_task, share};
 use crate::data::{Choices, Data};
@@ -176,6 +176,13 @@ impl Evaluation<'_> {
         made && !self.unit_features.is_empty()
     }
 
+    /// Says that one evaluation is all that is asked for: many features of units over one choice set take longer to make than they save.
+    pub(super) fn is_alone(&mut self) {
+        if self.layout.kind == Kind::One && self.shape.columns > FEW_COLUMNS {
+            self.unit_features = &mut [];
+        }
+    }
+
     /// Gets the layout ready, with z, `Σ_i c_ui b_i` and `Σ_i c_ui` in the features as it has them where they serve.
     pub(super) fn prepare(&mut self, data: &Data<'_>, ctx: Context) {
         if self.layout.kind == Kind::One && !self.unit_features.is_empty() {
@@ -236,6 +243,7 @@ impl Evaluation<'_> {
     /// The same of units over one choice set.
     fn make_units(&mut self, data: &Data<'_>, ctx: Context) {
         let (x, l, units) = (data.features(), self.shape.columns, self.shape.units);
+        let Choices::Units { indptr, indices, counts, .. } = *data.choices() else { return };
         if core::mem::replace(&mut self.unit_source, x.address()) == x.address() {
             return;
         }
@@ -252,11 +260,13 @@ impl Evaluation<'_> {
             for (u, sums) in (*first..).zip(features.chunks_exact_mut(l + 2)) {
                 sums.fill(0.0);
                 let (z, rest) = sums.split_at_mut(l);
-                for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                    x.add_difference(i, origin, times, z);
-                    rest[0] += times * data.offset().map_or(0.0, |b| b[i]);
-                    rest[1] += times;
+                let chosen = indptr[u]..indptr[u + 1];
+                let times = counts.map(|c| &c[chosen.clone()]);
+                x.add_differences_of(ctx.isa, &indices[chosen.clone()], times, origin, z);
+                if let Some(b) = data.offset() {
+                    rest[0] = data.entries(u).filter(|e| e.1 != 0.0).map(|(i, times)| times * b[i]).sum();
                 }
+                rest[1] = times.map_or(chosen.len() as f64, |t| t.iter().sum());
             }
         });
     }

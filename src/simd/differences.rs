@@ -1,4 +1,4 @@
-//! Rows less one row, in f64 or f32.
+//! Rows less one row, in f64 or f32, and sums of such.
 
 use super::dispatch::Kernel;
 use super::vector::Simd;
@@ -46,6 +46,55 @@ impl<T: Scalar, O: Scalar> Kernel for Differences<'_, T, O> {
     }
 
     /// The plain loop, which the compiler turns into vectors of `S`: it rounds every number by itself.
+    #[inline(always)]
+    fn vector<S: Simd>(self, _: S) {
+        self.plain();
+    }
+}
+
+/// `out += Σ_j times_j (x_i − origin)`, i = `rows[j]`, in f64 and in their order; but for rows whose multiplicity is 0. Without `times`, 1.
+///
+/// # Panics
+/// Unless the rows are among those of x, `times` has a number for each, and `origin` and `out` have L.
+pub(crate) fn add_row_differences<T: Scalar>(
+    isa: Isa,
+    x: Rows<'_, T>,
+    rows: &[usize],
+    times: Option<&[f64]>,
+    origin: &[f64],
+    out: &mut [f64],
+) {
+    assert!(times.is_none_or(|t| t.len() == rows.len()), "a multiplicity for every row");
+    assert_eq!((origin.len(), out.len()), (x.columns, x.columns), "a number for every feature");
+    // Of few features the loops about long vectors take longer than they save.
+    let isa = if x.columns < FEW { Isa::Scalar } else { isa };
+    isa.run(Sums { x, rows, times, origin, out });
+}
+
+struct Sums<'a, T> {
+    x: Rows<'a, T>,
+    rows: &'a [usize],
+    times: Option<&'a [f64]>,
+    origin: &'a [f64],
+    out: &'a mut [f64],
+}
+
+impl<T: Scalar> Kernel for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn plain(self) {
+        for (j, i) in self.rows.iter().enumerate() {
+            let times = self.times.map_or(1.0, |t| t[j]);
+            if times != 0.0 {
+                for ((out, x), o) in self.out.iter_mut().zip(self.x.row(*i)).zip(self.origin) {
+                    *out += times * (x.to_f64() - o);
+                }
+            }
+        }
+    }
+
+    /// As above.
     #[inline(always)]
     fn vector<S: Simd>(self, _: S) {
         self.plain();

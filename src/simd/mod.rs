@@ -45,7 +45,7 @@ pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, sub
 pub(crate) use centered::{Strided, centered_sets};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub(crate) use columns::{logits_of_columns_ahead, weighted_sum_of_columns_ahead};
-pub(crate) use differences::row_differences;
+pub(crate) use differences::{add_row_differences, row_differences};
 pub use dispatch::Element;
 pub use exp::{exp, exp_in_place};
 pub use finite::all_finite;
