@@ -446,9 +446,18 @@ impl<'a> Data<'a> {
         self.offset.is_none_or(|b| b[i] != f64::NEG_INFINITY)
     }
 
-    /// The first row of choice set `s` that is available.
-    pub(crate) fn first_available(&self, s: usize) -> usize {
+    /// The row that the features of choice set `s` are taken about, so that what they have in common costs no digits. Of one choice set it is
+    /// one that was chosen, amid the rows or the choices: the first or the last may be unlike all others. Else, and of a part of a whole, it
+    /// is the first that is available.
+    pub(crate) fn origin(&self, s: usize) -> usize {
         let rows = self.set(s);
+        if self.set_count() == 1 && self.part.is_none() {
+            let units = self.shape().units;
+            let chosen = |u: usize| self.entries(u).find(|e| e.1 > 0.0 && self.unit_weight(u) > 0.0).map(|e| e.0);
+            if let Some(i) = (units / 2..units).chain(0..units / 2).find_map(chosen) {
+                return i;
+            }
+        }
         rows.clone().find(|&i| self.available(i)).unwrap_or(rows.start)
     }
 

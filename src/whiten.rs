@@ -17,8 +17,8 @@ use core::ops::Range;
 /// What features are taken relative to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The first available row of the choice set: a common shift of the features costs no digits.
-    First,
+    /// The origin of the choice set, a row: a common shift of the features costs no digits.
+    Row,
     /// The mean of the choice set.
     Mean,
 }
@@ -40,7 +40,7 @@ pub(crate) fn centered_share(data: &Data<'_>, t: usize, n: usize) -> (Range<usiz
 
 /// Runs `body(sets, rows, z)` over blocks of the rows of `share` ([`centered_share`]): `z` holds the features of the rows (rows × L, f64)
 /// less the origin of their choice set. Rows that are not available are zero and count for nothing. `scratch`: [`centered_scratch`]
-/// numbers. Of a choice set in several shares the origin must be its first row: no share knows the mean.
+/// numbers. Of a choice set in several shares the origin must be that row: no share knows the mean.
 pub(crate) fn for_each_centered_block(
     data: &Data<'_>,
     share: (Range<usize>, Range<usize>),
@@ -75,7 +75,7 @@ pub(crate) fn for_each_centered_block(
         if all.len() <= block && !data.splits_rows() {
             let rows = &mut rows[..all.len() * l];
             for set in group.clone() {
-                let (first, set) = (data.first_available(set), data.set(set).start.max(all.start)..data.set(set).end.min(all.end));
+                let (first, set) = (data.origin(set), data.set(set).start.max(all.start)..data.set(set).end.min(all.end));
                 let part = &mut rows[(set.start - all.start) * l..(set.end - all.start) * l];
                 data.features().differences(isa, set.clone(), first, part);
                 hide(set.clone(), part);
@@ -90,7 +90,7 @@ pub(crate) fn for_each_centered_block(
             body(group, all, rows);
             continue;
         }
-        let first = data.first_available(group.start);
+        let first = data.origin(group.start);
         center.fill(0.0);
         if origin == Origin::Mean {
             let mut n = 0.0;

@@ -1506,3 +1506,33 @@ fn probabilities_sum_to_one_over_sets_and_classes() {
         assert_close("ℓ", &[q.value.log_likelihood], &[total], 1e-12);
     }
 }
+
+/// The first alternative may be unlike all others, as one that stands for none of them is: what is taken about a row keeps its digits.
+#[test]
+fn a_first_alternative_unlike_all_others_costs_no_digits() {
+    let (p, l) = (41, 2);
+    for far in [1e6, 1e9, 1e12] {
+        let mut random = Random::new(7);
+        let near: Vec<f64> = (0..(p - 1) * l).map(|_| 4.0 * random.uniform()).collect();
+        let first = [&[far, 1.0][..], &near].concat();
+        let last = [&near[..], &[far, 1.0]].concat();
+        let chosen: Vec<usize> = (0..300).map(|_| random.below(p - 1).min(random.below(p - 1))).collect();
+        let indptr: Vec<usize> = (0..=60).map(|u| 5 * u).collect();
+        let after: Vec<usize> = chosen.iter().map(|i| i + 1).collect();
+        let m = Mixture { weights: vec![0.4, 0.6], atoms: vec![-0.3, 0.2, -0.6, -0.1] };
+        let counts = |of: &[usize]| (0..p).map(|i| of.iter().filter(|c| **c == i).count() as f64).collect::<Vec<_>>();
+        let (of_first, of_last) = (counts(&after), counts(&chosen));
+        for units in [true, false] {
+            let [a, b] = [(&first, &after, &of_first), (&last, &chosen, &of_last)].map(|(x, indices, counts)| {
+                let units_of = Choices::Units { indptr: &indptr, indices, counts: None, weights: None };
+                let choices = if units { units_of } else { Choices::Counts(counts) };
+                let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, choices).unwrap();
+                let q = quantities(&data, &m, 0.0, Context::default());
+                (q.value.log_likelihood, q.atom_gradient, information(&data, &m, 0.0, Context::default()))
+            });
+            assert_close("ℓ", &[a.0], &[b.0], 1e-12);
+            assert_close("gradient", &a.1, &b.1, 1e-9);
+            assert_close("information", &a.2, &b.2, 1e-9);
+        }
+    }
+}

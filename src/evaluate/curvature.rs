@@ -216,7 +216,7 @@ impl Evaluation<'_> {
         let (scales, rest) = rest.split_at_mut(moment_rows(l));
         let (set_sums, centered) = rest.split_at_mut(moment_rows(l) * l);
         sums.fill(0.0);
-        for_each_centered_block(data, centered_share(data, t, n), ctx.isa, Origin::First, centered, |group, range, rows| {
+        for_each_centered_block(data, centered_share(data, t, n), ctx.isa, Origin::Row, centered, |group, range, rows| {
             let rows_here = range.len();
             let x = Rows { values: &*rows, rows: rows_here, columns: l, stride: l };
             for some in blocks(0..c, SIDE_BY_SIDE) {

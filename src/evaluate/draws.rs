@@ -35,7 +35,7 @@ fn pairs(classes: usize) -> usize {
 
 /// What z are.
 enum Source<'m> {
-    /// Features about the first alternative, `z_i = T (x_i − x_o)`; without T, which is R × L, the differences themselves.
+    /// Features about the origin, `z_i = T (x_i − x_o)`; without T, which is R × L, the differences themselves.
     Features { map: Option<&'m [f64]>, origin: usize },
     /// The logits, as far as exponentials tell them: `z_im = log A_im`.
     Logits,
@@ -95,7 +95,7 @@ impl<'m, 'w> Draws<'m, 'w> {
     pub fn new(data: &Data<'_>, layout: &Layout<'_>, map: Option<(usize, &'m [f64])>, isa: Isa, ws: &mut Workspace<'w>) -> Result<Self> {
         let shape = data.shape();
         let rank = map.map_or(shape.columns, |m| m.0);
-        let source = Source::Features { map: map.map(|m| m.1), origin: data.first_available(0) };
+        let source = Source::Features { map: map.map(|m| m.1), origin: data.origin(0) };
         let mut draws = Draws { source, rank, ..Self::of_logits(data, 0, ws)? };
         let kept = ws.f64s(Self::keeps(&shape))?;
         if !kept.is_empty() {

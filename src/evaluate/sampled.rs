@@ -69,7 +69,7 @@ impl Evaluation<'_> {
         let Sample { rows, weights, a } = scratch;
         let (l, p) = (self.shape.columns, self.shape.rows);
         let n = sample(l) as f64;
-        let origin = data.first_available(0);
+        let origin = data.origin(0);
         let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
         let mut picked = [0; BLOCK];
         let mut add = |picked: &[usize], weights: &[f64]| {
@@ -129,7 +129,7 @@ impl Evaluation<'_> {
             }
             let times = libm::floor(cumulated) - taken;
             taken += times;
-            let origin = data.first_available(s);
+            let origin = data.origin(s);
             mean.fill(0.0);
             for part in blocks(data.set(s), BLOCK / 2) {
                 let n = part.len();

@@ -94,14 +94,14 @@ impl Evaluation<'_> {
         let features = data.features();
         let mut a = [0.0; MOST];
         means.fill(0.0);
-        // About the first row there is, so that a common shift of the features costs no digits.
+        // About the origin, so that a common shift of the features costs no digits.
         for k in 0..c {
             for group in set_groups(data, 0..sets, MOST) {
                 let rows = data.set(group.start).start..data.set(group.end - 1).end;
                 for block in blocks(rows, MOST) {
                     self.probabilities(k, block.start, &mut a[..block.len()]);
                     for set in group.clone() {
-                        let first = data.first_available(set);
+                        let first = data.origin(set);
                         let (from, to) = (data.set(set).start.max(block.start), data.set(set).end.min(block.end));
                         let mean = &mut means[(set * c + k) * l..][..l];
                         features.add_differences(from..to, first, &a[from - block.start..to - block.start], mean);
@@ -110,7 +110,7 @@ impl Evaluation<'_> {
             }
         }
         for (set, means) in means.chunks_exact_mut(c * l).enumerate() {
-            let first = data.first_available(set);
+            let first = data.origin(set);
             for mean in means.chunks_exact_mut(l) {
                 for (j, m) in mean.iter_mut().enumerate() {
                     *m += features.get(first, j);

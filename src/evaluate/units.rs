@@ -247,7 +247,7 @@ impl Evaluation<'_> {
         if core::mem::replace(&mut self.unit_source, x.address()) == x.address() {
             return;
         }
-        let o = data.first_available(0);
+        let o = data.origin(0);
         self.unit_origin.iter_mut().enumerate().for_each(|(a, origin)| *origin = x.get(o, a));
         let (origin, n) = (&*self.unit_origin, TASKS.min(units));
         let (mut left, mut tasks) = (&mut *self.unit_features, [const { None }; TASKS]);

@@ -1,6 +1,6 @@
 //! Features in single precision for the early phase of a fit: half the memory to read.
 //!
-//! Rows are stored as differences from the first available row, which changes no choice probability: a common shift costs no digits.
+//! Rows are stored as differences from the origin, which changes no choice probability: a common shift costs no digits.
 
 use crate::data::{Data, Features, Shape};
 use crate::error::Result;
@@ -39,7 +39,7 @@ pub(crate) fn single_copy<'a, 'd: 'a, 'w: 'a>(
     ws: &mut Workspace<'w>,
 ) -> Result<Option<Data<'a>>> {
     let features = data.features();
-    let (p, l, first) = (features.rows(), features.columns(), data.first_available(0));
+    let (p, l, first) = (features.rows(), features.columns(), data.origin(0));
     let small = (0..l).any(|j| (f64::MIN_POSITIVE..LEAST).contains(&wh.covariance[j * (l + 1)]));
     if small || features.epsilon() >= f32::EPSILON as f64 {
         return Ok(None);

@@ -92,7 +92,7 @@ impl<'w> RowStarts<'w> {
         let mut starts = RowStarts {
             classes,
             rank: r,
-            origin: problem.data.first_available(0),
+            origin: problem.data.origin(0),
             row: ws.f64s(l)?,
             z: &mut ws.f64s(l)?[..r],
             mean: &mut ws.f64s(l)?[..r],

@@ -72,7 +72,7 @@ fn available(data: &Data<'_>) -> usize {
     data.offset().map_or(data.features().rows(), |b| b.iter().filter(|b| **b > f64::NEG_INFINITY).count())
 }
 
-/// n alternatives of the one choice set of `data`, less the first that is available, of which [`serves`] has said that there are more;
+/// n alternatives of the one choice set of `data`, less the origin, of which [`serves`] has said that there are more;
 /// `None` where too few of those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: p, and n L.
 pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<(Data<'a>, f64)>> {
     let (p, l) = (data.features().rows(), data.features().columns());
@@ -134,7 +134,7 @@ pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, w
     if way == Way::Evenly && counts.iter().filter(|n| **n > 0.0).count() <= FEW {
         return Ok(None);
     }
-    data.features().differences_of(picked, data.first_available(0), features);
+    data.features().differences_of(picked, data.origin(0), features);
     let offset = (way == Way::BySize || data.offset().is_some()).then_some(&*offset);
     Ok(Some((Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?, excess)))
 }
@@ -159,10 +159,11 @@ mod tests {
         let offset: Vec<f64> = (0..p).map(|i| if hidden(i) { f64::NEG_INFINITY } else { (i % 3) as f64 / 4.0 }).collect();
         let features = Features::row_major(&x[..], p, l).unwrap();
         let atom = [0.3, -0.2, 0.05];
-        // Σ_i e^{b_i + S_i} f(i), S about the first alternative.
+        // Σ_i e^{b_i + S_i} f(i), S about the origin.
         let sum = |data: &Data<'_>, f: &dyn Fn(usize) -> f64| -> f64 {
             let (p, first) = (data.features().rows(), if data.features().rows() == 40_000 { 0 } else { usize::MAX });
-            let get = |i: usize, j: usize| data.features().get(i, j) - if first == 0 { data.features().get(0, j) } else { 0.0 };
+            let get =
+                |i: usize, j: usize| data.features().get(i, j) - if first == 0 { data.features().get(data.origin(0), j) } else { 0.0 };
             let term = |i: usize| libm::exp(data.offset().map_or(0.0, |b| b[i]) + (0..l).map(|j| atom[j] * get(i, j)).sum::<f64>()) * f(i);
             (0..p).map(term).sum()
         };
@@ -179,7 +180,7 @@ mod tests {
         // The log-likelihood of one class: Σ n (b + S) − N log Z.
         let likelihood = |d: &Data<'_>| {
             let origin = if d.features().rows() == p { 1.0 } else { 0.0 };
-            let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(0, j))).sum::<f64>();
+            let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(d.origin(0), j))).sum::<f64>();
             let taken: Vec<f64> = match *d.choices() {
                 Choices::Counts(taken) => taken.to_vec(),
                 _ => counts.clone(),
@@ -191,7 +192,11 @@ mod tests {
         assert!(excess > 0.0);
         // What returns evenly is there evenly.
         let third = |d: &Data<'_>, i: usize| {
-            if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(0, 2) } else { 0.0 }) > 4.0 { 1.0 } else { 0.0 }
+            if (d.features().get(i, 2) - if d.features().rows() == p { d.features().get(data.origin(0), 2) } else { 0.0 }) > 4.0 {
+                1.0
+            } else {
+                0.0
+            }
         };
         near(sum(&sample, &|i| third(&sample, i)), sum(&data, &|i| third(&data, i)), 0.06);
         let Choices::Counts(taken) = *sample.choices() else { unreachable!() };
