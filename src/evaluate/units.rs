@@ -6,7 +6,7 @@
 //! - `log P(u | k) = Σ_i c_ui b_i + z_u·θ_k − Σ_i c_ui log Z_s(i)k`.
 //!
 //! Where units are at most a quarter of the rows, and small choice sets stand side by side, z is made once; and of units over one choice
-//! set, where it is about an available row `x_o`, so that a common shift costs no digits: `log Z_k − x_o·θ_k` stands for `log Z_k` there.
+//! set, where it is about a chosen row `x_o`, so that a common shift costs no digits: `log Z_k − x_o·θ_k` stands for `log Z_k` there.
 
 use super::found::Found;
 use super::layout::{FEW_COLUMNS, Kind, zone};
