@@ -340,7 +340,10 @@ impl Evaluation<'_> {
                 joint[k * UNITS..][..batch.len()].fill(libm::log(*w));
             }
             if self.by_units() {
-                self.add_log_likelihoods(found, data, batch.clone(), joint, logs, ctx.isa);
+                match self.shape.sets {
+                    1 => self.add_log_likelihoods_of_one_set(found, data, batch.clone(), joint, logs, ctx.isa),
+                    _ => self.add_log_likelihoods(found, data, batch.clone(), joint),
+                }
             } else {
                 for u in batch.clone() {
                     for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {

@@ -231,6 +231,7 @@ impl<'w> Evaluation<'w> {
             Choices::SparseCounts { indices, .. } | Choices::Units { indices, .. } => (indices.len(), self.shape.rows),
         };
         if !self.layout.is_grouped() {
+            // Whether units have features of their own.
             self.prepare(data, ctx);
         }
         let few = observed < rows / FEW && rows.saturating_mul(self.shape.columns) > LARGE;

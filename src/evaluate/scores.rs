@@ -182,11 +182,10 @@ impl Evaluation<'_> {
                         for (y, mean) in y.chunks_exact_mut(l).zip(means.chunks_exact(l)) {
                             y.iter_mut().zip(mean).zip(&*self.unit_origin).for_each(|((y, m), o)| *y -= choices * (m - o));
                         }
-                        n += 1;
-                        continue;
-                    }
-                    for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
-                        axpy(-times, &means[cursor.of(data, i) * c * l..][..c * l], y);
+                    } else {
+                        for (i, times) in data.entries(u).filter(|e| e.1 != 0.0) {
+                            axpy(-times, &means[cursor.of(data, i) * c * l..][..c * l], y);
+                        }
                     }
                     n += 1;
                     continue;

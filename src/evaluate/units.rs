@@ -313,20 +313,9 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`. `products`: room for as many.
-    pub(super) fn add_log_likelihoods(
-        &self,
-        found: Found<'_>,
-        data: &Data<'_>,
-        units: Range<usize>,
-        joint: &mut [f64],
-        products: &mut [f64],
-        isa: Isa,
-    ) {
+    /// Adds `log P(u | c)` of the units: that of unit `units.start + j` to `joint[c * UNITS + j]`.
+    pub(super) fn add_log_likelihoods(&self, found: Found<'_>, data: &Data<'_>, units: Range<usize>, joint: &mut [f64]) {
         let c = self.columns();
-        if self.layout.kind == Kind::One {
-            return self.add_log_likelihoods_of_one_set(found, data, units, joint, products, isa);
-        }
         let Some((first, _)) = units.clone().find_map(|u| data.entries(u).next()) else { return };
         let mut set = Set::from(data, first);
         for (j, u) in units.enumerate() {
@@ -342,37 +331,6 @@ impl Evaluation<'_> {
                 }
             }
         }
-    }
-
-    /// The same of units over one choice set.
-    fn add_log_likelihoods_of_one_set(
-        &self,
-        found: Found<'_>,
-        data: &Data<'_>,
-        units: Range<usize>,
-        joint: &mut [f64],
-        products: &mut [f64],
-        isa: Isa,
-    ) {
-        let (c, l) = (self.columns(), self.shape.columns);
-        let (features, atoms) = (&self.unit_features[units.start * (l + 2)..units.end * (l + 2)], &self.atoms[..c * l]);
-        simd::logits(isa, Rows { values: features, rows: units.len(), columns: l, stride: l + 2 }, atoms, None, products, UNITS);
-        for (k, (joint, products)) in joint.chunks_exact_mut(UNITS).zip(products.chunks(UNITS)).enumerate().take(c) {
-            let log_z = found.log_z[zone(0, k, c)] - dot(self.unit_origin, &atoms[k * l..(k + 1) * l]);
-            for (((u, joint), product), features) in units.clone().zip(joint).zip(products).zip(features.chunks_exact(l + 2)) {
-                let (offsets, taken) = (features[l], features[l + 1] * log_z);
-                let sum = offsets + product - taken;
-                let size = offsets.abs() + product.abs() + taken.abs();
-                *joint += if size <= MOST_CANCELLED * (1.0 + sum.abs()) { sum } else { self.log_likelihood_by_rows(found, data, u, k) };
-            }
-        }
-    }
-
-    /// `log P(u | k)` from the probabilities of the rows.
-    #[cold]
-    fn log_likelihood_by_rows(&self, found: Found<'_>, data: &Data<'_>, u: usize, k: usize) -> f64 {
-        let chosen = data.entries(u).filter(|e| e.1 != 0.0);
-        chosen.map(|(i, times)| times * self.log_probability_of(found, data, i, k)).sum()
     }
 
     /// The same of one unit and N columns from `k` on, whose sums stay in registers. From z, but where that is the small difference of
@@ -410,6 +368,37 @@ impl Evaluation<'_> {
                 false => self.log_likelihood_by_rows(found, data, u, k + n),
             };
         }
+    }
+
+    /// [`Self::add_log_likelihoods`] of units over one choice set. `products`: room for as many as `joint` has.
+    pub(super) fn add_log_likelihoods_of_one_set(
+        &self,
+        found: Found<'_>,
+        data: &Data<'_>,
+        units: Range<usize>,
+        joint: &mut [f64],
+        products: &mut [f64],
+        isa: Isa,
+    ) {
+        let (c, l) = (self.columns(), self.shape.columns);
+        let (features, atoms) = (&self.unit_features[units.start * (l + 2)..units.end * (l + 2)], &self.atoms[..c * l]);
+        simd::logits(isa, Rows { values: features, rows: units.len(), columns: l, stride: l + 2 }, atoms, None, products, UNITS);
+        for (k, (joint, products)) in joint.chunks_exact_mut(UNITS).zip(products.chunks(UNITS)).enumerate().take(c) {
+            let log_z = found.log_z[zone(0, k, c)] - dot(self.unit_origin, &atoms[k * l..(k + 1) * l]);
+            for (((u, joint), product), features) in units.clone().zip(joint).zip(products).zip(features.chunks_exact(l + 2)) {
+                let (offsets, taken) = (features[l], features[l + 1] * log_z);
+                let sum = offsets + product - taken;
+                let size = offsets.abs() + product.abs() + taken.abs();
+                *joint += if size <= MOST_CANCELLED * (1.0 + sum.abs()) { sum } else { self.log_likelihood_by_rows(found, data, u, k) };
+            }
+        }
+    }
+
+    /// `log P(u | k)` from the probabilities of the rows.
+    #[cold]
+    fn log_likelihood_by_rows(&self, found: Found<'_>, data: &Data<'_>, u: usize, k: usize) -> f64 {
+        let chosen = data.entries(u).filter(|e| e.1 != 0.0);
+        chosen.map(|(i, times)| times * self.log_probability_of(found, data, i, k)).sum()
     }
 
     /// t of choice sets side by side, straight from the choices.

@@ -168,23 +168,19 @@ mod tests {
             (0..p).map(term).sum()
         };
         let near = |a: f64, b: f64, by: f64| assert!((a - b).abs() <= by * b.abs(), "{a} for {b}");
-        let shape = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap().shape();
         let data = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap();
         assert!(serves(&data, n) && !serves(&data, p / 4));
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
         let mut ws = buffer.lend();
         let (sample, excess) = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
-        assert_eq!(sample.shape(), shape_of(&shape, n));
+        assert_eq!(sample.shape(), shape_of(&data.shape(), n));
         near(sample.total_choices(), data.total_choices(), 0.03);
         near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
         // The log-likelihood of one class: Σ n (b + S) − N log Z.
         let likelihood = |d: &Data<'_>| {
             let origin = if d.features().rows() == p { 1.0 } else { 0.0 };
             let s = |i: usize| (0..l).map(|j| atom[j] * (d.features().get(i, j) - origin * d.features().get(d.origin(0), j))).sum::<f64>();
-            let taken: Vec<f64> = match *d.choices() {
-                Choices::Counts(taken) => taken.to_vec(),
-                _ => counts.clone(),
-            };
+            let Choices::Counts(taken) = *d.choices() else { unreachable!() };
             let chosen = (0..taken.len()).filter(|i| taken[*i] > 0.0).map(|i| taken[i] * (d.offset().map_or(0.0, |b| b[i]) + s(i)));
             chosen.sum::<f64>() - d.total_choices() * libm::log(sum(d, &|_| 1.0))
         };
