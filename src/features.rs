@@ -116,7 +116,7 @@ impl<'a> Features<'a> {
 
     /// What a read of all rows asks of the memory ahead.
     pub(crate) fn ahead(&self) -> Ahead {
-        Ahead::of_bytes(self.bytes())
+        Ahead::of_features(self.bytes())
     }
 
     /// The same of two products that read a block of `rows` rows one after the other.

@@ -255,9 +255,9 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
                 options.single_phase = single_phase;
                 options.context.threads = threads;
                 let fit = Fit::new(&data, &options).unwrap();
-                assert_eq!(fit.report.outcome, Outcome::Converged);
+                // Far from the truth other ways may end at other maxima, or with a class that runs away.
+                assert!(fit.report.outcome == Outcome::Converged || distance > 1.0 && fit.report.outcome == Outcome::Diverging);
                 assert!(fit.report.passes < 2 * fit.report.evaluations, "{:?}", fit.report);
-                // Far from the truth other ways may end at other maxima.
                 let off = (fit.report.log_likelihood - full.log_likelihood) / full.log_likelihood;
                 assert!(distance > 1.0 || off.abs() <= 1e-9, "{p} x {l} x {k}: {} {}", fit.report.log_likelihood, full.log_likelihood);
                 let exact = quantities(&data, &fit.mixture, 0.0, Context::default());

@@ -17,10 +17,12 @@ pub(super) const WINDOW: usize = PAGES * PAGE;
 const PIECE: usize = PAGES * LINE;
 /// Numbers of f64 that are read between two pieces.
 pub(super) const PIECE_OF_F64: usize = PIECE / size_of::<f64>();
+/// So many bytes on is what [`Ahead::Near`] asks for.
+pub(super) const NEXT: usize = 4096;
 /// So many bytes are in the second cache of any machine.
 const NEAR: usize = 1 << 19;
 
-/// Whether memory ahead is asked for, to come to the second cache: the first has too few places for lines on their way.
+/// Whether memory ahead is asked for, and how: to come to the second cache, as the first has too few places for lines on their way from memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ahead {
     Nothing,
@@ -30,6 +32,8 @@ pub(crate) enum Ahead {
     Half(usize),
     /// Piece by piece.
     Pages,
+    /// Line by line, from the last cache to the first, by kernels that gain by it.
+    Near,
 }
 
 impl Ahead {
@@ -43,6 +47,14 @@ impl Ahead {
     pub fn of_bytes(bytes: usize) -> Ahead {
         let near = if is_amd() { NEAR.max(last_cache() / 8 * 3) } else { NEAR };
         if bytes <= near { Ahead::Nothing } else { Ahead::of_memory() }
+    }
+
+    /// For reads of features of so many bytes, again and again: what is in the last cache of AMD's processors comes faster so.
+    pub fn of_features(bytes: usize) -> Ahead {
+        match Self::of_bytes(bytes) {
+            Ahead::Nothing if is_amd() && bytes > NEAR => Ahead::Near,
+            ahead => ahead,
+        }
     }
 
     /// Whether anything is asked for there.
@@ -117,7 +129,7 @@ impl Ahead {
 macro_rules! with_ahead {
     ($ahead:ident of $t:ty; $body:expr) => {
         match $ahead {
-            Ahead::Nothing if size_of::<$t>() == 8 => {
+            Ahead::Nothing | Ahead::Near if size_of::<$t>() == 8 => {
                 let $ahead = Ahead::Nothing;
                 $body
             }
@@ -126,6 +138,24 @@ macro_rules! with_ahead {
     };
 }
 pub(super) use with_ahead;
+
+/// The same with a constant that says whether lines come to the first cache, which `$body` asks for itself.
+macro_rules! with_near {
+    ($near:ident, $ahead:ident of $t:ty; $body:expr) => {
+        match $ahead {
+            Ahead::Near => {
+                const $near: bool = true;
+                let $ahead = Ahead::Nothing;
+                $body
+            }
+            $ahead => {
+                const $near: bool = false;
+                with_ahead!($ahead of $t; $body)
+            }
+        }
+    };
+}
+pub(super) use with_near;
 
 /// What is still to be asked for.
 pub(crate) struct Asking<T> {

@@ -80,6 +80,10 @@ impl Lanes<f64> for V3 {
         self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
+    fn fetch_near(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[inline(always)]
     fn fence(self) {
         self.sse._mm_sfence();
     }
@@ -181,6 +185,10 @@ impl Lanes<f32> for V3 {
     #[inline(always)]
     fn fetch(self, p: *const f32) {
         self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
+    }
+    #[inline(always)]
+    fn fetch_near(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {

@@ -133,6 +133,10 @@ impl Lanes<f64> for V4 {
         self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
+    fn fetch_near(self, p: *const f64) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[inline(always)]
     fn fence(self) {
         self.sse._mm_sfence();
     }
@@ -233,6 +237,10 @@ impl Lanes<f32> for V4 {
     #[inline(always)]
     fn fetch(self, p: *const f32) {
         self.sse._mm_prefetch::<_MM_HINT_T1>(p.cast());
+    }
+    #[inline(always)]
+    fn fetch_near(self, p: *const f32) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     fn fence(self) {
@@ -462,23 +470,32 @@ impl Features for V4 {
     }
     #[inline(always)]
     fn sum_each(self, v: [__m512d; 4]) -> [f64; 4] {
-        let half = |v| {
-            let [low, high]: [__m256d; 2] = cast!(v);
-            self.avx._mm256_add_pd(low, high)
-        };
-        (*self).sum_each([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
+        let four = sums_of_four(self, v);
+        let [sums, _]: [[f64; 4]; 2] = cast!(quarters(self, four, four));
+        sums
     }
     #[inline(always)]
     fn sum_each_of_two(self, v: [[__m512d; 4]; 2]) -> [[f64; 4]; 2] {
-        let f = self.avx512f;
-        // Sums of two: of `a` in even lanes, of `b` in odd ones.
-        let pair = |a, b| f._mm512_add_pd(f._mm512_mask_blend_pd(0b10101010, a, b), f._mm512_shuffle_pd::<0b01010101>(a, b));
-        // Quarters of 128 bits: the first plus the second, the third plus the fourth, of `a`, then of `b`.
-        let quarters = |a, b| {
-            let (even, odd) = (f._mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), f._mm512_shuffle_f64x2::<0b11_01_11_01>(a, b));
-            f._mm512_add_pd(even, odd)
-        };
-        let four = |v: [__m512d; 4]| quarters(pair(v[0], v[1]), pair(v[2], v[3]));
-        cast!(quarters(four(v[0]), four(v[1])))
+        cast!(quarters(self, sums_of_four(self, v[0]), sums_of_four(self, v[1])))
     }
+}
+
+/// In each quarter of 128 bits a part of the sums of two vectors, the first two in the first and the third, the others in the others.
+#[inline(always)]
+fn sums_of_four(simd: V4, v: [__m512d; 4]) -> __m512d {
+    quarters(simd, pair(simd, v[0], v[1]), pair(simd, v[2], v[3]))
+}
+
+/// Sums of two: of `a` in even lanes, of `b` in odd ones.
+#[inline(always)]
+fn pair(simd: V4, a: __m512d, b: __m512d) -> __m512d {
+    let f = simd.avx512f;
+    f._mm512_add_pd(f._mm512_mask_blend_pd(0b10101010, a, b), f._mm512_shuffle_pd::<0b01010101>(a, b))
+}
+
+/// Quarters of 128 bits: the first plus the second, the third plus the fourth, of `a`, then of `b`.
+#[inline(always)]
+fn quarters(simd: V4, a: __m512d, b: __m512d) -> __m512d {
+    let f = simd.avx512f;
+    f._mm512_add_pd(f._mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), f._mm512_shuffle_f64x2::<0b11_01_11_01>(a, b))
 }

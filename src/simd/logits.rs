@@ -1,6 +1,7 @@
 //! Logits `S = b + X Θ` of a block of rows: along the features, or in groups of rows across them or by columns.
 
-use super::ahead::{Ahead, Asking, piece_of_rows, with_ahead};
+use super::ahead::{Ahead, Asking, with_ahead};
+use super::along::{Along, MOST};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -11,8 +12,6 @@ use core::mem::MaybeUninit;
 
 /// Columns of Θ that go through X together at most.
 const COLUMNS: usize = 8;
-/// Columns that go along the features together at most.
-const ALONG: usize = 5;
 /// Rows of a group.
 const ROWS: usize = 8;
 /// Features of which Θ, and rows of features that are not f64, are kept on the stack.
@@ -49,10 +48,10 @@ fn way<T, S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let converted = size_of::<T>() < size_of::<f64>();
     match n {
         8 if unused <= 1 && !converted => (Way::ByColumns, count),
-        8 if l >= 4 * n && count <= ALONG - usize::from(converted) || l >= 8 * n && converted => (Way::Along, part(count, ALONG)),
+        8 if l >= 4 * n && count <= MOST - usize::from(converted) || l >= 8 * n && converted => (Way::Along, part(count, MOST)),
         4 if unused <= 2 && (l >= 8 * n || !converted) => (Way::ByColumns, count),
         4 | 8 => (Way::Across, count),
-        _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, ALONG)),
+        _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, MOST)),
         _ => (Way::Across, part(columns, COLUMNS)),
     }
 }
@@ -62,19 +61,11 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
 
     fn plain(self) {
         let Self { x, theta, offset, out, ld, .. } = self;
-        for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
-            for i in 0..x.rows {
-                let mut s = 0.0;
-                for (a, b) in x.row(i).iter().zip(atom) {
-                    s += a.to_f64() * b;
-                }
-                out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
-            }
-        }
+        plain_logits(&x, theta, offset, out, ld);
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
+    fn vector<S: Simd>(self, _: S) {
         let Self { x, theta, offset, out, ld, ahead, isa } = self;
         let mut ahead = ahead.of(&x);
         let l = x.columns;
@@ -87,12 +78,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
             let (way, count) = way::<T, S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
             if way == Way::Along && S::REGISTERS >= 32 {
-                // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices.
-                unsafe {
-                    let (theta, out) = (theta.as_ptr(), out.as_mut_ptr());
-                    with_ahead!(ahead of T;
-                        with_constant!(C = count, one of 1 2 3 4 5; along::<T, S, C>(simd, &x, theta, offset, out, ld, ahead)));
-                }
+                with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C> { x, theta, offset, out, ld, ahead }));
             } else {
                 in_groups(isa, &x, theta, offset, out, ld, ahead, way);
             }
@@ -103,109 +89,16 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
     }
 }
 
-/// C columns of logits, vectors along the features, which end in sums over lanes: four rows at a time, the last rows one by one.
-///
-/// # Safety
-/// The rows lie inside `x.values`; `theta` has C columns; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld` apart.
-#[inline(always)]
-unsafe fn along<T: Scalar, S: Features, const C: usize>(
-    simd: S,
-    x: &Rows<'_, T>,
-    theta: *const f64,
-    offset: Option<&[f64]>,
-    out: *mut f64,
-    ld: usize,
-    ahead: Ahead,
-) {
-    let whole = x.rows - x.rows % 4;
-    // What comes from memory line by line is best read so, unless it is to be converted: that takes longer than to wait.
-    let row_by_row = ahead == Ahead::Lines && size_of::<T>() == 8;
-    // SAFETY: four rows at a time lie before `whole`, the others before `x.rows`; so do their offsets and logits.
-    unsafe {
-        for i in (0..whole).step_by(4) {
-            let sums = if row_by_row {
-                let mut sums = [[simd.splat(0.0); C]; 4];
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    [*sums] = products_along::<T, S, C, 1>(simd, x, i + r, theta, ahead);
-                }
-                sums
-            } else {
-                products_along::<T, S, C, 4>(simd, x, i, theta, ahead)
-            };
-            let b: [f64; 4] = match offset {
-                Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
-                None => [0.0; 4],
-            };
-            let column = |c: usize| core::array::from_fn(|r| sums[r][c]);
-            let finish = |c: usize, s: [f64; 4]| {
-                out.add(c * ld + i).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]);
-            };
-            for c in (0..C - C % 2).step_by(2) {
-                let [s, t] = simd.sum_each_of_two([column(c), column(c + 1)]);
-                finish(c, s);
-                finish(c + 1, t);
+pub(super) fn plain_logits<T: Scalar>(x: &Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
+    for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
+        for i in 0..x.rows {
+            let mut s = 0.0;
+            for (a, b) in x.row(i).iter().zip(atom) {
+                s += a.to_f64() * b;
             }
-            if C % 2 == 1 {
-                finish(C - 1, simd.sum_each(column(C - 1)));
-            }
-        }
-        for i in whole..x.rows {
-            let [sums] = products_along::<T, S, C, 1>(simd, x, i, theta, ahead);
-            for c in 0..C {
-                *out.add(c * ld + i) = <S as Lanes<f64>>::sum(simd, sums[c]) + offset.map_or(0.0, |b| b[i]);
-            }
+            out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
         }
     }
-}
-
-/// The sums of R rows from row i on, lane by lane.
-///
-/// # Safety
-/// As for [`along`]; `i + R ≤ x.rows`.
-#[inline(always)]
-unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize>(
-    simd: S,
-    x: &Rows<'_, T>,
-    i: usize,
-    theta: *const f64,
-    ahead: Ahead,
-) -> [[F64<S>; C]; R] {
-    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
-    let whole = l - l % n;
-    let mut sums = [[simd.splat(0.0); C]; R];
-    // SAFETY: features below `whole` are whole vectors, and from there on `first` chooses those below L.
-    unsafe {
-        let rows = x.values.as_ptr().add(i * x.stride);
-        let mut ahead = ahead.of_numbers(rows, R * l);
-        let mut k = 0;
-        while k < whole {
-            if k % piece_of_rows::<T>(R, n) == 0 {
-                ahead.piece(simd);
-            }
-            let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load(theta.add(c * l + k)));
-            for r in 0..R {
-                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
-                let v = simd.load_as_f64(rows.add(r * x.stride + k));
-                for c in 0..C {
-                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
-                }
-            }
-            k += n;
-        }
-        if k < l {
-            ahead.piece(simd);
-            let first = simd.first(l - k);
-            let atom: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, theta.add(c * l + k)));
-            for r in 0..R {
-                ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
-                let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
-                for c in 0..C {
-                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
-                }
-            }
-        }
-    }
-    sums
 }
 
 /// Logits of all rows in strips of features: whole groups of rows where they stand, the last rows from a copy. A function of its own, and
@@ -341,11 +234,11 @@ unsafe fn in_its_way<T: Scalar, S: Features>(simd: S, of: Groups<'_, T>, columns
 
 /// Room on the stack for numbers that are written before they are read.
 #[repr(align(64))]
-struct Room<const M: usize>([MaybeUninit<f64>; M]);
+pub(super) struct Room<const M: usize>(pub [MaybeUninit<f64>; M]);
 
 impl<const M: usize> Room<M> {
     #[inline(always)]
-    fn new() -> Self {
+    pub fn new() -> Self {
         Room([MaybeUninit::uninit(); M])
     }
 }

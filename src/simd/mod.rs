@@ -5,6 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over the vectors of a tile index several arrays alike")]
 
 mod ahead;
+mod along;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]

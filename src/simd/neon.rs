@@ -56,6 +56,8 @@ impl Lanes<f64> for Neon {
     #[inline(always)]
     fn fetch(self, _: *const f64) {}
     #[inline(always)]
+    fn fetch_near(self, _: *const f64) {}
+    #[inline(always)]
     fn fence(self) {}
     #[inline(always)]
     fn select_first(self, first: usize, a: float64x2_t, b: float64x2_t) -> float64x2_t {
@@ -164,6 +166,8 @@ impl Lanes<f32> for Neon {
     }
     #[inline(always)]
     fn fetch(self, _: *const f32) {}
+    #[inline(always)]
+    fn fetch_near(self, _: *const f32) {}
     #[inline(always)]
     fn fence(self) {}
     #[inline(always)]

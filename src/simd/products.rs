@@ -51,7 +51,7 @@ pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g
 /// The same, which asks for other memory ahead.
 pub(crate) fn weighted_sum_ahead<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     check(&x, g.len(), w.len(), ld);
-    isa.run(WeightedSum { x, w, ld, g, ahead });
+    isa.run(WeightedSum { x, w, ld, g, ahead, isa });
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major. The rest of `h` is left alone.

@@ -1,16 +1,18 @@
 //! Sums `G += X^T W` of a block of rows.
 
-use super::Rows;
-use super::ahead::{Ahead, piece_of_rows, rows_of_piece, with_ahead};
+use super::ahead::{Ahead, piece_of_rows, rows_of_piece, with_ahead, with_near};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
+use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
 /// Vectors of features from which sums go along them.
 const ALONG: usize = 8;
-/// Numbers of features that stay in the first cache beside the rest.
-const CACHED: usize = 1024;
+const ALWAYS_ALONG: usize = 17;
+/// Numbers of features that stay in the first cache beside the rest, and in the second.
+const FIRST: usize = 1600;
+const SECOND: usize = 1 << 14;
 
 pub(super) struct WeightedSum<'a, T> {
     pub x: Rows<'a, T>,
@@ -18,83 +20,148 @@ pub(super) struct WeightedSum<'a, T> {
     pub ld: usize,
     pub g: &'a mut [f64],
     pub ahead: Ahead,
+    /// Whose kernel this is.
+    pub isa: Isa,
 }
 
 impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, w, ld, g, .. } = self;
-        for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
-            for i in 0..x.rows {
-                let wi = w[c * ld + i];
-                for (s, a) in sum.iter_mut().zip(x.row(i)) {
-                    *s += wi * a.to_f64();
-                }
-            }
-        }
+        plain_sums(&self.x, self.w, self.ld, self.g);
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        let (l, n) = (self.x.columns, <S as Lanes<f64>>::N);
-        let columns = self.g.len() / l;
+    fn vector<S: Simd>(self, _: S) {
+        let Self { x, w, ld, g, isa, .. } = self;
+        let (l, n) = (x.columns, <S as Lanes<f64>>::N);
+        let columns = g.len() / l;
         let wide = S::REGISTERS >= 32;
         // Columns after the first find the rows in cache.
-        let ahead = |c: usize| if c == 0 { self.ahead.of(&self.x) } else { Ahead::Nothing };
-        if l >= ALONG * n && wide {
+        let ahead = |c: usize| if c == 0 { self.ahead.of(&x) } else { Ahead::Nothing };
+        // Numbers that are to be converted cost least in tiles, and so do rows of broken vectors, or many sums that are stored and read again.
+        let short = if l % n == 0 && columns <= 4 && size_of::<T>() == 8 { ALONG } else { ALWAYS_ALONG };
+        if wide && l >= short * n {
+            // More rows, or more columns of numbers that are to be converted, would have more weights than fit in the registers.
+            let whole = size_of::<T>() == 8;
+            let most = if whole { 6 } else { 4 };
             let mut c = 0;
             while c < columns {
-                let count = part(columns - c, 4);
-                // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; c + count ≤ columns.
-                unsafe {
-                    let w = self.w.as_ptr().add(c * self.ld);
-                    let g = self.g.as_mut_ptr().add(c * l);
-                    // What comes from memory line by line is best read nearly so, unless it is to be converted.
-                    match ahead(c) {
-                        Ahead::Lines if size_of::<T>() == 8 => {
-                            with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 2>(simd, &self.x, w, self.ld, g, Ahead::Lines));
-                        }
-                        ahead => with_ahead!(ahead of T;
-                            with_constant!(C = count, one of 1 2 3 4; sum_along::<T, S, C, 8>(simd, &self.x, w, self.ld, g, ahead))),
+                let count = part(columns - c, most);
+                let (w, g, ahead) = (&w[c * ld..], &mut g[c * l..(c + count) * l], ahead(c));
+                // What comes from memory line by line is best read nearly so, unless it is to be converted.
+                match ahead == Ahead::Lines && whole {
+                    true => with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C, 2> { x, w, ld, g, ahead })),
+                    false if count > if whole { 4 } else { 2 } => {
+                        with_constant!(C = count, one of 3 4 5 6; isa.run(Along::<T, C, 4> { x, w, ld, g, ahead }))
                     }
+                    false => with_constant!(C = count, one of 1 2 3 4; isa.run(Along::<T, C, 8> { x, w, ld, g, ahead })),
                 }
                 c += count;
             }
             return;
         }
         // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
-        let most_vectors = if wide { 4 } else { 2 };
-        let most_columns = match part(l.div_ceil(n), most_vectors) {
+        let vectors = part(l.div_ceil(n), if wide { 4 } else { 2 });
+        let most = match vectors {
             1 => 8,
             2 if wide => 8,
             _ if wide => 6,
             _ => 4,
         };
-        // Where several tiles read a row, a few rows at a time, which stay in the first cache.
-        let some = if columns > most_columns || l > most_vectors * n { (CACHED / l).max(32) & !7 } else { self.x.rows.max(1) };
-        for start in (0..self.x.rows).step_by(some) {
-            let rows = some.min(self.x.rows - start);
-            let x = Rows { values: &self.x.values[start * self.x.stride..], rows, ..self.x };
-            let mut k = 0;
-            while k < l {
-                let vectors = part((l - k).div_ceil(n), most_vectors);
-                let mut c = 0;
-                while c < columns {
-                    let count = part(columns - c, most_columns);
-                    // SAFETY: `check` has shown that rows, weights and sums lie inside their slices; k < L, the last of the
-                    // tile's vectors begins below L, and c + count ≤ columns.
-                    unsafe {
-                        let (w, g) = (self.w.as_ptr().add(c * self.ld + start), self.g.as_mut_ptr().add(c * l));
-                        let (ld, ahead) = (self.ld, ahead(c));
-                        with_ahead!(ahead of T;
-                            with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, S, C>(simd, vectors, &x, k, w, ld, g, ahead)));
-                    }
-                    c += count;
-                }
-                k += vectors * n;
+        // Rows that stay in the second cache while the columns go through them.
+        let some = if columns > most { (SECOND / l).max(256) } else { x.rows.max(1) };
+        for start in (0..x.rows).step_by(some) {
+            let x = Rows { values: &x.values[start * x.stride..], rows: some.min(x.rows - start), ..x };
+            let mut c = 0;
+            while c < columns {
+                let count = part(columns - c, most);
+                let (w, g, ahead) = (&w[c * ld + start..], &mut g[c * l..(c + count) * l], ahead(c));
+                with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, C>(isa, vectors, x, w, ld, g, ahead));
+                c += count;
             }
         }
+    }
+}
+
+fn plain_sums<T: Scalar>(x: &Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
+    for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
+        for i in 0..x.rows {
+            let wi = w[c * ld + i];
+            for (s, a) in sum.iter_mut().zip(x.row(i)) {
+                *s += wi * a.to_f64();
+            }
+        }
+    }
+}
+
+/// Sums of many features in C columns, R rows at a time. Kernels like this one, for so many columns, have their addresses in registers: those
+/// of all of them together would not fit.
+struct Along<'a, T, const C: usize, const R: usize> {
+    x: Rows<'a, T>,
+    w: &'a [f64],
+    ld: usize,
+    g: &'a mut [f64],
+    ahead: Ahead,
+}
+
+impl<T: Scalar, const C: usize, const R: usize> Kernel for Along<'_, T, C, R> {
+    type Output = ();
+
+    fn plain(self) {
+        plain_sums(&self.x, self.w, self.ld, self.g);
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let Self { x, w, ld, g, ahead } = self;
+        // SAFETY: `check` has shown that rows, weights and sums lie inside their slices.
+        unsafe { with_ahead!(ahead of T; sum_along::<T, S, C, R>(simd, &x, w.as_ptr(), ld, g.as_mut_ptr(), ahead)) }
+    }
+}
+
+/// Sums of C columns in tiles of V vectors of features, then of W; U rows have sums of their own.
+struct Tiles<'a, T, const V: usize, const W: usize, const C: usize, const U: usize> {
+    x: Rows<'a, T>,
+    w: &'a [f64],
+    ld: usize,
+    g: &'a mut [f64],
+    ahead: Ahead,
+}
+
+impl<T: Scalar, const V: usize, const W: usize, const C: usize, const U: usize> Kernel for Tiles<'_, T, V, W, C, U> {
+    type Output = ();
+
+    fn plain(self) {
+        plain_sums(&self.x, self.w, self.ld, self.g);
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let Self { x, w, ld, g, ahead } = self;
+        let (w, g) = (w.as_ptr(), g.as_mut_ptr());
+        // SAFETY: `check` has shown that rows, weights and sums lie inside their slices.
+        unsafe {
+            if V < 3 {
+                with_ahead!(ahead of T; sum_tiles::<T, S, V, W, C, U, false>(simd, &x, w, ld, g, ahead));
+            } else {
+                with_near!(NEAR, ahead of T; sum_tiles::<T, S, V, W, C, U, NEAR>(simd, &x, w, ld, g, ahead));
+            }
+        }
+    }
+}
+
+/// Chooses tiles of at most `vectors` vectors, and how many rows have sums of their own, so that enough independent additions are under way.
+fn sum_columns<T: Scalar, const C: usize>(isa: Isa, vectors: usize, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
+    match vectors {
+        1 if C <= 2 => isa.run(Tiles::<T, 1, 1, C, 4> { x, w, ld, g, ahead }),
+        1 if C <= 4 => isa.run(Tiles::<T, 1, 1, C, 2> { x, w, ld, g, ahead }),
+        1 => isa.run(Tiles::<T, 1, 1, C, 1> { x, w, ld, g, ahead }),
+        2 if C <= 2 => isa.run(Tiles::<T, 2, 1, C, 2> { x, w, ld, g, ahead }),
+        2 => isa.run(Tiles::<T, 2, 1, C, 1> { x, w, ld, g, ahead }),
+        3 if C <= 6 => isa.run(Tiles::<T, 3, 2, C, 1> { x, w, ld, g, ahead }),
+        4 if C <= 6 => isa.run(Tiles::<T, 4, 3, C, 1> { x, w, ld, g, ahead }),
+        _ => unreachable!(),
     }
 }
 
@@ -180,33 +247,45 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
     }
 }
 
-/// Chooses the tile of `vectors` vectors by C columns, and how many rows have sums of their own, so that enough
-/// independent additions are under way.
+/// The sums of C columns in tiles of V vectors, then of W. Where several tiles read a row, they go through a few rows at a time, which stay in
+/// the first cache.
 ///
 /// # Safety
-/// As for [`sum_tile`].
+/// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
 #[inline(always)]
-unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
+unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, const C: usize, const U: usize, const NEAR: bool>(
     simd: S,
-    vectors: usize,
     x: &Rows<'_, T>,
-    k: usize,
     w: *const f64,
     ld: usize,
     g: *mut f64,
     ahead: Ahead,
 ) {
-    // SAFETY: by the contract.
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let vectors = l.div_ceil(n);
+    let tiles = vectors.div_ceil(V);
+    // Features before the tiles of W vectors.
+    let wide = if V > W { (vectors - tiles * W) * V * n } else { l };
+    let some = if tiles > 1 { (FIRST / l).max(32) & !7 } else { x.rows };
+    // The next rows.
+    let next = some * l * size_of::<T>();
+    let mut start = 0;
+    // SAFETY: rows from `start` on; each tile begins below L, and its last vector does.
     unsafe {
-        match vectors {
-            1 if C <= 2 => sum_tile::<T, S, 1, C, 4>(simd, x, k, w, ld, g, ahead),
-            1 if C <= 4 => sum_tile::<T, S, 1, C, 2>(simd, x, k, w, ld, g, ahead),
-            1 => sum_tile::<T, S, 1, C, 1>(simd, x, k, w, ld, g, ahead),
-            2 if C <= 2 => sum_tile::<T, S, 2, C, 2>(simd, x, k, w, ld, g, ahead),
-            2 => sum_tile::<T, S, 2, C, 1>(simd, x, k, w, ld, g, ahead),
-            3 if C <= 6 => sum_tile::<T, S, 3, C, 1>(simd, x, k, w, ld, g, ahead),
-            4 if C <= 6 => sum_tile::<T, S, 4, C, 1>(simd, x, k, w, ld, g, ahead),
-            _ => unreachable!(),
+        while start < x.rows {
+            let rows = some.min(x.rows - start);
+            let (from, w) = (x.values.as_ptr().add(start * x.stride), w.add(start));
+            let mut k = 0;
+            while k < l {
+                if k < wide {
+                    sum_tile::<T, S, V, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
+                    k += V * n;
+                } else {
+                    sum_tile::<T, S, W, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
+                    k += W * n;
+                }
+            }
+            start += rows;
         }
     }
 }
@@ -215,52 +294,58 @@ unsafe fn sum_columns<T: Scalar, S: Features, const C: usize>(
 /// Of what is ahead the share of these features is asked for.
 ///
 /// # Safety
-/// The rows lie inside `x.values`; feature `k + (V − 1) N < L`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C
+/// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; `w` has C columns of `rows` numbers, `ld` apart; `g` has C
 /// columns of L.
 #[inline(always)]
-unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize>(
+unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize, const NEAR: bool>(
     simd: S,
-    x: &Rows<'_, T>,
+    x: *const T,
+    rows: usize,
+    stride: usize,
+    l: usize,
     k: usize,
     w: *const f64,
     ld: usize,
     g: *mut f64,
     ahead: Ahead,
+    next: usize,
 ) {
-    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let n = <S as Lanes<f64>>::N;
     let first = simd.first(l - k - (V - 1) * n);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[[zero; C]; V]; U];
     // The share of these features in what is ahead of all rows.
     let width = (V * n).min(l - k);
-    let mut ahead = ahead.of_numbers(x.values.as_ptr().wrapping_add(k * x.rows), width * x.rows);
+    let share = x.wrapping_add(k * rows);
+    let mut ahead = ahead.of_numbers(share, width * rows);
     let (some, mut due) = (rows_of_piece::<T>(width), 0);
-    // SAFETY: rows i + u < x.rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
+    // SAFETY: rows i + u < rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
     unsafe {
+        let (mut row, mut share, mut w) = (x.add(k), share, w);
         let mut i = 0;
-        while i < x.rows {
-            if i >= due {
+        while i < rows {
+            if !NEAR && i >= due {
                 ahead.piece(simd);
                 due += some;
             }
             for u in 0..U {
-                if i + u < x.rows {
-                    let row = x.values.as_ptr().add((i + u) * x.stride + k);
-                    let mut features = [zero; V];
+                if i + u < rows {
+                    let weights: [F64<S>; C] = core::array::from_fn(|c| simd.splat(*w.add(c * ld + u)));
                     for v in 0..V {
-                        let from = row.add(v * n);
-                        ahead.line_of_row(simd, i + u, from);
-                        features[v] = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
-                    }
-                    for c in 0..C {
-                        let weight = simd.splat(*w.add(c * ld + i + u));
-                        for v in 0..V {
-                            sums[u][v][c] = simd.mul_add(weight, features[v], sums[u][v][c]);
+                        let from = row.add(u * stride + v * n);
+                        match NEAR {
+                            true => simd.fetch_near(share.wrapping_add(u * width + v * n).wrapping_byte_add(next).cast()),
+                            false => ahead.line_of_row(simd, i + u, from),
+                        }
+                        let features = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
+                        for c in 0..C {
+                            sums[u][v][c] = simd.mul_add(weights[c], features, sums[u][v][c]);
                         }
                     }
                 }
             }
             i += U;
+            (row, share, w) = (row.wrapping_add(U * stride), share.wrapping_add(U * width), w.wrapping_add(U));
         }
         for c in 0..C {
             for v in 0..V {

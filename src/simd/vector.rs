@@ -44,6 +44,8 @@ pub trait Lanes<T>: Copy {
     unsafe fn stream(self, p: *mut T, v: Self::V);
     /// Asks for the cache line of `p`, which need not be readable, to come to the second cache.
     fn fetch(self, p: *const T);
+    /// The same to the first cache.
+    fn fetch_near(self, p: *const T);
     /// Ends streaming: what was streamed comes before all that is written after it.
     fn fence(self);
     /// `a` in the first lanes, `b` in the others.

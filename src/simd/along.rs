@@ -1,0 +1,197 @@
+//! Logits of C columns along the features, which end in sums over lanes.
+
+use super::Rows;
+use super::ahead::{Ahead, NEXT, piece_of_rows, with_ahead, with_near};
+use super::dispatch::Kernel;
+use super::logits::{Room, plain_logits};
+use super::vector::{F64, Features, Lanes, Simd};
+use crate::scalar::Scalar;
+
+/// Columns at most: the sums of four rows, their columns and a vector of a row are all the registers.
+pub(super) const MOST: usize = 6;
+/// Features up to which Θ is packed, on the stack.
+const SHORT: usize = 64;
+
+/// C columns along the features. Kernels of their own for so many columns have their addresses in registers: those of all of them together
+/// would not fit.
+pub(super) struct Along<'a, T, const C: usize> {
+    pub x: Rows<'a, T>,
+    pub theta: &'a [f64],
+    pub offset: Option<&'a [f64]>,
+    pub out: &'a mut [f64],
+    pub ld: usize,
+    pub ahead: Ahead,
+}
+
+impl<T: Scalar, const C: usize> Kernel for Along<'_, T, C> {
+    type Output = ();
+
+    fn plain(self) {
+        let Self { x, theta, offset, out, ld, .. } = self;
+        plain_logits(&x, theta, offset, out, ld);
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        let Self { x, theta, offset, out, ld, ahead } = self;
+        let (theta, out) = (theta.as_ptr(), out.as_mut_ptr());
+        // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices; the packed columns have room.
+        unsafe {
+            if x.columns <= SHORT {
+                let mut packed = Room::<{ MOST * SHORT }>::new();
+                let packed = packed.0.as_mut_ptr().cast::<f64>();
+                pack::<S, C>(simd, theta, x.columns, packed);
+                with_near!(NEAR, ahead of T; along::<T, S, C, true, NEAR>(simd, &x, packed, offset, out, ld, ahead));
+            } else {
+                with_near!(NEAR, ahead of T; along::<T, S, C, false, NEAR>(simd, &x, theta, offset, out, ld, ahead));
+            }
+        }
+    }
+}
+
+/// Columns of Θ vector by vector, whole ones: `out[k * C + c * N + j] = θ[c * L + k + j]` for multiples k of N, 0 for features up to a whole vector.
+///
+/// # Safety
+/// `theta` has C columns of L numbers; `out` has room for as many columns of whole vectors.
+#[inline(always)]
+unsafe fn pack<S: Features, const C: usize>(simd: S, theta: *const f64, l: usize, out: *mut f64) {
+    let n = <S as Lanes<f64>>::N;
+    for k in (0..l).step_by(n) {
+        let first = simd.first(l - k);
+        for c in 0..C {
+            // SAFETY: `first` chooses features below L.
+            unsafe { simd.store(out.add(k * C + c * n), simd.load_first(first, theta.add(c * l + k))) };
+        }
+    }
+}
+
+/// C columns of logits, vectors along the features, which end in sums over lanes: four rows at a time, the last rows one by one.
+///
+/// # Safety
+/// The rows lie inside `x.values`; `theta` has C columns, as [`pack`] leaves them if PACKED; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld` apart.
+#[inline(always)]
+unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, const NEAR: bool>(
+    simd: S,
+    x: &Rows<'_, T>,
+    theta: *const f64,
+    offset: Option<&[f64]>,
+    out: *mut f64,
+    ld: usize,
+    ahead: Ahead,
+) {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let features = l - l % n;
+    let first = simd.first(l - features);
+    let whole = x.rows - x.rows % 4;
+    // What comes from memory line by line is best read so, unless it is to be converted: that takes longer than to wait.
+    let row_by_row = ahead == Ahead::Lines && size_of::<T>() == 8;
+    let (mut row, mut out) = (x.values.as_ptr(), out);
+    // SAFETY: four rows at a time lie before `whole`, the others before `x.rows`; so do their offsets and logits.
+    unsafe {
+        for i in (0..whole).step_by(4) {
+            let sums = if row_by_row {
+                let mut sums = [[simd.splat(0.0); C]; 4];
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    [*sums] = products_along::<T, S, C, 1, PACKED, NEAR>(
+                        simd,
+                        row.add(r * x.stride),
+                        x.stride,
+                        i + r,
+                        theta,
+                        features,
+                        l,
+                        first,
+                        ahead,
+                    );
+                }
+                sums
+            } else {
+                products_along::<T, S, C, 4, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, ahead)
+            };
+            let b: [f64; 4] = match offset {
+                Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
+                None => [0.0; 4],
+            };
+            let column = |c: usize| core::array::from_fn(|r| sums[r][c]);
+            let finish = |c: usize, s: [f64; 4]| {
+                out.add(c * ld).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]);
+            };
+            for c in (0..C - C % 2).step_by(2) {
+                let [s, t] = simd.sum_each_of_two([column(c), column(c + 1)]);
+                finish(c, s);
+                finish(c + 1, t);
+            }
+            if C % 2 == 1 {
+                finish(C - 1, simd.sum_each(column(C - 1)));
+            }
+            (row, out) = (row.wrapping_add(4 * x.stride), out.wrapping_add(4));
+        }
+        for i in whole..x.rows {
+            let [sums] = products_along::<T, S, C, 1, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, ahead);
+            for c in 0..C {
+                *out.add(c * ld) = <S as Lanes<f64>>::sum(simd, sums[c]) + offset.map_or(0.0, |b| b[i]);
+            }
+            (row, out) = (row.wrapping_add(x.stride), out.wrapping_add(1));
+        }
+    }
+}
+
+/// The sums of R rows, the first number i at `rows`, lane by lane: `whole` features in whole vectors, and the `first` of one more up to L.
+///
+/// # Safety
+/// R rows of L features at `rows`, `stride` apart; Θ as for [`along`]; `first` chooses less than a vector, `l − whole` features.
+#[inline(always)]
+unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize, const PACKED: bool, const NEAR: bool>(
+    simd: S,
+    rows: *const T,
+    stride: usize,
+    i: usize,
+    theta: *const f64,
+    whole: usize,
+    l: usize,
+    first: <S as Lanes<f64>>::First,
+    ahead: Ahead,
+) -> [[F64<S>; C]; R] {
+    let n = <S as Lanes<f64>>::N;
+    let mut sums = [[simd.splat(0.0); C]; R];
+    // SAFETY: features below `whole` are whole vectors, and from there on `first` chooses those below L.
+    unsafe {
+        let mut ahead = ahead.of_numbers(rows, R * l);
+        let mut k = 0;
+        while k < whole {
+            if k % piece_of_rows::<T>(R, n) == 0 {
+                ahead.piece(simd);
+            }
+            let atom: [F64<S>; C] =
+                core::array::from_fn(|c| simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) }));
+            for r in 0..R {
+                match NEAR {
+                    true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
+                    false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
+                }
+                let v = simd.load_as_f64(rows.add(r * stride + k));
+                for c in 0..C {
+                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                }
+            }
+            k += n;
+        }
+        if k < l {
+            ahead.piece(simd);
+            let atom: [F64<S>; C] = core::array::from_fn(|c| {
+                if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) }
+            });
+            for r in 0..R {
+                match NEAR {
+                    true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
+                    false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
+                }
+                let v = simd.load_first_as_f64(first, rows.add(r * stride + k));
+                for c in 0..C {
+                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                }
+            }
+        }
+    }
+    sums
+}
