@@ -121,10 +121,12 @@ impl<'a> Features<'a> {
 
     /// The same of two products that read a block of `rows` rows one after the other.
     pub(crate) fn halves(&self, ahead: Ahead, rows: usize) -> [Ahead; 2] {
-        let size = if matches!(self.values, Values::F32(_)) { 4 } else { 8 };
-        match self.column_stride == 1 && self.row_stride == self.columns {
-            true => ahead.halves(rows, self.columns * size),
-            false => [ahead, Ahead::Nothing],
+        match self.values {
+            Values::F64(_) if self.column_stride == 1 && self.row_stride == self.columns => {
+                ahead.halves(rows, self.columns * size_of::<f64>())
+            }
+            // Products of numbers that are converted take longer than to read them.
+            _ => [ahead, Ahead::Nothing],
         }
     }
 

@@ -1,7 +1,8 @@
 //! What kernels ask of the memory ahead of what they read, so that it is read while they compute.
 //!
-//! As much is asked for as is read, in the order that serves the processor best. On AMD's that is the order it is read in, line by line: so
-//! a Zen 4 reads as fast as a plain loop does. On the others, of which an Intel processor was measured, it is an order of their own: while a
+//! As much is asked for as is read, in the order that serves the processor best. On AMD's that is the order it is read in, line by line, to
+//! come to the first cache shortly before: evaluations that read memory take 0.82 to 0.91 of the time on a Zen 5 that they take where lines come
+//! to the second cache, far ahead. On the others, of which an Intel processor was measured, it is an order of their own: while a
 //! piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor reads ahead by itself too, but within
 //! a page: lines of eight pages make it do so in all of them at once.
 
@@ -17,20 +18,21 @@ pub(super) const WINDOW: usize = PAGES * PAGE;
 const PIECE: usize = PAGES * LINE;
 /// Numbers of f64 that are read between two pieces.
 pub(super) const PIECE_OF_F64: usize = PIECE / size_of::<f64>();
-/// So many bytes on is what [`Ahead::Near`] asks for.
+/// How many bytes ahead lines come to the first cache, from memory and from the last cache.
+const SOON: usize = 8192;
 pub(super) const NEXT: usize = 4096;
 /// So many bytes are in the second cache of any machine.
 const NEAR: usize = 1 << 19;
 
-/// Whether memory ahead is asked for, and how: to come to the second cache, as the first has too few places for lines on their way from memory.
+/// Whether memory ahead is asked for, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ahead {
     Nothing,
-    /// Line by line.
+    /// Line by line, to the first cache.
     Lines,
-    /// The lines of every second row, so many bytes on.
+    /// The lines of every second row, so many bytes on, to the second cache.
     Half(usize),
-    /// Piece by piece.
+    /// Piece by piece, to the second cache.
     Pages,
     /// Line by line, from the last cache to the first, by kernels that gain by it.
     Near,
@@ -99,7 +101,9 @@ impl Ahead {
         let line = piece / (WINDOW / PIECE) * WINDOW + piece % (WINDOW / PIECE) * LINE;
         Asking {
             lines: match self {
-                Ahead::Lines => WINDOW,
+                // Beside what is read in another order.
+                Ahead::Lines if n * size_of::<T>() <= 2 * SOON => SOON + n * size_of::<T>(),
+                Ahead::Lines => SOON,
                 Ahead::Half(bytes) => bytes,
                 _ => 0,
             },
@@ -173,7 +177,8 @@ impl<T> Asking<T> {
     #[inline(always)]
     pub fn line<L, S: Lanes<L>>(&self, simd: S, at: *const T) {
         if self.lines > 0 {
-            simd.fetch(at.wrapping_byte_add(self.lines).cast());
+            let line = at.wrapping_byte_add(self.lines).cast();
+            if self.skipped == 0 { simd.fetch_near(line) } else { simd.fetch(line) }
         }
     }
 
