@@ -28,6 +28,13 @@ fn shapes() -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
         (3, 1000, 2, 0, 0),
         (20, 10, 100, 0, 0),
         (43, 200, 7, 0, 1),
+        // Rows in groups, and columns that go through some of the groups at a time.
+        (700, 40, 9, 0, 3),
+        (300, 100, 7, 0, 0),
+        (270, 33, 14, 0, 0),
+        (90, 63, 13, 1, 0),
+        (40, 64, 5, 0, 0),
+        (50, 136, 6, 2, 0),
     ])
 }
 

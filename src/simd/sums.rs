@@ -7,7 +7,7 @@ use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
-/// Vectors of features from which sums go along them.
+/// Vectors of features from which sums may go along them, and from which they do.
 const ALONG: usize = 8;
 const ALWAYS_ALONG: usize = 17;
 /// Numbers of features that stay in the first cache beside the rest, and in the second.
