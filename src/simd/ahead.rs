@@ -1,10 +1,10 @@
 //! What kernels ask of the memory ahead of what they read, so that it is read while they compute.
 //!
 //! As much is asked for as is read, in the order that serves the processor best. On AMD's that is the order it is read in, line by line, to
-//! come to the first cache shortly before: evaluations that read memory take 0.82 to 0.91 of the time on a Zen 5 that they take where lines come
-//! to the second cache, far ahead. On the others, of which an Intel processor was measured, it is an order of their own: while a
-//! piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor reads ahead by itself too, but within
-//! a page: lines of eight pages make it do so in all of them at once.
+//! come to the first cache shortly before: evaluations that read memory take 0.82 to 0.91 of the time on a Zen 5 that they take where lines
+//! come to the second cache, far ahead. On the others, of which an Intel processor was measured, it is an order of their own: while a piece
+//! of eight lines is read, one line of each of the eight pages of the window ahead. A processor reads ahead by itself too, but within a
+//! page: lines of eight pages make it do so in all of them at once.
 
 use super::Rows;
 use super::caches::{is_amd, last_cache};

@@ -49,7 +49,7 @@ impl<T: Scalar, const C: usize> Kernel for Along<'_, T, C> {
     }
 }
 
-/// Columns of Θ vector by vector, whole ones: `out[k * C + c * N + j] = θ[c * L + k + j]` for multiples k of N, 0 for features up to a whole vector.
+/// Columns of Θ vector by vector: `out[k * C + c * N + j] = θ[c * L + k + j]` for multiples k of N and j < N, 0 past the last feature.
 ///
 /// # Safety
 /// `theta` has C columns of L numbers; `out` has room for as many columns of whole vectors.
@@ -68,7 +68,8 @@ unsafe fn pack<S: Features, const C: usize>(simd: S, theta: *const f64, l: usize
 /// C columns of logits, vectors along the features, which end in sums over lanes: four rows at a time, the last rows one by one.
 ///
 /// # Safety
-/// The rows lie inside `x.values`; `theta` has C columns, as [`pack`] leaves them if PACKED; `offset` a number for each row; `out` C columns of `x.rows` numbers, `ld` apart.
+/// The rows lie inside `x.values`; `theta` has C columns, as [`pack`] leaves them if PACKED; `offset` a number for each row; `out` C
+/// columns of `x.rows` numbers, `ld` apart.
 #[inline(always)]
 unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, const NEAR: bool>(
     simd: S,

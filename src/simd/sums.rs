@@ -39,7 +39,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         let wide = S::REGISTERS >= 32;
         // Columns after the first find the rows in cache.
         let ahead = |c: usize| if c == 0 { self.ahead.of(&x) } else { Ahead::Nothing };
-        // Numbers that are to be converted cost least in tiles, and so do rows of broken vectors, or many sums that are stored and read again.
+        // Numbers that are to be converted cost least in tiles, and so do rows of broken vectors, and many sums to store and read again.
         let short = if l % n == 0 && columns <= 4 && size_of::<T>() == 8 { ALONG } else { ALWAYS_ALONG };
         if wide && l >= short * n {
             // More rows, or more columns of numbers that are to be converted, would have more weights than fit in the registers.
@@ -95,8 +95,8 @@ fn plain_sums<T: Scalar>(x: &Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
     }
 }
 
-/// Sums of many features in C columns, R rows at a time. Kernels like this one, for so many columns, have their addresses in registers: those
-/// of all of them together would not fit.
+/// Sums of many features in C columns, R rows at a time. Kernels like this one, for so many columns, have their addresses in registers:
+/// those of all of them together would not fit.
 struct Along<'a, T, const C: usize, const R: usize> {
     x: Rows<'a, T>,
     w: &'a [f64],
@@ -151,7 +151,7 @@ impl<T: Scalar, const V: usize, const W: usize, const C: usize, const U: usize> 
     }
 }
 
-/// Chooses tiles of at most `vectors` vectors, and how many rows have sums of their own, so that enough independent additions are under way.
+/// Chooses tiles of at most `vectors` vectors, and how many rows have sums of their own, so that enough additions are under way at a time.
 fn sum_columns<T: Scalar, const C: usize>(isa: Isa, vectors: usize, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     match vectors {
         1 if C <= 2 => isa.run(Tiles::<T, 1, 1, C, 4> { x, w, ld, g, ahead }),
@@ -247,8 +247,8 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
     }
 }
 
-/// The sums of C columns in tiles of V vectors, then of W. Where several tiles read a row, they go through a few rows at a time, which stay in
-/// the first cache.
+/// The sums of C columns in tiles of V vectors, then of W. Where several tiles read a row, they go through a few rows at a time, which stay
+/// in the first cache.
 ///
 /// # Safety
 /// The rows lie inside `x.values`; `w` has C columns of `x.rows` numbers, `ld` apart; `g` has C columns of L.
@@ -294,8 +294,8 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
 /// Of what is ahead the share of these features is asked for.
 ///
 /// # Safety
-/// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; `w` has C columns of `rows` numbers, `ld` apart; `g` has C
-/// columns of L.
+/// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; `w` has C columns of `rows` numbers, `ld` apart; `g` has
+/// C columns of L.
 #[inline(always)]
 unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize, const NEAR: bool>(
     simd: S,
