@@ -22,7 +22,7 @@ pub(super) const PIECE_OF_F64: usize = PIECE / size_of::<f64>();
 const SOON: usize = 8192;
 pub(super) const NEXT: usize = 4096;
 /// So many bytes are in the second cache of any machine.
-const NEAR: usize = 1 << 19;
+const IN_SECOND: usize = 1 << 19;
 
 /// Whether memory ahead is asked for, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,14 +47,14 @@ impl Ahead {
 
     /// For reads of so many bytes that come again: what stays in the last cache of AMD's processors comes as fast without.
     pub fn of_bytes(bytes: usize) -> Ahead {
-        let near = if is_amd() { NEAR.max(last_cache() / 8 * 3) } else { NEAR };
+        let near = if is_amd() { IN_SECOND.max(last_cache() / 8 * 3) } else { IN_SECOND };
         if bytes <= near { Ahead::Nothing } else { Ahead::of_memory() }
     }
 
     /// For reads of features of so many bytes, again and again: what is in the last cache of AMD's processors comes faster so.
     pub fn of_features(bytes: usize) -> Ahead {
         match Self::of_bytes(bytes) {
-            Ahead::Nothing if is_amd() && bytes > NEAR => Ahead::Near,
+            Ahead::Nothing if is_amd() && bytes > IN_SECOND => Ahead::Near,
             ahead => ahead,
         }
     }
@@ -67,7 +67,7 @@ impl Ahead {
     /// For reads of so many bytes where all that is not in the second cache comes faster so: for one read, and for choice sets side by
     /// side, whose blocks are read a feature at a time.
     pub fn beyond_second(bytes: usize) -> Ahead {
-        if bytes <= NEAR { Ahead::Nothing } else { Ahead::of_memory() }
+        if bytes <= IN_SECOND { Ahead::Nothing } else { Ahead::of_memory() }
     }
 
     /// For the first and the second of two products that read a block of `rows` rows of so many bytes one after the other: where lines are
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_stays_in_a_cache_is_not_asked_for() {
-        assert_eq!([NEAR, usize::MAX].map(Ahead::of_bytes), [Ahead::Nothing, Ahead::of_memory()]);
+        assert_eq!([IN_SECOND, usize::MAX].map(Ahead::of_bytes), [Ahead::Nothing, Ahead::of_memory()]);
     }
 
     #[test]

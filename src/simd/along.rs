@@ -3,7 +3,7 @@
 use super::Rows;
 use super::ahead::{Ahead, NEXT, piece_of_rows, with_ahead, with_near};
 use super::dispatch::Kernel;
-use super::logits::{Room, plain_logits};
+use super::logits::{Logits, Room};
 use super::vector::{F64, Features, Lanes, Simd};
 use crate::scalar::Scalar;
 
@@ -14,26 +14,18 @@ const SHORT: usize = 64;
 
 /// C columns along the features. Kernels of their own for so many columns have their addresses in registers: those of all of them together
 /// would not fit.
-pub(super) struct Along<'a, T, const C: usize> {
-    pub x: Rows<'a, T>,
-    pub theta: &'a [f64],
-    pub offset: Option<&'a [f64]>,
-    pub out: &'a mut [f64],
-    pub ld: usize,
-    pub ahead: Ahead,
-}
+pub(super) struct Along<'a, T, const C: usize>(pub Logits<'a, T>);
 
 impl<T: Scalar, const C: usize> Kernel for Along<'_, T, C> {
     type Output = ();
 
     fn plain(self) {
-        let Self { x, theta, offset, out, ld, .. } = self;
-        plain_logits(&x, theta, offset, out, ld);
+        self.0.plain();
     }
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let Self { x, theta, offset, out, ld, ahead } = self;
+        let Logits { x, theta, offset, out, ld, ahead, .. } = self.0;
         let (theta, out) = (theta.as_ptr(), out.as_mut_ptr());
         // SAFETY: `check` has shown that rows, columns of Θ, offsets and results lie inside their slices; the packed columns have room.
         unsafe {

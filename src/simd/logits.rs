@@ -61,7 +61,15 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
 
     fn plain(self) {
         let Self { x, theta, offset, out, ld, .. } = self;
-        plain_logits(&x, theta, offset, out, ld);
+        for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
+            for i in 0..x.rows {
+                let mut s = 0.0;
+                for (a, b) in x.row(i).iter().zip(atom) {
+                    s += a.to_f64() * b;
+                }
+                out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
+            }
+        }
     }
 
     #[inline(always)]
@@ -78,25 +86,13 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
             let (way, count) = way::<T, S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
             if way == Way::Along && S::REGISTERS >= 32 {
-                with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C> { x, theta, offset, out, ld, ahead }));
+                with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C>(Logits { x, theta, offset, out, ld, ahead, isa })));
             } else {
                 in_groups(isa, &x, theta, offset, out, ld, ahead, way);
             }
             c += count;
             // The columns to come find the rows in cache.
             ahead = Ahead::Nothing;
-        }
-    }
-}
-
-pub(super) fn plain_logits<T: Scalar>(x: &Rows<'_, T>, theta: &[f64], offset: Option<&[f64]>, out: &mut [f64], ld: usize) {
-    for (c, atom) in theta.chunks_exact(x.columns).enumerate() {
-        for i in 0..x.rows {
-            let mut s = 0.0;
-            for (a, b) in x.row(i).iter().zip(atom) {
-                s += a.to_f64() * b;
-            }
-            out[c * ld + i] = s + offset.map_or(0.0, |b| b[i]);
         }
     }
 }

@@ -28,7 +28,15 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
     type Output = ();
 
     fn plain(self) {
-        plain_sums(&self.x, self.w, self.ld, self.g);
+        let Self { x, w, ld, g, .. } = self;
+        for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
+            for i in 0..x.rows {
+                let wi = w[c * ld + i];
+                for (s, a) in sum.iter_mut().zip(x.row(i)) {
+                    *s += wi * a.to_f64();
+                }
+            }
+        }
     }
 
     #[inline(always)]
@@ -40,22 +48,22 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
         // Columns after the first find the rows in cache.
         let ahead = |c: usize| if c == 0 { self.ahead.of(&x) } else { Ahead::Nothing };
         // Numbers that are to be converted cost least in tiles, and so do rows of broken vectors, and many sums to store and read again.
-        let short = if l % n == 0 && columns <= 4 && size_of::<T>() == 8 { ALONG } else { ALWAYS_ALONG };
-        if wide && l >= short * n {
+        let converted = size_of::<T>() < size_of::<f64>();
+        let least = if l % n == 0 && columns <= 4 && !converted { ALONG } else { ALWAYS_ALONG };
+        if wide && l >= least * n {
             // More rows, or more columns of numbers that are to be converted, would have more weights than fit in the registers.
-            let whole = size_of::<T>() == 8;
-            let most = if whole { 6 } else { 4 };
+            let most = if converted { 4 } else { 6 };
             let mut c = 0;
             while c < columns {
                 let count = part(columns - c, most);
-                let (w, g, ahead) = (&w[c * ld..], &mut g[c * l..(c + count) * l], ahead(c));
+                let of = WeightedSum { x, w: &w[c * ld..], ld, g: &mut g[c * l..(c + count) * l], ahead: ahead(c), isa };
                 // What comes from memory line by line is best read nearly so, unless it is to be converted.
-                match ahead == Ahead::Lines && whole {
-                    true => with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C, 2> { x, w, ld, g, ahead })),
-                    false if count > if whole { 4 } else { 2 } => {
-                        with_constant!(C = count, one of 3 4 5 6; isa.run(Along::<T, C, 4> { x, w, ld, g, ahead }))
+                match of.ahead == Ahead::Lines && !converted {
+                    true => with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C, 2>(of))),
+                    false if count > if converted { 2 } else { 4 } => {
+                        with_constant!(C = count, one of 3 4 5 6; isa.run(Along::<T, C, 4>(of)))
                     }
-                    false => with_constant!(C = count, one of 1 2 3 4; isa.run(Along::<T, C, 8> { x, w, ld, g, ahead })),
+                    false => with_constant!(C = count, one of 1 2 3 4; isa.run(Along::<T, C, 8>(of))),
                 }
                 c += count;
             }
@@ -76,20 +84,9 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             let mut c = 0;
             while c < columns {
                 let count = part(columns - c, most);
-                let (w, g, ahead) = (&w[c * ld + start..], &mut g[c * l..(c + count) * l], ahead(c));
-                with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, C>(isa, vectors, x, w, ld, g, ahead));
+                let of = WeightedSum { x, w: &w[c * ld + start..], ld, g: &mut g[c * l..(c + count) * l], ahead: ahead(c), isa };
+                with_constant!(C = count, one of 1 2 3 4 5 6 7 8; sum_columns::<T, C>(vectors, of));
                 c += count;
-            }
-        }
-    }
-}
-
-fn plain_sums<T: Scalar>(x: &Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
-    for (c, sum) in g.chunks_exact_mut(x.columns).enumerate() {
-        for i in 0..x.rows {
-            let wi = w[c * ld + i];
-            for (s, a) in sum.iter_mut().zip(x.row(i)) {
-                *s += wi * a.to_f64();
             }
         }
     }
@@ -97,51 +94,40 @@ fn plain_sums<T: Scalar>(x: &Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64]) {
 
 /// Sums of many features in C columns, R rows at a time. Kernels like this one, for so many columns, have their addresses in registers:
 /// those of all of them together would not fit.
-struct Along<'a, T, const C: usize, const R: usize> {
-    x: Rows<'a, T>,
-    w: &'a [f64],
-    ld: usize,
-    g: &'a mut [f64],
-    ahead: Ahead,
-}
+struct Along<'a, T, const C: usize, const R: usize>(WeightedSum<'a, T>);
 
 impl<T: Scalar, const C: usize, const R: usize> Kernel for Along<'_, T, C, R> {
     type Output = ();
 
     fn plain(self) {
-        plain_sums(&self.x, self.w, self.ld, self.g);
+        self.0.plain();
     }
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let Self { x, w, ld, g, ahead } = self;
+        let WeightedSum { x, w, ld, g, ahead, .. } = self.0;
         // SAFETY: `check` has shown that rows, weights and sums lie inside their slices.
         unsafe { with_ahead!(ahead of T; sum_along::<T, S, C, R>(simd, &x, w.as_ptr(), ld, g.as_mut_ptr(), ahead)) }
     }
 }
 
 /// Sums of C columns in tiles of V vectors of features, then of W; U rows have sums of their own.
-struct Tiles<'a, T, const V: usize, const W: usize, const C: usize, const U: usize> {
-    x: Rows<'a, T>,
-    w: &'a [f64],
-    ld: usize,
-    g: &'a mut [f64],
-    ahead: Ahead,
-}
+struct Tiles<'a, T, const V: usize, const W: usize, const C: usize, const U: usize>(WeightedSum<'a, T>);
 
 impl<T: Scalar, const V: usize, const W: usize, const C: usize, const U: usize> Kernel for Tiles<'_, T, V, W, C, U> {
     type Output = ();
 
     fn plain(self) {
-        plain_sums(&self.x, self.w, self.ld, self.g);
+        self.0.plain();
     }
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
-        let Self { x, w, ld, g, ahead } = self;
+        let WeightedSum { x, w, ld, g, ahead, .. } = self.0;
         let (w, g) = (w.as_ptr(), g.as_mut_ptr());
         // SAFETY: `check` has shown that rows, weights and sums lie inside their slices.
         unsafe {
+            // Small tiles gain nothing by lines that come to the first cache.
             if V < 3 {
                 with_ahead!(ahead of T; sum_tiles::<T, S, V, W, C, U, false>(simd, &x, w, ld, g, ahead));
             } else {
@@ -152,15 +138,16 @@ impl<T: Scalar, const V: usize, const W: usize, const C: usize, const U: usize> 
 }
 
 /// Chooses tiles of at most `vectors` vectors, and how many rows have sums of their own, so that enough additions are under way at a time.
-fn sum_columns<T: Scalar, const C: usize>(isa: Isa, vectors: usize, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
+fn sum_columns<T: Scalar, const C: usize>(vectors: usize, of: WeightedSum<'_, T>) {
+    let isa = of.isa;
     match vectors {
-        1 if C <= 2 => isa.run(Tiles::<T, 1, 1, C, 4> { x, w, ld, g, ahead }),
-        1 if C <= 4 => isa.run(Tiles::<T, 1, 1, C, 2> { x, w, ld, g, ahead }),
-        1 => isa.run(Tiles::<T, 1, 1, C, 1> { x, w, ld, g, ahead }),
-        2 if C <= 2 => isa.run(Tiles::<T, 2, 1, C, 2> { x, w, ld, g, ahead }),
-        2 => isa.run(Tiles::<T, 2, 1, C, 1> { x, w, ld, g, ahead }),
-        3 if C <= 6 => isa.run(Tiles::<T, 3, 2, C, 1> { x, w, ld, g, ahead }),
-        4 if C <= 6 => isa.run(Tiles::<T, 4, 3, C, 1> { x, w, ld, g, ahead }),
+        1 if C <= 2 => isa.run(Tiles::<T, 1, 1, C, 4>(of)),
+        1 if C <= 4 => isa.run(Tiles::<T, 1, 1, C, 2>(of)),
+        1 => isa.run(Tiles::<T, 1, 1, C, 1>(of)),
+        2 if C <= 2 => isa.run(Tiles::<T, 2, 1, C, 2>(of)),
+        2 => isa.run(Tiles::<T, 2, 1, C, 1>(of)),
+        3 if C <= 6 => isa.run(Tiles::<T, 3, 2, C, 1>(of)),
+        4 if C <= 6 => isa.run(Tiles::<T, 4, 3, C, 1>(of)),
         _ => unreachable!(),
     }
 }
@@ -267,7 +254,7 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
     // Features before the tiles of W vectors.
     let wide = if V > W { (vectors - tiles * W) * V * n } else { l };
     let some = if tiles > 1 { (FIRST / l).max(32) & !7 } else { x.rows };
-    // The next rows.
+    // The bytes from these rows to the next.
     let next = some * l * size_of::<T>();
     let mut start = 0;
     // SAFETY: rows from `start` on; each tile begins below L, and its last vector does.
@@ -291,7 +278,7 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
 }
 
 /// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
-/// Of what is ahead the share of these features is asked for.
+/// Of what is ahead the share of these features is asked for: if NEAR, of the rows that begin `next` bytes on.
 ///
 /// # Safety
 /// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; `w` has C columns of `rows` numbers, `ld` apart; `g` has
