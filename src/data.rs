@@ -146,6 +146,11 @@ impl<'a> Data<'a> {
         !self.finite && logits.any(|of_class| !all_finite(isa, of_class)) && !self.features.are_finite(rows)
     }
 
+    /// The same data where no pass need look whether features are finite: sums over all of them tell, which [`Data::look`] is shown.
+    pub(crate) fn told_by_sums(&self) -> Self {
+        Data { finite: true, ..*self }
+    }
+
     /// The error of features that are not finite, where they are not known to be and `result` or one of `sums`, to which all of them
     /// contributed, tells that something is not.
     pub(crate) fn look<T>(&self, result: Result<T>, sums: impl FnOnce(&T) -> bool) -> Result<T> {

@@ -4,7 +4,7 @@ use super::found::Found;
 use super::layout::{Kind, MOST_ROWS, block_rows, blocks, zone};
 use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
-use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
+use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, carve_room, each_task};
 use super::units::OfUnits;
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +56,7 @@ impl Entries {
 }
 
 /// The first unit of a task, what is found of its units, and its scratch.
-type UnitTask<'a> = (usize, Posterior<'a>, &'a mut [f64]);
+type UnitTask<'a> = (usize, Posterior<'a>, &'a mut [f64], &'a mut [f64]);
 
 impl Evaluation<'_> {
     /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
@@ -153,7 +153,8 @@ impl Evaluation<'_> {
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
         let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
-            let Piece { sum, m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, m: factors, z: class_weight, totals, value, .. } = carve(task.piece, &shape, c);
+            let (columns, _) = carve_room(task.room, &shape, c);
             sum.fill(0.0);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -202,7 +203,7 @@ impl Evaluation<'_> {
         if !stored {
             self.chosen[..c * l].fill(0.0);
         }
-        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.of_tasks(n, length) {
             let Piece { sum, z, value, .. } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
@@ -259,18 +260,19 @@ impl Evaluation<'_> {
         // Where every rank has all units, all must sum alike, however many rows they have.
         let n = if data.splits_units() { 1 } else { TASKS.min(self.layout.blocks.max(1)).min(shape.units) };
         let mut units = self.take_posterior();
-        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         {
-            let (mut left, mut pieces) = (units.some(0..shape.units, c), &mut *scratch.pieces);
+            let mut left = units.some(0..shape.units, c);
             let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
-            for (t, task) in tasks.iter_mut().enumerate().take(n) {
+            for ((t, task), (piece, room)) in tasks.iter_mut().enumerate().zip(scratch.with_rooms(n, length)) {
                 let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
-                *task = Some((from, left.take(to - from, c), take(&mut pieces, length)));
+                *task = Some((from, left.take(to - from, c), piece, room));
             }
             for_each(ctx.threads, &mut tasks[..n], |task| {
-                if let Some((first, of, piece)) = task {
-                    let Piece { part, z, totals, value, columns, weight, .. } = carve(piece, &shape, c);
+                if let Some((first, of, piece, room)) = task {
+                    let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
+                    let (columns, weight) = carve_room(room, &shape, c);
                     [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
                     if let Some(weights) = weights {
                         ev.units_of(ev.found(), data, weights, *first, of, value, columns, weight, ctx);
@@ -284,7 +286,7 @@ impl Evaluation<'_> {
         self.class_weight[..c].fill(0.0);
         self.class_choices[..c].fill(0.0);
         self.chosen[..c * l].fill(0.0);
-        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.of_tasks(n, length) {
             let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, totals, &mut self.class_choices[..c]);
@@ -562,7 +564,7 @@ impl Evaluation<'_> {
         let (c, l, length) = (self.columns(), self.shape.columns, self.scratch_length());
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);
-        for piece in self.scratch.pieces[..length * n].chunks_exact(length) {
+        for piece in self.scratch.of_tasks(n, length) {
             axpy(1.0, &piece[..c * l], out);
         }
     }

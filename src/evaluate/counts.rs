@@ -5,11 +5,11 @@
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};
-use super::tasks::{Matrices, Piece, carve, each_task};
+use super::tasks::{Matrices, Piece, carve, carve_room, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{Ahead, row_shares_from, subtract_scaled, weigh_from};
+use crate::simd::{Ahead, row_shares_to, subtract_scaled, weigh_columns};
 use crate::workspace::filled;
 
 impl Evaluation<'_> {
@@ -33,28 +33,30 @@ impl Evaluation<'_> {
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
         let n = each_task(&ev.layout, starts, length, &mut scratch, matrices, ctx, |layout, task| {
-            let Piece { m: factors, z: class_weight, totals, value, columns, .. } = carve(task.piece, &shape, c);
+            let Piece { m: factors, z: class_weight, totals, value, .. } = carve(task.piece, &shape, c);
+            let (columns, _) = carve_room(task.room, &shape, c);
             class_weight.fill(0.0);
             value.fill(0.0);
             let mut shares = &mut *task.rows;
             for b in task.blocks.clone() {
                 let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
-                let shares = filled(take(&mut shares, ld * starts), 0.0);
+                let shares = take(&mut shares, ld * starts);
                 for (k, f) in factors.iter_mut().enumerate() {
                     *f = weights[k] * ev.scale[b * c + k];
                 }
                 for (start, shares) in shares.chunks_exact_mut(ld).enumerate() {
                     let of = start * kk..(start + 1) * kk;
                     let a = &ev.a[at * c..][of.start * ld..of.end * ld];
-                    let (counts, shares) = (&counts[range.clone()], &mut shares[..range.len()]);
-                    let found = row_shares_from(ctx.isa, a, ld, &factors[of.clone()], counts, shares, &mut totals[of.clone()], far);
+                    let (counts, (shares, unused)) = (&counts[range.clone()], shares.split_at_mut(range.len()));
+                    filled(unused, 0.0);
+                    let found = row_shares_to(ctx.isa, a, ld, &factors[of.clone()], counts, shares, &mut totals[of.clone()], far);
                     if found.smallest >= TRUSTED {
                         value[start] += found.value;
                     } else {
                         let omega = &mut columns[of.start * ld..of.end * ld];
                         value[start] += ev.counts_anew(ev.found(), data, b, start, weights, counts, omega, &mut totals[of.clone()]);
                         // No share tells these weights.
-                        shares.fill(f64::NAN);
+                        filled(shares, f64::NAN);
                     }
                     for (sum, total) in class_weight[of.clone()].iter_mut().zip(&totals[of]) {
                         *sum += total;
@@ -68,7 +70,7 @@ impl Evaluation<'_> {
         // Sums over the tasks, in their order.
         self.class_weight[..c].fill(0.0);
         self.value.fill(0.0);
-        for piece in self.scratch.pieces[..length * n].chunks_exact_mut(length) {
+        for piece in self.scratch.of_tasks(n, length) {
             let Piece { z, value, .. } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, &value[..starts], &mut self.value[..starts]);
@@ -85,7 +87,8 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let n = each_task(&ev.layout, c, length, &mut scratch, Matrices::<f64>::default(), ctx, |layout, task| {
-            let Piece { sum, totals, columns, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, totals, m: factors, z: subtracted, .. } = carve(task.piece, &shape, c);
+            let (columns, _) = carve_room(task.room, &shape, c);
             sum.fill(0.0);
             for b in task.blocks.clone() {
                 let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
@@ -98,13 +101,17 @@ impl Evaluation<'_> {
                         let omega = &mut columns[of.start * ld..of.end * ld];
                         ev.counts_anew(ev.found(), data, b, start, weights, &counts[range.clone()], omega, &mut totals[of.clone()]);
                     }
-                    for k in of {
-                        let (a, out) = (&ev.a[at * c + k * ld..][..n], &mut columns[k * ld..][..n]);
-                        let (scale, t) = (ev.scale[b * c + k], ev.t[zone(0, k, c)]);
-                        match anew {
-                            true => subtract_scaled(ctx.isa, t * scale, a, out),
-                            false => weigh_from(ctx.isa, a, shares, [weights[k] * scale, t * scale], out, far),
+                    for k in of.clone() {
+                        let scale = ev.scale[b * c + k];
+                        (factors[k], subtracted[k]) = (weights[k] * scale, ev.t[zone(0, k, c)] * scale);
+                    }
+                    let (a, out) = (&ev.a[at * c..][of.start * ld..of.end * ld], &mut columns[of.start * ld..of.end * ld]);
+                    if anew {
+                        for ((a, out), t) in a.chunks_exact(ld).zip(out.chunks_exact_mut(ld)).zip(&subtracted[of]) {
+                            subtract_scaled(ctx.isa, *t, &a[..n], &mut out[..n]);
                         }
+                    } else {
+                        weigh_columns(ctx.isa, a, ld, shares, [&factors[of.clone()], &subtracted[of]], out, far);
                     }
                 }
                 data.features().block(range, task.copy).weighted_sum(ctx.isa, columns, ld, sum, data.features().ahead());
@@ -112,7 +119,7 @@ impl Evaluation<'_> {
         });
         self.scratch = scratch;
         self.chosen[..c * l].fill(0.0);
-        for piece in self.scratch.pieces[..length * n].chunks_exact(length) {
+        for piece in self.scratch.of_tasks(n, length) {
             axpy(1.0, &piece[..c * l], &mut self.chosen[..c * l]);
         }
         self.mean[..c * l].fill(0.0);

@@ -1,7 +1,7 @@
 //! The first read of choice sets side by side: logits and log-normalizers.
 
 use super::passes::Evaluation;
-use super::tasks::{Matrices, Task, carve, piece, tasks};
+use super::tasks::{Matrices, Task, carve, tasks};
 use crate::data::Data;
 use crate::parallel::{Context, TASKS, for_each, take};
 use crate::simd::panel::softmax_of_groups;
@@ -17,7 +17,7 @@ impl Evaluation<'_> {
     /// kept take turns in one place. Whether all log-normalizers are known to be finite.
     pub(super) fn normalizers_of_groups(&mut self, data: &Data<'_>, probabilities: bool, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
-        let (length, numbers) = (piece(&shape, c), self.layout.start(self.layout.blocks));
+        let (length, numbers) = (self.scratch_length(), self.layout.start(self.layout.blocks));
         let copied = self.layout.is_copied();
         let copies: &mut [MaybeUninit<f64>] = if copied { &mut [] } else { self.layout.features.take() };
         let written = self.a.reached() >= numbers * c;
@@ -58,6 +58,6 @@ impl Evaluation<'_> {
                 self.layout.features.give_back(copies, 0);
             }
         }
-        self.scratch.pieces[..n * length].chunks_exact_mut(length).all(|piece| carve(piece, &shape, c).value[0] == 1.0)
+        self.scratch.of_tasks(n, length).all(|piece| carve(piece, &shape, c).value[0] == 1.0)
     }
 }

@@ -163,8 +163,8 @@ pub fn evaluate(
     let sums = out.atom_gradient.is_some() || data.is_part();
     let evaluated = match (sums, probabilities) {
         (false, _) => ev.evaluate_value(data, mixture.weights, mixture.atoms, probabilities, ctx),
-        (true, true) => ev.evaluate(data, mixture.weights, mixture.atoms, ctx),
-        (true, false) => ev.evaluate_alone(data, mixture.weights, mixture.atoms, ctx),
+        (true, true) => ev.evaluate(&data.told_by_sums(), mixture.weights, mixture.atoms, ctx),
+        (true, false) => ev.evaluate_alone(&data.told_by_sums(), mixture.weights, mixture.atoms, ctx),
     };
     if sums {
         ev.atom_gradient(gradient);

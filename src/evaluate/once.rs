@@ -16,12 +16,12 @@
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};
-use super::tasks::{Matrices, Piece, carve, each_task};
+use super::tasks::{Matrices, Piece, carve, carve_room, each_task};
 use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
-use crate::simd::{exp_shifted_sum, row_shares_from, weigh_in_place};
+use crate::simd::{exp_shifted_sum, row_shares, weigh_in_place};
 use crate::workspace::written_or_zero;
 
 /// `|log Z_k − ζ_k|` beyond which exponentials about ζ do not serve.
@@ -69,7 +69,8 @@ impl Evaluation<'_> {
         let kept = if at.keep { &mut *room } else { &mut [] };
         let matrices = Matrices { rows: kept, ..Matrices::default() };
         let n = each_task(layout, k, length, scratch, matrices, ctx, |layout, task| {
-            let Piece { sum, part, z: masses, value, columns, weight: shares, .. } = carve(task.piece, &shape, k);
+            let Piece { sum, part, z: masses, value, .. } = carve(task.piece, &shape, k);
+            let (columns, shares) = carve_room(task.room, &shape, k);
             let t = &mut part[..k];
             [&mut *sum, masses, t, value].into_iter().for_each(|v| v.fill(0.0));
             let mut kept = &mut *task.rows;
@@ -90,7 +91,7 @@ impl Evaluation<'_> {
                         to[..range.len()].copy_from_slice(&from[..range.len()]);
                     }
                 }
-                let rows = row_shares_from(ctx.isa, columns, ld, at.weights, &counts[range], shares, &mut [], false);
+                let rows = row_shares(ctx.isa, columns, ld, at.weights, &counts[range], shares, &mut []);
                 value[0] += if rows.smallest >= TRUSTED { rows.value } else { f64::NAN };
                 for ((column, f), t) in columns.chunks_exact_mut(ld).zip(at.weights).zip(&mut *t) {
                     *t += weigh_in_place(ctx.isa, &mut column[..shares.len()], shares, [*f, expected * f]);
@@ -105,13 +106,10 @@ impl Evaluation<'_> {
         self.chosen[..k * l].fill(0.0);
         self.mean[..k * l].fill(0.0);
         // Sums over the tasks, in their order: masses, t and the value go to the other ranks together.
-        let (first, rest) = self.scratch.pieces[..length * n].split_at_mut(length);
-        axpy(1.0, &first[..k * l], &mut self.chosen[..k * l]);
-        let Piece { part, z, value, .. } = carve(first, &shape, k);
-        let mut value = value[0];
-        excess.copy_from_slice(z);
-        found.copy_from_slice(&part[..k]);
-        for piece in rest.chunks_exact_mut(length) {
+        let mut value = 0.0;
+        excess.fill(0.0);
+        found.fill(0.0);
+        for piece in self.scratch.of_tasks(n, length) {
             let Piece { sum, part, z, value: more, .. } = carve(piece, &shape, k);
             axpy(1.0, sum, &mut self.chosen[..k * l]);
             axpy(1.0, z, excess);

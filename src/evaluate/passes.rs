@@ -23,14 +23,14 @@
 use super::found::Found;
 use super::layout::{FEW_COLUMNS, Kind, Layout, block_rows, blocks, zone};
 use super::sweep::{Beside, keeps_features};
-use super::tasks::{Matrices, Piece, Scratch, carve, copy_length, each_task, piece};
+use super::tasks::{Length, Matrices, Piece, Scratch, carve, carve_room, each_task};
 use super::units::Own;
 use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::SETS;
-use crate::simd::{Ahead, all_finite, exp_below_sum_to, exp_in_place, largest, set_softmax};
+use crate::simd::{Ahead, all_finite, exp_below_largest, exp_in_place, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 
 /// Probabilities that count as 0 as weights.
@@ -43,6 +43,9 @@ pub(super) const TRUSTED: f64 = 1e-290;
 /// again. No cache is asked, which bits would depend on.
 const LARGE: usize = 1 << 19;
 const FEW: usize = 8;
+
+/// Blocks of one choice set whose states are merged at a time.
+const MERGED: usize = 16;
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
@@ -127,9 +130,7 @@ impl<'w> Evaluation<'w> {
         if stores_omega(shape, choices) {
             size = size.and(of(rows));
         }
-        let tasks = TASKS.min(Layout::most_blocks(shape));
-        let pieces = WorkspaceSize::of::<f64>(piece(shape, c).saturating_mul(tasks));
-        size.and(pieces).and(WorkspaceSize::of::<f64>(copy_length(shape).saturating_mul(tasks)))
+        size.and(Scratch::workspace(shape, c))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, ws: &mut Workspace<'w>) -> Result<Self> {
@@ -146,7 +147,6 @@ impl<'w> Evaluation<'w> {
         let c = classes * starts;
         let (rows, sets) = Layout::most_numbers(&shape);
         let scales = if shape.sets == 1 { Layout::most_blocks(&shape) * c } else { 0 };
-        let tasks = TASKS.min(Layout::most_blocks(&shape));
         let of_choices = |n: usize| if choices { n } else { 0 };
         Ok(Evaluation {
             shape,
@@ -171,7 +171,7 @@ impl<'w> Evaluation<'w> {
             mean: ws.f64s(c * shape.columns)?,
             value: ws.f64s(starts)?,
             atoms: ws.f64s(c * shape.columns)?,
-            scratch: Scratch { pieces: ws.f64s(piece(&shape, c) * tasks)?, copies: ws.room(copy_length(&shape) * tasks)? },
+            scratch: Scratch::new(&shape, c, ws)?,
             ordered: None,
             own: [const { Own::NOTHING }; TASKS],
             own_known: false,
@@ -191,8 +191,8 @@ impl<'w> Evaluation<'w> {
     }
 
     /// Numbers of scratch of a task.
-    pub(super) fn scratch_length(&self) -> usize {
-        piece(&self.shape, self.columns())
+    pub(super) fn scratch_length(&self) -> Length {
+        Length::of(&self.shape, self.columns())
     }
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
@@ -325,88 +325,103 @@ impl<'w> Evaluation<'w> {
         let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
         let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
         let atoms = &atoms[..c * l];
-        let length = piece(&shape, c);
+        let length = Length::of(&shape, c);
         let room = a.take();
-        let matrices = Matrices { rows: room, scales: log_scale, ..Matrices::default() };
+        // The maximum m of every block, and its `Σ e^{S − m}`.
+        let (tops, totals) = (&mut log_scale[..layout.blocks * c], &mut scale[..layout.blocks * c]);
+        let matrices = Matrices { rows: room, scales: tops, other_scales: totals, ..Matrices::default() };
         let ahead = data.features().ahead();
         let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-            let Piece { sum, part, m, z, totals, value: shares, columns, .. } = carve(task.piece, &shape, c);
+            let Piece { sum, part, m, totals: shares, .. } = carve(task.piece, &shape, c);
+            let (columns, _) = carve_room(task.room, &shape, c);
             let columns = &mut columns[..c * layout.block];
-            sum.fill(0.0);
-            m.fill(f64::NEG_INFINITY);
-            z.fill(0.0);
-            let (mut a, mut tops) = (&mut *task.rows, &mut *task.scales);
+            if mean {
+                sum.fill(0.0);
+                m.fill(f64::NEG_INFINITY);
+            }
+            let (mut a, mut tops, mut totals) = (&mut *task.rows, &mut *task.scales, &mut *task.other_scales);
             for b in task.blocks.clone() {
                 let (range, block) = (layout.rows(b), layout.block);
-                let (a, tops, n) = (take(&mut a, block * c), take(&mut tops, c), range.len());
+                let (a, tops, totals, n) = (take(&mut a, block * c), take(&mut tops, c), take(&mut totals, c), range.len());
                 let x = data.features().block(range.clone(), task.copy);
                 x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range.clone()]), columns, block, ahead);
                 if data.hides_infinite(ctx.isa, range, columns.chunks_exact(block).map(|logits| &logits[..n])) {
                     columns[0] = f64::NAN;
                 }
-                for (k, (a, logits)) in a.chunks_exact_mut(block).zip(columns.chunks_exact(block)).enumerate() {
-                    let (a, unused) = a.split_at_mut(n);
-                    tops[k] = largest(ctx.isa, &logits[..n]);
-                    // NaN where a logit is.
-                    totals[k] = exp_below_sum_to(ctx.isa, &logits[..n], tops[k], a, ahead);
-                    filled(unused, 0.0);
-                    if tops[k] > m[k] {
-                        let fall = libm::exp(m[k] - tops[k]);
-                        z[k] *= fall;
-                        sum[k * l..(k + 1) * l].iter_mut().for_each(|v| *v *= fall);
-                        m[k] = tops[k];
-                    }
-                    // Of infinite ones no difference would be a number.
-                    shares[k] = if tops[k] == f64::NEG_INFINITY {
-                        tops[k]
-                    } else if tops[k] == m[k] {
-                        0.0
-                    } else {
-                        tops[k] - m[k]
-                    };
-                }
-                exp_in_place(ctx.isa, shares);
-                z.iter_mut().zip(&*shares).zip(&*totals).for_each(|((z, share), total)| *z += share * total);
+                // NaN where a logit is.
+                exp_below_largest(ctx.isa, columns, block, n, a, [&mut *tops, totals], ahead);
                 if mean {
                     // SAFETY: all have just been written.
                     let a = unsafe { written_or_zero(a, true) };
                     part.fill(0.0);
                     x.weighted_sum(ctx.isa, a, block, part, Ahead::Nothing);
-                    for k in 0..c {
+                    for (k, sum) in sum.chunks_exact_mut(l).enumerate() {
+                        if tops[k] > m[k] {
+                            let fall = libm::exp(m[k] - tops[k]);
+                            sum.iter_mut().for_each(|v| *v *= fall);
+                            m[k] = tops[k];
+                        }
+                        shares[k] = below(tops[k], m[k]);
+                    }
+                    exp_in_place(ctx.isa, shares);
+                    for (k, (sum, part)) in sum.chunks_exact_mut(l).zip(part.chunks_exact(l)).enumerate() {
                         // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
-                        axpy(shares[k], &part[k * l..(k + 1) * l], &mut sum[k * l..(k + 1) * l]);
+                        axpy(shares[k], part, sum);
                     }
                 }
             }
         });
         // SAFETY: the tasks have filled every block.
         unsafe { a.give_back(room, layout.blocks * layout.block * c) };
-        // The states (m, z, Σ e^{S − m} x) of the tasks, merged in their order.
-        means[..c * l].fill(0.0);
-        for k in 0..c {
-            let state = |task: usize| &scratch.pieces[task * length..][..c * (2 * l + 2)];
-            let (m_of, z_of) = (2 * c * l + k, 2 * c * l + c + k);
-            let m = (0..tasks).map(|t| state(t)[m_of]).fold(f64::NEG_INFINITY, |m, x| if x.is_nan() || x > m { x } else { m });
-            let mut z = 0.0;
-            for task in (0..tasks).map(state) {
-                // A task without a maximum adds 0, or NaN where a feature is not finite.
-                let nothing = task[m_of] == f64::NEG_INFINITY && task[z_of] == 0.0;
-                let share = if nothing { 0.0 } else { libm::exp(task[m_of] - m) };
-                z += share * task[z_of];
-                axpy(share, &task[k * l..(k + 1) * l], &mut means[k * l..(k + 1) * l]);
+        let (tops, totals) = (&mut log_scale[..layout.blocks * c], &mut scale[..layout.blocks * c]);
+        // The states (m, Σ e^{S − m}) of the blocks, merged some at a time, so that errors do not grow with their number.
+        let (m, room) = scratch.rooms(1, length).split_at_mut(c);
+        let (z, room) = room.split_at_mut(c);
+        m.fill(f64::NEG_INFINITY);
+        for tops in tops.chunks_exact(c) {
+            m.iter_mut().zip(tops).for_each(|(m, top)| *m = if top > m { *top } else { *m });
+        }
+        z.fill(0.0);
+        for (tops, totals) in tops.chunks(MERGED * c).zip(totals.chunks_mut(MERGED * c)) {
+            let (some, sums) = room[..tops.len() + c].split_at_mut(tops.len());
+            for (some, tops) in some.chunks_exact_mut(c).zip(tops.chunks_exact(c)) {
+                some.iter_mut().zip(tops).zip(&*m).for_each(|((below_m, top), m)| *below_m = below(*top, *m));
             }
-            (log_z[zone(0, k, c)], scale[k]) = (m, z);
+            exp_in_place(ctx.isa, some);
+            sums.fill(0.0);
+            for (shares, totals) in some.chunks_exact(c).zip(totals.chunks_exact(c)) {
+                sums.iter_mut().zip(shares).zip(totals).for_each(|((sum, share), total)| *sum += share * total);
+            }
+            axpy(1.0, sums, z);
+        }
+        for (k, m) in m.iter().enumerate() {
+            log_z[zone(0, k, c)] = *m;
+        }
+        scale[..c].copy_from_slice(z);
+        means[..c * l].fill(0.0);
+        if mean {
+            // The states (m, Σ e^{S − m} x) of the tasks, in their order.
+            for piece in scratch.of_tasks(tasks, length) {
+                let Piece { sum, m, .. } = carve(piece, &shape, c);
+                for (k, (mean, sum)) in means.chunks_exact_mut(l).zip(sum.chunks_exact(l)).enumerate() {
+                    // A task without a maximum adds 0, or NaN where a feature is not finite.
+                    axpy(libm::exp(below(m[k], log_z[zone(0, k, c)])), sum, mean);
+                }
+            }
         }
         Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch.pieces)?;
-        for k in 0..c {
-            let (m, z) = (log_z[zone(0, k, c)], scale[k]);
-            let log = libm::log(z);
-            log_z[zone(0, k, c)] = m + log;
-            means[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
-            // Not by log Z, which large logits round: the probabilities must sum to 1.
-            for s in log_scale[k..layout.blocks * c].iter_mut().step_by(c) {
-                *s = (*s - m) - log;
+        let (ends, room) = scratch.rooms(1, length).split_at_mut(c);
+        let (logs, _) = room.split_at_mut(c);
+        for (k, z) in scale[..c].iter().enumerate() {
+            let (m, log) = (log_z[zone(0, k, c)], libm::log(*z));
+            (ends[k], logs[k], log_z[zone(0, k, c)]) = (m, log, m + log);
+            if mean {
+                means[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
             }
+        }
+        for tops in log_scale[..layout.blocks * c].chunks_exact_mut(c) {
+            // Not by log Z, which large logits round: the probabilities must sum to 1.
+            tops.iter_mut().zip(&*ends).zip(&*logs).for_each(|((s, m), log)| *s = (*s - m) - log);
         }
         scale[..layout.blocks * c].copy_from_slice(&log_scale[..layout.blocks * c]);
         exp_in_place(ctx.isa, &mut scale[..layout.blocks * c]);
@@ -417,7 +432,7 @@ impl<'w> Evaluation<'w> {
     fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
         let Evaluation { layout, a, log_z, atoms, scratch, omega, .. } = self;
-        let (atoms, length) = (&atoms[..c * l], piece(&shape, c));
+        let (atoms, length) = (&atoms[..c * l], Length::of(&shape, c));
         let written = a.reached() >= layout.start(layout.blocks) * c;
         let room = a.take();
         // log Z goes by zones, whose groups of eight sets may lie in two tasks: it waits in the matrix of Ω, at the first row of its set.
@@ -571,6 +586,11 @@ fn unit_features(shape: &Shape) -> usize {
         _ => !shape.units_are_rows && shape.units <= shape.rows / 4 && Layout::may_group(shape),
     };
     if serve { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
+}
+
+/// `s − m` for s ≤ m; −∞ of −∞, also where that is all there is.
+fn below(s: f64, m: f64) -> f64 {
+    if s == f64::NEG_INFINITY { s } else { s - m }
 }
 
 /// Whether Ω has a matrix of its own, in which log-normalizers of many choice sets wait.

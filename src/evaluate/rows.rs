@@ -4,7 +4,7 @@ use super::layout::block_rows;
 use super::layout::blocks;
 use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
-use super::tasks::{Matrices, Piece, Task, carve, tasks};
+use super::tasks::{Matrices, Task, carve_room, tasks};
 use crate::data::Data;
 use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, for_each};
@@ -64,7 +64,7 @@ impl Evaluation<'_> {
             }
             for_each(ctx.threads, &mut parts[..n], |part| {
                 let Some((task, first, to)) = part else { return };
-                let Piece { columns, weight, .. } = carve(task.piece, &shape, c);
+                let (columns, weight) = carve_room(task.room, &shape, c);
                 for b in task.blocks.clone() {
                     for rows in blocks(ev.rows_of_block(data, b), block_rows(shape.columns)) {
                         let n = rows.len();

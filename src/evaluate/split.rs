@@ -164,11 +164,11 @@ impl Evaluation<'_> {
     pub fn partition_products_of(&mut self, data: &Data<'_>, t: &[f64], out: &mut [f64], ctx: Context) -> Result<()> {
         let (c, shape) = (self.columns(), self.shape);
         let groups = shape.sets.div_ceil(SETS);
-        let n = self.layout.blocks.clamp(1, TASKS);
+        let (n, length) = (self.layout.blocks.clamp(1, TASKS), self.scratch_length());
         let Evaluation { log_z, scratch, .. } = self;
         // Eight sums side by side, of the places in a group.
         let row = c * SETS;
-        let (log_z, sums) = (&**log_z, &mut scratch.pieces[..n * 2 * row]);
+        let (log_z, sums) = (&**log_z, &mut scratch.rooms(n, length)[..n * 2 * row]);
         sum_over(ctx.threads, n, groups, sums, &mut [], |groups, sums, _| {
             let (values, sizes) = sums.split_at_mut(row);
             values.fill(0.0);

@@ -17,7 +17,7 @@ use super::panel::groups_piece;
 use super::passes::Evaluation;
 use super::posterior::Posterior;
 use super::sums::Curvature;
-use super::tasks::{Matrices, Piece, Scratch, Task, carve, share, tasks};
+use super::tasks::{Matrices, Piece, Scratch, Task, carve, carve_room, share, tasks};
 use super::units::{OfUnits, Own};
 use crate::data::{Data, Shape};
 use crate::error::Result;
@@ -211,14 +211,14 @@ impl Evaluation<'_> {
         }
         self.value.fill(0.0);
         let mut finite = true;
-        for piece in scratch.pieces[..n * length].chunks_exact_mut(length) {
-            let Piece { sum, part, z, totals, value, weight, .. } = carve(piece, &shape, c);
+        for piece in scratch.of_tasks(n, length) {
+            let Piece { sum, part, m, z, totals, value } = carve(piece, &shape, c);
             axpy(1.0, z, &mut self.class_weight[..c]);
             axpy(1.0, totals, &mut self.class_choices[..c]);
             axpy(1.0, &value[..c / kk], &mut self.value[..c / kk]);
             axpy(1.0, part, &mut self.chosen[..c * l]);
             axpy(1.0, sum, if leaves.parts { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] });
-            finite &= weight[0] == 1.0;
+            finite &= m[0] == 1.0;
         }
         self.scratch = scratch;
         let Curvatures { h, others, .. } = curvatures;
@@ -235,7 +235,8 @@ impl Evaluation<'_> {
         let (layout, c, l) = (&self.layout, self.columns(), self.shape.columns);
         let (blocks, clean) = (task.blocks.clone(), self.clean_blocks(data, own, &task.blocks));
         let (before, sets) = (layout.start(blocks.start), layout.sets_of_block() * c);
-        let Piece { sum, part, m: factors, z, totals, value, columns, weight } = carve(task.piece, &self.shape, c);
+        let Piece { sum, part, m: factors, z, totals, value } = carve(task.piece, &self.shape, c);
+        let (columns, weight) = carve_room(task.room, &self.shape, c);
         [&mut *sum, &mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
         let units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
         let mut sums = self.begin(data, clean.start, &blocks, task.others, units, sum, leaves.parts, curvature.lend());
@@ -302,7 +303,7 @@ impl Evaluation<'_> {
                 shift += less;
             }
         }
-        weight[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
+        factors[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
     }
 
     /// The first of some units with a choice from row `end` on, or the end of them. Blocks from that of its first choice on are not `ready`.
@@ -339,8 +340,9 @@ impl Evaluation<'_> {
         let n = self.layout.blocks.clamp(1, TASKS);
         {
             let mut all = self.take_posterior();
-            let Piece { part, z, totals, value, columns, weight, .. } = carve(&mut scratch.pieces[..length], &shape, c);
-            let (finite, mut units) = (weight[0], OfUnits { class_weight: z, class_choices: totals, chosen: part });
+            let Some((piece, room)) = scratch.with_rooms(1, length).next() else { return };
+            let (Piece { part, z, totals, value, .. }, (columns, weight)) = (carve(piece, &shape, c), carve_room(room, &shape, c));
+            let mut units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
             // SAFETY: they have chosen in blocks that are not clean, which were written where they belong.
             let found = unsafe { Found::of_some(a, self.log_z) };
             for pair in self.own[..n].windows(2) {
@@ -348,7 +350,6 @@ impl Evaluation<'_> {
                 self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
                 self.add_units(data, first, of_these.r, &mut units);
             }
-            weight[0] = finite;
             self.give_posterior(all);
         }
         if !leaves.sums {
@@ -361,7 +362,7 @@ impl Evaluation<'_> {
             let blocks = share(&self.layout, i, n);
             let numbers = self.layout.numbers(&blocks);
             let (a, omega, x) = (take(&mut a, numbers * c), take(&mut omega, numbers * c), take(&mut x, numbers * l));
-            let (t, piece) = (take(&mut t, blocks.len() * sets), take(&mut pieces, length));
+            let (t, piece) = (take(&mut t, blocks.len() * sets), take(&mut pieces, length.piece));
             let clean = self.clean_blocks(data, &self.own[i], &blocks);
             waiting |= clean != blocks;
             *rest = Some(Rest { blocks, clean, a, omega, x, t, piece, curvature });

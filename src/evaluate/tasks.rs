@@ -2,23 +2,80 @@
 
 use super::layout::{Layout, MOST_ROWS, block_rows};
 use crate::data::Shape;
+use crate::error::Result;
 use crate::parallel::{Context, TASKS, for_each, take};
+use crate::workspace::{Numbers, Workspace, WorkspaceSize};
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use core::slice::ChunksExactMut;
 
 /// Entries of units, and units, that go through the kernels together.
 pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
 const _: () = assert!(MOST_ROWS <= ENTRIES, "the counts of a block fit");
 
-/// Scratch of the tasks: a piece each, and room for a block of features that are not side by side.
+/// Scratch of the tasks: a piece each, which stays until all are done; and what is of no use when a task is, a room to work in and one for a
+/// block of features that are not side by side. Tasks that run one after the other share those of the first, which stay in cache.
 #[derive(Default)]
 pub(super) struct Scratch<'w> {
     pub pieces: &'w mut [f64],
-    pub copies: &'w mut [MaybeUninit<f64>],
+    rooms: Numbers<'w>,
+    copies: &'w mut [MaybeUninit<f64>],
 }
 
-/// Scratch of one task.
+impl<'w> Scratch<'w> {
+    pub fn workspace(shape: &Shape, c: usize) -> WorkspaceSize {
+        let (tasks, length) = (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c));
+        let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(tasks));
+        of(length.piece).and(of(length.room)).and(of(length.copy))
+    }
+
+    pub fn new(shape: &Shape, c: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+        let (tasks, length) = (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c));
+        let pieces = ws.f64s(length.piece * tasks)?;
+        Ok(Scratch { pieces, rooms: Numbers::new(ws.room(length.room * tasks)?), copies: ws.room(length.copy * tasks)? })
+    }
+
+    /// The pieces of the first `n` tasks.
+    pub fn of_tasks(&mut self, n: usize, length: Length) -> ChunksExactMut<'_, f64> {
+        self.pieces[..n * length.piece].chunks_exact_mut(length.piece)
+    }
+
+    /// The rooms of as many.
+    pub fn rooms(&mut self, n: usize, length: Length) -> &mut [f64] {
+        self.rooms.ensure(n * length.room);
+        &mut self.rooms[..n * length.room]
+    }
+
+    /// The pieces and the rooms of as many.
+    pub fn with_rooms(&mut self, n: usize, length: Length) -> impl Iterator<Item = (&mut [f64], &mut [f64])> {
+        self.rooms.ensure(n * length.room);
+        self.pieces.chunks_exact_mut(length.piece).zip(self.rooms.chunks_exact_mut(length.room)).take(n)
+    }
+}
+
+/// Numbers of scratch of a task.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    pub piece: usize,
+    room: usize,
+    copy: usize,
+}
+
+impl Length {
+    /// With C columns.
+    pub fn of(shape: &Shape, c: usize) -> Self {
+        let of = |per_column: usize| c.saturating_mul(per_column);
+        Length {
+            // A multiple of a cache line.
+            piece: of(shape.columns.saturating_mul(2).saturating_add(4)).saturating_add(7) & !7,
+            room: of(columns_length(shape)).saturating_add(ENTRIES),
+            copy: shape.columns.saturating_mul(block_rows(shape.columns)),
+        }
+    }
+}
+
+/// The piece of a task.
 pub(super) struct Piece<'a> {
     /// Two C × L sums.
     pub sum: &'a mut [f64],
@@ -28,25 +85,11 @@ pub(super) struct Piece<'a> {
     pub z: &'a mut [f64],
     pub totals: &'a mut [f64],
     pub value: &'a mut [f64],
-    /// C × `columns_length`.
-    pub columns: &'a mut [f64],
-    /// A block of counts or log-likelihoods.
-    pub weight: &'a mut [f64],
 }
 
 /// Numbers of a column of scratch: a block, or a batch of entries and one of units.
 fn columns_length(shape: &Shape) -> usize {
     if shape.units_are_rows { block_rows(shape.columns) } else { ENTRIES + UNITS }
-}
-
-pub(super) fn piece(shape: &Shape, c: usize) -> usize {
-    let per_column = shape.columns.saturating_mul(2).saturating_add(4).saturating_add(columns_length(shape));
-    c.saturating_mul(per_column).saturating_add(ENTRIES)
-}
-
-/// Numbers of a block of features.
-pub(super) fn copy_length(shape: &Shape) -> usize {
-    shape.columns.saturating_mul(block_rows(shape.columns))
 }
 
 pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<'a> {
@@ -56,15 +99,20 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
     let (m, rest) = rest.split_at_mut(c);
     let (z, rest) = rest.split_at_mut(c);
     let (totals, rest) = rest.split_at_mut(c);
-    let (value, rest) = rest.split_at_mut(c);
-    let (columns, weight) = rest.split_at_mut(c * columns_length(shape));
-    Piece { sum, part, m, z, totals, value, columns, weight }
+    let (value, _) = rest.split_at_mut(c);
+    Piece { sum, part, m, z, totals, value }
+}
+
+/// The room of a task: C columns, and a block of counts or log-likelihoods.
+pub(super) fn carve_room<'a>(room: &'a mut [f64], shape: &Shape, c: usize) -> (&'a mut [f64], &'a mut [f64]) {
+    room.split_at_mut(c * columns_length(shape))
 }
 
 /// What one task works on: some blocks, and what belongs to them of the matrices it writes.
 pub(super) struct Task<'a, T> {
     pub blocks: Range<usize>,
     pub piece: &'a mut [f64],
+    pub room: &'a mut [f64],
     /// Room for a block of features.
     pub copy: &'a mut [MaybeUninit<f64>],
     /// A matrix over rows.
@@ -77,6 +125,8 @@ pub(super) struct Task<'a, T> {
     pub other_sets: &'a mut [f64],
     /// Blocks × C.
     pub scales: &'a mut [f64],
+    /// Another.
+    pub other_scales: &'a mut [f64],
 }
 
 /// Blocks of task `t` of `n`.
@@ -96,11 +146,13 @@ pub(super) struct Matrices<'a, T> {
     pub other_sets: &'a mut [f64],
     /// Blocks × C.
     pub scales: &'a mut [f64],
+    /// Another.
+    pub other_scales: &'a mut [f64],
 }
 
 impl<T> Default for Matrices<'_, T> {
     fn default() -> Self {
-        Matrices { rows: &mut [], others: &mut [], sets: &mut [], other_sets: &mut [], scales: &mut [] }
+        Matrices { rows: &mut [], others: &mut [], sets: &mut [], other_sets: &mut [], scales: &mut [], other_scales: &mut [] }
     }
 }
 
@@ -108,23 +160,31 @@ impl<T> Default for Matrices<'_, T> {
 pub(super) fn each_task<T: Send>(
     layout: &Layout<'_>,
     c: usize,
-    length: usize,
+    length: Length,
     scratch: &mut Scratch<'_>,
     matrices: Matrices<'_, T>,
     ctx: Context,
     body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
 ) -> usize {
-    if layout.blocks <= 1 {
-        // No list of tasks, which would take as long as a small block.
-        body(layout, &mut cut(layout, c, length, scratch, matrices, 1)(0));
-        return 1;
+    let n = layout.blocks.clamp(1, TASKS);
+    if ctx.threads > 1 && n > 1 {
+        let (mut tasks, n) = tasks(layout, c, length, scratch, matrices);
+        for_each(ctx.threads, &mut tasks[..n], |task| {
+            if let Some(task) = task {
+                body(layout, task);
+            }
+        });
+        return n;
     }
-    let (mut tasks, n) = tasks(layout, c, length, scratch, matrices);
-    for_each(ctx.threads, &mut tasks[..n], |task| {
-        if let Some(task) = task {
-            body(layout, task);
-        }
-    });
+    // No list of tasks, which would take as long as a small block.
+    let Scratch { pieces, rooms, copies } = scratch;
+    rooms.ensure(length.room);
+    let mut next = cut(layout, c, length, pieces, matrices, n);
+    for t in 0..n {
+        let mut task = next(t);
+        (task.room, task.copy) = (&mut rooms[..length.room], &mut copies[..length.copy]);
+        body(layout, &mut task);
+    }
     n
 }
 
@@ -132,43 +192,45 @@ pub(super) fn each_task<T: Send>(
 pub(super) fn tasks<'a, T>(
     layout: &Layout<'_>,
     c: usize,
-    length: usize,
+    length: Length,
     scratch: &'a mut Scratch<'_>,
     matrices: Matrices<'a, T>,
 ) -> ([Option<Task<'a, T>>; TASKS], usize) {
     let n = layout.blocks.clamp(1, TASKS);
-    let mut next = cut(layout, c, length, scratch, matrices, n);
+    scratch.rooms.ensure(n * length.room);
+    let (mut rooms, mut copies) = (&mut *scratch.rooms, &mut *scratch.copies);
+    let mut next = cut(layout, c, length, scratch.pieces, matrices, n);
     let mut tasks: [Option<Task<'a, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
-        *task = Some(next(t));
+        *task = Some(Task { room: take(&mut rooms, length.room), copy: take(&mut copies, length.copy), ..next(t) });
     }
     (tasks, n)
 }
 
-/// Makes `n` tasks, one after the other from number 0 on.
+/// Makes `n` tasks, one after the other from number 0 on, which have no rooms yet.
 fn cut<'a, T>(
     layout: &Layout<'_>,
     c: usize,
-    length: usize,
-    scratch: &'a mut Scratch<'_>,
+    length: Length,
+    mut pieces: &'a mut [f64],
     matrices: Matrices<'a, T>,
     n: usize,
 ) -> impl FnMut(usize) -> Task<'a, T> {
-    let Matrices { mut rows, mut others, mut sets, mut other_sets, mut scales } = matrices;
-    let (mut pieces, mut copies) = (&mut *scratch.pieces, &mut *scratch.copies);
-    let copy_length = copies.len() / n;
+    let Matrices { mut rows, mut others, mut sets, mut other_sets, mut scales, mut other_scales } = matrices;
     let sets_of_block = layout.sets_of_block() * c;
     move |t| {
         let blocks = share(layout, t, n);
         let numbers = layout.numbers(&blocks) * c;
         Task {
-            piece: take(&mut pieces, length),
-            copy: take(&mut copies, copy_length),
+            piece: take(&mut pieces, length.piece),
+            room: &mut [],
+            copy: &mut [],
             rows: take(&mut rows, numbers),
             others: take(&mut others, numbers),
             sets: take(&mut sets, blocks.len() * sets_of_block),
             other_sets: take(&mut other_sets, blocks.len() * sets_of_block),
             scales: take(&mut scales, blocks.len() * c),
+            other_scales: take(&mut other_scales, blocks.len() * c),
             blocks,
         }
     }

@@ -205,7 +205,7 @@ impl Evaluation<'_> {
         unit_features.fill(0.0);
         let mut tasks: [Option<OfTask<'_>>; TASKS] = [const { None }; TASKS];
         let (mut left, mut next) = (&mut **unit_features, 0);
-        for (t, ((task, own), piece)) in tasks.iter_mut().zip(&*own).zip(scratch.pieces.chunks_exact_mut(length)).enumerate().take(n) {
+        for (t, ((task, own), piece)) in tasks.iter_mut().zip(&*own).zip(scratch.of_tasks(n, length)).enumerate() {
             let (own, ends) = (own.units.clone(), &mut piece[..2 * (l + 2)]);
             ends.fill(0.0);
             take(&mut left, (own.start - next) * (l + 2));
@@ -231,7 +231,7 @@ impl Evaluation<'_> {
             });
         });
         // What units have in several tasks.
-        for (own, piece) in own.iter().zip(scratch.pieces.chunks_exact(length)).take(n) {
+        for (own, piece) in own.iter().zip(scratch.of_tasks(n, length)) {
             for (u, sums) in [(own.units.start.checked_sub(1), &piece[..l + 2]), (Some(own.units.end), &piece[l + 2..])] {
                 if let Some(features) = u.and_then(|u| unit_features.chunks_exact_mut(l + 2).nth(u)) {
                     axpy(1.0, &sums[..l + 2], features);

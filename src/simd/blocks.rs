@@ -26,14 +26,24 @@ pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift, ahead: [Ahead::of_bytes(size_of_val(&*s)), Ahead::Nothing] })
 }
 
-/// The same of numbers in the first cache of which none is above the shift, written to `out`, which is asked for ahead.
+/// Of every column of `s`, which is in the first cache, the largest number (any where there is a NaN), and the sum of `e^(s_i − largest)`, as
+/// of [`exp_shifted_sum`], each also written to `out`, which is asked for ahead. Column k is `[k * ld..][..rows]`; what is left of the `ld`
+/// numbers in `out` is 0.
 ///
 /// # Panics
-/// Unless `s` and `out` have the same length.
-pub(crate) fn exp_below_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [MaybeUninit<f64>], ahead: Ahead) -> f64 {
-    assert_eq!(s.len(), out.len(), "s and out must have the same length");
-    let to = out.as_mut_ptr().cast::<f64>();
-    isa.run(ShiftedSum::<false> { s: s.as_ptr(), out: to, n: s.len(), shift, ahead: [Ahead::Nothing, ahead] })
+/// Unless `ld ≥ rows`, there are as many `largest` as `sums`, and `s` and `out` have as many times `ld` numbers.
+pub(crate) fn exp_below_largest(
+    isa: Isa,
+    s: &[f64],
+    ld: usize,
+    rows: usize,
+    out: &mut [MaybeUninit<f64>],
+    [largest, sums]: [&mut [f64]; 2],
+    ahead: Ahead,
+) {
+    let n = largest.len().checked_mul(ld);
+    assert!(ld >= rows && sums.len() == largest.len() && n == Some(s.len()) && n == Some(out.len()), "room");
+    isa.run(BelowLargest { s, ld, rows, out: out.as_mut_ptr().cast(), largest, sums, ahead });
 }
 
 /// `out_i = e^(s_i − shift)`; returns their sum. As [`exp_shifted_sum`].
@@ -171,6 +181,57 @@ impl<const ABOVE: bool> Kernel for ShiftedSum<ABOVE> {
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: as the struct says.
         unsafe { sum_of(simd, ExpShifted::<ABOVE>(finite(self.shift)), self.s, self.out, self.n, self.ahead) }
+    }
+}
+
+/// `out` has room for as many numbers as `s`.
+struct BelowLargest<'a> {
+    s: &'a [f64],
+    ld: usize,
+    rows: usize,
+    out: *mut f64,
+    largest: &'a mut [f64],
+    sums: &'a mut [f64],
+    ahead: Ahead,
+}
+
+impl BelowLargest<'_> {
+    /// Column k, and where it goes, after which there is 0.
+    #[inline(always)]
+    fn column(&self, k: usize) -> (&[f64], *mut f64) {
+        // SAFETY: `out` has room for every column.
+        unsafe {
+            let out = self.out.add(k * self.ld);
+            out.add(self.rows).write_bytes(0, self.ld - self.rows);
+            (&self.s[k * self.ld..][..self.rows], out)
+        }
+    }
+}
+
+impl Kernel for BelowLargest<'_> {
+    type Output = ();
+
+    fn plain(self) {
+        for k in 0..self.largest.len() {
+            let (s, out) = self.column(k);
+            let shift = Largest(s).plain();
+            let sum = ShiftedSum::<false> { s: s.as_ptr(), out, n: s.len(), shift, ahead: [Ahead::Nothing; 2] }.plain();
+            (self.largest[k], self.sums[k]) = (shift, sum);
+        }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) {
+        for k in 0..self.largest.len() {
+            let (s, out) = self.column(k);
+            // SAFETY: a column is readable, and there is room for as many numbers at `out`.
+            unsafe {
+                let shift = largest_of(simd, s.as_ptr(), s.len());
+                let below = ExpShifted::<false>(finite(shift));
+                let sum = sum_of(simd, below, s.as_ptr(), out, s.len(), [Ahead::Nothing, self.ahead]);
+                (self.largest[k], self.sums[k]) = (shift, sum);
+            }
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn count_totals(isa: Isa, counts: &[f64]) -> CountTotals {
 struct Counts<'a>(&'a [f64]);
 
 /// Numbers whose sums are apart.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 impl Kernel for Counts<'_> {
     type Output = CountTotals;
@@ -98,8 +98,8 @@ impl Counts<'_> {
     fn over_vectors<S: Powers<f64>>(self, simd: S) -> CountTotals {
         let (x, n) = (self.0.as_ptr(), self.0.len());
         let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
-        // As many vectors as make LANES lanes, of the four that the shortest vectors need.
-        let (mut sum, mut positive, mut differences, mut lowest) = ([zero; 4], [zero; 4], zero, zero);
+        // As many vectors as make LANES lanes, of those that the shortest vectors need.
+        let (mut sum, mut positive, mut differences, mut lowest) = ([zero; LANES / 2], [zero; LANES / 2], zero, zero);
         let ahead = Ahead::of_memory();
         let mut i = 0;
         while i < n {

@@ -76,6 +76,18 @@ const U: usize = 2;
 /// `ln x` of every lane.
 #[inline(always)]
 pub(super) fn ln_of<T: Elementary, S: Powers<T>, const U: usize>(simd: S, x: [S::V; U]) -> [S::V; U] {
+    let mut y = ln_of_positive::<T, S, U>(simd, x);
+    for u in 0..U {
+        // What is below the smallest positive number is 0, or negative.
+        let (zero, smallest) = (simd.splat(T::ZERO), simd.splat(T::SMALLEST));
+        y[u] = simd.select_less(x[u], smallest, simd.select_less(x[u], zero, simd.splat(T::NAN), simd.splat(-T::INFINITY)), y[u]);
+    }
+    y
+}
+
+/// The same of positive numbers.
+#[inline(always)]
+pub(super) fn ln_of_positive<T: Elementary, S: Powers<T>, const U: usize>(simd: S, x: [S::V; U]) -> [S::V; U] {
     let (mut k, mut f, mut s, mut square, mut y) = (x, x, x, x, x);
     for u in 0..U {
         let (power, m) = simd.parts(x[u]);
@@ -91,10 +103,8 @@ pub(super) fn ln_of<T: Elementary, S: Powers<T>, const U: usize>(simd: S, x: [S:
         // k ln 2 + f − (f²/2 − (s (f²/2 + R) + the low part of k ln 2)), from the small to the large.
         let low = simd.mul_add(s[u], simd.add(half, r), simd.mul(k[u], simd.splat(T::LN_2_PARTS[1])));
         y[u] = simd.mul_add(k[u], simd.splat(T::LN_2_PARTS[0]), simd.sub(f[u], simd.sub(half, low)));
-        // +∞ and NaN as they are; what is left below the smallest positive number is 0, or negative.
-        let (zero, smallest) = (simd.splat(T::ZERO), simd.splat(T::SMALLEST));
+        // +∞ and NaN as they are.
         y[u] = simd.select_less(x[u], simd.splat(T::INFINITY), y[u], x[u]);
-        y[u] = simd.select_less(x[u], smallest, simd.select_less(x[u], zero, simd.splat(T::NAN), simd.splat(-T::INFINITY)), y[u]);
     }
     y
 }

@@ -41,7 +41,7 @@ mod sums;
 mod vector;
 
 pub(crate) use ahead::Ahead;
-pub(crate) use blocks::{exp_below_sum_to, largest};
+pub(crate) use blocks::{exp_below_largest, largest};
 pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, subtract_scaled};
 pub(crate) use centered::{Strided, centered_sets};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
@@ -61,7 +61,7 @@ pub(crate) use products::{gram_into, logits_ahead, weighted_sum_ahead};
 pub use rows::Rows;
 pub use sets::{set_log_sum_exp, set_softmax};
 pub use shares::{RowTotals, row_shares, row_weights, weigh};
-pub(crate) use shares::{row_shares_from, row_weights_from, weigh_from, weigh_in_place};
+pub(crate) use shares::{row_shares_to, row_weights_from, weigh_columns, weigh_in_place};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};
 pub(crate) use solve::{FEW, solve_few};
 pub use state::LogSumExp;

@@ -3,8 +3,13 @@
 use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
-use super::log::ln_of;
+use super::log::ln_of_positive;
 use super::vector::{F64, Lanes, Powers, Simd};
+use core::array::from_fn;
+use core::mem::MaybeUninit;
+
+/// Vectors that are weighed side by side.
+const U: usize = 2;
 
 /// What [`row_weights`] finds beside the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,17 +55,19 @@ pub(crate) fn row_weights_from(
 /// # Panics
 /// As [`row_weights`], `shares` in place of `omega` of the length of `counts`, and but for empty totals.
 pub fn row_shares(isa: Isa, a: &[f64], ld: usize, factors: &[f64], counts: &[f64], shares: &mut [f64], totals: &mut [f64]) -> RowTotals {
-    row_shares_from(isa, a, ld, factors, counts, shares, totals, Ahead::is_far(size_of_val(a)))
+    // SAFETY: nothing but numbers is written there.
+    let shares = unsafe { &mut *(core::ptr::from_mut(shares) as *mut [MaybeUninit<f64>]) };
+    row_shares_to(isa, a, ld, factors, counts, shares, totals, Ahead::is_far(size_of_val(a)))
 }
 
-/// The same, which asks ahead for `a` and what is beside it if that is `far`, in memory.
-pub(crate) fn row_shares_from(
+/// The same to room for numbers; asks ahead for `a` and what is beside it if that is `far`, in memory.
+pub(crate) fn row_shares_to(
     isa: Isa,
     a: &[f64],
     ld: usize,
     factors: &[f64],
     counts: &[f64],
-    shares: &mut [f64],
+    shares: &mut [MaybeUninit<f64>],
     totals: &mut [f64],
     far: bool,
 ) -> RowTotals {
@@ -71,7 +78,18 @@ pub(crate) fn row_shares_from(
         shares.len() == rows && (totals.is_empty() || totals.len() == classes),
         "a share for every row, and a total for every class or none"
     );
-    isa.run(RowShares { a, ld, factors, counts, shares, totals, far })
+    let all = RowShares { a, ld, factors, counts, shares: shares.as_mut_ptr().cast(), totals, far };
+    match classes {
+        1 => isa.run(Classes::<1>(all)),
+        2 => isa.run(Classes::<2>(all)),
+        3 => isa.run(Classes::<3>(all)),
+        4 => isa.run(Classes::<4>(all)),
+        5 => isa.run(Classes::<5>(all)),
+        6 => isa.run(Classes::<6>(all)),
+        7 => isa.run(Classes::<7>(all)),
+        8 => isa.run(Classes::<8>(all)),
+        _ => isa.run(all),
+    }
 }
 
 /// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
@@ -85,13 +103,20 @@ pub(crate) fn weigh_in_place(isa: Isa, w: &mut [f64], shares: &[f64], factors: [
 /// # Panics
 /// Unless all have the same length.
 pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64]) {
-    weigh_from(isa, a, shares, factors, out, Ahead::is_far(size_of_val(a)));
+    assert_eq!((a.len(), shares.len()), (out.len(), out.len()), "a, shares and out must have the same length");
+    weigh_columns(isa, a, a.len(), shares, [&[factors[0]], &[factors[1]]], out, Ahead::is_far(size_of_val(a)));
 }
 
-/// The same, which asks ahead for `a` and what is beside it if that is `far`, in memory.
-pub(crate) fn weigh_from(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [f64], far: bool) {
-    assert_eq!((a.len(), shares.len()), (out.len(), out.len()), "a, shares and out must have the same length");
-    isa.run(Weigh { a, shares, factors, out, far });
+/// `out_ik = a_ik (f_k share_i − g_k)`, `[f, g] = factors`, of columns as of [`row_weights`]; asks ahead for `a` if that is `far`, in memory.
+///
+/// # Panics
+/// Unless `ld ≥ rows`, the length of `shares`, `f` and `g` have K numbers, and `a` and `out` have `(K − 1) · ld + rows`.
+pub(crate) fn weigh_columns(isa: Isa, a: &[f64], ld: usize, shares: &[f64], factors: [&[f64]; 2], out: &mut [f64], far: bool) {
+    let (rows, classes) = (shares.len(), factors[0].len());
+    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
+    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(out.len())), "room");
+    assert_eq!(factors[1].len(), classes, "two factors for every class");
+    isa.run(Weigh { a, ld, shares, factors, out, far });
 }
 
 struct RowWeights<'a> {
@@ -131,7 +156,7 @@ impl RowWeights<'_> {
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
         let zero: F64<S> = simd.splat(0.0);
-        let found = over_shares(simd, a, ld, factors, counts, far, |i, share| {
+        let found = over_shares::<S, 0>(simd, a, ld, factors, counts, far, |i, [], share| {
             let (first, whole) = (simd.first(rows - i), i + n <= rows);
             for (k, f) in factors.iter().enumerate() {
                 // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
@@ -183,16 +208,17 @@ fn plain_shares(a: &[f64], ld: usize, factors: &[f64], counts: &[f64], mut write
     RowTotals { value, smallest: if largest == f64::INFINITY { 0.0 } else { smallest } }
 }
 
-/// The loop of [`row_weights`] and [`row_shares`]: `write(i, n / π)` for the vector of rows from i on, and the totals.
+/// The loop of [`row_weights`] and [`row_shares`] of K classes, or any number if K is 0: `write(i, a, n / π)` for the vector of rows from i on,
+/// with its probabilities unless K is 0; and the totals.
 #[inline(always)]
-fn over_shares<S: Powers<f64>>(
+fn over_shares<S: Powers<f64>, const K: usize>(
     simd: S,
     a: &[f64],
     ld: usize,
     factors: &[f64],
     counts: &[f64],
     far: bool,
-    mut write: impl FnMut(usize, F64<S>),
+    mut write: impl FnMut(usize, [F64<S>; K], F64<S>),
 ) -> RowTotals {
     let (n, rows) = (<S as Lanes<f64>>::N, counts.len());
     let zero: F64<S> = simd.splat(0.0);
@@ -205,12 +231,17 @@ fn over_shares<S: Powers<f64>>(
         let first = simd.first(rows - i);
         let whole = i + n <= rows;
         // SAFETY: `first` chooses rows before `rows`, and the callers' entry checks have shown that every class has them.
-        let (pi, count) = unsafe {
+        let (known, pi, count) = unsafe {
             let load = |p: *const f64| if whole { simd.load(p) } else { simd.load_first(first, p) };
-            let mut pi = zero;
-            for (k, f) in factors.iter().enumerate() {
-                let from = a.as_ptr().add(k * ld + i);
-                pi = simd.mul_add(load(from), simd.splat(*f), pi);
+            let (mut pi, mut known) = (zero, [zero; K]);
+            for (k, known) in known.iter_mut().enumerate() {
+                *known = load(a.as_ptr().add(k * ld + i));
+                pi = simd.mul_add(*known, simd.splat(factors[k]), pi);
+            }
+            if K == 0 {
+                for (k, f) in factors.iter().enumerate() {
+                    pi = simd.mul_add(load(a.as_ptr().add(k * ld + i)), simd.splat(*f), pi);
+                }
             }
             if far {
                 memory.ask(simd, a.as_ptr().wrapping_add(factors.len() * i), factors.len() * n);
@@ -219,13 +250,13 @@ fn over_shares<S: Powers<f64>>(
                 }
                 of_counts.line(simd, counts.as_ptr().add(i));
             }
-            (pi, load(counts.as_ptr().add(i)))
+            (known, pi, load(counts.as_ptr().add(i)))
         };
-        let known = simd.max(tiny, pi);
-        let share = simd.div(count, known);
-        write(i, share);
+        let positive = simd.max(tiny, pi);
+        let share = simd.div(count, positive);
+        write(i, known, share);
         largest = simd.max(largest, share);
-        let [log] = ln_of::<f64, S, 1>(simd, [known]);
+        let [log] = ln_of_positive::<f64, S, 1>(simd, [positive]);
         value = simd.mul_add(count, log, value);
         smallest = simd.min(smallest, simd.select_less(zero, count, pi, infinity));
         i += n;
@@ -235,12 +266,28 @@ fn over_shares<S: Powers<f64>>(
     RowTotals { value: simd.sum(value), smallest }
 }
 
+/// Writes the vector of rows from i on, of so many rows.
+///
+/// # Safety
+/// There must be room for them at `to`.
+#[inline(always)]
+unsafe fn store_rows<S: Lanes<f64>>(simd: S, to: *mut f64, i: usize, rows: usize, v: F64<S>) {
+    // SAFETY: by the contract; `first` chooses those that are left.
+    unsafe {
+        match i + S::N <= rows {
+            true => simd.store(to.add(i), v),
+            false => simd.store_first(simd.first(rows - i), to.add(i), v),
+        }
+    }
+}
+
+/// `shares` has room for as many numbers as `counts`.
 struct RowShares<'a> {
     a: &'a [f64],
     ld: usize,
     factors: &'a [f64],
     counts: &'a [f64],
-    shares: &'a mut [f64],
+    shares: *mut f64,
     totals: &'a mut [f64],
     far: bool,
 }
@@ -252,7 +299,8 @@ impl Kernel for RowShares<'_> {
         let Self { a, ld, factors, counts, shares, totals, .. } = self;
         totals.fill(0.0);
         plain_shares(a, ld, factors, counts, |i, share| {
-            shares[i] = share;
+            // SAFETY: row i has one.
+            unsafe { shares.add(i).write(share) };
             for ((k, f), total) in factors.iter().enumerate().zip(&mut *totals) {
                 *total += f * a[k * ld + i] * share;
             }
@@ -271,35 +319,65 @@ impl RowShares<'_> {
         let Self { a, ld, factors, counts, shares, totals, far } = self;
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
-        let zero: F64<S> = simd.splat(0.0);
-        // SAFETY: as many shares as rows; `first` chooses those that are left.
-        let found = over_shares(simd, a, ld, factors, counts, far, |i, share| unsafe {
-            match i + n <= rows {
-                true => simd.store(shares.as_mut_ptr().add(i), share),
-                false => simd.store_first(simd.first(rows - i), shares.as_mut_ptr().add(i), share),
-            }
+        let found = over_shares::<S, 0>(simd, a, ld, factors, counts, far, |i, [], share| {
+            // SAFETY: as many shares as rows; `first` chooses those that are left.
+            unsafe { store_rows(simd, shares, i, rows, share) }
         });
         for ((k, total), f) in totals.iter_mut().enumerate().zip(factors) {
-            let f = simd.splat(*f);
-            let mut sum = [zero; 2];
-            let (column, shares) = (a[k * ld..][..rows].as_ptr(), shares.as_ptr());
+            let mut sum = [simd.splat(0.0); 2];
+            let column = a[k * ld..][..rows].as_ptr();
             let mut i = 0;
-            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+            // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left. All shares have been written.
             unsafe {
                 while i + 2 * n <= rows {
                     for (u, sum) in sum.iter_mut().enumerate() {
-                        *sum = simd.mul_add(simd.mul(f, simd.load(column.add(i + u * n))), simd.load(shares.add(i + u * n)), *sum);
+                        *sum = simd.mul_add(simd.load(column.add(i + u * n)), simd.load(shares.add(i + u * n)), *sum);
                     }
                     i += 2 * n;
                 }
                 while i < rows {
                     let first = simd.first(rows - i);
-                    let weight = simd.mul(f, simd.load_first(first, column.add(i)));
-                    sum[0] = simd.mul_add(weight, simd.load_first(first, shares.add(i)), sum[0]);
+                    sum[0] = simd.mul_add(simd.load_first(first, column.add(i)), simd.load_first(first, shares.add(i)), sum[0]);
                     i += n;
                 }
             }
-            *total = simd.sum(simd.add(sum[0], sum[1]));
+            *total = f * simd.sum(simd.add(sum[0], sum[1]));
+        }
+        found
+    }
+}
+
+/// The same of K classes, whose numbers stay in registers.
+struct Classes<'a, const K: usize>(RowShares<'a>);
+
+impl<const K: usize> Kernel for Classes<'_, K> {
+    type Output = RowTotals;
+
+    fn plain(self) -> RowTotals {
+        self.0.plain()
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(self, simd: S) -> RowTotals {
+        self.over_vectors(simd)
+    }
+}
+
+impl<const K: usize> Classes<'_, K> {
+    #[inline(always)]
+    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+        let RowShares { a, ld, factors, counts, shares, totals, far } = self.0;
+        let rows = counts.len();
+        let mut sums = [simd.splat(0.0); K];
+        let found = over_shares::<S, K>(simd, a, ld, factors, counts, far, |i, a, share| {
+            for (sum, a) in sums.iter_mut().zip(a) {
+                *sum = simd.mul_add(a, share, *sum);
+            }
+            // SAFETY: as many shares as rows; `first` chooses those that are left.
+            unsafe { store_rows(simd, shares, i, rows, share) }
+        });
+        for ((total, f), sum) in totals.iter_mut().zip(factors).zip(sums) {
+            *total = f * simd.sum(sum);
         }
         found
     }
@@ -307,8 +385,9 @@ impl RowShares<'_> {
 
 struct Weigh<'a> {
     a: &'a [f64],
+    ld: usize,
     shares: &'a [f64],
-    factors: [f64; 2],
+    factors: [&'a [f64]; 2],
     out: &'a mut [f64],
     far: bool,
 }
@@ -317,9 +396,11 @@ impl Kernel for Weigh<'_> {
     type Output = ();
 
     fn plain(self) {
-        let [f, g] = self.factors;
-        for ((out, a), share) in self.out.iter_mut().zip(self.a).zip(self.shares) {
-            *out = a * (f * share - g);
+        let Self { a, ld, shares, factors: [f, g], out, .. } = self;
+        for (k, (f, g)) in f.iter().zip(g).enumerate() {
+            for ((out, a), share) in out[k * ld..].iter_mut().zip(&a[k * ld..]).zip(shares) {
+                *out = a * (f * share - g);
+            }
         }
     }
 
@@ -332,27 +413,49 @@ impl Kernel for Weigh<'_> {
 impl Weigh<'_> {
     #[inline(always)]
     fn over_vectors<S: Lanes<f64>>(self, simd: S) {
-        let (n, rows) = (<S as Lanes<f64>>::N, self.out.len());
-        let (f, minus_g) = (simd.splat(self.factors[0]), simd.splat(-self.factors[1]));
-        let (a, shares, out) = (self.a.as_ptr(), self.shares.as_ptr(), self.out.as_mut_ptr());
-        let memory = if self.far { Ahead::of_memory() } else { Ahead::Nothing };
-        let mut ahead = memory.of_numbers(a, rows);
-        let mut i = 0;
-        // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
-        unsafe {
-            while i + n <= rows {
-                if i % PIECE_OF_F64 == 0 {
-                    ahead.piece(simd);
+        let Self { a, ld, shares, factors: [f, g], out, far } = self;
+        for (k, (f, g)) in f.iter().zip(g).enumerate() {
+            // SAFETY: the entry check has shown that there are so many rows in every column.
+            unsafe {
+                let (a, out) = (a.as_ptr().add(k * ld), out.as_mut_ptr().add(k * ld));
+                match far {
+                    true => weigh_column::<S, true>(simd, a, shares, [*f, *g], out),
+                    false => weigh_column::<S, false>(simd, a, shares, [*f, *g], out),
                 }
-                ahead.line(simd, a.add(i));
-                simd.store(out.add(i), simd.mul(simd.load(a.add(i)), simd.mul_add(f, simd.load(shares.add(i)), minus_g)));
-                i += n;
             }
-            if i < rows {
-                let first = simd.first(rows - i);
-                let weight = simd.mul_add(f, simd.load_first(first, shares.add(i)), minus_g);
-                simd.store_first(first, out.add(i), simd.mul(simd.load_first(first, a.add(i)), weight));
+        }
+    }
+}
+
+/// # Safety
+/// As many numbers as `shares` must be readable at `a` and writable at `out`.
+#[inline(always)]
+unsafe fn weigh_column<S: Lanes<f64>, const FAR: bool>(simd: S, a: *const f64, shares: &[f64], [f, g]: [f64; 2], out: *mut f64) {
+    let (n, rows, shares) = (<S as Lanes<f64>>::N, shares.len(), shares.as_ptr());
+    let (f, minus_g) = (simd.splat(f), simd.splat(-g));
+    let mut ahead = if FAR { Ahead::of_memory() } else { Ahead::Nothing }.of_numbers(a, rows);
+    let mut i = 0;
+    // SAFETY: whole vectors lie before `rows`; `first` chooses the rows that are left.
+    unsafe {
+        while i + U * n <= rows {
+            if FAR && i % PIECE_OF_F64 == 0 {
+                ahead.piece(simd);
             }
+            let weight: [F64<S>; U] = from_fn(|u| simd.mul_add(f, simd.load(shares.add(i + u * n)), minus_g));
+            for (u, weight) in weight.into_iter().enumerate() {
+                let at = i + u * n;
+                if FAR {
+                    ahead.line(simd, a.add(at));
+                }
+                simd.store(out.add(at), simd.mul(simd.load(a.add(at)), weight));
+            }
+            i += U * n;
+        }
+        while i < rows {
+            let first = simd.first(rows - i);
+            let weight = simd.mul_add(f, simd.load_first(first, shares.add(i)), minus_g);
+            simd.store_first(first, out.add(i), simd.mul(simd.load_first(first, a.add(i)), weight));
+            i += n;
         }
     }
 }
