@@ -24,12 +24,19 @@ impl Default for Context {
 
 /// Runs `body` for each of the items, on up to `threads` threads. Which thread runs which makes no difference to what they compute.
 pub(crate) fn for_each<T: Send>(threads: usize, items: &mut [T], body: impl Fn(&mut T) + Sync) {
+    for_each_with(threads, items, &mut [(); 1024], |item, ()| body(item));
+}
+
+/// The same on as many threads as there are `rooms` at most, each of which has one to itself. A room may be found as any of the items left it.
+pub(crate) fn for_each_with<T: Send, R: Send>(threads: usize, items: &mut [T], rooms: &mut [R], body: impl Fn(&mut T, &mut R) + Sync) {
     #[cfg(feature = "rayon")]
-    if threads > 1 && items.len() > 1 {
-        return pool::share(threads, items, &body);
+    if threads > 1 && items.len() > 1 && rooms.len() > 1 {
+        return pool::share(threads, items, rooms, &body);
     }
     let _ = threads;
-    items.iter_mut().for_each(body);
+    for item in items {
+        body(item, &mut rooms[0]);
+    }
 }
 
 /// A task of [`sum_over`]: some of the items, and what is its own.
@@ -108,30 +115,33 @@ mod pool {
         /// The items that nobody has: the first, and how many.
         left: AtomicUsize,
         done: AtomicUsize,
+        /// Rooms that are taken: the caller has the first.
+        begun: AtomicUsize,
         /// What an item panicked with.
         panic: Mutex<Option<Box<dyn Any + Send>>>,
-        /// Runs an item of `work`, which lives on the caller's stack until all items are done.
-        run: unsafe fn(*const (), usize),
+        /// Runs an item of `work`, which lives on the caller's stack until all items are done, in a room.
+        run: unsafe fn(*const (), usize, usize),
         work: *const (),
     }
 
-    // SAFETY: `work` is a `Work` of items that are Send and of a body that is Sync, and is only used as `share` says.
+    // SAFETY: `work` is a `Work` of items and rooms that are Send and of a body that is Sync, and is only used as `share` says.
     unsafe impl Send for Section {}
     // SAFETY: as above.
     unsafe impl Sync for Section {}
 
-    struct Work<'a, T, F> {
+    struct Work<'a, T, R, F> {
         items: *mut T,
+        rooms: *mut R,
         body: &'a F,
     }
 
     /// # Safety
-    /// `work` is a `Work<T, F>` that lives, and nobody else has item `i`.
-    unsafe fn run<T, F: Fn(&mut T)>(work: *const (), i: usize) {
+    /// `work` is a `Work<T, R, F>` that lives, and nobody else has item `i` or room `r`.
+    unsafe fn run<T, R, F: Fn(&mut T, &mut R)>(work: *const (), i: usize, r: usize) {
         // SAFETY: by the contract.
         unsafe {
-            let work = &*work.cast::<Work<'_, T, F>>();
-            (work.body)(&mut *work.items.add(i));
+            let work = &*work.cast::<Work<'_, T, R, F>>();
+            (work.body)(&mut *work.items.add(i), &mut *work.rooms.add(r));
         }
     }
 
@@ -151,10 +161,11 @@ mod pool {
         }
 
         /// Takes items until there are none.
-        fn take_part(&self, from: End) {
+        fn take_part(&self, from: End, room: usize) {
             while let Some(i) = self.next(from) {
-                // SAFETY: this thread alone has got i, and the caller keeps `work` until this item is done.
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i) })) {
+                // SAFETY: this thread alone has got i and the room, of which there is one for the caller and every helper; and the caller
+                // keeps `work` until this item is done.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { (self.run)(self.work, i, room) })) {
                     *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                 }
                 self.done.fetch_add(1, Ordering::Release);
@@ -172,27 +183,28 @@ mod pool {
         if pool { rayon::current_num_threads() } else { 1 }
     }
 
-    pub fn share<T: Send, F: Fn(&mut T) + Sync>(threads: usize, items: &mut [T], body: &F) {
+    pub fn share<T: Send, R: Send, F: Fn(&mut T, &mut R) + Sync>(threads: usize, items: &mut [T], rooms: &mut [R], body: &F) {
         debug_assert!(items.len() <= MOST);
         let there_are = there_are();
         let callers = CALLERS.fetch_add(1, Ordering::Relaxed) + 1;
         let free = there_are.saturating_sub(callers);
-        let helpers = (threads - 1).min(items.len() - 1).min(free);
-        let work = Work { items: items.as_mut_ptr(), body };
+        let helpers = (threads.min(items.len()).min(rooms.len()) - 1).min(free);
+        let work = Work { items: items.as_mut_ptr(), rooms: rooms.as_mut_ptr(), body };
         let section = Arc::new(Section {
             items: items.len(),
             left: AtomicUsize::new(items.len()),
             done: AtomicUsize::new(0),
+            begun: AtomicUsize::new(1),
             panic: Mutex::new(None),
-            run: run::<T, F>,
+            run: run::<T, R, F>,
             work: (&raw const work).cast(),
         });
         for _ in 0..helpers {
             let section = section.clone();
             // One that wakes when all items are taken finds none, and touches nothing but the section.
-            rayon::spawn(move || section.take_part(End::Back));
+            rayon::spawn(move || section.take_part(End::Back, section.begun.fetch_add(1, Ordering::Relaxed)));
         }
-        section.take_part(End::Front);
+        section.take_part(End::Front, 0);
         let mut looks = 0;
         while section.done.load(Ordering::Acquire) < section.items {
             looks += 1;
@@ -208,7 +220,7 @@ mod pool {
 
 #[cfg(all(test, feature = "rayon"))]
 mod tests {
-    use super::for_each;
+    use super::{for_each, for_each_with};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
@@ -224,6 +236,27 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// However many threads there are, and rooms.
+    #[test]
+    fn no_two_threads_are_in_one_room() {
+        for (threads, rooms) in [(2, 16), (16, 2), (5, 5), (1, 1), (7, 1)] {
+            for n in 0..100 {
+                let (mut items, mut rooms) = (vec![0; n % 17], vec![(false, 0); rooms]);
+                for_each_with(threads, &mut items, &mut rooms, |x, (taken, count)| {
+                    assert!(!std::mem::replace(taken, true));
+                    *x += 1;
+                    *count += 1;
+                    for _ in 0..n {
+                        std::hint::spin_loop();
+                    }
+                    assert!(std::mem::replace(taken, false));
+                });
+                assert!(items.iter().all(|x| *x == 1));
+                assert_eq!(rooms.iter().map(|(_, count)| count).sum::<usize>(), items.len());
+            }
+        }
     }
 
     #[test]

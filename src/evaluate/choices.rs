@@ -4,12 +4,12 @@ use super::found::Found;
 use super::layout::{Kind, MOST_ROWS, block_rows, blocks, zone};
 use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
-use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, carve_room, each_task};
+use super::tasks::{ENTRIES, Matrices, Piece, UNITS, carve, each_task};
 use super::units::OfUnits;
 use crate::data::{Block, Choices, Data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{axpy, dot};
-use crate::parallel::{Context, TASKS, for_each, take};
+use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::{products_of_groups, sums_of_groups};
 use crate::simd::{self, Ahead, Rows, ln_in_place, responsibilities, subtract_scaled};
 use crate::workspace::filled;
@@ -55,8 +55,8 @@ impl Entries {
     }
 }
 
-/// The first unit of a task, what is found of its units, and its scratch.
-type UnitTask<'a> = (usize, Posterior<'a>, &'a mut [f64], &'a mut [f64]);
+/// The first unit of a task, what is found of its units, and its piece.
+type UnitTask<'a> = (usize, Posterior<'a>, &'a mut [f64]);
 
 impl Evaluation<'_> {
     /// Responsibilities, value, row weights and their sums `X^T Ω` over the chosen rows, after `normalizers`. Without
@@ -152,9 +152,9 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
-        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, room| {
             let Piece { sum, m: factors, z: class_weight, totals, value, .. } = carve(task.piece, &shape, c);
-            let (columns, _) = carve_room(task.room, &shape, c);
+            let columns = &mut *room.columns;
             sum.fill(0.0);
             class_weight.fill(0.0);
             value.fill(0.0);
@@ -189,7 +189,7 @@ impl Evaluation<'_> {
                 if !stored {
                     let mut list = [0; MOST_ROWS];
                     let observed = which(counts.len(), &mut list, |i| counts[i] > 0.0);
-                    ev.add_observed(data, b, observed, omega, task.copy, sum, ctx);
+                    ev.add_observed(data, b, observed, omega, room.copy, sum, ctx);
                 }
             }
         });
@@ -265,20 +265,17 @@ impl Evaluation<'_> {
         {
             let mut left = units.some(0..shape.units, c);
             let mut tasks: [Option<UnitTask<'_>>; TASKS] = [const { None }; TASKS];
-            for ((t, task), (piece, room)) in tasks.iter_mut().enumerate().zip(scratch.with_rooms(n, length)) {
+            for ((t, task), piece) in tasks.iter_mut().enumerate().zip(scratch.pieces.chunks_exact_mut(length.piece)).take(n) {
                 let (from, to) = (t * shape.units / n, (t + 1) * shape.units / n);
-                *task = Some((from, left.take(to - from, c), piece, room));
+                *task = Some((from, left.take(to - from, c), piece));
             }
-            for_each(ctx.threads, &mut tasks[..n], |task| {
-                if let Some((first, of, piece, room)) = task {
-                    let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
-                    let (columns, weight) = carve_room(room, &shape, c);
-                    [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
-                    if let Some(weights) = weights {
-                        ev.units_of(ev.found(), data, weights, *first, of, value, columns, weight, ctx);
-                    }
-                    ev.add_units(data, *first, of.r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
+            scratch.rooms.for_each(ctx.threads, length, &mut tasks[..n], |(first, of, piece), room| {
+                let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
+                [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
+                if let Some(weights) = weights {
+                    ev.units_of(ev.found(), data, weights, *first, of, value, room.columns, room.weight, ctx);
                 }
+                ev.add_units(data, *first, of.r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
             });
         }
         self.give_posterior(units);
@@ -421,7 +418,7 @@ impl Evaluation<'_> {
         if layout.is_grouped() {
             let omega = &**omega;
             let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
-            each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
+            each_task(layout, c, length, scratch, matrices, ctx, |layout, task, _| {
                 let mut t = &mut *task.sets;
                 for b in task.blocks.clone() {
                     let omega = &omega[layout.start(b) * c..layout.start(b + 1) * c];
@@ -475,7 +472,7 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices = Matrices { rows: &mut omega, ..Matrices::default() };
-        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, room| {
             let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let base = layout.start(task.blocks.start);
@@ -507,7 +504,7 @@ impl Evaluation<'_> {
                             }
                         }
                         for part in blocks(range.clone(), block_rows(l)) {
-                            let x = data.features().block(part.clone(), task.copy);
+                            let x = data.features().block(part.clone(), room.copy);
                             x.weighted_sum(ctx.isa, &omega[part.start - range.start..], ld, sum, data.features().ahead());
                         }
                     }
@@ -517,14 +514,14 @@ impl Evaluation<'_> {
                             let of = k * ld..k * ld + range.len();
                             subtract_scaled(ctx.isa, ev.t[zone(0, k, c)] * ev.scale[b * c + k], &a[of.clone()], &mut omega[of]);
                         }
-                        data.features().block(range, task.copy).weighted_sum(ctx.isa, omega, ld, sum, data.features().ahead());
+                        data.features().block(range, room.copy).weighted_sum(ctx.isa, omega, ld, sum, data.features().ahead());
                     }
                     Kind::One => {
                         let range = layout.rows(b);
                         let observed = |i: usize| (0..c).any(|k| omega[k * ld + i] != 0.0);
                         let mut list = [0; MOST_ROWS];
                         let observed = which(range.len(), &mut list, observed);
-                        ev.add_observed(data, b, observed, omega, task.copy, sum, ctx);
+                        ev.add_observed(data, b, observed, omega, room.copy, sum, ctx);
                     }
                 }
             }
@@ -541,7 +538,7 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices = Matrices { rows: &mut *room, ..Matrices::default() };
-        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, _| {
             let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let longest = task.blocks.clone().map(|b| layout.length(b)).max().unwrap_or(0);

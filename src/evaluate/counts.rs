@@ -5,7 +5,7 @@
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};
-use super::tasks::{Matrices, Piece, carve, carve_room, each_task};
+use super::tasks::{Matrices, Piece, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::linalg::axpy;
 use crate::parallel::{Context, take};
@@ -32,9 +32,9 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
-        let n = each_task(&ev.layout, starts, length, &mut scratch, matrices, ctx, |layout, task| {
+        let n = each_task(&ev.layout, starts, length, &mut scratch, matrices, ctx, |layout, task, room| {
             let Piece { m: factors, z: class_weight, totals, value, .. } = carve(task.piece, &shape, c);
-            let (columns, _) = carve_room(task.room, &shape, c);
+            let columns = &mut *room.columns;
             class_weight.fill(0.0);
             value.fill(0.0);
             let mut shares = &mut *task.rows;
@@ -86,9 +86,9 @@ impl Evaluation<'_> {
         let (length, far) = (self.scratch_length(), self.probabilities_are_far());
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
-        let n = each_task(&ev.layout, c, length, &mut scratch, Matrices::<f64>::default(), ctx, |layout, task| {
+        let n = each_task(&ev.layout, c, length, &mut scratch, Matrices::<f64>::default(), ctx, |layout, task, room| {
             let Piece { sum, totals, m: factors, z: subtracted, .. } = carve(task.piece, &shape, c);
-            let (columns, _) = carve_room(task.room, &shape, c);
+            let columns = &mut *room.columns;
             sum.fill(0.0);
             for b in task.blocks.clone() {
                 let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
@@ -114,7 +114,7 @@ impl Evaluation<'_> {
                         weigh_columns(ctx.isa, a, ld, shares, [&factors[of.clone()], &subtracted[of]], out, far);
                     }
                 }
-                data.features().block(range, task.copy).weighted_sum(ctx.isa, columns, ld, sum, data.features().ahead());
+                data.features().block(range, room.copy).weighted_sum(ctx.isa, columns, ld, sum, data.features().ahead());
             }
         });
         self.scratch = scratch;

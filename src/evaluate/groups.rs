@@ -24,7 +24,7 @@ impl Evaluation<'_> {
         let room = self.a.take();
         let Self { layout, log_z, atoms, scratch, .. } = self;
         let (layout, atoms) = (&*layout, &atoms[..c * l]);
-        let (all, n) = tasks(layout, c, length, scratch, Matrices { rows: &mut *room, sets: log_z, ..Matrices::default() });
+        let (all, n) = tasks(layout, c, length, scratch.pieces, Matrices { rows: &mut *room, sets: log_z, ..Matrices::default() });
         let mut parts: [Option<Part<'_>>; TASKS] = [const { None }; TASKS];
         let mut left = &mut *copies;
         for (part, task) in parts.iter_mut().zip(all) {

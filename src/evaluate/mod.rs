@@ -12,6 +12,7 @@ mod found;
 mod groups;
 mod layout;
 pub(crate) mod once;
+mod one;
 mod panel;
 pub(crate) mod passes;
 mod posterior;

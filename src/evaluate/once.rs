@@ -16,7 +16,7 @@
 
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};
-use super::tasks::{Matrices, Piece, carve, carve_room, each_task};
+use super::tasks::{Matrices, Piece, Room, carve, each_task};
 use crate::data::{Choices, Data};
 use crate::error::Result;
 use crate::linalg::axpy;
@@ -68,16 +68,16 @@ impl Evaluation<'_> {
         let Evaluation { layout, scratch, .. } = self;
         let kept = if at.keep { &mut *room } else { &mut [] };
         let matrices = Matrices { rows: kept, ..Matrices::default() };
-        let n = each_task(layout, k, length, scratch, matrices, ctx, |layout, task| {
+        let n = each_task(layout, k, length, scratch, matrices, ctx, |layout, task, room| {
             let Piece { sum, part, z: masses, value, .. } = carve(task.piece, &shape, k);
-            let (columns, shares) = carve_room(task.room, &shape, k);
+            let Room { columns, weight: shares, copy } = room;
             let t = &mut part[..k];
             [&mut *sum, masses, t, value].into_iter().for_each(|v| v.fill(0.0));
             let mut kept = &mut *task.rows;
             for b in task.blocks.clone() {
                 let (range, ld) = (layout.rows(b), layout.block);
                 let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);
-                let x = data.features().block(range.clone(), task.copy);
+                let x = data.features().block(range.clone(), copy);
                 let [first, second] = data.features().halves(ahead, range.len());
                 x.logits(ctx.isa, at.atoms, data.offset().map(|b| &b[range.clone()]), columns, ld, first);
                 for ((column, mass), zeta) in columns.chunks_exact_mut(ld).zip(&mut *masses).zip(at.zeta) {

@@ -23,14 +23,13 @@
 use super::found::Found;
 use super::layout::{FEW_COLUMNS, Kind, Layout, block_rows, blocks, zone};
 use super::sweep::{Beside, keeps_features};
-use super::tasks::{Length, Matrices, Piece, Scratch, carve, carve_room, each_task};
+use super::tasks::{Length, Matrices, Scratch, each_task};
 use super::units::Own;
 use crate::data::{Choices, Data, Shape};
 use crate::error::Result;
-use crate::linalg::axpy;
 use crate::parallel::{Context, TASKS, take};
 use crate::simd::panel::SETS;
-use crate::simd::{Ahead, all_finite, exp_below_largest, exp_in_place, set_softmax};
+use crate::simd::{all_finite, set_softmax};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize, filled, written_or_zero};
 
 /// Probabilities that count as 0 as weights.
@@ -43,9 +42,6 @@ pub(super) const TRUSTED: f64 = 1e-290;
 /// again. No cache is asked, which bits would depend on.
 const LARGE: usize = 1 << 19;
 const FEW: usize = 8;
-
-/// Blocks of one choice set whose states are merged at a time.
-const MERGED: usize = 16;
 
 /// The state of an evaluation: everything section 2 defines, at the parameters last given.
 pub(crate) struct Evaluation<'w> {
@@ -321,113 +317,6 @@ impl<'w> Evaluation<'w> {
         Self::agree_on_logits(data, bad.map(|k| k % self.classes))
     }
 
-    fn normalizers_of_one_set(&mut self, data: &Data<'_>, mean: bool, ctx: Context) -> Result<()> {
-        let (shape, c, l, classes) = (self.shape, self.columns(), self.shape.columns, self.classes);
-        let Evaluation { layout, a, log_scale, scale, log_z, atoms, scratch, mean: means, .. } = self;
-        let atoms = &atoms[..c * l];
-        let length = Length::of(&shape, c);
-        let room = a.take();
-        // The maximum m of every block, and its `Σ e^{S − m}`.
-        let (tops, totals) = (&mut log_scale[..layout.blocks * c], &mut scale[..layout.blocks * c]);
-        let matrices = Matrices { rows: room, scales: tops, other_scales: totals, ..Matrices::default() };
-        let ahead = data.features().ahead();
-        let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
-            let Piece { sum, part, m, totals: shares, .. } = carve(task.piece, &shape, c);
-            let (columns, _) = carve_room(task.room, &shape, c);
-            let columns = &mut columns[..c * layout.block];
-            if mean {
-                sum.fill(0.0);
-                m.fill(f64::NEG_INFINITY);
-            }
-            let (mut a, mut tops, mut totals) = (&mut *task.rows, &mut *task.scales, &mut *task.other_scales);
-            for b in task.blocks.clone() {
-                let (range, block) = (layout.rows(b), layout.block);
-                let (a, tops, totals, n) = (take(&mut a, block * c), take(&mut tops, c), take(&mut totals, c), range.len());
-                let x = data.features().block(range.clone(), task.copy);
-                x.logits(ctx.isa, atoms, data.offset().map(|b| &b[range.clone()]), columns, block, ahead);
-                if data.hides_infinite(ctx.isa, range, columns.chunks_exact(block).map(|logits| &logits[..n])) {
-                    columns[0] = f64::NAN;
-                }
-                // NaN where a logit is.
-                exp_below_largest(ctx.isa, columns, block, n, a, [&mut *tops, totals], ahead);
-                if mean {
-                    // SAFETY: all have just been written.
-                    let a = unsafe { written_or_zero(a, true) };
-                    part.fill(0.0);
-                    x.weighted_sum(ctx.isa, a, block, part, Ahead::Nothing);
-                    for (k, sum) in sum.chunks_exact_mut(l).enumerate() {
-                        if tops[k] > m[k] {
-                            let fall = libm::exp(m[k] - tops[k]);
-                            sum.iter_mut().for_each(|v| *v *= fall);
-                            m[k] = tops[k];
-                        }
-                        shares[k] = below(tops[k], m[k]);
-                    }
-                    exp_in_place(ctx.isa, shares);
-                    for (k, (sum, part)) in sum.chunks_exact_mut(l).zip(part.chunks_exact(l)).enumerate() {
-                        // Rows that all have probability 0 add 0, or NaN where a feature is not finite.
-                        axpy(shares[k], part, sum);
-                    }
-                }
-            }
-        });
-        // SAFETY: the tasks have filled every block.
-        unsafe { a.give_back(room, layout.blocks * layout.block * c) };
-        let (tops, totals) = (&mut log_scale[..layout.blocks * c], &mut scale[..layout.blocks * c]);
-        // The states (m, Σ e^{S − m}) of the blocks, merged some at a time, so that errors do not grow with their number.
-        let (m, room) = scratch.rooms(1, length).split_at_mut(c);
-        let (z, room) = room.split_at_mut(c);
-        m.fill(f64::NEG_INFINITY);
-        for tops in tops.chunks_exact(c) {
-            m.iter_mut().zip(tops).for_each(|(m, top)| *m = if top > m { *top } else { *m });
-        }
-        z.fill(0.0);
-        for (tops, totals) in tops.chunks(MERGED * c).zip(totals.chunks_mut(MERGED * c)) {
-            let (some, sums) = room[..tops.len() + c].split_at_mut(tops.len());
-            for (some, tops) in some.chunks_exact_mut(c).zip(tops.chunks_exact(c)) {
-                some.iter_mut().zip(tops).zip(&*m).for_each(|((below_m, top), m)| *below_m = below(*top, *m));
-            }
-            exp_in_place(ctx.isa, some);
-            sums.fill(0.0);
-            for (shares, totals) in some.chunks_exact(c).zip(totals.chunks_exact(c)) {
-                sums.iter_mut().zip(shares).zip(totals).for_each(|((sum, share), total)| *sum += share * total);
-            }
-            axpy(1.0, sums, z);
-        }
-        for (k, m) in m.iter().enumerate() {
-            log_z[zone(0, k, c)] = *m;
-        }
-        scale[..c].copy_from_slice(z);
-        means[..c * l].fill(0.0);
-        if mean {
-            // The states (m, Σ e^{S − m} x) of the tasks, in their order.
-            for piece in scratch.of_tasks(tasks, length) {
-                let Piece { sum, m, .. } = carve(piece, &shape, c);
-                for (k, (mean, sum)) in means.chunks_exact_mut(l).zip(sum.chunks_exact(l)).enumerate() {
-                    // A task without a maximum adds 0, or NaN where a feature is not finite.
-                    axpy(libm::exp(below(m[k], log_z[zone(0, k, c)])), sum, mean);
-                }
-            }
-        }
-        Self::merge_normalizers(data, classes, log_z, &mut scale[..c], &mut means[..c * l], scratch.pieces)?;
-        let (ends, room) = scratch.rooms(1, length).split_at_mut(c);
-        let (logs, _) = room.split_at_mut(c);
-        for (k, z) in scale[..c].iter().enumerate() {
-            let (m, log) = (log_z[zone(0, k, c)], libm::log(*z));
-            (ends[k], logs[k], log_z[zone(0, k, c)]) = (m, log, m + log);
-            if mean {
-                means[k * l..(k + 1) * l].iter_mut().for_each(|v| *v /= z);
-            }
-        }
-        for tops in log_scale[..layout.blocks * c].chunks_exact_mut(c) {
-            // Not by log Z, which large logits round: the probabilities must sum to 1.
-            tops.iter_mut().zip(&*ends).zip(&*logs).for_each(|((s, m), log)| *s = (*s - m) - log);
-        }
-        scale[..layout.blocks * c].copy_from_slice(&log_scale[..layout.blocks * c]);
-        exp_in_place(ctx.isa, &mut scale[..layout.blocks * c]);
-        Ok(())
-    }
-
     /// Whether all log-normalizers are known to be finite.
     fn normalizers_of_sets(&mut self, data: &Data<'_>, ctx: Context) -> bool {
         let (shape, c, l) = (self.shape, self.columns(), self.shape.columns);
@@ -439,7 +328,7 @@ impl<'w> Evaluation<'w> {
         let waiting = omega.take();
         let matrices = Matrices { rows: &mut *room, others: &mut *waiting, ..Matrices::default() };
         let ahead = data.features().ahead();
-        each_task(layout, c, length, scratch, matrices, ctx, |layout, task| {
+        each_task(layout, c, length, scratch, matrices, ctx, |layout, task, room| {
             let (mut a, mut waiting) = (&mut *task.rows, &mut *task.others);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
             let mut found = [0.0; super::layout::MOST_ROWS];
@@ -449,7 +338,7 @@ impl<'w> Evaluation<'w> {
                 let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
                 let waiting = filled(take(&mut waiting, n * c), 0.0);
                 for part in blocks(range.clone(), block_rows(l)) {
-                    let x = data.features().block(part.clone(), task.copy);
+                    let x = data.features().block(part.clone(), room.copy);
                     let offset = data.offset().map(|b| &b[part.clone()]);
                     let logits = &mut a[part.start - range.start..];
                     x.logits(ctx.isa, atoms, offset, logits, n, ahead);
@@ -586,11 +475,6 @@ fn unit_features(shape: &Shape) -> usize {
         _ => !shape.units_are_rows && shape.units <= shape.rows / 4 && Layout::may_group(shape),
     };
     if serve { shape.units.saturating_mul(shape.columns.saturating_add(2)) } else { 0 }
-}
-
-/// `s − m` for s ≤ m; −∞ of −∞, also where that is all there is.
-fn below(s: f64, m: f64) -> f64 {
-    if s == f64::NEG_INFINITY { s } else { s - m }
 }
 
 /// Whether Ω has a matrix of its own, in which log-normalizers of many choice sets wait.

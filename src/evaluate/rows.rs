@@ -4,10 +4,10 @@ use super::layout::block_rows;
 use super::layout::blocks;
 use super::passes::{Evaluation, TRUSTED};
 use super::posterior::Posterior;
-use super::tasks::{Matrices, Task, carve_room, tasks};
+use super::tasks::{Matrices, Task, tasks};
 use crate::data::Data;
 use crate::linalg::axpy;
-use crate::parallel::{Context, TASKS, for_each};
+use crate::parallel::{Context, TASKS};
 use crate::simd::{ln_in_place, responsibilities};
 use core::ops::Range;
 
@@ -54,7 +54,7 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         {
-            let (all, n) = tasks(&ev.layout, c, length, &mut scratch, Matrices::default());
+            let (all, n) = tasks(&ev.layout, c, length, scratch.pieces, Matrices::default());
             let mut parts: [Option<Part<'_>>; TASKS] = [const { None }; TASKS];
             for (part, task) in parts.iter_mut().zip(all) {
                 *part = task.map(|task| {
@@ -62,13 +62,11 @@ impl Evaluation<'_> {
                     (task, rows.start, to.take(rows.len(), c))
                 });
             }
-            for_each(ctx.threads, &mut parts[..n], |part| {
-                let Some((task, first, to)) = part else { return };
-                let (columns, weight) = carve_room(task.room, &shape, c);
+            scratch.rooms.for_each(ctx.threads, length, &mut parts[..n], |(task, first, to), room| {
                 for b in task.blocks.clone() {
                     for rows in blocks(ev.rows_of_block(data, b), block_rows(shape.columns)) {
                         let n = rows.len();
-                        let (matrix, numbers) = (&mut columns[..n * c], &mut weight[..n]);
+                        let (matrix, numbers) = (&mut room.columns[..n * c], &mut room.weight[..n]);
                         body(ev, rows.clone(), matrix, numbers);
                         let at = rows.start - *first;
                         if let Some(to) = to.r.get_mut(at * c..(at + n) * c) {

@@ -168,7 +168,7 @@ impl Evaluation<'_> {
         let Evaluation { log_z, scratch, .. } = self;
         // Eight sums side by side, of the places in a group.
         let row = c * SETS;
-        let (log_z, sums) = (&**log_z, &mut scratch.rooms(n, length)[..n * 2 * row]);
+        let (log_z, sums) = (&**log_z, &mut scratch.rooms.numbers(n, length)[..n * 2 * row]);
         sum_over(ctx.threads, n, groups, sums, &mut [], |groups, sums, _| {
             let (values, sizes) = sums.split_at_mut(row);
             values.fill(0.0);

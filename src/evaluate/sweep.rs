@@ -17,7 +17,7 @@ use super::panel::groups_piece;
 use super::passes::Evaluation;
 use super::posterior::Posterior;
 use super::sums::Curvature;
-use super::tasks::{Matrices, Piece, Scratch, Task, carve, carve_room, share, tasks};
+use super::tasks::{Matrices, Piece, Room, Scratch, Task, carve, share, tasks};
 use super::units::{OfUnits, Own};
 use crate::data::{Data, Shape};
 use crate::error::Result;
@@ -177,7 +177,7 @@ impl Evaluation<'_> {
         let ev = &*self;
         {
             let matrices = Matrices { rows: &mut *a, others: &mut *omega, sets: &mut *log_z, other_sets: &mut *t, ..Matrices::default() };
-            let (tasks, _) = tasks(&ev.layout, c, length, &mut scratch, matrices);
+            let (tasks, _) = tasks(&ev.layout, c, length, scratch.pieces, matrices);
             let all = units.r.len() / c;
             let (mut left, mut next, mut x) = (units.some(0..all, c), 0, &mut *features);
             let mut sweeps: [Option<Sweep<'_>>; TASKS] = [const { None }; TASKS];
@@ -187,10 +187,8 @@ impl Evaluation<'_> {
                 next = own.units.end;
                 *sweep = task.map(|task| Sweep { x: take(&mut x, ev.layout.numbers(&task.blocks) * l), task, own, units, curvature });
             }
-            for_each(ctx.threads, &mut sweeps[..n], |sweep| {
-                if let Some(sweep) = sweep {
-                    ev.sweep_task(data, weights, sweep, leaves, written, ctx);
-                }
+            scratch.rooms.for_each(ctx.threads, length, &mut sweeps[..n], |sweep, room| {
+                ev.sweep_task(data, weights, sweep, room, leaves, written, ctx);
             });
         }
         self.log_z = log_z;
@@ -230,13 +228,21 @@ impl Evaluation<'_> {
     }
 
     /// The blocks of a task. Probabilities that are not to be kept, and features of clean blocks, take turns in the places of the first ones.
-    fn sweep_task(&self, data: &Data<'_>, weights: &[f64], sweep: &mut Sweep<'_>, leaves: Leaves, written: bool, ctx: Context) {
+    fn sweep_task(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        sweep: &mut Sweep<'_>,
+        room: &mut Room<'_>,
+        leaves: Leaves,
+        written: bool,
+        ctx: Context,
+    ) {
         let Sweep { task, own, units: found_of, x: copies, curvature } = sweep;
         let (layout, c, l) = (&self.layout, self.columns(), self.shape.columns);
         let (blocks, clean) = (task.blocks.clone(), self.clean_blocks(data, own, &task.blocks));
         let (before, sets) = (layout.start(blocks.start), layout.sets_of_block() * c);
         let Piece { sum, part, m: factors, z, totals, value } = carve(task.piece, &self.shape, c);
-        let (columns, weight) = carve_room(task.room, &self.shape, c);
         [&mut *sum, &mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
         let units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
         let mut sums = self.begin(data, clean.start, &blocks, task.others, units, sum, leaves.parts, curvature.lend());
@@ -289,7 +295,7 @@ impl Evaluation<'_> {
                 let (first, mut ready) = (unit, (b + 1).min(clean.end));
                 unit = self.ended(data, unit..own.units.end, layout.rows_of(data, b..b + 1).end, &mut ready);
                 let mut of_these = found_of.some(first - own.units.start..unit - own.units.start, c);
-                self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
+                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.weight, ctx);
                 self.add_units(data, first, of_these.r, &mut sums.units);
                 for b in (done..ready).filter(|_| leaves.sums) {
                     let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
@@ -340,14 +346,14 @@ impl Evaluation<'_> {
         let n = self.layout.blocks.clamp(1, TASKS);
         {
             let mut all = self.take_posterior();
-            let Some((piece, room)) = scratch.with_rooms(1, length).next() else { return };
-            let (Piece { part, z, totals, value, .. }, (columns, weight)) = (carve(piece, &shape, c), carve_room(room, &shape, c));
+            let Scratch { pieces, rooms } = &mut *scratch;
+            let (Piece { part, z, totals, value, .. }, room) = (carve(&mut pieces[..length.piece], &shape, c), rooms.first(length));
             let mut units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
             // SAFETY: they have chosen in blocks that are not clean, which were written where they belong.
             let found = unsafe { Found::of_some(a, self.log_z) };
             for pair in self.own[..n].windows(2) {
                 let (first, mut of_these) = (pair[0].units.end, all.some(pair[0].units.end..pair[1].units.start, c));
-                self.units_of(found, data, weights, first, &mut of_these, value, columns, weight, ctx);
+                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.weight, ctx);
                 self.add_units(data, first, of_these.r, &mut units);
             }
             self.give_posterior(all);

@@ -3,7 +3,7 @@
 use super::layout::{Layout, MOST_ROWS, block_rows};
 use crate::data::Shape;
 use crate::error::Result;
-use crate::parallel::{Context, TASKS, for_each, take};
+use crate::parallel::{Context, TASKS, for_each_with, take};
 use crate::workspace::{Numbers, Workspace, WorkspaceSize};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -14,13 +14,11 @@ pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
 const _: () = assert!(MOST_ROWS <= ENTRIES, "the counts of a block fit");
 
-/// Scratch of the tasks: a piece each, which stays until all are done; and what is of no use when a task is, a room to work in and one for a
-/// block of features that are not side by side. Tasks that run one after the other share those of the first, which stay in cache.
+/// Scratch of the tasks: a piece each, which stays until all are done; and rooms to work in.
 #[derive(Default)]
 pub(super) struct Scratch<'w> {
     pub pieces: &'w mut [f64],
-    rooms: Numbers<'w>,
-    copies: &'w mut [MaybeUninit<f64>],
+    pub rooms: Rooms<'w>,
 }
 
 impl<'w> Scratch<'w> {
@@ -33,24 +31,67 @@ impl<'w> Scratch<'w> {
     pub fn new(shape: &Shape, c: usize, ws: &mut Workspace<'w>) -> Result<Self> {
         let (tasks, length) = (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c));
         let pieces = ws.f64s(length.piece * tasks)?;
-        Ok(Scratch { pieces, rooms: Numbers::new(ws.room(length.room * tasks)?), copies: ws.room(length.copy * tasks)? })
+        Ok(Scratch { pieces, rooms: Rooms { numbers: Numbers::new(ws.room(length.room * tasks)?), copies: ws.room(length.copy * tasks)? } })
     }
 
     /// The pieces of the first `n` tasks.
     pub fn of_tasks(&mut self, n: usize, length: Length) -> ChunksExactMut<'_, f64> {
         self.pieces[..n * length.piece].chunks_exact_mut(length.piece)
     }
+}
 
-    /// The rooms of as many.
-    pub fn rooms(&mut self, n: usize, length: Length) -> &mut [f64] {
-        self.rooms.ensure(n * length.room);
-        &mut self.rooms[..n * length.room]
+/// Rooms, as many as there are tasks at most. Every thread that runs tasks has one, which stays in its cache.
+#[derive(Default)]
+pub(super) struct Rooms<'w> {
+    numbers: Numbers<'w>,
+    copies: &'w mut [MaybeUninit<f64>],
+}
+
+/// What is of no use when a task is done.
+pub(super) struct Room<'a> {
+    /// C × `columns_length`.
+    pub columns: &'a mut [f64],
+    /// A block of counts or log-likelihoods.
+    pub weight: &'a mut [f64],
+    /// A block of features that are not side by side.
+    pub copy: &'a mut [MaybeUninit<f64>],
+}
+
+impl Rooms<'_> {
+    /// The numbers of `n` rooms.
+    pub fn numbers(&mut self, n: usize, length: Length) -> &mut [f64] {
+        self.numbers.ensure(n * length.room);
+        &mut self.numbers[..n * length.room]
     }
 
-    /// The pieces and the rooms of as many.
-    pub fn with_rooms(&mut self, n: usize, length: Length) -> impl Iterator<Item = (&mut [f64], &mut [f64])> {
-        self.rooms.ensure(n * length.room);
-        self.pieces.chunks_exact_mut(length.piece).zip(self.rooms.chunks_exact_mut(length.room)).take(n)
+    /// The first room.
+    pub fn first(&mut self, length: Length) -> Room<'_> {
+        self.numbers.ensure(length.room);
+        let (columns, weight) = self.numbers[..length.room].split_at_mut(length.columns);
+        Room { columns, weight, copy: &mut self.copies[..length.copy] }
+    }
+
+    /// Runs `body` for each of the tasks, on up to `threads` threads.
+    pub fn for_each<T: Send>(
+        &mut self,
+        threads: usize,
+        length: Length,
+        tasks: &mut [Option<T>],
+        body: impl Fn(&mut T, &mut Room<'_>) + Sync,
+    ) {
+        let n = threads.clamp(1, tasks.len().max(1));
+        self.numbers.ensure(n * length.room);
+        let (numbers, mut copies) = (self.numbers.chunks_exact_mut(length.room), &mut *self.copies);
+        let mut rooms: [Option<Room<'_>>; TASKS] = [const { None }; TASKS];
+        for (room, numbers) in rooms[..n].iter_mut().zip(numbers) {
+            let (columns, weight) = numbers.split_at_mut(length.columns);
+            *room = Some(Room { columns, weight, copy: take(&mut copies, length.copy) });
+        }
+        for_each_with(threads, tasks, &mut rooms[..n], |task, room| {
+            if let (Some(task), Some(room)) = (task, room) {
+                body(task, room);
+            }
+        });
     }
 }
 
@@ -59,6 +100,7 @@ impl<'w> Scratch<'w> {
 pub(super) struct Length {
     pub piece: usize,
     room: usize,
+    columns: usize,
     copy: usize,
 }
 
@@ -66,10 +108,12 @@ impl Length {
     /// With C columns.
     pub fn of(shape: &Shape, c: usize) -> Self {
         let of = |per_column: usize| c.saturating_mul(per_column);
+        let columns = of(columns_length(shape));
         Length {
             // A multiple of a cache line.
             piece: of(shape.columns.saturating_mul(2).saturating_add(4)).saturating_add(7) & !7,
-            room: of(columns_length(shape)).saturating_add(ENTRIES),
+            room: columns.saturating_add(ENTRIES),
+            columns,
             copy: shape.columns.saturating_mul(block_rows(shape.columns)),
         }
     }
@@ -103,18 +147,10 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
     Piece { sum, part, m, z, totals, value }
 }
 
-/// The room of a task: C columns, and a block of counts or log-likelihoods.
-pub(super) fn carve_room<'a>(room: &'a mut [f64], shape: &Shape, c: usize) -> (&'a mut [f64], &'a mut [f64]) {
-    room.split_at_mut(c * columns_length(shape))
-}
-
 /// What one task works on: some blocks, and what belongs to them of the matrices it writes.
 pub(super) struct Task<'a, T> {
     pub blocks: Range<usize>,
     pub piece: &'a mut [f64],
-    pub room: &'a mut [f64],
-    /// Room for a block of features.
-    pub copy: &'a mut [MaybeUninit<f64>],
     /// A matrix over rows.
     pub rows: &'a mut [T],
     /// Another.
@@ -164,26 +200,19 @@ pub(super) fn each_task<T: Send>(
     scratch: &mut Scratch<'_>,
     matrices: Matrices<'_, T>,
     ctx: Context,
-    body: impl Fn(&Layout<'_>, &mut Task<'_, T>) + Sync,
+    body: impl Fn(&Layout<'_>, &mut Task<'_, T>, &mut Room<'_>) + Sync,
 ) -> usize {
     let n = layout.blocks.clamp(1, TASKS);
+    let Scratch { pieces, rooms } = scratch;
     if ctx.threads > 1 && n > 1 {
-        let (mut tasks, n) = tasks(layout, c, length, scratch, matrices);
-        for_each(ctx.threads, &mut tasks[..n], |task| {
-            if let Some(task) = task {
-                body(layout, task);
-            }
-        });
+        let (mut tasks, n) = tasks(layout, c, length, pieces, matrices);
+        rooms.for_each(ctx.threads, length, &mut tasks[..n], |task, room| body(layout, task, room));
         return n;
     }
     // No list of tasks, which would take as long as a small block.
-    let Scratch { pieces, rooms, copies } = scratch;
-    rooms.ensure(length.room);
-    let mut next = cut(layout, c, length, pieces, matrices, n);
+    let (mut room, mut next) = (rooms.first(length), cut(layout, c, length, pieces, matrices, n));
     for t in 0..n {
-        let mut task = next(t);
-        (task.room, task.copy) = (&mut rooms[..length.room], &mut copies[..length.copy]);
-        body(layout, &mut task);
+        body(layout, &mut next(t), &mut room);
     }
     n
 }
@@ -193,21 +222,19 @@ pub(super) fn tasks<'a, T>(
     layout: &Layout<'_>,
     c: usize,
     length: Length,
-    scratch: &'a mut Scratch<'_>,
+    pieces: &'a mut [f64],
     matrices: Matrices<'a, T>,
 ) -> ([Option<Task<'a, T>>; TASKS], usize) {
     let n = layout.blocks.clamp(1, TASKS);
-    scratch.rooms.ensure(n * length.room);
-    let (mut rooms, mut copies) = (&mut *scratch.rooms, &mut *scratch.copies);
-    let mut next = cut(layout, c, length, scratch.pieces, matrices, n);
+    let mut next = cut(layout, c, length, pieces, matrices, n);
     let mut tasks: [Option<Task<'a, T>>; TASKS] = [const { None }; TASKS];
     for (t, task) in tasks.iter_mut().enumerate().take(n) {
-        *task = Some(Task { room: take(&mut rooms, length.room), copy: take(&mut copies, length.copy), ..next(t) });
+        *task = Some(next(t));
     }
     (tasks, n)
 }
 
-/// Makes `n` tasks, one after the other from number 0 on, which have no rooms yet.
+/// Makes `n` tasks, one after the other from number 0 on.
 fn cut<'a, T>(
     layout: &Layout<'_>,
     c: usize,
@@ -223,8 +250,6 @@ fn cut<'a, T>(
         let numbers = layout.numbers(&blocks) * c;
         Task {
             piece: take(&mut pieces, length.piece),
-            room: &mut [],
-            copy: &mut [],
             rows: take(&mut rows, numbers),
             others: take(&mut others, numbers),
             sets: take(&mut sets, blocks.len() * sets_of_block),

@@ -408,7 +408,7 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
-        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, _| {
             let mut left = &mut *task.sets;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {
@@ -446,7 +446,7 @@ impl Evaluation<'_> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
-        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task| {
+        each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, _| {
             let mut left = &mut *task.rows;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {

@@ -372,3 +372,43 @@ impl SubtractScaled<'_> {
         }
     }
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::testing::numbers;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Every column as by itself: its largest number, its exponentials and their sum, and 0 after them; one of −∞ and one with NaN, too.
+    #[test]
+    fn exponentials_below_the_largest_are_those_of_each_column() {
+        for isa in Isa::available() {
+            for (rows, columns) in (1..70).flat_map(|rows| (0..4).map(move |columns| (rows, columns))) {
+                let ld = rows + 3;
+                let mut s: Vec<f64> = numbers(columns * ld, rows as u64).iter().map(|x| 9.0 * x).collect();
+                for (k, column) in s.chunks_exact_mut(ld).enumerate().skip(1) {
+                    column[..rows].iter_mut().take(if k == 1 { rows } else { 1 }).for_each(|x| *x = f64::NEG_INFINITY);
+                    column[rows / 2] = if k == 3 { f64::NAN } else { column[rows / 2] };
+                    column[rows..].fill(1e300);
+                }
+                let mut out = vec![MaybeUninit::new(7.0); columns * ld];
+                let (mut tops, mut sums) = (vec![7.0; columns], vec![7.0; columns]);
+                exp_below_largest(isa, &s, ld, rows, &mut out, [&mut tops, &mut sums], Ahead::of_memory());
+                // SAFETY: all were numbers from the start.
+                let out: Vec<f64> = out.iter().map(|x| unsafe { x.assume_init() }).collect();
+                for (k, (s, out)) in s.chunks_exact(ld).zip(out.chunks_exact(ld)).enumerate() {
+                    assert!(out[rows..].iter().all(|x| *x == 0.0), "{isa:?} {rows}");
+                    if k == 3 {
+                        assert!(sums[k].is_nan(), "{isa:?} {rows}");
+                        continue;
+                    }
+                    let mut alone = vec![0.0; rows];
+                    assert_eq!(tops[k], max(isa, &s[..rows]), "{isa:?} {rows}");
+                    let sum = exp_shifted_sum_to(isa, &s[..rows], tops[k], &mut alone);
+                    assert!(sum == sums[k] && alone == out[..rows], "{isa:?} {rows}");
+                }
+            }
+        }
+    }
+}

@@ -522,6 +522,31 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
+    /// All columns at once, near and far, and nothing beside them.
+    #[test]
+    fn columns_are_weighed_as_each_alone() {
+        for isa in Isa::available() {
+            for (rows, classes) in (0..70).flat_map(|rows| (0..7).map(move |classes| (rows, classes))) {
+                let ld = rows + 5;
+                let a = crate::testing::numbers(classes * ld, 1);
+                let shares = crate::testing::numbers(rows, 2);
+                let (f, g) = (crate::testing::numbers(classes, 3), crate::testing::numbers(classes, 4));
+                for far in [false, true] {
+                    let mut out = alloc::vec![7.0; classes * ld];
+                    weigh_columns(isa, &a, ld, &shares, [&f, &g], &mut out, far);
+                    for (k, out) in out.chunks_exact(ld).enumerate() {
+                        let mut alone = alloc::vec![7.0; rows];
+                        weigh(isa, &a[k * ld..][..rows], &shares, [f[k], g[k]], &mut alone);
+                        assert!(alone == out[..rows] && out[rows..].iter().all(|x| *x == 7.0), "{isa:?} {rows} {classes}");
+                        let plain =
+                            alone.iter().zip(&a[k * ld..]).zip(&shares).all(|((w, a), s)| (w - a * (f[k] * s - g[k])).abs() < 1e-15);
+                        assert!(plain, "{isa:?} {rows} {classes}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn shares_and_weights_in_place_are_those_of_the_plain_way_on_every_instruction_set() {
         for isa in Isa::available() {
