@@ -454,11 +454,11 @@ fn long_sums<T: simd::Element>() {
     }
 }
 
-/// Arrays around the sizes where a kernel takes another way: through chunks, past the caches; the maximum of every chunk beyond
+/// Arrays around the sizes where a kernel takes another way: from the last cache, through chunks, past the caches; the maximum of every chunk beyond
 /// that of the one before, and neither array aligned.
 fn large_arrays<T: simd::Element>() {
     let bytes = size_of::<T>();
-    for n in [(8 << 20) / bytes, (8 << 20) / bytes + 1, (13 << 20) / bytes + 7] {
+    for n in [(1 << 20) / bytes + 5, (8 << 20) / bytes, (8 << 20) / bytes + 1, (13 << 20) / bytes + 7] {
         let mut stream = Stream(n as u64);
         let mut room = stream.take::<T>(n + 3);
         for (i, x) in room.iter_mut().enumerate() {
@@ -469,9 +469,14 @@ fn large_arrays<T: simd::Element>() {
         for isa in Isa::available() {
             let out = &mut out[1..];
             let (mut part, mut same) = (vec![T::ZERO; 999], true);
-            for (function, input) in [(simd::exp as fn(Isa, &[T], &mut [T]), x), (simd::ln, x)] {
-                function(isa, input, out);
-                for (x, y) in input.chunks(part.len()).zip(out.chunks(part.len())) {
+            let functions =
+                [(simd::exp as fn(Isa, &[T], &mut [T]), simd::exp_in_place as fn(Isa, &mut [T])), (simd::ln, simd::ln_in_place)];
+            for (function, in_place) in functions {
+                function(isa, x, out);
+                let mut room = x.to_vec();
+                in_place(isa, &mut room);
+                same &= room.iter().zip(&*out).all(|(a, b)| a == b || (a.to_f64().is_nan() && b.to_f64().is_nan()));
+                for (x, y) in x.chunks(part.len()).zip(out.chunks(part.len())) {
                     let part = &mut part[..x.len()];
                     function(isa, x, part);
                     same &= part.iter().zip(y).all(|(a, b)| a == b || (a.to_f64().is_nan() && b.to_f64().is_nan()));

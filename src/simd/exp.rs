@@ -16,10 +16,9 @@
 //! place, take 4 and 5 with AVX-512, and leave out some of these steps: see `shifted.rs`.
 
 use super::Isa;
-use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
-use super::map::{Function, map, map_streamed};
+use super::map::{Function, map_of_any_size};
 use super::vector::{Lanes, Powers};
 
 /// `out_i = e^(x_i)`, within 1.05 units in the last place, subnormal results included.
@@ -62,11 +61,7 @@ impl<T: Element> ElementKernel<T> for Exp<T> {
         let Self { x, out, n } = self;
         // SAFETY: as the struct says.
         unsafe {
-            if x != out && streamed(n * size_of::<T>()) {
-                map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
-            } else {
-                map::<T, S, _, U>(simd, OfEach, x, out, n);
-            }
+            map_of_any_size::<T, S, _, U>(simd, OfEach, x, out, n);
         }
     }
 }

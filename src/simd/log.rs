@@ -4,11 +4,10 @@
 //! polynomial of FreeBSD's `e_log.c`. The error stays below 1 unit in the last place, subnormal arguments included.
 
 use super::Isa;
-use super::caches::streamed;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::exp::polynomial;
-use super::map::{Function, map, map_streamed};
+use super::map::{Function, map_of_any_size};
 use super::vector::Powers;
 
 /// `out_i = ln x_i`, within 1 unit in the last place.
@@ -50,11 +49,7 @@ impl<T: Element> ElementKernel<T> for Ln<T> {
         let Self { x, out, n } = self;
         // SAFETY: as the struct says.
         unsafe {
-            if x != out && streamed(n * size_of::<T>()) {
-                map_streamed::<T, S, _, U>(simd, OfEach, x, out, n);
-            } else {
-                map::<T, S, _, U>(simd, OfEach, x, out, n);
-            }
+            map_of_any_size::<T, S, _, U>(simd, OfEach, x, out, n);
         }
     }
 }

@@ -1,7 +1,11 @@
 //! One function of every number of an array: the loop that exp, ln and the last pass of softmax share.
 
 use super::ahead::Ahead;
+use super::caches::streamed;
 use super::vector::Powers;
+
+/// How many bytes ahead lines come from the last cache.
+const NEAR: usize = 2048;
 
 /// A function of one number, over vectors.
 pub(super) trait Function<T>: Copy {
@@ -36,6 +40,60 @@ pub(super) unsafe fn map<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
             simd.store_first(first, out.add(i), v);
             i += S::N;
         }
+    }
+}
+
+/// [`map`] by the way that suits the size: past the caches, or with lines of the last cache asked for, or as it comes.
+///
+/// # Safety
+/// As for [`map`].
+#[inline(always)]
+pub(super) unsafe fn map_of_any_size<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(
+    simd: S,
+    f: F,
+    x: *const T,
+    out: *mut T,
+    n: usize,
+) {
+    // SAFETY: by the contract.
+    unsafe {
+        if x != out && streamed(n * size_of::<T>()) {
+            map_streamed::<T, S, F, U>(simd, f, x, out, n);
+        } else if Ahead::of_features(2 * n * size_of::<T>()) == Ahead::Near {
+            map_near::<T, S, F, U>(simd, f, x, out, n);
+        } else {
+            map::<T, S, F, U>(simd, f, x, out, n);
+        }
+    }
+}
+
+/// [`map`] with the lines of `x` and `out` asked for to come to the first cache.
+///
+/// # Safety
+/// As for [`map`].
+#[inline(always)]
+unsafe fn map_near<T: Copy, S: Powers<T>, F: Function<T>, const U: usize>(simd: S, f: F, x: *const T, out: *mut T, n: usize) {
+    let mut i = 0;
+    // SAFETY: `i + U N ≤ n` in the loop, and `map` has the rest. All of a group is read before any of it is written.
+    unsafe {
+        while i + U * S::N <= n {
+            let mut v = [simd.load(x.add(i)); U];
+            for u in 0..U {
+                // A vector is a line at most.
+                let at = i + u * S::N;
+                simd.fetch_near(x.wrapping_add(at).wrapping_byte_add(NEAR));
+                if x != out {
+                    simd.fetch_near(out.wrapping_add(at).wrapping_byte_add(NEAR));
+                }
+                v[u] = simd.load(x.add(at));
+            }
+            let v = f.of::<S, U>(simd, v);
+            for u in 0..U {
+                simd.store(out.add(i + u * S::N), v[u]);
+            }
+            i += U * S::N;
+        }
+        map::<T, S, F, U>(simd, f, x.add(i), out.add(i), n - i);
     }
 }
 
