@@ -222,13 +222,15 @@ impl Kernel for BelowLargest<'_> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
+        // What reads of the last cache go through has pushed the last results out of the second.
+        let ahead = if self.ahead == Ahead::Near { Ahead::Lines } else { self.ahead };
         for k in 0..self.largest.len() {
             let (s, out) = self.column(k);
             // SAFETY: a column is readable, and there is room for as many numbers at `out`.
             unsafe {
                 let shift = largest_of(simd, s.as_ptr(), s.len());
                 let below = ExpShifted::<false>(finite(shift));
-                let sum = sum_of(simd, below, s.as_ptr(), out, s.len(), [Ahead::Nothing, self.ahead]);
+                let sum = sum_of(simd, below, s.as_ptr(), out, s.len(), [Ahead::Nothing, ahead]);
                 (self.largest[k], self.sums[k]) = (shift, sum);
             }
         }
