@@ -30,8 +30,7 @@ impl Evaluation<'_> {
         let ahead = data.features().ahead();
         let tasks = each_task(layout, c, length, scratch, matrices, ctx, |layout, task, room| {
             let Piece { sum, part, m, totals: shares, .. } = carve(task.piece, &shape, c);
-            let columns = &mut *room.columns;
-            let columns = &mut columns[..c * layout.block];
+            let columns = &mut room.columns[..c * layout.block];
             if mean {
                 sum.fill(0.0);
                 m.fill(f64::NEG_INFINITY);
