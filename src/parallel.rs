@@ -24,10 +24,11 @@ impl Default for Context {
 
 /// Runs `body` for each of the items, on up to `threads` threads. Which thread runs which makes no difference to what they compute.
 pub(crate) fn for_each<T: Send>(threads: usize, items: &mut [T], body: impl Fn(&mut T) + Sync) {
-    for_each_with(threads, items, &mut [(); 1024], |item, ()| body(item));
+    for_each_with(threads, items, &mut [(); TASKS], |item, ()| body(item));
 }
 
-/// The same on as many threads as there are `rooms` at most, each of which has one to itself. A room may be found as any of the items left it.
+/// The same on as many threads as there are `rooms` at most, one or more, each of which has one to itself, as any of the items may have left
+/// it.
 pub(crate) fn for_each_with<T: Send, R: Send>(threads: usize, items: &mut [T], rooms: &mut [R], body: impl Fn(&mut T, &mut R) + Sync) {
     #[cfg(feature = "rayon")]
     if threads > 1 && items.len() > 1 && rooms.len() > 1 {

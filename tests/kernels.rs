@@ -454,8 +454,8 @@ fn long_sums<T: simd::Element>() {
     }
 }
 
-/// Arrays around the sizes where a kernel takes another way: from the last cache, through chunks, past the caches; the maximum of every chunk beyond
-/// that of the one before, and neither array aligned.
+/// Arrays around the sizes where a kernel takes another way: from the last cache, through chunks, past the caches; the maximum of every
+/// chunk beyond that of the one before, and neither array aligned.
 fn large_arrays<T: simd::Element>() {
     let bytes = size_of::<T>();
     for n in [(1 << 20) / bytes + 5, (8 << 20) / bytes, (8 << 20) / bytes + 1, (13 << 20) / bytes + 7] {

@@ -1,7 +1,7 @@
 //! The first read of one choice set: logits block by block, and the log-normalizers that the states of the blocks make.
 //!
-//! A block's state is its maximum m and `Σ e^{S − m}`; those of all blocks are merged at the end, where `log Z = m + log Σ e^{S − m}`. With the
-//! mean features every task has a state of its own, `Σ e^{S − m} x` about the largest logit so far (online softmax).
+//! A block's state is its maximum m and `Σ e^{S − m}`; those of all blocks are merged at the end, where `log Z = m + log Σ e^{S − m}`. With
+//! the mean features every task has a state of its own, `Σ e^{S − m} x` about the largest logit so far (online softmax).
 
 use super::layout::zone;
 use super::passes::Evaluation;
@@ -70,7 +70,7 @@ impl Evaluation<'_> {
         // SAFETY: the tasks have filled every block.
         unsafe { a.give_back(room, layout.blocks * layout.block * c) };
         let (tops, totals) = (&mut log_scale[..layout.blocks * c], &mut scale[..layout.blocks * c]);
-        // The states (m, Σ e^{S − m}) of the blocks, merged some at a time, so that errors do not grow with their number.
+        // The states (m, Σ e^{S − m}) of the blocks, merged some at a time, so that errors grow the less with their number.
         let (m, room) = scratch.rooms.numbers(1, length).split_at_mut(c);
         let (z, room) = room.split_at_mut(c);
         m.fill(f64::NEG_INFINITY);

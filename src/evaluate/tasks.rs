@@ -1,4 +1,4 @@
-//! The tasks that an evaluation is split into: some blocks each, what belongs to them of the matrices, and scratch of their own.
+//! The tasks that an evaluation is split into: some blocks each, what belongs to them of the matrices, and scratch.
 
 use super::layout::{Layout, MOST_ROWS, block_rows};
 use crate::data::Shape;
@@ -22,14 +22,19 @@ pub(super) struct Scratch<'w> {
 }
 
 impl<'w> Scratch<'w> {
+    /// Tasks at most, and what each needs with C columns.
+    fn lengths(shape: &Shape, c: usize) -> (usize, Length) {
+        (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c))
+    }
+
     pub fn workspace(shape: &Shape, c: usize) -> WorkspaceSize {
-        let (tasks, length) = (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c));
+        let (tasks, length) = Self::lengths(shape, c);
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(tasks));
         of(length.piece).and(of(length.room)).and(of(length.copy))
     }
 
     pub fn new(shape: &Shape, c: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        let (tasks, length) = (TASKS.min(Layout::most_blocks(shape)), Length::of(shape, c));
+        let (tasks, length) = Self::lengths(shape, c);
         let pieces = ws.f64s(length.piece * tasks)?;
         Ok(Scratch { pieces, rooms: Rooms { numbers: Numbers::new(ws.room(length.room * tasks)?), copies: ws.room(length.copy * tasks)? } })
     }
@@ -57,6 +62,13 @@ pub(super) struct Room<'a> {
     pub copy: &'a mut [MaybeUninit<f64>],
 }
 
+impl<'a> Room<'a> {
+    fn of(numbers: &'a mut [f64], copy: &'a mut [MaybeUninit<f64>], length: Length) -> Self {
+        let (columns, weight) = numbers.split_at_mut(length.columns);
+        Room { columns, weight, copy }
+    }
+}
+
 impl Rooms<'_> {
     /// The numbers of `n` rooms.
     pub fn numbers(&mut self, n: usize, length: Length) -> &mut [f64] {
@@ -67,8 +79,7 @@ impl Rooms<'_> {
     /// The first room.
     pub fn first(&mut self, length: Length) -> Room<'_> {
         self.numbers.ensure(length.room);
-        let (columns, weight) = self.numbers[..length.room].split_at_mut(length.columns);
-        Room { columns, weight, copy: &mut self.copies[..length.copy] }
+        Room::of(&mut self.numbers[..length.room], &mut self.copies[..length.copy], length)
     }
 
     /// Runs `body` for each of the tasks, on up to `threads` threads.
@@ -84,8 +95,7 @@ impl Rooms<'_> {
         let (numbers, mut copies) = (self.numbers.chunks_exact_mut(length.room), &mut *self.copies);
         let mut rooms: [Option<Room<'_>>; TASKS] = [const { None }; TASKS];
         for (room, numbers) in rooms[..n].iter_mut().zip(numbers) {
-            let (columns, weight) = numbers.split_at_mut(length.columns);
-            *room = Some(Room { columns, weight, copy: take(&mut copies, length.copy) });
+            *room = Some(Room::of(numbers, take(&mut copies, length.copy), length));
         }
         for_each_with(threads, tasks, &mut rooms[..n], |task, room| {
             if let (Some(task), Some(room)) = (task, room) {
@@ -95,7 +105,7 @@ impl Rooms<'_> {
     }
 }
 
-/// Numbers of scratch of a task.
+/// Numbers of the scratch of a task: its piece, its room, the columns in that, and the room for a copy.
 #[derive(Clone, Copy)]
 pub(super) struct Length {
     pub piece: usize,
@@ -119,7 +129,7 @@ impl Length {
     }
 }
 
-/// The piece of a task.
+/// The piece of a task, which stays until all are done.
 pub(super) struct Piece<'a> {
     /// Two C × L sums.
     pub sum: &'a mut [f64],

@@ -51,7 +51,7 @@ impl Ahead {
         if bytes <= near { Ahead::Nothing } else { Ahead::of_memory() }
     }
 
-    /// For reads of features of so many bytes, again and again: what is in the last cache of AMD's processors comes faster so.
+    /// For reads of features, or arrays, of so many bytes, again and again: what is in the last cache of AMD's processors comes faster so.
     pub fn of_features(bytes: usize) -> Ahead {
         match Self::of_bytes(bytes) {
             Ahead::Nothing if is_amd() && bytes > IN_SECOND => Ahead::Near,

@@ -107,10 +107,11 @@ pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [
     weigh_columns(isa, a, a.len(), shares, [&[factors[0]], &[factors[1]]], out, Ahead::is_far(size_of_val(a)));
 }
 
-/// `out_ik = a_ik (f_k share_i − g_k)`, `[f, g] = factors`, of columns as of [`row_weights`]; asks ahead for `a` if that is `far`, in memory.
+/// `out_ik = a_ik (f_k share_i − g_k)`, `[f, g] = factors`, of columns as of [`row_weights`]; asks ahead for `a` if that is `far`, in
+/// memory.
 ///
 /// # Panics
-/// Unless `ld ≥ rows`, the length of `shares`, `f` and `g` have K numbers, and `a` and `out` have `(K − 1) · ld + rows`.
+/// Unless `ld` is at least the number of `shares`, the rows, `f` and `g` have K numbers, and `a` and `out` have `(K − 1) · ld + rows`.
 pub(crate) fn weigh_columns(isa: Isa, a: &[f64], ld: usize, shares: &[f64], factors: [&[f64]; 2], out: &mut [f64], far: bool) {
     let (rows, classes) = (shares.len(), factors[0].len());
     let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
@@ -208,8 +209,8 @@ fn plain_shares(a: &[f64], ld: usize, factors: &[f64], counts: &[f64], mut write
     RowTotals { value, smallest: if largest == f64::INFINITY { 0.0 } else { smallest } }
 }
 
-/// The loop of [`row_weights`] and [`row_shares`] of K classes, or any number if K is 0: `write(i, a, n / π)` for the vector of rows from i on,
-/// with its probabilities unless K is 0; and the totals.
+/// The loop of [`row_weights`] and [`row_shares`] of K classes, or any number if K is 0: `write(i, a, n / π)` for the vector of rows from i
+/// on, with its probabilities unless K is 0; and the totals.
 #[inline(always)]
 fn over_shares<S: Powers<f64>, const K: usize>(
     simd: S,
@@ -427,6 +428,8 @@ impl Weigh<'_> {
     }
 }
 
+/// One column of [`weigh_columns`].
+///
 /// # Safety
 /// As many numbers as `shares` must be readable at `a` and writable at `out`.
 #[inline(always)]
