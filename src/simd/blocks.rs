@@ -26,9 +26,9 @@ pub fn exp_shifted_sum(isa: Isa, s: &mut [f64], shift: f64) -> f64 {
     isa.run(ShiftedSum::<true> { s: out, out, n: s.len(), shift, ahead: [Ahead::of_bytes(size_of_val(&*s)), Ahead::Nothing] })
 }
 
-/// Of every column of `s`, which is in the first cache, the largest number (any where there is a NaN), and the sum of `e^(s_i − largest)`, as
-/// of [`exp_shifted_sum`], each also written to `out`, which is asked for ahead. Column k is `[k * ld..][..rows]`; what is left of the `ld`
-/// numbers in `out` is 0.
+/// Of every column of `s`, which is in the first cache, the largest number (any where there is a NaN), and the sum of `e^(s_i − largest)`,
+/// as of [`exp_shifted_sum`], each also written to `out`, which is asked for ahead. Column k is `[k * ld..][..rows]`; what is left of the
+/// `ld` numbers in `out` is 0.
 ///
 /// # Panics
 /// Unless `ld ≥ rows`, there are as many `largest` as `sums`, and `s` and `out` have as many times `ld` numbers.
