@@ -35,6 +35,15 @@ fn shapes() -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
         (90, 63, 13, 1, 0),
         (40, 64, 5, 0, 0),
         (50, 136, 6, 2, 0),
+        // One or two features more than whole vectors hold.
+        (33, 17, 1, 0, 0),
+        (41, 18, 5, 0, 2),
+        (30, 26, 8, 1, 0),
+        (95, 34, 6, 0, 0),
+        (14, 50, 5, 0, 1),
+        (27, 65, 3, 0, 0),
+        (3, 66, 4, 0, 0),
+        (75, 130, 2, 3, 0),
     ])
 }
 

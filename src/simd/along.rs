@@ -76,11 +76,21 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
     let features = l - l % n;
     let first = simd.first(l - features);
     let whole = x.rows - x.rows % 4;
+    // One or two features more than whole vectors hold: those of four rows are in one vector, in place of four vectors that are nearly empty.
+    let pairs = has_pairs::<S>(l);
+    let mut by = [simd.splat(0.0); C];
     // What comes from memory line by line is best read so, unless it is to be converted: that takes longer than to wait.
     let row_by_row = ahead == Ahead::Lines && size_of::<T>() == 8;
     let (mut row, mut out) = (x.values.as_ptr(), out);
     // SAFETY: four rows at a time lie before `whole`, the others before `x.rows`; so do their offsets and logits.
     unsafe {
+        if pairs {
+            for (c, by) in by.iter_mut().enumerate() {
+                let from = if PACKED { theta.add(features * C + c * n) } else { theta.add(c * l + features) };
+                // The same pair for each of the four rows.
+                *by = simd.pairs(first, from, 0);
+            }
+        }
         for i in (0..whole).step_by(4) {
             let sums = if row_by_row {
                 let mut sums = [[simd.splat(0.0); C]; 4];
@@ -94,12 +104,13 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
                         features,
                         l,
                         first,
+                        pairs,
                         ahead,
                     );
                 }
                 sums
             } else {
-                products_along::<T, S, C, 4, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, ahead)
+                products_along::<T, S, C, 4, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, pairs, ahead)
             };
             let b: [f64; 4] = match offset {
                 Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
@@ -109,18 +120,23 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
             let finish = |c: usize, s: [f64; 4]| {
                 out.add(c * ld).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]);
             };
-            for c in (0..C - C % 2).step_by(2) {
-                let [s, t] = simd.sum_each_of_two([column(c), column(c + 1)]);
+            let of_rows = if pairs { simd.pairs(first, row.add(features), x.stride) } else { simd.splat(0.0) };
+            for c in (0..C).step_by(2) {
+                let d = if c + 1 < C { c + 1 } else { c };
+                let mut halves = [simd.halves_of_sums(column(c)), simd.halves_of_sums(column(d))];
+                if pairs {
+                    halves = [simd.add_pairs(of_rows, by[c], halves[0]), simd.add_pairs(of_rows, by[d], halves[1])];
+                }
+                let [s, t] = simd.add_halves(halves);
                 finish(c, s);
-                finish(c + 1, t);
-            }
-            if C % 2 == 1 {
-                finish(C - 1, simd.sum_each(column(C - 1)));
+                if d > c {
+                    finish(d, t);
+                }
             }
             (row, out) = (row.wrapping_add(4 * x.stride), out.wrapping_add(4));
         }
         for i in whole..x.rows {
-            let [sums] = products_along::<T, S, C, 1, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, ahead);
+            let [sums] = products_along::<T, S, C, 1, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, false, ahead);
             for c in 0..C {
                 *out.add(c * ld) = <S as Lanes<f64>>::sum(simd, sums[c]) + offset.map_or(0.0, |b| b[i]);
             }
@@ -129,7 +145,15 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
     }
 }
 
-/// The sums of R rows, the first number i at `rows`, lane by lane: `whole` features in whole vectors, and the `first` of one more up to L.
+/// Whether features past the last whole vector go by pairs: one or two past two vectors at least.
+#[inline(always)]
+pub(super) fn has_pairs<S: Features>(l: usize) -> bool {
+    let n = <S as Lanes<f64>>::N;
+    S::PAIRS && l > 2 * n && matches!(l % n, 1 | 2)
+}
+
+/// The sums of R rows, the first number i at `rows`, lane by lane: `whole` features in whole vectors, and the `first` of one more up to L
+/// unless they go by pairs.
 ///
 /// # Safety
 /// R rows of L features at `rows`, `stride` apart; Θ as for [`along`]; `first` chooses less than a vector, `l − whole` features.
@@ -143,6 +167,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
     whole: usize,
     l: usize,
     first: <S as Lanes<f64>>::First,
+    pairs: bool,
     ahead: Ahead,
 ) -> [[F64<S>; C]; R] {
     let n = <S as Lanes<f64>>::N;
@@ -171,14 +196,18 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
         }
         if k < l {
             ahead.piece(simd);
-            let atom: [F64<S>; C] = core::array::from_fn(|c| {
-                if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) }
-            });
             for r in 0..R {
                 match NEAR {
                     true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
                     false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
                 }
+            }
+        }
+        if k < l && !pairs {
+            let atom: [F64<S>; C] = core::array::from_fn(|c| {
+                if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) }
+            });
+            for r in 0..R {
                 let v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 for c in 0..C {
                     sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);

@@ -383,6 +383,7 @@ fn larger<T: PartialOrd>(a: T, b: T) -> T {
 impl Features for V3 {
     const REGISTERS: usize = 16;
     type Square = [__m256d; 4];
+    type Halves = [f64; 4];
 
     #[inline(always)]
     unsafe fn load_as_f64<T: Scalar>(self, p: *const T) -> __m256d {
@@ -419,11 +420,15 @@ impl Features for V3 {
         ]
     }
     #[inline(always)]
-    fn sum_each(self, v: [__m256d; 4]) -> [f64; 4] {
+    fn halves_of_sums(self, v: [__m256d; 4]) -> [f64; 4] {
         let avx = self.avx;
         // Lanes: a01 b01 a23 b23 and c01 d01 c23 d23.
         let (ab, cd) = (avx._mm256_hadd_pd(v[0], v[1]), avx._mm256_hadd_pd(v[2], v[3]));
         let (low, high) = (avx._mm256_permute2f128_pd::<0x20>(ab, cd), avx._mm256_permute2f128_pd::<0x31>(ab, cd));
         cast!(avx._mm256_add_pd(low, high))
+    }
+    #[inline(always)]
+    fn add_halves(self, v: [[f64; 4]; 2]) -> [[f64; 4]; 2] {
+        v
     }
 }

@@ -431,6 +431,8 @@ impl Powers<f32> for V4 {
 impl Features for V4 {
     const REGISTERS: usize = 32;
     type Square = [__m512d; 8];
+    const PAIRS: bool = true;
+    type Halves = __m512d;
 
     #[inline(always)]
     unsafe fn load_as_f64<T: Scalar>(self, p: *const T) -> __m512d {
@@ -469,21 +471,54 @@ impl Features for V4 {
         [low(a04, b04), low(a15, b15), low(a26, b26), low(a37, b37), high(a04, b04), high(a15, b15), high(a26, b26), high(a37, b37)]
     }
     #[inline(always)]
-    fn sum_each(self, v: [__m512d; 4]) -> [f64; 4] {
-        let four = sums_of_four(self, v);
-        let [sums, _]: [[f64; 4]; 2] = cast!(quarters(self, four, four));
-        sums
+    fn halves_of_sums(self, v: [__m512d; 4]) -> __m512d {
+        quarters(self, pair(self, v[0], v[1]), pair(self, v[2], v[3]))
     }
     #[inline(always)]
-    fn sum_each_of_two(self, v: [[__m512d; 4]; 2]) -> [[f64; 4]; 2] {
-        cast!(quarters(self, sums_of_four(self, v[0]), sums_of_four(self, v[1])))
+    fn add_halves(self, v: [__m512d; 2]) -> [[f64; 4]; 2] {
+        cast!(quarters(self, v[0], v[1]))
     }
-}
-
-/// In each quarter of 128 bits a part of the sums of two vectors, the first two in the first and the third, the others in the others.
-#[inline(always)]
-fn sums_of_four(simd: V4, v: [__m512d; 4]) -> __m512d {
-    quarters(simd, pair(simd, v[0], v[1]), pair(simd, v[2], v[3]))
+    #[inline(always)]
+    unsafe fn pairs<T: Scalar>(self, first: __mmask8, p: *const T, stride: usize) -> __m512d {
+        let (f, avx) = (self.avx512f, self.avx);
+        // SAFETY: the size tells the type, and a masked load touches only the chosen lanes, one or two, which the contract makes readable.
+        unsafe {
+            if size_of::<T>() == 8 {
+                let p = p.cast::<f64>();
+                let (a, b) = (f._mm_maskz_loadu_pd(first, p), f._mm_maskz_loadu_pd(first, p.wrapping_add(stride)));
+                let (c, d) =
+                    (f._mm_maskz_loadu_pd(first, p.wrapping_add(2 * stride)), f._mm_maskz_loadu_pd(first, p.wrapping_add(3 * stride)));
+                let even = avx._mm256_insertf128_pd::<1>(avx._mm256_castpd128_pd256(a), c);
+                let odd = avx._mm256_insertf128_pd::<1>(avx._mm256_castpd128_pd256(b), d);
+                cast!([avx._mm256_unpacklo_pd(even, odd), avx._mm256_unpackhi_pd(even, odd)])
+            } else {
+                let p = p.cast::<f32>();
+                let (a, b) = (f._mm_maskz_loadu_ps(first, p), f._mm_maskz_loadu_ps(first, p.wrapping_add(stride)));
+                let (c, d) =
+                    (f._mm_maskz_loadu_ps(first, p.wrapping_add(2 * stride)), f._mm_maskz_loadu_ps(first, p.wrapping_add(3 * stride)));
+                let (ab, cd) = (self.sse._mm_movelh_ps(a, b), self.sse._mm_movelh_ps(c, d));
+                let (low, high) = (self.sse._mm_shuffle_ps::<0b10_00_10_00>(ab, cd), self.sse._mm_shuffle_ps::<0b11_01_11_01>(ab, cd));
+                f._mm512_cvtps_pd(cast!([low, high]))
+            }
+        }
+    }
+    #[inline(always)]
+    fn add_pairs(self, pairs: __m512d, by: __m512d, sums: __m512d) -> __m512d {
+        // The quarters are those of rows 0 and 1, twice, and of rows 2 and 3: the first numbers and the second ones in turns.
+        let in_turns = |v| self.avx512f._mm512_shuffle_f64x2::<0b11_01_10_00>(v, v);
+        self.avx512f._mm512_fmadd_pd(in_turns(pairs), in_turns(by), sums)
+    }
+    #[inline(always)]
+    unsafe fn load_four_twice(self, p: *const f64) -> __m512d {
+        // SAFETY: by the contract.
+        let four = unsafe { self.avx._mm256_loadu_pd(p) };
+        self.avx512f._mm512_broadcast_f64x4(four)
+    }
+    #[inline(always)]
+    fn sum_of_halves(self, v: __m512d) -> [f64; 2] {
+        let [low, high]: [__m256d; 2] = cast!(v);
+        [Lanes::<f64>::sum(*self, low), Lanes::<f64>::sum(*self, high)]
+    }
 }
 
 /// Sums of two: of `a` in even lanes, of `b` in odd ones.

@@ -355,6 +355,7 @@ impl Powers<f32> for Neon {
 impl Features for Neon {
     const REGISTERS: usize = 32;
     type Square = [float64x2_t; 2];
+    type Halves = [f64; 4];
 
     #[inline(always)]
     unsafe fn load_as_f64<T: Scalar>(self, p: *const T) -> float64x2_t {
@@ -379,7 +380,11 @@ impl Features for Neon {
         [self.neon.vtrn1q_f64(a, b), self.neon.vtrn2q_f64(a, b)]
     }
     #[inline(always)]
-    fn sum_each(self, v: [float64x2_t; 4]) -> [f64; 4] {
+    fn halves_of_sums(self, v: [float64x2_t; 4]) -> [f64; 4] {
         cast!([self.neon.vpaddq_f64(v[0], v[1]), self.neon.vpaddq_f64(v[2], v[3])])
+    }
+    #[inline(always)]
+    fn add_halves(self, v: [[f64; 4]; 2]) -> [[f64; 4]; 2] {
+        v
     }
 }

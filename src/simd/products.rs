@@ -221,7 +221,18 @@ mod tests {
     #[test]
     fn what_is_asked_for_ahead_changes_no_bit() {
         let others = [Ahead::Lines, Ahead::Half(4096), Ahead::Pages, Ahead::Near];
-        for (rows, l, c) in [(37, 5, 3), (41, 16, 8), (77, 50, 5), (13, 64, 1), (29, 70, 4), (38, 128, 4), (35, 136, 6), (23, 200, 7)] {
+        for (rows, l, c) in [
+            (37, 5, 3),
+            (41, 16, 8),
+            (77, 50, 5),
+            (75, 18, 6),
+            (13, 64, 1),
+            (29, 70, 4),
+            (30, 65, 4),
+            (38, 128, 4),
+            (35, 136, 6),
+            (23, 200, 7),
+        ] {
             let (values, theta, w) = (numbers(rows * l, 1), numbers(c * l, 2), numbers(c * rows, 3));
             let single: Vec<f32> = values.iter().map(|x| *x as f32).collect();
             for isa in Isa::available() {

@@ -1,6 +1,7 @@
 //! Sums `G += X^T W` of a block of rows.
 
 use super::ahead::{Ahead, piece_of_rows, rows_of_piece, with_ahead, with_near};
+use super::along::has_pairs;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -70,7 +71,8 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             return;
         }
         // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
-        let vectors = part(l.div_ceil(n), if wide { 4 } else { 2 });
+        let all = if has_pairs::<S>(l) { l / n } else { l.div_ceil(n) };
+        let vectors = part(all, if wide { 4 } else { 2 });
         let most = match vectors {
             1 => 8,
             2 if wide => 8,
@@ -249,11 +251,14 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
     ahead: Ahead,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
-    let vectors = l.div_ceil(n);
+    // One or two features more than whole vectors hold go by pairs.
+    let pairs = has_pairs::<S>(l);
+    let end = if pairs { l - l % n } else { l };
+    let vectors = end.div_ceil(n);
     let tiles = vectors.div_ceil(V);
     // Features before the tiles of W vectors.
-    let wide = if V > W { (vectors - tiles * W) * V * n } else { l };
-    let some = if tiles > 1 { (FIRST / l).max(32) & !7 } else { x.rows };
+    let wide = if V > W { (vectors - tiles * W) * V * n } else { end };
+    let some = if tiles > 1 || pairs { (FIRST / l).max(32) & !7 } else { x.rows };
     // The bytes from these rows to the next.
     let next = some * l * size_of::<T>();
     let mut start = 0;
@@ -263,7 +268,7 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
             let rows = some.min(x.rows - start);
             let (from, w) = (x.values.as_ptr().add(start * x.stride), w.add(start));
             let mut k = 0;
-            while k < l {
+            while k < end {
                 if k < wide {
                     sum_tile::<T, S, V, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
                     k += V * n;
@@ -271,6 +276,9 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
                     sum_tile::<T, S, W, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
                     k += W * n;
                 }
+            }
+            if pairs {
+                sum_pairs::<T, S, C, NEAR>(simd, from, rows, x.stride, l, end, w, ld, g, ahead, next);
             }
             start += rows;
         }
@@ -346,6 +354,60 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                 } else {
                     simd.store_first(first, to, simd.add(simd.load_first(first, to), sum));
                 }
+            }
+        }
+    }
+}
+
+/// The sums of the one or two features from feature k on and C columns of W: pairs of four rows at a time, the last rows one by one.
+///
+/// # Safety
+/// As for [`sum_tile`], with `k < L ≤ k + 2`.
+#[inline(always)]
+unsafe fn sum_pairs<T: Scalar, S: Features, const C: usize, const NEAR: bool>(
+    simd: S,
+    x: *const T,
+    rows: usize,
+    stride: usize,
+    l: usize,
+    k: usize,
+    w: *const f64,
+    ld: usize,
+    g: *mut f64,
+    ahead: Ahead,
+    next: usize,
+) {
+    let (first, width) = (simd.first(l - k), l - k);
+    let mut sums: [F64<S>; C] = [simd.splat(0.0); C];
+    let share = x.wrapping_add(k * rows);
+    let mut ahead = ahead.of_numbers(share, width * rows);
+    let (some, mut due) = (rows_of_piece::<T>(width), 0);
+    let whole = rows - rows % 4;
+    // SAFETY: four rows at a time lie before `whole`, the others before `rows`; so do their weights; features k to L − 1 are those chosen.
+    unsafe {
+        for i in (0..whole).step_by(4) {
+            if !NEAR && i >= due {
+                ahead.piece(simd);
+                due += some;
+            }
+            let at = share.wrapping_add(i * width);
+            match NEAR {
+                true => simd.fetch_near(at.wrapping_byte_add(next).cast()),
+                false => ahead.line_of_row(simd, i, at),
+            }
+            let pairs = simd.pairs(first, x.add(i * stride + k), stride);
+            for c in 0..C {
+                sums[c] = simd.mul_add(pairs, simd.load_four_twice(w.add(c * ld + i)), sums[c]);
+            }
+        }
+        for c in 0..C {
+            let halves = simd.sum_of_halves(sums[c]);
+            for (j, half) in halves.iter().enumerate().take(width) {
+                let mut sum = *half;
+                for i in whole..rows {
+                    sum += *w.add(c * ld + i) * (*x.add(i * stride + k + j)).to_f64();
+                }
+                *g.add(c * l + k + j) += sum;
             }
         }
     }

@@ -142,12 +142,46 @@ pub trait Features: Lanes<f64> {
     /// Vector `j` of the result holds lane `j` of vectors 0, 1, ….
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// The sums of the lanes of each of four vectors.
-    fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4];
-    /// The same of two fours, which may take fewer steps together.
     #[inline(always)]
-    fn sum_each_of_two(self, v: [[<Self as Lanes<f64>>::V; 4]; 2]) -> [[f64; 4]; 2] {
-        // No closure: it would be compiled without the instructions.
-        [self.sum_each(v[0]), self.sum_each(v[1])]
+    fn sum_each(self, v: [<Self as Lanes<f64>>::V; 4]) -> [f64; 4] {
+        let halves = self.halves_of_sums(v);
+        self.add_halves([halves, halves])[0]
+    }
+
+    /// The sums of the lanes of each of four vectors on the way, halves of them where a vector has eight lanes.
+    type Halves: Copy;
+    /// The steps of [`Self::sum_each`] but the last one.
+    fn halves_of_sums(self, v: [<Self as Lanes<f64>>::V; 4]) -> Self::Halves;
+    /// The last step, for two fours.
+    fn add_halves(self, v: [Self::Halves; 2]) -> [[f64; 4]; 2];
+
+    /// Whether a vector holds a pair of numbers of each of four rows, and what follows is there.
+    const PAIRS: bool = false;
+    /// The first numbers, one or two of them, of four rows from `p` on, `stride` apart: the first one of each row in the lower half.
+    ///
+    /// # Safety
+    /// They must be readable; others are not touched.
+    #[inline(always)]
+    unsafe fn pairs<T: Scalar>(self, _first: <Self as Lanes<f64>>::First, _p: *const T, _stride: usize) -> <Self as Lanes<f64>>::V {
+        self.splat(0.0)
+    }
+    /// `pairs · by` added to the halves of the sums of four rows.
+    #[inline(always)]
+    fn add_pairs(self, _pairs: <Self as Lanes<f64>>::V, _by: <Self as Lanes<f64>>::V, sums: Self::Halves) -> Self::Halves {
+        sums
+    }
+    /// The four numbers at `p` in both halves.
+    ///
+    /// # Safety
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn load_four_twice(self, _p: *const f64) -> <Self as Lanes<f64>>::V {
+        self.splat(0.0)
+    }
+    /// The sums of the lanes of each half.
+    #[inline(always)]
+    fn sum_of_halves(self, v: <Self as Lanes<f64>>::V) -> [f64; 2] {
+        [self.sum(v), 0.0]
     }
 }
 
