@@ -261,8 +261,10 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
     let some = if tiles > 1 || pairs { (FIRST / l).max(32) & !7 } else { x.rows };
     // The bytes from these rows to the next.
     let next = some * l * size_of::<T>();
+    let mut of_pairs: [F64<S>; C] = [simd.splat(0.0); C];
     let mut start = 0;
-    // SAFETY: rows from `start` on; each tile begins below L, and its last vector does.
+    // SAFETY: rows from `start` on; each tile begins below L, and its last vector does; those after whole fours, and features from `end` on,
+    // are rows and features, too.
     unsafe {
         while start < x.rows {
             let rows = some.min(x.rows - start);
@@ -278,9 +280,21 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
                 }
             }
             if pairs {
-                sum_pairs::<T, S, C, NEAR>(simd, from, rows, x.stride, l, end, w, ld, g, ahead, next);
+                add_pairs::<T, S, C, NEAR>(simd, from, rows - rows % 4, x.stride, l, end, w, ld, &mut of_pairs, ahead, next);
             }
             start += rows;
+        }
+        if pairs {
+            let whole = x.rows - x.rows % 4;
+            for (c, sum) in of_pairs.iter().enumerate() {
+                for (k, half) in (end..l).zip(simd.sum_of_halves(*sum)) {
+                    let mut sum = half;
+                    for i in whole..x.rows {
+                        sum += *w.add(c * ld + i) * x.values.get_unchecked(i * x.stride + k).to_f64();
+                    }
+                    *g.add(c * l + k) += sum;
+                }
+            }
         }
     }
 }
@@ -359,12 +373,13 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     }
 }
 
-/// The sums of the one or two features from feature k on and C columns of W: pairs of four rows at a time, the last rows one by one.
+/// Adds the products of the one or two features from feature k on with C columns of W, pairs of four rows at a time. As for [`sum_tile`],
+/// lines are asked for.
 ///
 /// # Safety
-/// As for [`sum_tile`], with `k < L ≤ k + 2`.
+/// `rows` rows of L features at `x`, `stride` apart, a multiple of four; `k < L ≤ k + 2`; `w` has C columns of `rows` numbers, `ld` apart.
 #[inline(always)]
-unsafe fn sum_pairs<T: Scalar, S: Features, const C: usize, const NEAR: bool>(
+unsafe fn add_pairs<T: Scalar, S: Features, const C: usize, const NEAR: bool>(
     simd: S,
     x: *const T,
     rows: usize,
@@ -373,19 +388,17 @@ unsafe fn sum_pairs<T: Scalar, S: Features, const C: usize, const NEAR: bool>(
     k: usize,
     w: *const f64,
     ld: usize,
-    g: *mut f64,
+    sums: &mut [F64<S>; C],
     ahead: Ahead,
     next: usize,
 ) {
     let (first, width) = (simd.first(l - k), l - k);
-    let mut sums: [F64<S>; C] = [simd.splat(0.0); C];
     let share = x.wrapping_add(k * rows);
     let mut ahead = ahead.of_numbers(share, width * rows);
     let (some, mut due) = (rows_of_piece::<T>(width), 0);
-    let whole = rows - rows % 4;
-    // SAFETY: four rows at a time lie before `whole`, the others before `rows`; so do their weights; features k to L − 1 are those chosen.
+    // SAFETY: by the contract.
     unsafe {
-        for i in (0..whole).step_by(4) {
+        for i in (0..rows).step_by(4) {
             if !NEAR && i >= due {
                 ahead.piece(simd);
                 due += some;
@@ -398,16 +411,6 @@ unsafe fn sum_pairs<T: Scalar, S: Features, const C: usize, const NEAR: bool>(
             let pairs = simd.pairs(first, x.add(i * stride + k), stride);
             for c in 0..C {
                 sums[c] = simd.mul_add(pairs, simd.load_four_twice(w.add(c * ld + i)), sums[c]);
-            }
-        }
-        for c in 0..C {
-            let halves = simd.sum_of_halves(sums[c]);
-            for (j, half) in halves.iter().enumerate().take(width) {
-                let mut sum = *half;
-                for i in whole..rows {
-                    sum += *w.add(c * ld + i) * (*x.add(i * stride + k + j)).to_f64();
-                }
-                *g.add(c * l + k + j) += sum;
             }
         }
     }
