@@ -116,22 +116,9 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
                 Some(b) => b.as_ptr().add(i).cast::<[f64; 4]>().read_unaligned(),
                 None => [0.0; 4],
             };
-            let column = |c: usize| core::array::from_fn(|r| sums[r][c]);
-            let finish = |c: usize, s: [f64; 4]| {
-                out.add(c * ld).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]);
-            };
-            let of_rows = if pairs { simd.pairs(first, row.add(features), x.stride) } else { simd.splat(0.0) };
-            for c in (0..C).step_by(2) {
-                let d = if c + 1 < C { c + 1 } else { c };
-                let mut halves = [simd.halves_of_sums(column(c)), simd.halves_of_sums(column(d))];
-                if pairs {
-                    halves = [simd.add_pairs(of_rows, by[c], halves[0]), simd.add_pairs(of_rows, by[d], halves[1])];
-                }
-                let [s, t] = simd.add_halves(halves);
-                finish(c, s);
-                if d > c {
-                    finish(d, t);
-                }
+            match pairs {
+                true => finish::<S, C>(simd, sums, Some((simd.pairs(first, row.add(features), x.stride), &by)), b, out, ld),
+                false => finish::<S, C>(simd, sums, None, b, out, ld),
             }
             (row, out) = (row.wrapping_add(4 * x.stride), out.wrapping_add(4));
         }
@@ -141,6 +128,40 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
                 *out.add(c * ld) = <S as Lanes<f64>>::sum(simd, sums[c]) + offset.map_or(0.0, |b| b[i]);
             }
             (row, out) = (row.wrapping_add(x.stride), out.wrapping_add(1));
+        }
+    }
+}
+
+/// Writes the logits of four rows in C columns: the sums of the lanes, and the products of the pairs, beside `b`.
+///
+/// # Safety
+/// `out` has C columns of four numbers, `ld` apart.
+#[inline(always)]
+unsafe fn finish<S: Features, const C: usize>(
+    simd: S,
+    lanes: [[F64<S>; C]; 4],
+    pairs: Option<(F64<S>, &[F64<S>; C])>,
+    b: [f64; 4],
+    out: *mut f64,
+    ld: usize,
+) {
+    // No closures of what takes vectors: they would be compiled without the instructions.
+    let write = |c: usize, s: [f64; 4]| {
+        // SAFETY: by the contract.
+        unsafe { out.add(c * ld).cast::<[f64; 4]>().write_unaligned([s[0] + b[0], s[1] + b[1], s[2] + b[2], s[3] + b[3]]) };
+    };
+    for c in (0..C).step_by(2) {
+        let d = if c + 1 < C { c + 1 } else { c };
+        let column = [lanes[0][c], lanes[1][c], lanes[2][c], lanes[3][c]];
+        let other = [lanes[0][d], lanes[1][d], lanes[2][d], lanes[3][d]];
+        let mut halves = [simd.halves_of_sums(column), simd.halves_of_sums(other)];
+        if let Some((of_rows, by)) = pairs {
+            halves = [simd.add_pairs(of_rows, by[c], halves[0]), simd.add_pairs(of_rows, by[d], halves[1])];
+        }
+        let [s, t] = simd.add_halves(halves);
+        write(c, s);
+        if d > c {
+            write(d, t);
         }
     }
 }
