@@ -15,8 +15,8 @@ use crate::simd::Isa;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 
-/// The smallest μ but 0, unless a whole step of Newton has failed: then μ falls as far as steps succeed, and to 0 from where it is
-/// negligible.
+/// The smallest μ but 0, unless a whole step of Newton has failed, or the information is indefinite where the gradient is small, as beside
+/// saddles that are nearly flat: then μ falls as far as steps succeed, and to 0 from where it is negligible.
 const LEAST: f64 = 1e-2;
 const NEGLIGIBLE: f64 = 1e-10;
 /// By what μ grows where the matrix is not positive definite, which costs a factorisation, and where f falls, which costs an evaluation;
@@ -30,7 +30,7 @@ const FIRMER: f64 = 16.0;
 /// The gain in f that the last step may have promised where the gradient is within the tolerance, in its square: 1e-4 at 1e-8. Of very
 /// uneven counts a gradient that is small among all choices may be large among those that curve.
 const ENOUGH: f64 = 1e12;
-/// The gradient from which on features that no longer vary under a class are looked for.
+/// The gradient from which on features that no longer vary under a class are looked for, and the curvature of saddles.
 const NEAR: f64 = 1e-4;
 /// Steps past the tolerance at most, once little is promised.
 const POLISH: u32 = 8;
@@ -120,7 +120,14 @@ pub(crate) fn newton(
             promised = dot(g, step);
             if !solved || is_lost(info, d, step, promised / o.data.total_choices()) {
                 indefinite = true;
-                mu = if solved { (FIRMER * mu).max(LIGHT) } else { (RISE * mu).max(LEAST) };
+                whole &= norm > NEAR;
+                mu = if solved {
+                    (FIRMER * mu).max(LIGHT)
+                } else if whole || mu == 0.0 {
+                    (RISE * mu).max(LEAST)
+                } else {
+                    RISE * mu
+                };
                 if mu > 1e20 {
                     if failures > 0 {
                         o.evaluate(v, g);
