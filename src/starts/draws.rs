@@ -125,7 +125,8 @@ pub(crate) fn moment_starts(
 }
 
 /// Random atoms: in whitened features of random directions and one norm between a half and eight, or between a half and two where features
-/// are many: there far atoms of random directions sit on single alternatives; equal weights. `beta`: L numbers.
+/// are many: there far atoms of random directions sit on single alternatives. Of one feature, normal numbers times the norm; equal weights.
+/// `beta`: L numbers.
 pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
     let mut random = stream(problem.seed, start);
     weights.fill(1.0 / weights.len() as f64);
@@ -133,7 +134,12 @@ pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64
     let norm = 0.5 * libm::pow(most, random.random::<f64>());
     for atom in atoms.chunks_exact_mut(problem.wh.columns) {
         let beta = &mut beta[..problem.wh.rank];
-        direction(&mut random, norm, beta);
+        if let [beta] = beta {
+            // Along one direction atoms of one norm coincide.
+            *beta = norm * random.sample::<f64, _>(StandardNormal);
+        } else {
+            direction(&mut random, norm, beta);
+        }
         problem.wh.unwhiten_atom(beta, atom);
     }
     StartKind::Random
