@@ -1,4 +1,4 @@
-//! Whether an atom runs off: whether going on, to twice as far, does not lower the likelihood, while going back does.
+//! Whether an atom runs off: whether going on, to twice and four times as far, does not lower the likelihood, while going back does.
 //!
 //! Twice the atom itself is one way on. An atom may also run off while part of it stays, as when two alternatives share a class, or one is
 //! never chosen that has a feature of its own: the part that runs off is the one along which the features no longer vary under the class,
@@ -78,7 +78,9 @@ pub(crate) fn diverging(
                 axpy(step, d, &mut trial[range.clone()]);
                 o.evaluate(trial, gradient)
             };
-            there(o, 1.0).is_some_and(|y| y >= f - slight) && there(o, -1.0).is_none_or(|y| y < f - slight)
+            // Farther on, too: twice as far may lie beyond a valley.
+            let on = [1.0, 3.0].iter().all(|step| there(o, *step).is_some_and(|y| y >= f - slight));
+            on && there(o, -1.0).is_none_or(|y| y < f - slight)
         };
         let beta = &v[range.clone()];
         if !curvature {
