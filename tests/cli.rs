@@ -396,6 +396,19 @@ fn names_are_shown_without_control_characters() {
     assert_eq!(desk.json(args)["features"][2], "lat\u{1b}");
 }
 
+/// Estimates of features in large units are small numbers, not zeros.
+#[test]
+fn estimates_keep_digits_whatever_the_units() {
+    let desk = Desk::new();
+    desk.write("x.csv", "pop,size\n1e11,1\n3e11,4\n2e11,2\n6e11,1\n");
+    desk.write("n.csv", "n\n7\n3\n5\n2\n");
+    let run = desk.run("--classes 1 --features x.csv --counts n.csv");
+    let row = run.out.lines().find(|line| line.trim_start().starts_with("pop")).unwrap();
+    assert!(row.contains("e-12 ± ") && !row.contains("0.0000000"), "{row}");
+    let row = run.out.lines().find(|line| line.trim_start().starts_with("size")).unwrap();
+    assert!(!row.contains("e-"), "{row}");
+}
+
 #[test]
 fn bad_arguments_end_with_2() {
     let desk = Desk::new();

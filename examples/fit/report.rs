@@ -180,8 +180,9 @@ fn row(name: &str, cells: impl Iterator<Item = (f64, f64)> + Clone, fewest: i32)
         true => 1 - error.log10().floor() as i32,
         false => 3 - least(&mut cells.clone().map(|(x, _)| x.abs())).clamp(1e-9, 1e9).log10().floor() as i32,
     };
-    let decimals = decimals.clamp(fewest, 9) as usize;
-    let number = |x: f64| if x.abs() < 1e7 { format!("{x:.decimals$}") } else { format!("{x:.3e}") };
+    // Of features of large units, nine decimals would be zeros.
+    let (small, decimals) = (decimals > 9, decimals.clamp(fewest, 9) as usize);
+    let number = |x: f64| if x.abs() >= 1e7 || small && x != 0.0 { format!("{x:.3e}") } else { format!("{x:.decimals$}") };
     let errors: Vec<String> = cells.clone().map(|(_, e)| if e.is_finite() { number(e) } else { "—".into() }).collect();
     let width = errors.iter().map(|e| e.chars().count()).max().unwrap_or(0);
     let cells = cells.zip(errors).map(|((x, _), e)| format!("{} ± {e:<width$}", number(x)));
