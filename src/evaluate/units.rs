@@ -20,8 +20,10 @@ use crate::simd::{self, Isa, Rows};
 use crate::workspace::filled;
 use core::ops::Range;
 
-/// How many times as large as a log-likelihood (or 1) the terms that it is the sum of may be: it keeps twelve digits.
+/// How many times as large as a log-likelihood (or 1) the terms that it is the sum of may be: it keeps twelve digits. And what the part that
+/// the logits of one choice set have in common, with which log Z is found, counts beside them: it may leave nine.
 const MOST_CANCELLED: f64 = 4096.0;
+const COMMON: f64 = 1.0 / 256.0;
 
 /// The logarithm of a probability: 0 where rounding has made it more; NaN as it is.
 fn at_most_0(log: f64) -> f64 {
@@ -375,8 +377,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// [`Self::add_log_likelihoods`] of units over one choice set; what the common part `x_o·θ` of all logits is too large for to leave log Z
-    /// its digits comes from the rows, too. `products`: room for as many as `joint` has.
+    /// [`Self::add_log_likelihoods`] of units over one choice set, by rows also where the common part `x_o·θ` of all logits is too large to
+    /// leave log Z its digits. `products`: room for as many as `joint` has.
     pub(super) fn add_log_likelihoods_of_one_set(
         &self,
         found: Found<'_>,
@@ -390,16 +392,14 @@ impl Evaluation<'_> {
         let (features, atoms) = (&self.unit_features[units.start * (l + 2)..units.end * (l + 2)], &self.atoms[..c * l]);
         simd::logits(isa, Rows { values: features, rows: units.len(), columns: l, stride: l + 2 }, atoms, None, products, UNITS);
         for (k, (joint, products)) in joint.chunks_exact_mut(UNITS).zip(products.chunks(UNITS)).enumerate().take(c) {
-            let common = dot(self.unit_origin, &atoms[k * l..(k + 1) * l]);
-            let log_z = found.log_z[zone(0, k, c)] - common;
+            let (common, log_z) = (dot(self.unit_origin, &atoms[k * l..(k + 1) * l]), found.log_z[zone(0, k, c)]);
             for (((u, joint), product), features) in units.clone().zip(joint).zip(products).zip(features.chunks_exact(l + 2)) {
-                let (offsets, taken) = (features[l], features[l + 1] * log_z);
+                let (offsets, taken) = (features[l], features[l + 1] * (log_z - common));
                 let sum = offsets + product - taken;
-                let size = offsets.abs() + product.abs() + taken.abs() + features[l + 1] * common.abs();
-                *joint += if size <= MOST_CANCELLED * (1.0 + sum.abs()) {
-                    at_most_0(sum)
-                } else {
-                    self.log_likelihood_by_rows(found, data, u, k)
+                let size = offsets.abs() + product.abs() + taken.abs() + COMMON * features[l + 1] * common.abs();
+                *joint += match size <= MOST_CANCELLED * (1.0 + sum.abs()) {
+                    true => at_most_0(sum),
+                    false => self.log_likelihood_by_rows(found, data, u, k),
                 };
             }
         }
