@@ -130,6 +130,39 @@ fn products_of_f32_features_are_summed_in_f64() {
     products::<f32>();
 }
 
+/// Where vectors reach past the last feature into the next row, what is there stays out of the results.
+#[test]
+fn what_is_no_number_stays_in_its_feature() {
+    let rows = 11;
+    for (l, c) in (1..=21).flat_map(|l| (1..=9).map(move |c| (l, c))) {
+        let mut x = vec![1.0; rows * l];
+        x.iter_mut().step_by(l).skip(1).for_each(|first| *first = f64::NAN);
+        let single: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+        let w = vec![1.0; c * rows];
+        for isa in Isa::available() {
+            for half in [false, true] {
+                let (mut g, mut h) = (vec![0.0; c * l], vec![0.0; l * l]);
+                if half {
+                    let x = Rows { values: &single, rows, columns: l, stride: l };
+                    simd::weighted_sum(isa, x, &w, rows, &mut g);
+                    simd::gram(isa, x, &w[..rows], &mut h);
+                } else {
+                    let x = Rows { values: &x, rows, columns: l, stride: l };
+                    simd::weighted_sum(isa, x, &w, rows, &mut g);
+                    simd::gram(isa, x, &w[..rows], &mut h);
+                }
+                for (k, g) in g.iter().enumerate() {
+                    assert!(if k % l == 0 { g.is_nan() } else { *g == rows as f64 }, "{} {l} {c} {k}: {g}", isa.name());
+                }
+                for (a, b) in (0..l).flat_map(|a| (0..=a).map(move |b| (a, b))) {
+                    let h = h[a * l + b];
+                    assert!(if b == 0 { h.is_nan() } else { h == rows as f64 }, "{} {l} {a} {b}: {h}", isa.name());
+                }
+            }
+        }
+    }
+}
+
 /// Numbers twice as long as f64, for references: an unevaluated sum.
 #[derive(Clone, Copy)]
 struct Double(f64, f64);

@@ -109,6 +109,13 @@ unsafe fn along<T: Scalar, S: Features, const C: usize, const PACKED: bool, cons
                     );
                 }
                 sums
+            } else if S::REGISTERS < 32 && C > 3 {
+                // Sums of two rows are as many as registers hold beside the rest.
+                let other = row.add(2 * x.stride);
+                let [a, b] = products_along::<T, S, C, 2, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, pairs, ahead);
+                let [c, d] =
+                    products_along::<T, S, C, 2, PACKED, NEAR>(simd, other, x.stride, i + 2, theta, features, l, first, pairs, ahead);
+                [a, b, c, d]
             } else {
                 products_along::<T, S, C, 4, PACKED, NEAR>(simd, row, x.stride, i, theta, features, l, first, pairs, ahead)
             };
@@ -201,16 +208,34 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             if k % piece_of_rows::<T>(R, n) == 0 {
                 ahead.piece(simd);
             }
-            let atom: [F64<S>; C] =
-                core::array::from_fn(|c| simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) }));
-            for r in 0..R {
-                match NEAR {
-                    true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
-                    false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
+            // Vectors of Θ stay in registers while the rows go by, or vectors of rows while the atoms do, where those are too many.
+            if R * C + C < S::REGISTERS {
+                let atom: [F64<S>; C] =
+                    core::array::from_fn(|c| simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) }));
+                for r in 0..R {
+                    match NEAR {
+                        true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
+                        false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
+                    }
+                    let v = simd.load_as_f64(rows.add(r * stride + k));
+                    for c in 0..C {
+                        sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                    }
                 }
-                let v = simd.load_as_f64(rows.add(r * stride + k));
+            } else {
+                let mut v = [simd.splat(0.0); R];
+                for r in 0..R {
+                    match NEAR {
+                        true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
+                        false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
+                    }
+                    v[r] = simd.load_as_f64(rows.add(r * stride + k));
+                }
                 for c in 0..C {
-                    sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
+                    let atom = simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) });
+                    for r in 0..R {
+                        sums[r][c] = simd.mul_add(v[r], atom, sums[r][c]);
+                    }
                 }
             }
             k += n;
@@ -225,9 +250,10 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             }
         }
         if k < l && !pairs {
-            let atom: [F64<S>; C] = core::array::from_fn(|c| {
-                if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) }
-            });
+            let mut atom = [simd.splat(0.0); C];
+            for c in 0..C {
+                atom[c] = if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) };
+            }
             for r in 0..R {
                 let v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 for c in 0..C {

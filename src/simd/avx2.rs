@@ -36,9 +36,36 @@ const SQRT_HALF_F32: u32 = 0x3f35_04f3;
 
 const SQRT_HALF_TO_1_F32: u32 = 0x3f80_0000 - SQRT_HALF_F32;
 
+/// A choice of the first n lanes. Loads and stores go by n, in halves: masked ones take processors of AMD's up to 40 cycles.
+#[derive(Clone, Copy)]
+pub struct First {
+    n: usize,
+    mask: __m256i,
+}
+
+/// Writes the first n < 4 numbers to `p`.
+///
+/// # Safety
+/// They must be writable.
+#[inline(always)]
+unsafe fn store_few(simd: V3, n: usize, p: *mut f32, v: __m128) {
+    let (sse, sse2) = (simd.sse, simd.sse2);
+    // SAFETY: by the contract.
+    unsafe {
+        if n >= 2 {
+            sse2._mm_store_sd(p.cast(), cast!(v));
+        }
+        match n {
+            1 => sse._mm_store_ss(p, v),
+            3 => sse._mm_store_ss(p.add(2), sse._mm_movehl_ps(v, v)),
+            _ => {}
+        }
+    }
+}
+
 impl Lanes<f64> for V3 {
     type V = __m256d;
-    type First = __m256i;
+    type First = First;
     const N: usize = 4;
 
     #[inline(always)]
@@ -46,9 +73,10 @@ impl Lanes<f64> for V3 {
         self.avx._mm256_set1_pd(x)
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __m256i {
+    fn first(self, n: usize) -> First {
+        let n = n.min(4);
         // SAFETY: four numbers from an index of at most 4 lie inside the eight.
-        unsafe { self.avx._mm256_loadu_si256(FIRST_64.as_ptr().add(4 - n.min(4)).cast()) }
+        First { n, mask: unsafe { self.avx._mm256_loadu_si256(FIRST_64.as_ptr().add(4 - n).cast()) } }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f64) -> __m256d {
@@ -56,9 +84,9 @@ impl Lanes<f64> for V3 {
         unsafe { self.avx._mm256_loadu_pd(p) }
     }
     #[inline(always)]
-    unsafe fn load_first(self, first: __m256i, p: *const f64) -> __m256d {
+    unsafe fn load_first(self, first: First, p: *const f64) -> __m256d {
         // SAFETY: a masked load touches only the chosen lanes, which the contract makes readable.
-        unsafe { self.avx._mm256_maskload_pd(p, first) }
+        unsafe { self.avx._mm256_maskload_pd(p, first.mask) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f64, v: __m256d) {
@@ -66,9 +94,22 @@ impl Lanes<f64> for V3 {
         unsafe { self.avx._mm256_storeu_pd(p, v) }
     }
     #[inline(always)]
-    unsafe fn store_first(self, first: __m256i, p: *mut f64, v: __m256d) {
-        // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
-        unsafe { self.avx._mm256_maskstore_pd(p, first, v) }
+    unsafe fn store_first(self, first: First, p: *mut f64, v: __m256d) {
+        let (avx, sse2) = (self.avx, self.sse2);
+        let [low, high]: [__m128d; 2] = cast!(v);
+        // SAFETY: only the first n numbers are touched, which the contract makes writable.
+        unsafe {
+            match first.n {
+                0 => {}
+                1 => sse2._mm_store_sd(p, low),
+                2 => sse2._mm_storeu_pd(p, low),
+                3 => {
+                    sse2._mm_storeu_pd(p, low);
+                    sse2._mm_store_sd(p.add(2), high);
+                }
+                _ => avx._mm256_storeu_pd(p, v),
+            }
+        }
     }
     #[inline(always)]
     unsafe fn stream(self, p: *mut f64, v: __m256d) {
@@ -88,8 +129,8 @@ impl Lanes<f64> for V3 {
         self.sse._mm_sfence();
     }
     #[inline(always)]
-    fn select_first(self, first: __m256i, a: __m256d, b: __m256d) -> __m256d {
-        self.avx._mm256_blendv_pd(b, a, cast!(first))
+    fn select_first(self, first: First, a: __m256d, b: __m256d) -> __m256d {
+        self.avx._mm256_blendv_pd(b, a, cast!(first.mask))
     }
     #[inline(always)]
     fn add(self, a: __m256d, b: __m256d) -> __m256d {
@@ -145,7 +186,7 @@ impl Lanes<f64> for V3 {
 
 impl Lanes<f32> for V3 {
     type V = __m256;
-    type First = __m256i;
+    type First = First;
     const N: usize = 8;
 
     #[inline(always)]
@@ -153,9 +194,10 @@ impl Lanes<f32> for V3 {
         self.avx._mm256_set1_ps(x)
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __m256i {
+    fn first(self, n: usize) -> First {
+        let n = n.min(8);
         // SAFETY: eight numbers from an index of at most 8 lie inside the sixteen.
-        unsafe { self.avx._mm256_loadu_si256(FIRST_32.as_ptr().add(8 - n.min(8)).cast()) }
+        First { n, mask: unsafe { self.avx._mm256_loadu_si256(FIRST_32.as_ptr().add(8 - n).cast()) } }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m256 {
@@ -163,9 +205,9 @@ impl Lanes<f32> for V3 {
         unsafe { self.avx._mm256_loadu_ps(p) }
     }
     #[inline(always)]
-    unsafe fn load_first(self, first: __m256i, p: *const f32) -> __m256 {
+    unsafe fn load_first(self, first: First, p: *const f32) -> __m256 {
         // SAFETY: a masked load touches only the chosen lanes, which the contract makes readable.
-        unsafe { self.avx._mm256_maskload_ps(p, first) }
+        unsafe { self.avx._mm256_maskload_ps(p, first.mask) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m256) {
@@ -173,9 +215,19 @@ impl Lanes<f32> for V3 {
         unsafe { self.avx._mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
-    unsafe fn store_first(self, first: __m256i, p: *mut f32, v: __m256) {
-        // SAFETY: a masked store touches only the chosen lanes, which the contract makes writable.
-        unsafe { self.avx._mm256_maskstore_ps(p, first, v) }
+    unsafe fn store_first(self, first: First, p: *mut f32, v: __m256) {
+        let [low, high]: [__m128; 2] = cast!(v);
+        // SAFETY: only the first n numbers are touched, which the contract makes writable.
+        unsafe {
+            match first.n {
+                0..4 => store_few(self, first.n, p, low),
+                4..8 => {
+                    self.sse._mm_storeu_ps(p, low);
+                    store_few(self, first.n - 4, p.add(4), high);
+                }
+                _ => self.avx._mm256_storeu_ps(p, v),
+            }
+        }
     }
     #[inline(always)]
     unsafe fn stream(self, p: *mut f32, v: __m256) {
@@ -195,8 +247,8 @@ impl Lanes<f32> for V3 {
         self.sse._mm_sfence();
     }
     #[inline(always)]
-    fn select_first(self, first: __m256i, a: __m256, b: __m256) -> __m256 {
-        self.avx._mm256_blendv_ps(b, a, cast!(first))
+    fn select_first(self, first: First, a: __m256, b: __m256) -> __m256 {
+        self.avx._mm256_blendv_ps(b, a, cast!(first.mask))
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
@@ -391,14 +443,14 @@ impl Features for V3 {
         unsafe { if size_of::<T>() == 8 { self.load(p.cast::<f64>()) } else { self.avx._mm256_cvtps_pd(self.sse._mm_loadu_ps(p.cast())) } }
     }
     #[inline(always)]
-    unsafe fn load_first_as_f64<T: Scalar>(self, first: __m256i, p: *const T) -> __m256d {
+    unsafe fn load_first_as_f64<T: Scalar>(self, first: First, p: *const T) -> __m256d {
         // SAFETY: as above, and a masked load touches only the chosen lanes. The mask of f32 lanes is the lower half of
         // each f64 lane's.
         unsafe {
             if size_of::<T>() == 8 {
                 self.load_first(first, p.cast::<f64>())
             } else {
-                let even = self.avx2._mm256_permutevar8x32_epi32(first, cast!([0u32, 2, 4, 6, 0, 2, 4, 6]));
+                let even = self.avx2._mm256_permutevar8x32_epi32(first.mask, cast!([0u32, 2, 4, 6, 0, 2, 4, 6]));
                 self.avx._mm256_cvtps_pd(self.avx._mm_maskload_ps(p.cast(), self.avx._mm256_castsi256_si128(even)))
             }
         }

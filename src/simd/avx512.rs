@@ -430,6 +430,7 @@ impl Powers<f32> for V4 {
 
 impl Features for V4 {
     const REGISTERS: usize = 32;
+    const CHOOSES: bool = true;
     type Square = [__m512d; 8];
     const PAIRS: bool = true;
     type Halves = __m512d;

@@ -40,7 +40,8 @@ enum Way {
 }
 
 /// The way that was fastest, and how many of the columns to take: by columns unless more lanes than these would go unused, else along many
-/// features or across the rows. Features that are to be converted are copied to go by columns, and cost least along.
+/// features or across the rows. Features that are to be converted are copied to go by columns, and cost least along. Of four lanes few
+/// columns leave many unused, and are best along, the fewer from the fewer features on.
 fn way<T, S: Features>(l: usize, columns: usize) -> (Way, usize) {
     let n = <S as Lanes<f64>>::N;
     let count = columns.min(COLUMNS);
@@ -49,6 +50,7 @@ fn way<T, S: Features>(l: usize, columns: usize) -> (Way, usize) {
     match n {
         8 if unused <= 1 && !converted => (Way::ByColumns, count),
         8 if l >= 4 * n && count <= MOST - usize::from(converted) || l >= 8 * n && converted => (Way::Along, part(count, MOST)),
+        4 if count <= MOST && l >= n * [2, 2, 4, 8, 8, 8][count - 1] => (Way::Along, count),
         4 if unused <= 2 && (l >= 8 * n || !converted) => (Way::ByColumns, count),
         4 | 8 => (Way::Across, count),
         _ if l >= 4 * n && columns <= COLUMNS => (Way::Along, part(count, MOST)),
@@ -85,7 +87,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         while c < columns {
             let (way, count) = way::<T, S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
-            if way == Way::Along && S::REGISTERS >= 32 {
+            if way == Way::Along && S::REGISTERS >= 16 {
                 with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C>(Logits { x, theta, offset, out, ld, ahead, isa })));
             } else {
                 in_groups(isa, &x, theta, offset, out, ld, ahead, way);

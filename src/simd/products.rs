@@ -175,29 +175,15 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
     ld: usize,
 ) {
     let (n, l) = (<S as Lanes<f64>>::N, x.columns);
-    let first = simd.first(l - b - (V - 1) * n);
-    let zero: F64<S> = simd.splat(0.0);
-    let mut sums = [[zero; A]; V];
-    // SAFETY: past the last feature it is taken again, so that every number read is a feature; all vectors but the last are
-    // whole, and `first` chooses the features below L of that one. In row `a + r` of H, `a + r < L`, columns at most
-    // `a + r` are touched.
+    let mut sums = [[simd.splat(0.0); A]; V];
+    let whole = if S::CHOOSES { 0 } else { x.readable(0, x.rows, b + V * n) };
+    // SAFETY: by the contract. In row `a + r` of H, `a + r < L`, columns at most `a + r` are touched.
     unsafe {
-        for i in 0..x.rows {
-            let row = x.values.as_ptr().add(i * x.stride);
-            let weight = simd.splat(*w.add(i));
-            let mut features = [zero; V];
-            for v in 0..V {
-                let from = row.add(b + v * n);
-                let feature = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
-                features[v] = simd.mul(weight, feature);
-            }
-            for r in 0..A {
-                let other = simd.splat((*row.add((a + r).min(l - 1))).to_f64());
-                for v in 0..V {
-                    sums[v][r] = simd.mul_add(features[v], other, sums[v][r]);
-                }
-            }
+        if !S::CHOOSES {
+            // What they hold past the last feature comes to lanes that are not stored.
+            gram_rows::<T, S, A, V, true>(simd, x, (0, whole), w, a, b, &mut sums);
         }
+        gram_rows::<T, S, A, V, false>(simd, x, (whole, x.rows), w, a, b, &mut sums);
         for r in 0..A.min(l - a) {
             for v in 0..V {
                 let column = b + v * n;
@@ -205,6 +191,44 @@ unsafe fn gram_tile<T: Scalar, S: Features, const A: usize, const V: usize>(
                     let some = simd.first(a + r + 1 - column);
                     let to = h.add((a + r) * ld + column);
                     simd.store_first(some, to, simd.add(simd.load_first(some, to), sums[v][r]));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the rows `from..to` to the sums of [`gram_tile`]; if WHOLE, last vectors are read whole.
+///
+/// # Safety
+/// As for [`gram_tile`]; where a row may not be read whole, it is not WHOLE.
+#[inline(always)]
+unsafe fn gram_rows<T: Scalar, S: Features, const A: usize, const V: usize, const WHOLE: bool>(
+    simd: S,
+    x: &Rows<'_, T>,
+    (from, to): (usize, usize),
+    w: *const f64,
+    a: usize,
+    b: usize,
+    sums: &mut [[F64<S>; A]; V],
+) {
+    let (n, l) = (<S as Lanes<f64>>::N, x.columns);
+    let first = simd.first(l - b - (V - 1) * n);
+    // SAFETY: past the last feature it is taken again, so that every number that counts is a feature; all vectors but the last are whole,
+    // and `first` chooses the features below L of that one, if it is not WHOLE.
+    unsafe {
+        for i in from..to {
+            let row = x.values.as_ptr().add(i * x.stride);
+            let weight = simd.splat(*w.add(i));
+            let mut features = [weight; V];
+            for v in 0..V {
+                let from = row.add(b + v * n);
+                let feature = if WHOLE || v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
+                features[v] = simd.mul(weight, feature);
+            }
+            for r in 0..A {
+                let other = simd.splat((*row.add((a + r).min(l - 1))).to_f64());
+                for v in 0..V {
+                    sums[v][r] = simd.mul_add(features[v], other, sums[v][r]);
                 }
             }
         }

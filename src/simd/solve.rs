@@ -97,14 +97,9 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
         // The eights up to that of number i, and from it on.
         let up_to = |i: usize| (0..i - i % EIGHT + EIGHT).step_by(S::N);
         let from = |i: usize| (i - i % EIGHT..width).step_by(S::N);
-        let read = |of: *const f64, i: usize, to: *mut f64| {
-            for k in from(i) {
-                simd.store(to.add(k), simd.load_first(simd.first(n.saturating_sub(k)), of.wrapping_add(k)));
-            }
-        };
-        read(b, 0, x);
+        read(simd, b, from(0), n, x);
         for i in 0..n {
-            read(a.add(i * n), i, u.add(i * width));
+            read(simd, a.add(i * n), from(i), n, u.add(i * width));
             // What follows of the eight of the diagonal stays 0.
             (0..EIGHT).step_by(S::N).for_each(|k| simd.store(l.add(i * width + i - i % EIGHT + k), simd.splat(0.0)));
         }
@@ -146,7 +141,7 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
             }
             *b.add(j) = *x.add(j) / d;
         }
-        read(b, 0, x);
+        read(simd, b, from(0), n, x);
         let mut i = n;
         while i >= 2 {
             i -= 2;
@@ -160,6 +155,19 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
         }
     }
     true
+}
+
+/// Writes the n numbers at `of` to `to`, and 0 after them, in the vectors that begin at `at`. No closure: one that is not inlined would have
+/// no vectors.
+///
+/// # Safety
+/// `of` has n numbers; vectors at `to` are writable.
+#[inline(always)]
+unsafe fn read<S: Lanes<f64>>(simd: S, of: *const f64, at: impl Iterator<Item = usize>, n: usize, to: *mut f64) {
+    for k in at {
+        // SAFETY: by the contract, as `first` chooses numbers below n.
+        unsafe { simd.store(to.add(k), simd.load_first(simd.first(n.saturating_sub(k)), of.wrapping_add(k))) };
+    }
 }
 
 #[cfg(all(test, feature = "alloc"))]

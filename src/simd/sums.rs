@@ -77,7 +77,7 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             1 => 8,
             2 if wide => 8,
             _ if wide => 6,
-            _ => 4,
+            _ => 5,
         };
         // Rows that stay in the second cache while the columns go through them.
         let some = if columns > most { (SECOND / l).max(256) } else { x.rows.max(1) };
@@ -221,7 +221,10 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
         if k < l {
             ahead.piece(simd);
             let first = simd.first(l - k);
-            let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load_first(first, g.add(c * l + k)));
+            let mut sums = [simd.splat(0.0); C];
+            for c in 0..C {
+                sums[c] = simd.load_first(first, g.add(c * l + k));
+            }
             for r in 0..R {
                 ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_first_as_f64(first, rows.add(r * x.stride + k));
@@ -271,13 +274,14 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
             let (from, w) = (x.values.as_ptr().add(start * x.stride), w.add(start));
             let mut k = 0;
             while k < end {
+                let width = if k < wide { V * n } else { W * n };
+                let whole = if S::CHOOSES { 0 } else { x.readable(start, rows, k + width) };
                 if k < wide {
-                    sum_tile::<T, S, V, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
-                    k += V * n;
+                    sum_tile::<T, S, V, C, U, NEAR>(simd, from, (whole, rows), x.stride, l, k, w, ld, g, ahead, next);
                 } else {
-                    sum_tile::<T, S, W, C, U, NEAR>(simd, from, rows, x.stride, l, k, w, ld, g, ahead, next);
-                    k += W * n;
+                    sum_tile::<T, S, W, C, U, NEAR>(simd, from, (whole, rows), x.stride, l, k, w, ld, g, ahead, next);
                 }
+                k += width;
             }
             if pairs {
                 add_pairs::<T, S, C, NEAR>(simd, from, rows - rows % 4, x.stride, l, end, w, ld, &mut of_pairs, ahead, next);
@@ -303,13 +307,13 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
 /// Of what is ahead the share of these features is asked for: if NEAR, of the rows that begin `next` bytes on.
 ///
 /// # Safety
-/// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; `w` has C columns of `rows` numbers, `ld` apart; `g` has
-/// C columns of L.
+/// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; all V vectors of the first `whole` rows may be read whole;
+/// `w` has C columns of `rows` numbers, `ld` apart; `g` has C columns of L.
 #[inline(always)]
 unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize, const NEAR: bool>(
     simd: S,
     x: *const T,
-    rows: usize,
+    (whole, rows): (usize, usize),
     stride: usize,
     l: usize,
     k: usize,
@@ -323,39 +327,14 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
     let first = simd.first(l - k - (V - 1) * n);
     let zero: F64<S> = simd.splat(0.0);
     let mut sums = [[[zero; C]; V]; U];
-    // The share of these features in what is ahead of all rows.
-    let width = (V * n).min(l - k);
-    let share = x.wrapping_add(k * rows);
-    let mut ahead = ahead.of_numbers(share, width * rows);
-    let (some, mut due) = (rows_of_piece::<T>(width), 0);
-    // SAFETY: rows i + u < rows; all vectors but the last are whole, and `first` chooses the features below L of that one.
+    let whole = whole - whole % U;
+    // SAFETY: by the contract.
     unsafe {
-        let (mut row, mut share, mut w) = (x.add(k), share, w);
-        let mut i = 0;
-        while i < rows {
-            if !NEAR && i >= due {
-                ahead.piece(simd);
-                due += some;
-            }
-            for u in 0..U {
-                if i + u < rows {
-                    let weights: [F64<S>; C] = core::array::from_fn(|c| simd.splat(*w.add(c * ld + u)));
-                    for v in 0..V {
-                        let from = row.add(u * stride + v * n);
-                        match NEAR {
-                            true => simd.fetch_near(share.wrapping_add(u * width + v * n).wrapping_byte_add(next).cast()),
-                            false => ahead.line_of_row(simd, i + u, from),
-                        }
-                        let features = if v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
-                        for c in 0..C {
-                            sums[u][v][c] = simd.mul_add(weights[c], features, sums[u][v][c]);
-                        }
-                    }
-                }
-            }
-            i += U;
-            (row, share, w) = (row.wrapping_add(U * stride), share.wrapping_add(U * width), w.wrapping_add(U));
+        if !S::CHOOSES {
+            // What they hold past L comes to lanes that are not stored.
+            sum_rows::<T, S, V, C, U, NEAR, true>(simd, x, (0, whole), rows, stride, l, k, first, w, ld, &mut sums, ahead, next);
         }
+        sum_rows::<T, S, V, C, U, NEAR, false>(simd, x, (whole, rows), rows, stride, l, k, first, w, ld, &mut sums, ahead, next);
         for c in 0..C {
             for v in 0..V {
                 let mut sum = sums[0][v][c];
@@ -369,6 +348,64 @@ unsafe fn sum_tile<T: Scalar, S: Features, const V: usize, const C: usize, const
                     simd.store_first(first, to, simd.add(simd.load_first(first, to), sum));
                 }
             }
+        }
+    }
+}
+
+/// Adds the rows `from..to` of `rows` to the sums of [`sum_tile`], which are of multiples of U rows from 0 on; if WHOLE, last vectors are
+/// read whole.
+///
+/// # Safety
+/// As for [`sum_tile`]; `from` and, if WHOLE, `to` are multiples of U.
+#[inline(always)]
+unsafe fn sum_rows<T: Scalar, S: Features, const V: usize, const C: usize, const U: usize, const NEAR: bool, const WHOLE: bool>(
+    simd: S,
+    x: *const T,
+    (from, to): (usize, usize),
+    rows: usize,
+    stride: usize,
+    l: usize,
+    k: usize,
+    first: <S as Lanes<f64>>::First,
+    w: *const f64,
+    ld: usize,
+    sums: &mut [[[F64<S>; C]; V]; U],
+    ahead: Ahead,
+    next: usize,
+) {
+    let n = <S as Lanes<f64>>::N;
+    // The share of these features in what is ahead of all rows.
+    let width = (V * n).min(l - k);
+    let share = x.wrapping_add(k * rows + from * width);
+    let mut ahead = ahead.of_numbers(share, width * (to - from));
+    let (some, mut due) = (rows_of_piece::<T>(width), from);
+    // SAFETY: rows i + u < to; all vectors but the last are whole, and `first` chooses the features below L of that one, if it is not WHOLE.
+    unsafe {
+        let (mut row, mut share, mut w) = (x.add(from * stride + k), share, w.add(from));
+        let mut i = from;
+        while i < to {
+            if !NEAR && i >= due {
+                ahead.piece(simd);
+                due += some;
+            }
+            for u in 0..U {
+                if WHOLE || i + u < to {
+                    let weights: [F64<S>; C] = core::array::from_fn(|c| simd.splat(*w.add(c * ld + u)));
+                    for v in 0..V {
+                        let from = row.add(u * stride + v * n);
+                        match NEAR {
+                            true => simd.fetch_near(share.wrapping_add(u * width + v * n).wrapping_byte_add(next).cast()),
+                            false => ahead.line_of_row(simd, i + u, from),
+                        }
+                        let features = if WHOLE || v + 1 < V { simd.load_as_f64(from) } else { simd.load_first_as_f64(first, from) };
+                        for c in 0..C {
+                            sums[u][v][c] = simd.mul_add(weights[c], features, sums[u][v][c]);
+                        }
+                    }
+                }
+            }
+            i += U;
+            (row, share, w) = (row.wrapping_add(U * stride), share.wrapping_add(U * width), w.wrapping_add(U));
         }
     }
 }
