@@ -193,7 +193,7 @@ fn steps<T: Elementary, S: Powers<T>, const EXACT: bool, const RANGE: u8, const 
 
 /// `Σ_j c_j x^j` for c of at least two terms: even and odd powers apart, which halves the chain of dependent operations.
 #[inline(always)]
-pub(super) fn polynomial<T: Elementary, S: Lanes<T>, const U: usize>(simd: S, c: &'static [T], x: [S::V; U]) -> [S::V; U] {
+pub(super) fn polynomial<T: Elementary, S: Lanes<T>, const U: usize>(simd: S, c: &[T], x: [S::V; U]) -> [S::V; U] {
     let last = c.len() - 1;
     let mut square = x;
     // The sums that begin with the last coefficient and with the one before.

@@ -9,6 +9,7 @@
 //! where f is a factor of the coefficients of the polynomial.
 
 use super::elementary::Elementary;
+use super::exp::polynomial;
 use super::vector::Powers;
 
 /// The function for a shift and a factor, at most 1, of vectors of one instruction set. Its relative error is that of x and the shift as
@@ -26,6 +27,8 @@ pub(super) struct Shifted<T> {
 
 /// Coefficients at most.
 const MOST: usize = 12;
+/// The power from which on even and odd ones are added apart: one chain of so many operations takes longer than what it takes more.
+const LONG: usize = 8;
 
 impl<T: Elementary> Shifted<T> {
     /// None where the shift is NaN, or too large for the sums above to be exact.
@@ -100,9 +103,13 @@ impl<T: Elementary> Shifted<T> {
             rounded[u] = simd.mul_add(x[u], simd.splat(T::LOG2_E), round);
             r[u] = simd.mul_add(simd.sub(rounded[u], round), simd.splat(-T::LN_2), x[u]);
         }
-        for c in (0..last).rev() {
-            for u in 0..M {
-                y[u] = simd.mul_add(y[u], r[u], simd.splat(self.coefficients[c]));
+        if last >= LONG {
+            y = polynomial::<T, S, M>(simd, &self.coefficients[..=last], r);
+        } else {
+            for c in (0..last).rev() {
+                for u in 0..M {
+                    y[u] = simd.mul_add(y[u], r[u], simd.splat(self.coefficients[c]));
+                }
             }
         }
         for u in 0..M {

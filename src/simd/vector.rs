@@ -124,7 +124,7 @@ pub trait Powers<T>: Lanes<T> {
 pub trait Features: Lanes<f64> {
     /// Number of vector registers.
     const REGISTERS: usize;
-    /// Whether choosing the first lanes of a load costs nothing.
+    /// Whether choosing the first lanes of a load costs nothing; where it may, rows are read whole while what follows them is there.
     const CHOOSES: bool = false;
     /// `[V; N]`
     type Square: Copy + AsRef<[<Self as Lanes<f64>>::V]> + AsMut<[<Self as Lanes<f64>>::V]>;
