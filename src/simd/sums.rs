@@ -381,7 +381,7 @@ unsafe fn sum_rows<T: Scalar, S: Features, const V: usize, const C: usize, const
     let (some, mut due) = (rows_of_piece::<T>(width), from);
     // SAFETY: rows i + u < to; all vectors but the last are whole, and `first` chooses the features below L of that one, if it is not WHOLE.
     unsafe {
-        let (mut row, mut share, mut w) = (x.add(from * stride + k), share, w.add(from));
+        let (mut row, mut share, mut w) = (x.wrapping_add(from * stride + k), share, w.add(from));
         let mut i = from;
         while i < to {
             if !NEAR && i >= due {
