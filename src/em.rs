@@ -101,14 +101,14 @@ impl<'w> Em<'w> {
             size = size.and(of(cl.saturating_mul(l))).and(of(c));
         }
         size = size.and(of(starts)).and(of(Evaluation::sets_of_race(shape).saturating_mul(c))).and(of(cl));
-        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::cholesky_workspace(l)).or(of(ll)))
+        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::solve_workspace(l)).or(of(ll)))
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, newton: bool, ws: &mut Workspace<'w>) -> Result<Self> {
         ws.require(Self::workspace(&shape, classes, starts, newton))?;
         let (l, c) = (shape.columns, classes * starts);
         let ev = Evaluation::new(shape, classes, starts, ws)?;
-        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::cholesky_workspace(l)).or(WorkspaceSize::of::<f64>(l * l));
+        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::solve_workspace(l)).or(WorkspaceSize::of::<f64>(l * l));
         Ok(Em {
             ev,
             trial: ws.f64s(c * l)?,

@@ -55,9 +55,9 @@
 //! - `std` (default): asks the operating system which vector registers it saves; implies `alloc`.
 //! - `alloc`: owned results and workspaces.
 //! - `avx512` (default): AVX-512 kernels, chosen where the machine has them. Needs Rust 1.89; without it the crate builds with 1.85.
+//! - `rayon` (default): more than one thread where it is asked for, see [`Context::threads`]. Results are the same bits for any number.
 //! - `capi`: the C functions of `include/softmix.h`, in the module `ffi`.
 //! - `freestanding`: the C library without `std`, an allocator or an operating system; not together with `std`. See `bindings/README.md`.
-//! - `rayon`: more than one thread, see [`Context::threads`]. Results are the same bits for any number.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(missing_docs)]
 #[cfg(feature = "alloc")]

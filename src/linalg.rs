@@ -20,6 +20,11 @@ pub(crate) fn cholesky_workspace(n: usize) -> WorkspaceSize {
     WorkspaceSize::of::<u8>(cholesky_in_place_scratch::<f64>(n, Par::Seq, cholesky_params(n)).unaligned_bytes_required())
 }
 
+/// Workspace of [`solve`] for up to n equations.
+pub(crate) fn solve_workspace(n: usize) -> WorkspaceSize {
+    cholesky_workspace(n).or(WorkspaceSize::of::<f64>(simd::few_scratch(n.min(simd::FEW))))
+}
+
 fn cholesky_params(n: usize) -> Spec<LltParams, f64> {
     // Thresholds at the size keep faer on its unblocked path, which allocates nothing.
     let mut params: LltParams = <LltParams as faer::Auto<f64>>::auto();
@@ -65,10 +70,11 @@ fn small_cholesky(a: &mut [f64], n: usize) -> bool {
 }
 
 /// Solves `A x = b` in place, A symmetric; false, with b as it may be, where A is not positive definite. A is destroyed. Workspace:
-/// [`cholesky_workspace`].
-pub(crate) fn solve(isa: Isa, a: &mut [f64], n: usize, b: &mut [f64], ws: Workspace<'_>) -> Result<bool> {
+/// [`solve_workspace`].
+pub(crate) fn solve(isa: Isa, a: &mut [f64], n: usize, b: &mut [f64], mut ws: Workspace<'_>) -> Result<bool> {
     if n <= simd::FEW {
-        return Ok(simd::solve_few(isa, &a[..n * n], n, &mut b[..n]));
+        let scratch = ws.room(simd::few_scratch(n))?;
+        return Ok(simd::solve_few(isa, &a[..n * n], n, &mut b[..n], scratch));
     }
     let definite = cholesky(a, n, ws)?;
     if definite {

@@ -7,7 +7,7 @@ mod sealed {
 }
 
 /// The type of a feature: `f32` or `f64`.
-pub trait Scalar: sealed::Sealed + Copy + Send + Sync + PartialOrd + core::fmt::Debug + 'static {
+pub trait Scalar: sealed::Sealed + crate::simd::Products + Copy + Send + Sync + PartialOrd + core::fmt::Debug + 'static {
     /// Zero.
     const ZERO: Self;
     /// The distance from 1 to the next number, in f64.

@@ -360,33 +360,40 @@ fn view<'a>(case: &'a Case, stored: &'a (Vec<f32>, Vec<f64>), by_columns: bool) 
     case.with_features(features.unwrap())
 }
 
-#[test]
-fn large_shapes_on_fresh_threads() {
-    for layout in [Layout::Counts, Layout::Panel] {
-        let case = random_case(recipe(layout, 600, 384, 300, 6));
-        let stores = [(false, false), (true, true), (true, false), (false, true)];
-        // What is stored how matters to one kernel or another, whatever the layout: half of them for panels.
-        for (single, by_columns) in stores.into_iter().take(if layout == Layout::Counts { 4 } else { 2 }) {
-            // A thread of its own: what is set up on a first call would be counted.
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    let stored = stored(&case, single, by_columns);
-                    let data = view(&case, &stored, by_columns);
-                    let name = format!("{layout:?} 600 × 384, f32 {single}, by columns {by_columns}");
-                    let whole = layout == Layout::Counts && !single && !by_columns;
-                    let cost = if whole { Cost::NoInverse } else { Cost::NoInformation };
-                    check(&name, &data, 8, cost, &[1]);
-                    check_fits(&name, &data, 8, 12, &[0], &[1]);
-                });
+fn check_large_shapes(layout: Layout) {
+    let case = random_case(recipe(layout, 600, 384, 300, 6));
+    let stores = [(false, false), (true, true), (true, false), (false, true)];
+    // What is stored how matters to one kernel or another, whatever the layout: half of them for panels.
+    for (single, by_columns) in stores.into_iter().take(if layout == Layout::Counts { 4 } else { 2 }) {
+        // A thread of its own: what is set up on a first call would be counted.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let stored = stored(&case, single, by_columns);
+                let data = view(&case, &stored, by_columns);
+                let name = format!("{layout:?} 600 × 384, f32 {single}, by columns {by_columns}");
+                let whole = layout == Layout::Counts && !single && !by_columns;
+                let cost = if whole { Cost::NoInverse } else { Cost::NoInformation };
+                check(&name, &data, 8, cost, &[1]);
+                check_fits(&name, &data, 8, 12, &[0], &[1]);
             });
-        }
-        check_fits(&format!("{layout:?} 600 × 384"), &case.data(), 8, 120, &[2], &[1]);
-        // Dense matrices of 769 and 399 rows: where an inverse, and where Newton's method, is at its largest.
-        let narrow = random_case(recipe(layout, 600, 48, 300, 7));
-        check(&format!("{layout:?} 600 × 48"), &narrow.data(), 8, Cost::All, &[1]);
-        let newton = random_case(recipe(layout, 600, 49, 100, 8));
-        check_fits(&format!("{layout:?} 600 × 49"), &newton.data(), 8, 12, &[0], &[1]);
+        });
     }
+    check_fits(&format!("{layout:?} 600 × 384"), &case.data(), 8, 120, &[2], &[1]);
+    // Dense matrices of 769 and 399 rows: where an inverse, and where Newton's method, is at its largest.
+    let narrow = random_case(recipe(layout, 600, 48, 300, 7));
+    check(&format!("{layout:?} 600 × 48"), &narrow.data(), 8, Cost::All, &[1]);
+    let newton = random_case(recipe(layout, 600, 49, 100, 8));
+    check_fits(&format!("{layout:?} 600 × 49"), &newton.data(), 8, 12, &[0], &[1]);
+}
+
+#[test]
+fn counts_of_large_shapes_on_fresh_threads() {
+    check_large_shapes(Layout::Counts);
+}
+
+#[test]
+fn panels_of_large_shapes_on_fresh_threads() {
+    check_large_shapes(Layout::Panel);
 }
 
 #[test]

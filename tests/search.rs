@@ -9,6 +9,7 @@ use rand::Rng;
 use rand_distr::{ChiSquared, Distribution, Poisson, StandardNormal};
 use rand_pcg::Pcg64;
 use softmix::{Choices, Data, Features, Fit, FitOptions, MixtureRef, Starts};
+use std::sync::Mutex;
 
 /// The law of the features.
 #[derive(Clone, Copy, Debug)]
@@ -166,62 +167,71 @@ fn size_is_large((p, l, _, _): Size) -> bool {
     p * l > 1 << 15
 }
 
+/// What is wrong with the fits of an instance; with `trials`, two seeds more are tried and a line is printed.
+fn failures(at: usize, instance: u128, trials: bool) -> Vec<String> {
+    let setting = SETTINGS[at];
+    let mut failures = vec![];
+    let clock = std::time::Instant::now();
+    let job = Instance::new(setting, instance);
+    let (data, k) = (job.data(), setting.0.2);
+    let fit = |options: &FitOptions<'_>| Fit::new(&data, options).unwrap();
+    let value = |f: &Fit| f.report.log_likelihood;
+    let truth = fit(&FitOptions { starts: job.truth(), ..FitOptions::new(k) });
+    let found: Vec<Fit> = (0..if trials { 3 } else { 1 }).map(|seed| fit(&FitOptions { seed, ..FitOptions::new(k) })).collect();
+    let took = clock.elapsed().as_secs_f64();
+    let wide = trials.then(|| fit(&FitOptions { seed: 1000, starts: Starts::Count(400), ..FitOptions::new(k) }));
+    let best = found.iter().chain(&wide).fold(value(&truth), |m, f| m.max(value(f)));
+    let short: Vec<f64> = found.iter().map(|f| (best - value(f)) / data.total_weight()).collect();
+    if let Some(wide) = &wide {
+        let one: Vec<u64> = (0..8)
+            .map(|seed| fit(&FitOptions { seed, max_evaluations: 1000, starts: Starts::Count(1), ..FitOptions::new(k) }).report.passes)
+            .collect();
+        let mean = one.iter().sum::<u64>() as f64 / one.len() as f64;
+        println!(
+            "{at:>2} {instance} {setting:?}: short {short:?} truth {:.1e} wide {:.1e} ({} of {}); {:?} starts {:?} at best {:?} by {:?}; evaluations {:?}, passes {:?} one {mean:.0} truth {} ratio {:.1}; {took:.2} s",
+            (best - value(&truth)) / data.total_weight(),
+            (best - value(wide)) / data.total_weight(),
+            wide.report.at_best,
+            wide.report.starts,
+            found.iter().map(|f| f.report.outcome).collect::<Vec<_>>(),
+            found.iter().map(|f| f.report.starts).collect::<Vec<_>>(),
+            found.iter().map(|f| f.report.at_best).collect::<Vec<_>>(),
+            found.iter().map(|f| f.starts[f.report.best_start].0.name()).collect::<Vec<_>>(),
+            found.iter().map(|f| f.report.evaluations).collect::<Vec<_>>(),
+            found.iter().map(|f| f.report.passes).collect::<Vec<_>>(),
+            truth.report.passes,
+            found.iter().map(|f| f.report.passes as f64).sum::<f64>() / found.len() as f64 / mean,
+        );
+    }
+    // Reading a large choice set is what costs: at most ten times what one start reads.
+    if size_is_large(setting.0) {
+        let one = |seed| fit(&FitOptions { seed, starts: Starts::Count(1), ..FitOptions::new(k) }).report.passes;
+        let (all, one) = (found[0].report.passes, (0..4).map(one).sum::<u64>() / 4);
+        if all > 10 * one {
+            failures.push(format!("{at} {setting:?}, instance {instance}: {all} reads of the features, {one} by one start"));
+        }
+    }
+    if short.iter().any(|s| *s > 1e-8) {
+        failures.push(format!("{at} {setting:?}, instance {instance}: {short:?} per draw below the best"));
+    }
+    failures
+}
+
 #[test]
 fn default_options_reach_the_best_known_optimum_of_simulated_choice_sets() {
     let instances: Option<u128> = std::env::var("SOFTMIX_SEARCH").ok().map(|n| n.parse().unwrap());
     let only: Option<usize> = std::env::var("SOFTMIX_SETTING").ok().map(|n| n.parse().unwrap());
     let first: u128 = std::env::var("SOFTMIX_FIRST").map_or(77, |n| n.parse().unwrap());
-    let mut failures = vec![];
-    for (at, setting) in SETTINGS.into_iter().enumerate().filter(|(at, _)| only.is_none_or(|o| o == *at)) {
-        for instance in first..first + instances.unwrap_or(1) {
-            let clock = std::time::Instant::now();
-            let job = Instance::new(setting, instance);
-            let (data, k) = (job.data(), setting.0.2);
-            let fit = |options: &FitOptions<'_>| Fit::new(&data, options).unwrap();
-            let value = |f: &Fit| f.report.log_likelihood;
-            let truth = fit(&FitOptions { starts: job.truth(), ..FitOptions::new(k) });
-            let found: Vec<Fit> =
-                (0..if instances.is_some() { 3 } else { 1 }).map(|seed| fit(&FitOptions { seed, ..FitOptions::new(k) })).collect();
-            let took = clock.elapsed().as_secs_f64();
-            let wide = instances.map(|_| fit(&FitOptions { seed: 1000, starts: Starts::Count(400), ..FitOptions::new(k) }));
-            let best = found.iter().chain(&wide).fold(value(&truth), |m, f| m.max(value(f)));
-            let short: Vec<f64> = found.iter().map(|f| (best - value(f)) / data.total_weight()).collect();
-            if let Some(wide) = &wide {
-                let one: Vec<u64> = (0..8)
-                    .map(|seed| {
-                        fit(&FitOptions { seed, max_evaluations: 1000, starts: Starts::Count(1), ..FitOptions::new(k) }).report.passes
-                    })
-                    .collect();
-                let mean = one.iter().sum::<u64>() as f64 / one.len() as f64;
-                println!(
-                    "{at:>2} {instance} {setting:?}: short {short:?} truth {:.1e} wide {:.1e} ({} of {}); {:?} starts {:?} at best {:?} by {:?}; evaluations {:?}, passes {:?} one {mean:.0} truth {} ratio {:.1}; {took:.2} s",
-                    (best - value(&truth)) / data.total_weight(),
-                    (best - value(wide)) / data.total_weight(),
-                    wide.report.at_best,
-                    wide.report.starts,
-                    found.iter().map(|f| f.report.outcome).collect::<Vec<_>>(),
-                    found.iter().map(|f| f.report.starts).collect::<Vec<_>>(),
-                    found.iter().map(|f| f.report.at_best).collect::<Vec<_>>(),
-                    found.iter().map(|f| f.starts[f.report.best_start].0.name()).collect::<Vec<_>>(),
-                    found.iter().map(|f| f.report.evaluations).collect::<Vec<_>>(),
-                    found.iter().map(|f| f.report.passes).collect::<Vec<_>>(),
-                    truth.report.passes,
-                    found.iter().map(|f| f.report.passes as f64).sum::<f64>() / found.len() as f64 / mean,
-                );
-            }
-            // Reading a large choice set is what costs: at most ten times what one start reads.
-            if size_is_large(setting.0) {
-                let one = |seed| fit(&FitOptions { seed, starts: Starts::Count(1), ..FitOptions::new(k) }).report.passes;
-                let (all, one) = (found[0].report.passes, (0..4).map(one).sum::<u64>() / 4);
-                if all > 10 * one {
-                    failures.push(format!("{at} {setting:?}, instance {instance}: {all} reads of the features, {one} by one start"));
-                }
-            }
-            if short.iter().any(|s| *s > 1e-8) {
-                failures.push(format!("{at} {setting:?}, instance {instance}: {short:?} per draw below the best"));
-            }
-        }
-    }
+    let settings = (0..SETTINGS.len()).filter(|at| only.is_none_or(|o| o == *at));
+    let jobs = Mutex::new(settings.flat_map(|at| (first..first + instances.unwrap_or(1)).map(move |instance| (at, instance))));
+    // Trials are timed, one after the other.
+    let threads = if instances.is_some() { 1 } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
+    let next = || jobs.lock().unwrap().next();
+    let work = || std::iter::from_fn(next).flat_map(|(at, instance)| failures(at, instance, instances.is_some())).collect::<Vec<_>>();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

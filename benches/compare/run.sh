@@ -18,7 +18,7 @@ if [ ! -e "$out/venv/ready" ]; then
     touch "$out/venv/ready"
 fi
 
-(cd "$root" && CARGO_TARGET_DIR="$root/target" cargo rustc --quiet --release --lib --crate-type cdylib --features capi,rayon)
+(cd "$root" && CARGO_TARGET_DIR="$root/target" cargo rustc --quiet --release --lib --crate-type cdylib --features capi)
 CARGO_TARGET_DIR="$out/rten" cargo build --quiet --release --manifest-path "$here/rten/Cargo.toml" || echo "rten-vecmath cannot be built here and is left out" >&2
 mvec=
 [ "$(uname -m)" = x86_64 ] && mvec=-lmvec

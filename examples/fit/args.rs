@@ -52,7 +52,7 @@ struct Args {
     /// Starts to try; fewer if the evaluations are spent first, and one for one class [default: the library's own rule]
     #[arg(long, value_name = "N", help_heading = "Fit", value_parser = positive::<NonZeroUsize>)]
     starts: Option<NonZeroUsize>,
-    /// Threads to use; more than one needs --features rayon before the --
+    /// Threads to use
     #[arg(long, value_name = "N", help_heading = "Fit", default_value_t = NonZeroUsize::MIN, value_parser = positive::<NonZeroUsize>)]
     threads: NonZeroUsize,
     /// Precision of the features [default: that of an NPY file, f64 for a CSV]

@@ -108,7 +108,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         return Ok(vec![evaluated(&data, at, &given.mixture, job.ridge, ctx)?]);
     }
     if job.threads > 1 && !cfg!(feature = "rayon") && !job.quiet {
-        eprintln!("note: one thread is used; more need cargo run --release --features rayon --example fit");
+        eprintln!("note: one thread is used; more need the feature rayon");
     }
     let cancelled = interruptible()?;
     let mut solutions: Vec<Solution> = Vec::new();

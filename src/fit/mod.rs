@@ -186,12 +186,12 @@ fn search(
     };
     let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..*problem };
     let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
-    let race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
-    let of_all = match samples {
+    let mut race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
+    let mut of_all = match samples {
         Some(_) => Some(Em::new(shape, k, 1, race_form(&shape) == MStep::Newton, &mut ws)?),
         None => None,
     };
-    let search = Search {
+    let mut search = Search {
         data,
         shape,
         options,
@@ -200,8 +200,8 @@ fn search(
         of_moments,
         excess: samples.as_ref().map(|(_, excess, _)| *excess),
         hands_over: size.is_some_and(|size| !size.lasts),
-        race,
-        of_all,
+        race: &mut race,
+        of_all: of_all.as_mut(),
         best: Place { weights: best.weights, atoms: best.atoms, v: best.v, g: best.g, order: best.order },
         run: Run { state: begun.state, ..Run::new(data, progress, options.max_evaluations) },
         draws: 0,
@@ -217,7 +217,7 @@ fn search(
 }
 
 /// A fit on its way.
-struct Search<'a, 'd, 'o, 'p> {
+struct Search<'a, 'd, 'o, 'p, 'w> {
     data: &'a Data<'a>,
     shape: Shape,
     options: &'a FitOptions<'o>,
@@ -229,9 +229,9 @@ struct Search<'a, 'd, 'o, 'p> {
     excess: Option<f64>,
     /// Whether another search takes over where the starts of the first draw do not agree on the sample.
     hands_over: bool,
-    race: Race<'a>,
+    race: &'a mut Race<'w>,
     /// What survivors are finished with where that is not what they raced with: where there is a sample.
-    of_all: Option<Em<'a>>,
+    of_all: Option<&'a mut Em<'w>>,
     /// The best so far, and what is known of it.
     best: Place<'a>,
     begun: Begun,
@@ -249,10 +249,10 @@ struct Search<'a, 'd, 'o, 'p> {
     out: &'a mut FitOutput<'p>,
 }
 
-impl Search<'_, '_, '_, '_> {
+impl Search<'_, '_, '_, '_, '_> {
     /// Draw after draw until the best is settled, and what becomes of it; or what there is after the first, where another search is to take
     /// over.
-    fn run(mut self, mut ws: Workspace<'_>) -> Result<Ended> {
+    fn run(&mut self, mut ws: Workspace<'_>) -> Result<Ended> {
         let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
         // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
         let later = if self.shape.units_are_draws { batch.div_ceil(2) } else { batch };
@@ -385,7 +385,7 @@ impl Search<'_, '_, '_, '_> {
         let (w, a) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
         let place = &mut Place { weights: w, atoms: a, v: best.v, g: best.g, order: best.order };
         let raced = n > 1 || k == 1;
-        let em = self.of_all.as_mut().unwrap_or(&mut race.em);
+        let em = self.of_all.as_deref_mut().unwrap_or(&mut race.em);
         let (mut at_hand, mut open) = (f64::NEG_INFINITY, false);
         if self.leads {
             at_hand = race.values[j];
@@ -450,13 +450,13 @@ impl Search<'_, '_, '_, '_> {
     }
 
     /// Carries the best on where it was stopped, looks whether classes of it run off, and writes it.
-    fn conclude(mut self, mut ws: Workspace<'_>) -> Result<FitReport> {
+    fn conclude(&mut self, mut ws: Workspace<'_>) -> Result<FitReport> {
         self.data.reduced()?;
         let Begun { report: Some(mut report), mut suspect, .. } = self.begun else {
             return Err(Error::new(ErrorKind::NotFinite, "log-likelihood"));
         };
-        let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = &mut self;
-        let em = of_all.as_mut().unwrap_or(&mut race.em);
+        let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = self;
+        let em = of_all.as_deref_mut().unwrap_or(&mut race.em);
         // What it becomes on the way may run off.
         finish_winner(problem, options, em, best, run, &mut report, &mut suspect, &mut race.beta[..shape.columns], ws.scope())?;
         // Where the budget or the caller ended it far from any end, going on is what there is to do.

@@ -238,7 +238,7 @@ pub fn corrected_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let second = of(l, 1).and(of(l, 1)).and(of(l, l)).and(of(2, l));
     let start = tensor_in_workspace(shape, k).or(direction_in_workspace(shape, k)).or(tensors_workspace(shape, None));
     let frames = Frame::of_base_workspace(shape).and(Frame::rescaled_workspace(shape));
-    rows.and(held).and(second).and(frames).and(start.or(linalg::cholesky_workspace(HISTORY)))
+    rows.and(held).and(second).and(frames).and(start.or(linalg::solve_workspace(HISTORY)))
 }
 
 /// Moments corrected by the design: K weights and K × L atoms, K = `weights.len()`, whose moments over the actual rows are the observed

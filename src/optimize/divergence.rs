@@ -35,7 +35,7 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     let (l, k) = (shape.columns, classes);
     let d = of(k.saturating_mul(l.saturating_add(1)));
     let h = of(k.saturating_mul(l.saturating_mul(l)));
-    let second = h.and(of(l.saturating_mul(l)).and(of(l.saturating_mul(l)))).and(linalg::cholesky_workspace(l));
+    let second = h.and(of(l.saturating_mul(l)).and(of(l.saturating_mul(l)))).and(linalg::solve_workspace(l));
     let ways = of(k).and(of(l)).and(of(l)).and(of(l)).and(of(l)).and(of(l));
     d.and(d).and(ways).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }

@@ -56,7 +56,7 @@ pub(crate) fn newton_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
             (WorkspaceSize::EMPTY, theta.and(Evaluation::information_workspace(shape, classes)))
         }
     };
-    dd.and(dd).and(squares).and(vectors).and(draws).and(information.or(linalg::cholesky_workspace(d)))
+    dd.and(dd).and(squares).and(vectors).and(draws).and(information.or(linalg::solve_workspace(d)))
 }
 
 /// Maximises f from `v`, where the evaluation was just made with value `f` and gradient `g`; all three are updated.

@@ -1,7 +1,7 @@
 //! Logits of C columns along the features, which end in sums over lanes.
 
 use super::Rows;
-use super::ahead::{Ahead, NEXT, piece_of_rows, with_ahead, with_near};
+use super::ahead::{Ahead, Asking, NEXT, piece_of_rows, with_ahead, with_near};
 use super::dispatch::Kernel;
 use super::logits::{Logits, Room};
 use super::vector::{F64, Features, Lanes, Simd};
@@ -180,6 +180,15 @@ pub(super) fn has_pairs<S: Features>(l: usize) -> bool {
     S::PAIRS && l > 2 * n && matches!(l % n, 1 | 2)
 }
 
+/// Asks for the line ahead of what is read of row `i` at `at`.
+#[inline(always)]
+fn ask<T: Scalar, S: Features, const NEAR: bool>(simd: S, ahead: &Asking<T>, i: usize, at: *const T) {
+    match NEAR {
+        true => simd.fetch_near(at.wrapping_byte_add(NEXT).cast()),
+        false => ahead.line_of_row(simd, i, at),
+    }
+}
+
 /// The sums of R rows, the first number i at `rows`, lane by lane: `whole` features in whole vectors, and the `first` of one more up to L
 /// unless they go by pairs.
 ///
@@ -210,13 +219,12 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             }
             // Vectors of Θ stay in registers while the rows go by, or vectors of rows while the atoms do, where those are too many.
             if R * C + C < S::REGISTERS {
-                let atom: [F64<S>; C] =
-                    core::array::from_fn(|c| simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) }));
+                let mut atom = [simd.splat(0.0); C];
+                for c in 0..C {
+                    atom[c] = simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) });
+                }
                 for r in 0..R {
-                    match NEAR {
-                        true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
-                        false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
-                    }
+                    ask::<T, S, NEAR>(simd, &ahead, i + r, rows.add(r * stride + k));
                     let v = simd.load_as_f64(rows.add(r * stride + k));
                     for c in 0..C {
                         sums[r][c] = simd.mul_add(v, atom[c], sums[r][c]);
@@ -225,10 +233,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             } else {
                 let mut v = [simd.splat(0.0); R];
                 for r in 0..R {
-                    match NEAR {
-                        true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
-                        false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
-                    }
+                    ask::<T, S, NEAR>(simd, &ahead, i + r, rows.add(r * stride + k));
                     v[r] = simd.load_as_f64(rows.add(r * stride + k));
                 }
                 for c in 0..C {
@@ -243,10 +248,7 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
         if k < l {
             ahead.piece(simd);
             for r in 0..R {
-                match NEAR {
-                    true => simd.fetch_near(rows.wrapping_add(r * stride + k).wrapping_byte_add(NEXT).cast()),
-                    false => ahead.line_of_row(simd, i + r, rows.add(r * stride + k)),
-                }
+                ask::<T, S, NEAR>(simd, &ahead, i + r, rows.add(r * stride + k));
             }
         }
         if k < l && !pairs {

@@ -61,7 +61,7 @@ pub(crate) fn logits_of_columns_ahead<T: Scalar>(
 ) {
     x.check(theta.len(), out.len(), ld);
     assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
-    isa.run(Logits { x, theta, offset, out, ld, ahead });
+    T::run(isa, Logits { x, theta, offset, out, ld, ahead });
 }
 
 /// `g[c * L + l] += Σ_i w[c * ld + i] x_il`: as [`super::weighted_sum`].
@@ -75,7 +75,7 @@ pub fn weighted_sum_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64]
 /// The same, which asks for the lines so many bytes `ahead` of what is read, if that is not 0.
 pub(crate) fn weighted_sum_of_columns_ahead<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: usize) {
     x.check(g.len(), w.len(), ld);
-    isa.run(WeightedSum { x, w, ld, g, ahead });
+    T::run(isa, WeightedSum { x, w, ld, g, ahead });
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a, the lower triangle: as [`super::gram`].
@@ -86,10 +86,10 @@ pub fn gram_of_columns<T: Scalar>(isa: Isa, x: Columns<'_, T>, w: &[f64], h: &mu
     assert!(x.fits(), "the features must lie inside the values");
     assert!(w.len() >= x.rows, "a weight for every row");
     assert!(x.columns.checked_mul(x.columns).is_some_and(|n| n <= h.len()), "h is L by L");
-    isa.run(Gram { x, w, h });
+    T::run(isa, Gram { x, w, h });
 }
 
-struct Logits<'a, T> {
+pub struct Logits<'a, T> {
     x: Columns<'a, T>,
     theta: &'a [f64],
     offset: Option<&'a [f64]>,
@@ -233,7 +233,7 @@ unsafe fn logits_tile<T: Scalar, S: Features, const C: usize, const V: usize>(
     }
 }
 
-struct WeightedSum<'a, T> {
+pub struct WeightedSum<'a, T> {
     x: Columns<'a, T>,
     w: &'a [f64],
     ld: usize,
@@ -339,7 +339,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(
     }
 }
 
-struct Gram<'a, T> {
+pub struct Gram<'a, T> {
     x: Columns<'a, T>,
     w: &'a [f64],
     h: &'a mut [f64],

@@ -1,8 +1,15 @@
 //! What a kernel is, and how a call reaches its instantiation for an instruction set and a type of number.
 
-use super::Isa;
 use super::elementary::Elementary;
+use super::exp::Exp;
+use super::finite::AllFinite;
+use super::log::Ln;
+use super::logsumexp::{Contiguous, Strided};
+use super::softmax::Softmax;
+use super::state::LogSumExp;
 use super::vector::{Powers, Simd};
+use super::{Isa, columns, interleaved, logits, products, sums};
+use core::convert::identity;
 
 /// One kernel with its arguments.
 pub trait Kernel: Sized {
@@ -27,26 +34,62 @@ pub trait ElementKernel<T>: Sized {
         T: Elementary;
 }
 
+/// Runs kernels `K` over numbers of this type. Every kernel is compiled for `f32` and `f64` here, once: a crate that calls it links it, with
+/// this crate's optimisation, and does not compile it again with its own, or without.
+pub trait Runs<K, Output> {
+    /// Runs the kernel with the instructions of a set enabled.
+    fn run(isa: Isa, kernel: K) -> Output;
+}
+
+/// Declares a trait that says of both types of number that they run the kernels listed, each with what it returns, and makes it so: as they
+/// are, or with what a kernel over numbers of one type is wrapped in.
+macro_rules! compiled {
+    ($(#[$doc:meta])* $name:ident as $f32:path, $f64:path; $($kernel:ty => $output:ty;)*) => {
+        $(#[$doc])*
+        #[doc(hidden)]
+        pub trait $name: Sized $(+ for<'a> Runs<$kernel, $output>)* {}
+        compiled!(impl $name for f32 as $f32; $($kernel => $output;)*);
+        compiled!(impl $name for f64 as $f64; $($kernel => $output;)*);
+    };
+    (impl $name:ident for $type:ty as $wrap:path; $($kernel:ty => $output:ty;)*) => {
+        impl $name for $type {}
+        $(impl<'a> Runs<$kernel, $output> for $type {
+            fn run(isa: Isa, kernel: $kernel) -> $output {
+                isa.run($wrap(kernel))
+            }
+        })*
+    };
+}
+
+compiled! {
+    /// The elementary kernels.
+    Elements as OfF32, OfF64;
+    Exp<Self> => ();
+    Ln<Self> => ();
+    Softmax<Self, false> => ();
+    Softmax<Self, true> => ();
+    interleaved::Columns<'a, Self> => ();
+    Contiguous<'a, Self> => LogSumExp;
+    Strided<'a, Self> => LogSumExp;
+    AllFinite<'a, Self> => bool;
+}
+
+compiled! {
+    /// The products with features.
+    Products as identity, identity;
+    logits::Logits<'a, Self> => ();
+    sums::WeightedSum<'a, Self> => ();
+    products::Gram<'a, Self> => ();
+    columns::Logits<'a, Self> => ();
+    columns::WeightedSum<'a, Self> => ();
+    columns::Gram<'a, Self> => ();
+}
+
 /// The types of number the elementary kernels take: `f32` and `f64`.
-pub trait Element: Elementary {
-    /// Runs a kernel over vectors of this type.
-    #[doc(hidden)]
-    fn run<K: ElementKernel<Self>>(isa: Isa, kernel: K) -> K::Output;
-}
+pub trait Element: Elementary + Elements {}
 
-impl Element for f32 {
-    #[inline]
-    fn run<K: ElementKernel<f32>>(isa: Isa, kernel: K) -> K::Output {
-        isa.run(OfF32(kernel))
-    }
-}
-
-impl Element for f64 {
-    #[inline]
-    fn run<K: ElementKernel<f64>>(isa: Isa, kernel: K) -> K::Output {
-        isa.run(OfF64(kernel))
-    }
-}
+impl Element for f32 {}
+impl Element for f64 {}
 
 struct OfF32<K>(K);
 struct OfF64<K>(K);

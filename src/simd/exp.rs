@@ -40,7 +40,7 @@ pub fn exp_in_place<T: Element>(isa: Isa, x: &mut [T]) {
 }
 
 /// Reads `n` numbers at `x` and writes as many to `out`, which is `x` or doesn't overlap it.
-struct Exp<T> {
+pub struct Exp<T> {
     x: *const T,
     out: *mut T,
     n: usize,

@@ -10,7 +10,7 @@ pub fn all_finite<T: Element>(isa: Isa, x: &[T]) -> bool {
     T::run(isa, AllFinite(x))
 }
 
-struct AllFinite<'a, T>(&'a [T]);
+pub struct AllFinite<'a, T>(&'a [T]);
 
 /// Vectors side by side.
 const U: usize = 4;

@@ -20,7 +20,7 @@ pub fn logsumexp_columns<T: Element>(isa: Isa, x: &[T], out: &mut [T]) {
     T::run(isa, Columns { x, out });
 }
 
-struct Columns<'a, T> {
+pub struct Columns<'a, T> {
     x: &'a [T],
     out: &'a mut [T],
 }

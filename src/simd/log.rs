@@ -28,7 +28,7 @@ pub fn ln_in_place<T: Element>(isa: Isa, x: &mut [T]) {
 }
 
 /// Reads `n` numbers at `x` and writes as many to `out`, which is `x` or doesn't overlap it.
-struct Ln<T> {
+pub struct Ln<T> {
     x: *const T,
     out: *mut T,
     n: usize,

@@ -17,13 +17,13 @@ const ROWS: usize = 8;
 /// Features of which Θ, and rows of features that are not f64, are kept on the stack.
 const STRIP: usize = 64;
 
-pub(super) struct Logits<'a, T> {
+pub struct Logits<'a, T> {
     pub x: Rows<'a, T>,
     pub theta: &'a [f64],
     pub offset: Option<&'a [f64]>,
     pub out: &'a mut [f64],
     pub ld: usize,
-    pub ahead: Ahead,
+    pub(super) ahead: Ahead,
     /// Whose kernel this is.
     pub isa: Isa,
 }
@@ -87,7 +87,7 @@ impl<T: Scalar> Kernel for Logits<'_, T> {
         while c < columns {
             let (way, count) = way::<T, S>(l, columns - c);
             let (theta, out) = (&theta[c * l..(c + count) * l], &mut out[c * ld..]);
-            if way == Way::Along && S::REGISTERS >= 16 {
+            if way == Way::Along {
                 with_constant!(C = count, one of 1 2 3 4 5 6; isa.run(Along::<T, C>(Logits { x, theta, offset, out, ld, ahead, isa })));
             } else {
                 in_groups(isa, &x, theta, offset, out, ld, ahead, way);

@@ -339,7 +339,7 @@ pub(super) fn plain_sum<T: Elementary>(x: impl Iterator<Item = T> + Clone) -> Ru
     running
 }
 
-pub(super) struct Contiguous<'a, T>(pub(super) &'a [T]);
+pub struct Contiguous<'a, T>(pub(super) &'a [T]);
 
 impl<T: Element> ElementKernel<T> for Contiguous<'_, T> {
     type Output = LogSumExp;
@@ -357,7 +357,7 @@ impl<T: Element> ElementKernel<T> for Contiguous<'_, T> {
     }
 }
 
-struct Strided<'a, T> {
+pub struct Strided<'a, T> {
     x: &'a [T],
     stride: usize,
 }

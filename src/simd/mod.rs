@@ -48,6 +48,7 @@ pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_c
 pub(crate) use columns::{logits_of_columns_ahead, weighted_sum_of_columns_ahead};
 pub(crate) use differences::{add_row_differences, row_differences};
 pub use dispatch::Element;
+pub(crate) use dispatch::Products;
 pub use exp::{exp, exp_in_place};
 pub use finite::all_finite;
 pub(crate) use finite::{CountTotals, count_totals};
@@ -63,5 +64,5 @@ pub use sets::{set_log_sum_exp, set_softmax};
 pub use shares::{RowTotals, row_shares, row_weights, weigh};
 pub(crate) use shares::{row_shares_to, row_weights_from, weigh_columns, weigh_in_place};
 pub use softmax::{log_softmax, log_softmax_in_place, softmax, softmax_in_place};
-pub(crate) use solve::{FEW, solve_few};
+pub(crate) use solve::{FEW, few_scratch, solve_few};
 pub use state::LogSumExp;

@@ -34,7 +34,7 @@ pub(crate) fn logits_ahead<T: Scalar>(
 ) {
     check(&x, theta.len(), out.len(), ld);
     assert!(offset.is_none_or(|b| b.len() >= x.rows), "an offset for every row");
-    isa.run(Logits { x, theta, offset, out, ld, ahead, isa });
+    T::run(isa, Logits { x, theta, offset, out, ld, ahead, isa });
 }
 
 /// `g[c * L + l] += Σ_i w[c * ld + i] x_il` for every column c of W and every feature l.
@@ -51,7 +51,7 @@ pub fn weighted_sum<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g
 /// The same, which asks for other memory ahead.
 pub(crate) fn weighted_sum_ahead<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], ld: usize, g: &mut [f64], ahead: Ahead) {
     check(&x, g.len(), w.len(), ld);
-    isa.run(WeightedSum { x, w, ld, g, ahead, isa });
+    T::run(isa, WeightedSum { x, w, ld, g, ahead, isa });
 }
 
 /// `h[a * L + b] += Σ_i w_i x_ia x_ib` for b ≤ a: the lower triangle, row-major. The rest of `h` is left alone.
@@ -70,7 +70,7 @@ pub(crate) fn gram_into<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut 
     assert!(w.len() >= x.rows, "a weight for every row");
     let last = x.columns.saturating_sub(1).checked_mul(ld).and_then(|start| start.checked_add(x.columns));
     assert!(ld >= x.columns && last.is_some_and(|n| n <= h.len()), "h is L by L");
-    isa.run(Gram { x, w, h, ld });
+    T::run(isa, Gram { x, w, h, ld });
 }
 
 /// Panics unless `small` numbers make whole columns of `x.columns`, and one of `x.rows` for each fits in `large`, `ld` apart.
@@ -102,7 +102,7 @@ pub(super) fn part(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 
-struct Gram<'a, T> {
+pub struct Gram<'a, T> {
     x: Rows<'a, T>,
     w: &'a [f64],
     h: &'a mut [f64],

@@ -56,7 +56,7 @@ pub fn log_softmax_in_place<T: Element>(isa: Isa, x: &mut [T]) {
 }
 
 /// Reads `n` numbers at `x` and writes as many to `out`, which is `x` or doesn't overlap it.
-struct Softmax<T, const LOG: bool> {
+pub struct Softmax<T, const LOG: bool> {
     x: *const T,
     out: *mut T,
     n: usize,

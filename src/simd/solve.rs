@@ -4,6 +4,7 @@ use super::Isa;
 use super::dispatch::Kernel;
 use super::products::with_constant;
 use super::vector::{Lanes, Simd};
+use crate::workspace::filled;
 use core::mem::MaybeUninit;
 
 /// Equations at most.
@@ -11,29 +12,43 @@ pub(crate) const FEW: usize = 32;
 /// Numbers that rows are filled up to a multiple of.
 const EIGHT: usize = 8;
 
+/// Numbers of scratch of [`solve_few`]: D L^T, what becomes x, and L. L stands half a page farther than D L^T: processors take a load for
+/// one that must wait if the last bits of its address are those of a store before it.
+pub(crate) const fn few_scratch(n: usize) -> usize {
+    let width = EIGHT * n.div_ceil(EIGHT);
+    begin_of_l(width) + width * width
+}
+
+/// Where L begins: an odd number of half pages on.
+const fn begin_of_l(width: usize) -> usize {
+    const HALF: usize = 2048 / size_of::<f64>();
+    (width * width + width).next_multiple_of(HALF) / (2 * HALF) * (2 * HALF) + HALF
+}
+
 /// Solves `A x = b` in place, A symmetric, n × n; false, with b as it may be, where a pivot is not positive, or not a normal number. Cost:
 /// n³ / 6 multiply-adds, over vectors of rows that are filled up to eights.
 ///
 /// # Panics
-/// Unless `n ≤` [`FEW`], and `a` and `b` have n² and n numbers.
-pub(crate) fn solve_few(isa: Isa, a: &[f64], n: usize, b: &mut [f64]) -> bool {
-    assert!(n <= FEW && a.len() == n * n && b.len() == n, "a matrix of few rows");
-    isa.run(Solve { a, n, b })
+/// Unless `n ≤` [`FEW`], and `a`, `b` and `scratch` have n², n and [`few_scratch`] numbers.
+pub(crate) fn solve_few(isa: Isa, a: &[f64], n: usize, b: &mut [f64], scratch: &mut [MaybeUninit<f64>]) -> bool {
+    assert!(n <= FEW && a.len() == n * n && b.len() == n && scratch.len() >= few_scratch(n), "a matrix of few rows");
+    isa.run(Solve { a, n, b, scratch })
 }
 
 struct Solve<'a> {
     a: &'a [f64],
     n: usize,
     b: &'a mut [f64],
+    scratch: &'a mut [MaybeUninit<f64>],
 }
 
 impl Kernel for Solve<'_> {
     type Output = bool;
 
     fn plain(self) -> bool {
-        let Self { a, n, b } = self;
-        let mut u = [0.0; FEW * FEW];
-        u[..n * n].copy_from_slice(a);
+        let Self { a, n, b, scratch } = self;
+        let u = filled(&mut scratch[..n * n], 0.0);
+        u.copy_from_slice(a);
         for j in 0..n {
             let d = u[j * n + j];
             if !(d >= f64::MIN_POSITIVE && d.is_finite()) {
@@ -60,38 +75,27 @@ impl Kernel for Solve<'_> {
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) -> bool {
-        let Self { a, n, b } = self;
-        let eights = n.div_ceil(EIGHT).max(1);
+        let Self { a, n, b, scratch } = self;
+        if n == 0 {
+            return true;
+        }
+        let scratch = scratch.as_mut_ptr().cast();
         // SAFETY: `solve_few` has shown the sizes, and n ≤ 8 · 4.
-        unsafe { with_constant!(O = eights, one of 1 2 3 4; solve::<S, O>(simd, a.as_ptr(), n, b.as_mut_ptr())) }
+        unsafe { with_constant!(O = n.div_ceil(EIGHT), one of 1 2 3 4; solve::<S, O>(simd, a.as_ptr(), n, b.as_mut_ptr(), scratch)) }
     }
-}
-
-/// D L^T, what becomes x, and L. L stands half a page farther than D L^T would: processors take a load for one that must wait if the last
-/// bits of its address are those of a store before it.
-#[repr(C, align(64))]
-struct Room {
-    u: [f64; FEW * FEW],
-    x: [f64; FEW],
-    between: [f64; 256 - FEW],
-    l: [f64; FEW * FEW],
 }
 
 /// Two pivots at a time, so that every row below is read and written once for both. Rows stand in eights: those of D L^T from the eight of
 /// the diagonal on, and those of L up to it.
 ///
 /// # Safety
-/// `n ≤ 8 O ≤ FEW`; `a` and `b` have n² and n numbers.
+/// `n ≤ 8 O ≤ FEW`; `a` and `b` have n² and n numbers; `u` has room for [`few_scratch`] of them.
 #[inline(always)]
-unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize, b: *mut f64) -> bool {
+unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize, b: *mut f64, u: *mut f64) -> bool {
     let width = EIGHT * O;
-    let mut room = MaybeUninit::<Room>::uninit();
-    // SAFETY: fields of a place that is there.
-    let [u, x, l] = unsafe {
-        let room = room.as_mut_ptr();
-        [(&raw mut (*room).u).cast::<f64>(), (&raw mut (*room).x).cast::<f64>(), (&raw mut (*room).l).cast::<f64>()]
-    };
-    // SAFETY: n rows of `width` numbers lie in the rooms, and vectors of a row or of x before `width`, whole since N divides 8. All of them
+    // SAFETY: both lie in the scratch.
+    let [x, l] = unsafe { [u.add(width * width), u.add(begin_of_l(width))] };
+    // SAFETY: n rows of `width` numbers lie in the scratch, and vectors of a row or of x before `width`, whole since N divides 8. All of them
     // are written before they are read. Of a and b numbers below n are touched.
     unsafe {
         // The eights up to that of number i, and from it on.
@@ -174,6 +178,7 @@ unsafe fn read<S: Lanes<f64>>(simd: S, of: *const f64, at: impl Iterator<Item = 
 mod tests {
     use super::*;
     use crate::testing::numbers;
+    use alloc::vec;
     use alloc::vec::Vec;
 
     #[test]
@@ -186,8 +191,9 @@ mod tests {
                 let mut a: Vec<f64> =
                     (0..n * n).map(|at| dot(rows(at / n), rows(at % n)) + if at / n == at % n { 0.5 } else { 0.0 }).collect();
                 let known = numbers(n, 5);
+                let mut scratch = vec![MaybeUninit::uninit(); few_scratch(n)];
                 let mut b: Vec<f64> = (0..n).map(|i| dot(&a[i * n..(i + 1) * n], &known)).collect();
-                assert!(solve_few(isa, &a, n, &mut b), "{isa:?} {n}");
+                assert!(solve_few(isa, &a, n, &mut b, &mut scratch), "{isa:?} {n}");
                 b.iter().zip(&known).for_each(|(b, x)| assert!((b - x).abs() <= 1e-9, "{isa:?} {n} {b} {x}"));
                 // Not positive definite at the first row or the last, or not a number, on the diagonal or beside it.
                 for (at, bad) in [(0, -1.0), (0, 1e-310), (n * n, -1.0), (n * n, f64::NAN), (n * n, f64::INFINITY), (n, f64::NAN)] {
@@ -195,7 +201,7 @@ mod tests {
                         let (i, j) = ((at.max(1) - 1) / n, (at.max(1) - 1) % n);
                         let was = (a[i * n + j], a[j * n + i]);
                         (a[i * n + j], a[j * n + i]) = (bad, bad);
-                        assert!(!solve_few(isa, &a, n, &mut b), "{isa:?} {n} {i} {j} {bad}");
+                        assert!(!solve_few(isa, &a, n, &mut b, &mut scratch), "{isa:?} {n} {i} {j} {bad}");
                         (a[i * n + j], a[j * n + i]) = was;
                     }
                 }

@@ -15,12 +15,12 @@ const ALWAYS_ALONG: usize = 17;
 const FIRST: usize = 1600;
 const SECOND: usize = 1 << 14;
 
-pub(super) struct WeightedSum<'a, T> {
+pub struct WeightedSum<'a, T> {
     pub x: Rows<'a, T>,
     pub w: &'a [f64],
     pub ld: usize,
     pub g: &'a mut [f64],
-    pub ahead: Ahead,
+    pub(super) ahead: Ahead,
     /// Whose kernel this is.
     pub isa: Isa,
 }
