@@ -4,7 +4,7 @@ use super::Rows;
 use super::ahead::{Ahead, Asking, NEXT, piece_of_rows, with_ahead, with_near};
 use super::dispatch::Kernel;
 use super::logits::{Logits, Room};
-use super::vector::{F64, Features, Lanes, Simd};
+use super::vector::{F64, Features, Lanes, Simd, each};
 use crate::scalar::Scalar;
 
 /// Columns at most: the sums of four rows, their columns and a vector of a row are all the registers.
@@ -219,10 +219,8 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             }
             // Vectors of Θ stay in registers while the rows go by, or vectors of rows while the atoms do, where those are too many.
             if R * C + C < S::REGISTERS {
-                let mut atom = [simd.splat(0.0); C];
-                for c in 0..C {
-                    atom[c] = simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) });
-                }
+                let atom =
+                    each!(c < C, from simd.splat(0.0); simd.load(if PACKED { theta.add(k * C + c * n) } else { theta.add(c * l + k) }));
                 for r in 0..R {
                     ask::<T, S, NEAR>(simd, &ahead, i + r, rows.add(r * stride + k));
                     let v = simd.load_as_f64(rows.add(r * stride + k));
@@ -252,10 +250,8 @@ unsafe fn products_along<T: Scalar, S: Features, const C: usize, const R: usize,
             }
         }
         if k < l && !pairs {
-            let mut atom = [simd.splat(0.0); C];
-            for c in 0..C {
-                atom[c] = if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) };
-            }
+            let atom = each!(c < C, from simd.splat(0.0);
+                if PACKED { simd.load(theta.add(k * C + c * n)) } else { simd.load_first(first, theta.add(c * l + k)) });
             for r in 0..R {
                 let v = simd.load_first_as_f64(first, rows.add(r * stride + k));
                 for c in 0..C {

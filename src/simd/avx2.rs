@@ -325,8 +325,11 @@ impl Powers<f64> for V3 {
         let round = avx._mm256_set1_pd(f64::rounding(0));
         let half = avx._mm256_add_pd(avx._mm256_mul_pd(t, avx._mm256_set1_pd(0.5)), round);
         let rest = avx._mm256_add_pd(avx._mm256_sub_pd(t, avx._mm256_sub_pd(half, round)), round);
-        let power = |k| -> __m256d { cast!(avx2._mm256_add_epi64(cast!([1.0f64; 4]), avx2._mm256_slli_epi64::<52>(cast!(k)))) };
-        avx._mm256_mul_pd(avx._mm256_mul_pd(y, power(half)), power(rest))
+        let mut powers = [half, rest];
+        for k in &mut powers {
+            *k = cast!(avx2._mm256_add_epi64(cast!([1.0f64; 4]), avx2._mm256_slli_epi64::<52>(cast!(*k))));
+        }
+        avx._mm256_mul_pd(avx._mm256_mul_pd(y, powers[0]), powers[1])
     }
     #[inline(always)]
     fn any_beyond<const U: usize>(self, x: [__m256d; U], limit: f64) -> bool {
@@ -390,8 +393,11 @@ impl Powers<f32> for V3 {
         let t = avx._mm256_floor_ps(t);
         let half = avx._mm256_add_ps(avx._mm256_mul_ps(t, avx._mm256_set1_ps(0.5)), round);
         let rest = avx._mm256_add_ps(avx._mm256_sub_ps(t, avx._mm256_sub_ps(half, round)), round);
-        let power = |k| -> __m256 { cast!(avx2._mm256_add_epi32(cast!([1.0f32; 8]), avx2._mm256_slli_epi32::<23>(cast!(k)))) };
-        avx._mm256_mul_ps(avx._mm256_mul_ps(y, power(half)), power(rest))
+        let mut powers = [half, rest];
+        for k in &mut powers {
+            *k = cast!(avx2._mm256_add_epi32(cast!([1.0f32; 8]), avx2._mm256_slli_epi32::<23>(cast!(*k))));
+        }
+        avx._mm256_mul_ps(avx._mm256_mul_ps(y, powers[0]), powers[1])
     }
     #[inline(always)]
     fn any_beyond<const U: usize>(self, x: [__m256; U], limit: f32) -> bool {

@@ -6,7 +6,7 @@
 use super::Isa;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
-use super::vector::{F64, Features, Lanes, Simd};
+use super::vector::{F64, Features, Lanes, Simd, each};
 use crate::scalar::Scalar;
 
 /// A block of rows, feature after feature: `values[l * stride + i]`.
@@ -197,7 +197,7 @@ unsafe fn logits_tile<T: Scalar, S: Features, const C: usize, const V: usize>(
     // SAFETY: by the contract, vectors are whole unless `part`, when V is 1 and `first` chooses the rows.
     unsafe {
         if let Some(b) = offset {
-            let b: [F64<S>; V] = core::array::from_fn(|v| {
+            let b = each!(v < V, from zero; {
                 let from = b.as_ptr().add(i + v * n);
                 if part { simd.load_first(first, from) } else { simd.load(from) }
             });
@@ -205,7 +205,7 @@ unsafe fn logits_tile<T: Scalar, S: Features, const C: usize, const V: usize>(
         }
         let mut from = x.values.as_ptr().add(i);
         for j in 0..l {
-            let features: [F64<S>; V] = core::array::from_fn(|v| {
+            let features = each!(v < V, from zero; {
                 let from = from.add(v * n);
                 if ahead > 0 {
                     simd.fetch(from.wrapping_byte_add(ahead).cast());
@@ -306,7 +306,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(
         let from: [*const T; 4] = core::array::from_fn(|f| x.values.as_ptr().add((j + f).min(l - 1) * x.stride));
         let mut i = 0;
         while i + n <= x.rows {
-            let features: [F64<S>; 4] = core::array::from_fn(|f| {
+            let features = each!(f < 4, from zero; {
                 if ahead > 0 {
                     simd.fetch(from[f].add(i).wrapping_byte_add(ahead).cast());
                 }
@@ -322,7 +322,7 @@ unsafe fn sum_tile<T: Scalar, S: Features, const C: usize>(
         }
         if i < x.rows {
             let first = simd.first(x.rows - i);
-            let features: [F64<S>; 4] = core::array::from_fn(|f| simd.load_first_as_f64(first, from[f].add(i)));
+            let features = each!(f < 4, from zero; simd.load_first_as_f64(first, from[f].add(i)));
             for c in 0..C {
                 let weight = simd.load_first(first, w.add(c * ld + i));
                 for f in 0..4 {

@@ -19,7 +19,7 @@ use super::Isa;
 use super::dispatch::{Element, ElementKernel};
 use super::elementary::Elementary;
 use super::map::{Function, map_of_any_size};
-use super::vector::{Lanes, Powers};
+use super::vector::{Lanes, Powers, each};
 
 /// `out_i = e^(x_i)`, within 1.05 units in the last place, subnormal results included.
 ///
@@ -106,8 +106,8 @@ pub(super) fn exp_of_difference<T: Elementary, S: Powers<T>, const U: usize>(sim
 #[inline(always)]
 pub(super) fn exp_or_zero<T: Elementary, S: Powers<T>, const U: usize>(simd: S, d: [S::V; U]) -> [S::V; U] {
     let (least, zero) = (simd.splat(T::NEGLIGIBLE), simd.splat(T::ZERO));
-    let e = exp_of_small::<T, S, U>(simd, d.map(|d| simd.max(least, d)));
-    core::array::from_fn(|u| simd.select_less(d[u], least, zero, e[u]))
+    let e = exp_of_small::<T, S, U>(simd, each!(u < U, from zero; simd.max(least, d[u])));
+    each!(u < U, from zero; simd.select_less(d[u], least, zero, e[u]))
 }
 
 /// The same of one number.

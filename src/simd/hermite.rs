@@ -92,13 +92,13 @@ impl HermiteSums<'_> {
                 i += S::N;
             }
         }
-        sums.map(|sums| {
-            let mut sum = 0.0;
+        let mut totals = [0.0; 3];
+        for (total, sums) in totals.iter_mut().zip(sums) {
             for u in 0..U {
-                sum += simd.sum(sums[u]);
+                *total += simd.sum(sums[u]);
             }
-            sum
-        })
+        }
+        totals
     }
 
     /// Adds U vectors to the sums, and returns `ρ E_{R−1}`.

@@ -4,7 +4,7 @@ use super::ahead::{Ahead, Asking, with_ahead};
 use super::along::{Along, MOST};
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
-use super::vector::{F64, Features, Lanes, Simd};
+use super::vector::{F64, Features, Lanes, Simd, each};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 use crate::workspace::filled;
@@ -430,7 +430,7 @@ unsafe fn add_feature<S: Features, const U: usize, const V: usize>(
     let n = <S as Lanes<f64>>::N;
     // SAFETY: by the contract.
     unsafe {
-        let theta: [F64<S>; V] = core::array::from_fn(|v| simd.load(theta.add(v * n)));
+        let theta = each!(v < V, from simd.splat(0.0); simd.load(theta.add(v * n)));
         for u in 0..U {
             for r in 0..n {
                 let feature = simd.splat(*x.add((u * n + r) * stride));

@@ -11,7 +11,7 @@ use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::finite;
 use super::products::with_constant;
-use super::vector::{F64, Lanes, Powers, Simd};
+use super::vector::{F64, Lanes, Powers, Simd, each};
 
 /// Choice sets of a group.
 pub(crate) const SETS: usize = 8;
@@ -158,7 +158,7 @@ unsafe fn softmax_of_lanes<S: Powers<f64>, const U: usize>(simd: S, s: *mut f64,
         }
         let mut sum: [F64<S>; U] = [simd.splat(0.0); U];
         for j in 0..height {
-            let difference = core::array::from_fn(|u| simd.sub(simd.load(s.add(u * rows + j * SETS)), max[u]));
+            let difference = each!(u < U, from simd.splat(0.0); simd.sub(simd.load(s.add(u * rows + j * SETS)), max[u]));
             let e = exp_or_zero::<f64, S, U>(simd, difference);
             for u in 0..U {
                 simd.store(s.add(u * rows + j * SETS), e[u]);
@@ -166,7 +166,8 @@ unsafe fn softmax_of_lanes<S: Powers<f64>, const U: usize>(simd: S, s: *mut f64,
             }
         }
         // Where all are −∞ the sum is 0, and 0 / 0 must be 0.
-        let inverse: [F64<S>; U] = core::array::from_fn(|u| simd.div(simd.splat(1.0), simd.max(simd.splat(f64::MIN_POSITIVE), sum[u])));
+        let (one, least) = (simd.splat(1.0), simd.splat(f64::MIN_POSITIVE));
+        let inverse = each!(u < U, from one; simd.div(one, simd.max(least, sum[u])));
         for j in 0..height {
             for u in 0..U {
                 let at = s.add(u * rows + j * SETS);

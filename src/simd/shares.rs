@@ -4,8 +4,7 @@ use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
 use super::log::ln_of_positive;
-use super::vector::{F64, Lanes, Powers, Simd};
-use core::array::from_fn;
+use super::vector::{F64, Lanes, Powers, Simd, each};
 use core::mem::MaybeUninit;
 
 /// Vectors that are weighed side by side.
@@ -444,7 +443,7 @@ unsafe fn weigh_column<S: Lanes<f64>, const FAR: bool>(simd: S, a: *const f64, s
             if FAR && i % PIECE_OF_F64 == 0 {
                 ahead.piece(simd);
             }
-            let weight: [F64<S>; U] = from_fn(|u| simd.mul_add(f, simd.load(shares.add(i + u * n)), minus_g));
+            let weight = each!(u < U, from f; simd.mul_add(f, simd.load(shares.add(i + u * n)), minus_g));
             for (u, weight) in weight.into_iter().enumerate() {
                 let at = i + u * n;
                 if FAR {

@@ -98,21 +98,18 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
     // SAFETY: n rows of `width` numbers lie in the scratch, and vectors of a row or of x before `width`, whole since N divides 8. All of them
     // are written before they are read. Of a and b numbers below n are touched.
     unsafe {
-        // The eights up to that of number i, and from it on.
+        // The vectors of the eights up to that of number i, and from it on.
         let up_to = |i: usize| (0..i - i % EIGHT + EIGHT).step_by(S::N);
         let from = |i: usize| (i - i % EIGHT..width).step_by(S::N);
         read(simd, b, from(0), n, x);
         for i in 0..n {
             read(simd, a.add(i * n), from(i), n, u.add(i * width));
             // What follows of the eight of the diagonal stays 0.
-            (0..EIGHT).step_by(S::N).for_each(|k| simd.store(l.add(i * width + i - i % EIGHT + k), simd.splat(0.0)));
+            for k in (0..EIGHT).step_by(S::N) {
+                simd.store(l.add(i * width + i - i % EIGHT + k), simd.splat(0.0));
+            }
         }
         let is_pivot = |d: f64| d >= f64::MIN_POSITIVE && d.is_finite();
-        let fall = |factor: f64, row: *const f64, k: usize, v| simd.mul_add(simd.splat(-factor), simd.load(row.add(k)), v);
-        let fall_by_two = |factors: [f64; 2], rows: [*const f64; 2], k: usize, to: *mut f64| {
-            let v = fall(factors[0], rows[0], k, simd.load(to.add(k)));
-            simd.store(to.add(k), fall(factors[1], rows[1], k, v));
-        };
         let mut j = 0;
         while j + 1 < n {
             let (first, second) = (u.add(j * width), u.add((j + 1) * width));
@@ -126,15 +123,15 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
             }
             let inverses = [inverse, 1.0 / e];
             *l.add((j + 1) * width + j) = factor;
-            from(j + 1).for_each(|k| simd.store(second.add(k), fall(factor, first, k, simd.load(second.add(k)))));
+            fall(simd, [factor], [first.cast_const()], from(j + 1), second);
             let xj = *x.add(j) * inverse;
             let xj = [xj, (*x.add(j + 1) - xj * beside) * inverses[1]];
             (*b.add(j), *b.add(j + 1)) = (xj[0], xj[1]);
-            from(j).for_each(|k| fall_by_two(xj, rows, k, x));
+            fall(simd, xj, rows, from(j), x);
             for i in j + 2..n {
                 let factors = [*first.add(i) * inverses[0], *second.add(i) * inverses[1]];
                 (*l.add(i * width + j), *l.add(i * width + j + 1)) = (factors[0], factors[1]);
-                from(i).for_each(|k| fall_by_two(factors, rows, k, u.add(i * width)));
+                fall(simd, factors, rows, from(i), u.add(i * width));
             }
             j += 2;
         }
@@ -152,7 +149,7 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
             let rows = [l.add((i + 1) * width).cast_const(), l.add(i * width).cast_const()];
             let last = *x.add(i + 1);
             let factors = [last, *x.add(i) - last * *rows[0].add(i)];
-            up_to(i).for_each(|k| fall_by_two(factors, rows, k, x));
+            fall(simd, factors, rows, up_to(i), x);
         }
         for k in (0..width).step_by(S::N) {
             simd.store_first(simd.first(n.saturating_sub(k)), b.wrapping_add(k), simd.load(x.add(k)));
@@ -161,8 +158,31 @@ unsafe fn solve<S: Lanes<f64>, const O: usize>(simd: S, a: *const f64, n: usize,
     true
 }
 
-/// Writes the n numbers at `of` to `to`, and 0 after them, in the vectors that begin at `at`. No closure: one that is not inlined would have
-/// no vectors.
+/// Takes rows, each times its factor, off the numbers at `to`, in the vectors that begin at `at`.
+///
+/// # Safety
+/// Vectors of the rows are readable there, and those at `to` writable; they are no rows.
+#[inline(always)]
+unsafe fn fall<S: Lanes<f64>, const R: usize>(
+    simd: S,
+    factors: [f64; R],
+    rows: [*const f64; R],
+    at: impl Iterator<Item = usize>,
+    to: *mut f64,
+) {
+    for k in at {
+        // SAFETY: by the contract.
+        unsafe {
+            let mut v = simd.load(to.add(k));
+            for r in 0..R {
+                v = simd.mul_add(simd.splat(-factors[r]), simd.load(rows[r].add(k)), v);
+            }
+            simd.store(to.add(k), v);
+        }
+    }
+}
+
+/// Writes the n numbers at `of` to `to`, and 0 after them, in the vectors that begin at `at`.
 ///
 /// # Safety
 /// `of` has n numbers; vectors at `to` are writable.

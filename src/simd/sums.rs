@@ -4,7 +4,7 @@ use super::ahead::{Ahead, piece_of_rows, rows_of_piece, with_ahead, with_near};
 use super::along::has_pairs;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
-use super::vector::{F64, Features, Lanes, Simd};
+use super::vector::{F64, Features, Lanes, Simd, each};
 use super::{Isa, Rows};
 use crate::scalar::Scalar;
 
@@ -70,15 +70,9 @@ impl<T: Scalar> Kernel for WeightedSum<'_, T> {
             }
             return;
         }
-        // Vectors of features and columns of W in a tile: their product must fit in the registers beside the operands.
         let all = if has_pairs::<S>(l) { l / n } else { l.div_ceil(n) };
         let vectors = part(all, if wide { 4 } else { 2 });
-        let most = match vectors {
-            1 => 8,
-            2 if wide => 8,
-            _ if wide => 6,
-            _ => 5,
-        };
+        let most = most_columns(S::REGISTERS, vectors);
         // Rows that stay in the second cache while the columns go through them.
         let some = if columns > most { (SECOND / l).max(256) } else { x.rows.max(1) };
         for start in (0..x.rows).step_by(some) {
@@ -113,6 +107,17 @@ impl<T: Scalar, const C: usize, const R: usize> Kernel for Along<'_, T, C, R> {
     }
 }
 
+/// Columns of W beside so many vectors of features in a tile, at most: their product must fit in the registers beside the operands.
+const fn most_columns(registers: usize, vectors: usize) -> usize {
+    match vectors {
+        1 => 8,
+        2 if registers >= 32 => 8,
+        3 | 4 if registers >= 32 => 6,
+        2 => 5,
+        _ => 0,
+    }
+}
+
 /// Sums of C columns in tiles of V vectors of features, then of W; U rows have sums of their own.
 struct Tiles<'a, T, const V: usize, const W: usize, const C: usize, const U: usize>(WeightedSum<'a, T>);
 
@@ -125,6 +130,10 @@ impl<T: Scalar, const V: usize, const W: usize, const C: usize, const U: usize> 
 
     #[inline(always)]
     fn vector<S: Simd>(self, simd: S) {
+        // No code for tiles that these registers do not hold.
+        if C > most_columns(S::REGISTERS, V) {
+            unreachable!();
+        }
         let WeightedSum { x, w, ld, g, ahead, .. } = self.0;
         let (w, g) = (w.as_ptr(), g.as_mut_ptr());
         // SAFETY: `check` has shown that rows, weights and sums lie inside their slices.
@@ -198,14 +207,15 @@ unsafe fn add_rows<T: Scalar, S: Features, const C: usize, const R: usize>(
     // SAFETY: features below `whole` are whole vectors, and from there on `first` chooses those below L.
     unsafe {
         let rows = x.values.as_ptr().add(i * x.stride);
-        let weights: [[F64<S>; C]; R] = core::array::from_fn(|r| core::array::from_fn(|c| simd.splat(*w.add(c * ld + r))));
+        let zero = simd.splat(0.0);
+        let weights = each!(r < R, from [zero; C]; each!(c < C, from zero; simd.splat(*w.add(c * ld + r))));
         let mut ahead = ahead.of_numbers(rows, R * l);
         let mut k = 0;
         while k < whole {
             if k % piece_of_rows::<T>(R, n) == 0 {
                 ahead.piece(simd);
             }
-            let mut sums: [F64<S>; C] = core::array::from_fn(|c| simd.load(g.add(c * l + k)));
+            let mut sums = each!(c < C, from zero; simd.load(g.add(c * l + k)));
             for r in 0..R {
                 ahead.line_of_row(simd, i + r, rows.add(r * x.stride + k));
                 let v = simd.load_as_f64(rows.add(r * x.stride + k));
@@ -390,7 +400,7 @@ unsafe fn sum_rows<T: Scalar, S: Features, const V: usize, const C: usize, const
             }
             for u in 0..U {
                 if WHOLE || i + u < to {
-                    let weights: [F64<S>; C] = core::array::from_fn(|c| simd.splat(*w.add(c * ld + u)));
+                    let weights = each!(c < C, from simd.splat(0.0); simd.splat(*w.add(c * ld + u)));
                     for v in 0..V {
                         let from = row.add(u * stride + v * n);
                         match NEAR {

@@ -3,6 +3,20 @@
 
 use crate::scalar::Scalar;
 
+/// The array of `$body`, a vector, for each `$u` below `$n`, which is a constant; `$zero` is any vector of its type. Closures, as
+/// [`core::array::from_fn`] takes, are no place for vectors: one that is not inlined is compiled without their instructions, and operations
+/// become calls.
+macro_rules! each {
+    ($u:ident < $n:expr, from $zero:expr; $body:expr) => {{
+        let mut all = [$zero; $n];
+        for $u in 0..$n {
+            all[$u] = $body;
+        }
+        all
+    }};
+}
+pub(super) use each;
+
 /// Vectors of `N` numbers of type `T`.
 pub trait Lanes<T>: Copy {
     /// A vector.

@@ -104,3 +104,14 @@ fn the_shared_library_exports_the_header_and_nothing_else() {
     let dynamic = run(Command::new("readelf").arg("-d").arg(&library));
     assert!(dynamic.contains(&format!("[{}]", crate::library::soname())), "{dynamic}");
 }
+
+/// What kernels call is inlined into them: elsewhere, as in a closure that is not, their instructions are not enabled, and every operation
+/// on a vector is a call.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn no_operation_on_vectors_is_a_call() {
+    let table = run(Command::new("nm").args(["--demangle", "--defined-only"]).arg(folder().join("libsoftmix.so")));
+    assert!(table.contains("softmix::"), "no names: {table}");
+    let calls: Vec<&str> = table.lines().filter(|l| l.contains("core_arch::x86::") && !l.contains("_xgetbv")).collect();
+    assert!(calls.is_empty(), "{}", calls.join("\n"));
+}
