@@ -310,7 +310,8 @@ impl<'w> Em<'w> {
         self.direction[range.clone()].fill(0.0);
         (self.gain[k], self.step[k]) = (0.0, 0.0);
         let all: f64 = self.ev.class_choices[k / self.ev.classes * self.ev.classes..][..self.ev.classes].iter().sum();
-        if ridge == 0.0 && t <= EMPTY * all {
+        let empty = t <= EMPTY * all;
+        if ridge == 0.0 && empty {
             return Ok(());
         }
         for ((v, chosen), mean) in self.vector.iter_mut().zip(&self.ev.chosen[range.clone()]).zip(&self.ev.mean[range.clone()]) {
@@ -340,7 +341,9 @@ impl<'w> Em<'w> {
                     factor[j * r + j] += ridge + jitter * t;
                 }
                 d.copy_from_slice(g);
-                if linalg::solve(ctx.isa, factor, r, d, self.scratch.scope())? && dot(d, d) <= FAR * FAR {
+                let solved = linalg::solve(ctx.isa, factor, r, d, self.scratch.scope())?;
+                // The penalty alone takes an empty class to 0, from wherever.
+                if solved && (empty || dot(d, d) <= FAR * FAR) {
                     break;
                 }
                 jitter *= 100.0;
@@ -424,6 +427,10 @@ pub fn em_step_workspace(shape: &Shape, classes: usize, form: MStep) -> Workspac
 ///
 /// Cost: one evaluation (of small choice sets one read of X) and one read of X for every trial of the M-step, `p L² K / 2` more for every
 /// Newton step.
+///
+/// # Errors
+/// What is wrong with the mixture, `OutOfRange` for a ridge that is negative or no number, `Shape` for a whitening of other features,
+/// `NotFinite` where logits overflow, `Workspace`.
 pub fn em_step(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

@@ -116,6 +116,7 @@ impl ErrorKind {
     pub(crate) fn message_of(self, argument: &str) -> &'static str {
         match (self, argument) {
             (ErrorKind::OutOfRange, "features") => "squares beyond the range of numbers",
+            (ErrorKind::Empty, "classes") => "none, where at least one is needed",
             _ => self.message(),
         }
     }

@@ -29,6 +29,32 @@ impl<'a> From<&'a [f64]> for Values<'a> {
     }
 }
 
+impl<'a, const N: usize> From<&'a [f32; N]> for Values<'a> {
+    fn from(v: &'a [f32; N]) -> Self {
+        Values::F32(v)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f64; N]> for Values<'a> {
+    fn from(v: &'a [f64; N]) -> Self {
+        Values::F64(v)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'a> From<&'a alloc::vec::Vec<f32>> for Values<'a> {
+    fn from(v: &'a alloc::vec::Vec<f32>) -> Self {
+        Values::F32(v)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'a> From<&'a alloc::vec::Vec<f64>> for Values<'a> {
+    fn from(v: &'a alloc::vec::Vec<f64>) -> Self {
+        Values::F64(v)
+    }
+}
+
 impl Values<'_> {
     fn len(&self) -> usize {
         match self {
@@ -50,16 +76,30 @@ pub struct Features<'a> {
 
 impl<'a> Features<'a> {
     /// Rows side by side: `values[i * columns + l]`.
+    ///
+    /// # Errors
+    /// `Empty` without rows or columns, `Overflow`, and `Shape` unless `values` has `rows * columns` numbers.
     pub fn row_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
-        Self::strided(values, rows, columns, columns, 1)
+        Self::strided(values, rows, columns, columns, 1)?.that_fills_its_values()
     }
 
     /// Columns side by side: `values[l * rows + i]`.
+    ///
+    /// # Errors
+    /// As [`Features::row_major`].
     pub fn column_major(values: impl Into<Values<'a>>, rows: usize, columns: usize) -> Result<Self> {
-        Self::strided(values, rows, columns, 1, rows)
+        Self::strided(values, rows, columns, 1, rows)?.that_fills_its_values()
     }
 
-    /// `values[i * row_stride + l * column_stride]`.
+    /// The same, if there are no more numbers than these: more are a sign of other sizes.
+    fn that_fills_its_values(self) -> Result<Self> {
+        match (self.rows * self.columns, self.values.len()) {
+            (needed, given) if needed == given => Ok(self),
+            (needed, given) => Err(Error::shape("features", needed, given)),
+        }
+    }
+
+    /// `values[i * row_stride + l * column_stride]`, of numbers that may be more than these.
     ///
     /// # Errors
     /// `Empty` without rows or columns, `Overflow`, and `Shape` when `values` has fewer than
@@ -79,6 +119,8 @@ impl<'a> Features<'a> {
         if values.len() < needed {
             return Err(Error::shape("features", needed, values.len()));
         }
+        // The stride of a single column is never taken.
+        let column_stride = if columns == 1 { 1 } else { column_stride };
         Ok(Features { values, rows, columns, row_stride, column_stride })
     }
 
@@ -250,8 +292,9 @@ impl<'a> Features<'a> {
             for (j, i) in rows.iter().enumerate() {
                 let times = times.map_or(1.0, |t| t[j]);
                 if times != 0.0 {
-                    let row = v[i * f.row_stride..].iter().step_by(f.column_stride);
-                    out.iter_mut().zip(row).zip(origin).for_each(|((out, x), o)| *out += times * (x.to_f64() - o));
+                    let row = &v[i * f.row_stride..];
+                    let terms = origin.iter().enumerate().map(|(l, o)| row[l * f.column_stride].to_f64() - o);
+                    out.iter_mut().zip(terms).for_each(|(out, difference)| *out += times * difference);
                 }
             }
         }

@@ -137,6 +137,7 @@ pub(crate) enum Operation {
     Criteria,
     Probabilities,
     Scan,
+    EstimateCovariance,
 }
 
 impl<'a> Shard<'a> {

@@ -37,9 +37,16 @@ pub fn criteria_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 }
 
 /// The criteria of a mixture at which ℓ is the log-likelihood; `rank` of the features inside choice sets. Cost: one evaluation.
+///
+/// # Errors
+/// `OutOfRange` for a rank above L, those of [`evaluate`], and `Workspace`.
 pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Context, mut ws: Workspace<'_>) -> Result<Criteria> {
     let (shape, k) = (data.shape(), mixture.classes());
-    data.open(ws.require(criteria_workspace(&shape, k)), Operation::Criteria, ctx.isa, mixture.numbers().chain([rank as f64]))?;
+    let check = || match rank <= shape.columns {
+        true => ws.require(criteria_workspace(&shape, k)),
+        false => Err(Error::new(ErrorKind::OutOfRange, "rank")),
+    };
+    data.open(check(), Operation::Criteria, ctx.isa, mixture.numbers().chain([rank as f64]))?;
     let responsibilities = ws.f64s(shape.units * k)?;
     let out = EvaluateOutput { responsibilities: Some(&mut *responsibilities), ..EvaluateOutput::default() };
     let log_likelihood = evaluate(data, mixture, None, ctx, out, ws)?.log_likelihood;
@@ -50,6 +57,9 @@ pub fn criteria(data: &Data<'_>, mixture: MixtureRef<'_>, rank: usize, ctx: Cont
 
 impl Criteria {
     /// The criteria where ℓ and the responsibilities (U × K) are at hand. On a shard a failure of the hook goes unnoticed here.
+    ///
+    /// # Panics
+    /// Without classes.
     pub fn from_responsibilities(data: &Data<'_>, log_likelihood: f64, responsibilities: &[f64], classes: usize, rank: usize) -> Self {
         let entropy = |r: &[f64]| -> f64 { r.iter().filter(|r| **r > 0.0).map(|r| -r * libm::log(*r)).sum() };
         let mut overlap: f64 = responsibilities.chunks_exact(classes).enumerate().map(|(u, r)| data.unit_weight(u) * entropy(r)).sum();
@@ -144,19 +154,19 @@ pub struct Scanned<'a> {
     pub criteria: Criteria,
 }
 
-/// What is wrong with a scan as a whole.
-fn check(data: &Data<'_>, options: &FitOptions<'_>, classes: &RangeInclusive<usize>) -> Result<()> {
+/// Begins a scan: what is wrong with it as a whole, or `otherwise`.
+fn begin(data: &Data<'_>, options: &FitOptions<'_>, classes: &RangeInclusive<usize>, otherwise: impl FnOnce() -> Result<()>) -> Result<()> {
     let (last, most) = (*classes.end(), data.observed_units());
-    if classes.is_empty() || *classes.start() == 0 {
-        return Err(Error::new(ErrorKind::Empty, "classes"));
-    }
-    if last > most {
-        return Err(Error::new(ErrorKind::TooManyClasses, "classes").sizes(most, last));
-    }
-    match options.starts {
-        Starts::Given(_) => Err(Error::new(ErrorKind::InvalidOption, "starts")),
-        _ => Ok(()),
-    }
+    let wrong = if classes.is_empty() || *classes.start() == 0 {
+        Err(Error::new(ErrorKind::Empty, "classes"))
+    } else if last > most {
+        Err(Error::new(ErrorKind::TooManyClasses, "classes").sizes(most, last))
+    } else if matches!(options.starts, Starts::Given(_)) {
+        Err(Error::new(ErrorKind::InvalidOption, "starts"))
+    } else {
+        otherwise()
+    };
+    data.open(wrong, Operation::Scan, options.context.isa, [*classes.start() as f64, last as f64])
 }
 
 /// Workspace of [`scan`]: that of the largest fit, and two mixtures. Every number of classes up to that of the units is looked at.
@@ -190,9 +200,7 @@ pub fn scan(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let shape = data.shape();
-    let enough = || ws.require(scan_workspace(&shape, options, classes.clone()));
-    let range = [*classes.start() as f64, *classes.end() as f64];
-    data.open(check(data, options, &classes).and_then(|()| enough()), Operation::Scan, options.context.isa, range)?;
+    begin(data, options, &classes, || ws.require(scan_workspace(&shape, options, classes.clone())))?;
     let ((first, last), l) = (classes.into_inner(), shape.columns);
     let most = (first..=last).map(|k| max_starts(&shape, &FitOptions { classes: k, ..*options })).max().unwrap_or(0);
     let (mut weights, mut atoms) = (ws.f64s(last)?, ws.f64s(last * l)?);
@@ -255,7 +263,7 @@ impl Scan {
         classes: RangeInclusive<usize>,
         progress: &mut dyn FnMut(usize, &Progress) -> bool,
     ) -> Result<Self> {
-        check(data, options, &classes).map_err(|e| data.report(e))?;
+        begin(data, options, &classes, || Ok(()))?;
         let mut fits: Vec<(Fit, Criteria)> = Vec::new();
         for k in classes {
             let grow = fits.last().map(|(fit, _)| fit.mixture.view()).or(options.grow);

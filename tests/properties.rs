@@ -180,6 +180,11 @@ fn a_penalty_draws_the_atom_of_an_empty_class_to_zero() {
             };
             assert_eq!(step(0.0), start.atoms[case.columns..], "{form:?}");
             assert_within("atom", &step(2.0), &vec![0.0; case.columns], 1e-9);
+            // From far beyond all choices, too.
+            let mut far = start.clone();
+            far.atoms[case.columns..].iter_mut().for_each(|a| *a *= 1e5);
+            em(&case.data(), &mut far, 2.0, form, Context::default());
+            assert_within("far atom", &far.atoms[case.columns..], &vec![0.0; case.columns], 1e-5);
         }
     }
 }
@@ -543,14 +548,17 @@ fn single_precision_features_give_the_likelihood_of_their_rounded_values() {
 
 #[test]
 fn views_of_any_strides_are_the_same_features() {
-    for (case, mut random) in cases(0..4) {
+    let narrow = random_case(Recipe { layout: Layout::Units, rows: 40, columns: 1, units: 30, offsets: false, seed: 9 });
+    for (case, mut random) in cases(0..4).chain([(narrow, Random::new(9))]) {
         let (p, l) = (case.rows(), case.columns);
         let m = mixture(3, l, 1.5, &mut random);
         let compact = quantities(&case.data(), &m, 1.0, Context::default()).numbers();
         let info = information(&case.data(), &m, 1.0, Context::default());
         let fit = fit_from(&case.data(), &m, 5.0);
         // What lies between the numbers of a view is never read: NaN would show.
-        for (rows, columns) in [(l + 3, 1), (1, p), (1, p + 5), (2 * l + 1, 2), (1, p + 1), (3, 3 * p)] {
+        // The stride of a single column means nothing.
+        let single = if l == 1 { Some((2, 0)) } else { None };
+        for (rows, columns) in [(l + 3, 1), (1, p), (1, p + 5), (2 * l + 1, 2), (1, p + 1), (3, 3 * p)].into_iter().chain(single) {
             let mut values = vec![f64::NAN; (p - 1) * rows + (l - 1) * columns + 1];
             for i in 0..p {
                 for j in 0..l {

@@ -11,7 +11,7 @@ use softmix::em::{MStep, em_step, em_step_workspace};
 use softmix::error::{Error, ErrorKind};
 use softmix::evaluate::*;
 use softmix::fit::{Fit, FitOptions, Outcome, Progress, Starts};
-use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
+use softmix::inference::{Variance, covariance, covariance_workspace, standard_errors};
 use softmix::mixture::{Mixture, MixtureRef};
 use softmix::parallel::Context;
 use softmix::reduce::{ReduceFailed, ReduceOp, Shard, Split};
@@ -574,6 +574,18 @@ fn a_scan_that_one_rank_refuses_begins_on_none() {
     }
 }
 
+#[test]
+fn scans_of_other_ranges_disagree() {
+    for (case, mut random) in cases(0..1) {
+        let (how, pieces) = split(&case, 2, &mut random);
+        let errors = on_ranks(how, &pieces, |rank, data| {
+            let options = FitOptions { starts: Starts::Count(2), ridge: 1.0, ..FitOptions::new(1) };
+            softmix::Scan::new(data, &options, 1..=1 + rank, &mut |_, _| true).err().map(|e| e.kind)
+        });
+        assert_eq!(errors, [Some(ErrorKind::Disagreement); 2]);
+    }
+}
+
 /// Whatever is asked for beside the mixture: where ranks ask for different things, none is told anything.
 #[test]
 fn ranks_that_ask_for_different_things_disagree() {
@@ -581,23 +593,25 @@ fn ranks_that_ask_for_different_things_disagree() {
         let (how, pieces) = split(&case, 2, &mut random);
         let m = mixture(2, case.columns, &mut random);
         let d = 1 + 2 * case.columns;
-        let covariance = vec![0.0; case.columns * case.columns];
+        let within = vec![0.0; case.columns * case.columns];
         let found = on_ranks(how, &pieces, |rank, data| {
             let (shape, ctx, rank) = (data.shape(), Context::default(), rank as f64);
             let size = evaluate_workspace(&shape, 2).or(information_workspace(&shape, 2)).or(hessian_vector_workspace(&shape, 2));
             let mut memory = WorkspaceBuffer::new(size).unwrap();
-            let penalty = Some(Penalty { ridge: rank, covariance: &covariance });
+            let penalty = Some(Penalty { ridge: rank, covariance: &within });
             let (mut matrix, mut vector, mut v) = (vec![0.0; d * d], vec![0.0; d], vec![1.0; d]);
             v[d - 1] = rank;
             let (form, variance) = if rank == 0.0 { (FORMS[0], Variance::Information) } else { (FORMS[1], Variance::Robust) };
             let (mut next, mut errors) = (m.clone(), m.clone());
             let others = whitened(data, |wh| {
-                let size = em_step_workspace(&shape, 2, FORMS[1]).or(standard_errors_workspace(&shape, 2));
+                let size = em_step_workspace(&shape, 2, FORMS[1]).or(covariance_workspace(&shape, 2));
+                let mut estimates = vec![0.0; (d + 1) * (d + 1)];
                 let mut memory = WorkspaceBuffer::new(size).unwrap();
                 let (weights, atoms) = (&mut errors.weights, &mut errors.atoms);
                 [
                     em_step(data, wh, 1.0, form, &mut next.weights, &mut next.atoms, ctx, memory.lend()).map(|_| ()),
                     standard_errors(data, wh, 1.0, m.view(), variance, weights, atoms, ctx, memory.lend()),
+                    covariance(data, wh, 1.0, m.view(), variance, &mut estimates, ctx, memory.lend()),
                 ]
             });
             let evaluations = [

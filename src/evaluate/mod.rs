@@ -216,7 +216,7 @@ pub fn evaluate(
 pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     let d = parameters(shape, classes);
     Evaluation::workspace(shape, classes, 1)
-        .and(Evaluation::information_workspace(shape, classes))
+        .and(Evaluation::information_workspace(shape, classes).or(Evaluation::score_workspace(shape, classes, None)))
         .and(WorkspaceSize::of::<f64>(d.saturating_mul(d)))
 }
 
@@ -229,6 +229,10 @@ fn parameters(shape: &Shape, classes: usize) -> usize {
 /// the complete-data scores. D × D with D = K − 1 + K L: the log-odds against the last class, then the atoms, class after class.
 ///
 /// Cost: `p L² K / 2 + U (K L)² / 2`, of counts over one choice set `p L² K (K + 1) / 4`. `out` is written only when all is well.
+///
+/// # Errors
+/// What is wrong with the mixture or the penalty, `Shape` for an output of the wrong length, `NotFinite` where logits overflow or second
+/// derivatives do, `Workspace`.
 pub fn observed_information(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -238,10 +242,10 @@ pub fn observed_information(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let (k, l) = (mixture.classes(), data.features().columns());
-    let checked = penalty.map_or(Ok(()), |p| p.check(l));
+    let checked = || penalty.map_or(Ok(()), |p| p.check(l));
     let size = information_workspace(&data.shape(), k);
     let numbers = &mut penalty.into_iter().flat_map(Penalty::numbers);
-    let mut ev = at_mixture(data, mixture, numbers, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
+    let mut ev = at_mixture(data, mixture, numbers, ctx, &checked, Operation::Information, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.information(data, mixture.weights, found, ctx, ws)?;
     if let Some(p) = penalty {
@@ -268,6 +272,11 @@ fn finite(name: &'static str, values: &[f64]) -> Result<()> {
 
 /// The middle of the sandwich, `Σ_u w_u^q s_u s_u^T` with unit scores s_u, D × D: q = 1 where weights are frequencies, 2 where they
 /// are sampling weights. `out` is written only when all is well.
+///
+/// Cost: `p K L + U (K L)² / 2`.
+///
+/// # Errors
+/// Those of [`observed_information`], but for the penalty's.
 pub fn score_products(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -278,9 +287,9 @@ pub fn score_products(
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
     let kind = &mut [f64::from(u8::from(sampling))].into_iter();
-    let ev = at_mixture(data, mixture, kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
+    let ev = at_mixture(data, mixture, kind, ctx, &|| Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
-    ev.score_products(data, mixture.weights, sampling.then_some(1.0), ctx.isa, found, ws)?;
+    ev.score_products(data, mixture.weights, None, (1.0, if sampling { 2 } else { 1 }), found, ctx, ws)?;
     finite("products", found)?;
     out.copy_from_slice(found);
     Ok(())
@@ -294,6 +303,10 @@ pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize 
 
 /// The Hessian of the unpenalised ℓ times `v`, both in the packed parameters of [`observed_information`]: the passes of two
 /// evaluations, and no L × L matrix. `out` is written only when all is well.
+///
+/// # Errors
+/// What is wrong with the mixture, `Shape` for `v` or an output of the wrong length, `NotFinite` for an entry of `v` that is, and where
+/// logits or the product overflow, `Workspace`.
 pub fn hessian_vector(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,
@@ -302,16 +315,16 @@ pub fn hessian_vector(
     out: &mut [f64],
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    let d = mixture.classes() - 1 + mixture.atoms.len();
+    let d = parameters(&data.shape(), mixture.classes());
     let lengths = [("v", v.len()), ("out", out.len())];
-    let checked = match (lengths.iter().find(|(_, n)| *n != d), v.iter().position(|v| !v.is_finite())) {
+    let checked = || match (lengths.iter().find(|(_, n)| *n != d), v.iter().position(|v| !v.is_finite())) {
         (Some((name, n)), _) => Err(Error::shape(name, d, *n)),
         (None, Some(i)) => Err(Error::new(ErrorKind::NotFinite, "v").at(i)),
         (None, None) => Ok(()),
     };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
     let mut ev =
-        at_mixture(data, mixture, &mut v.iter().copied(), ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
+        at_mixture(data, mixture, &mut v.iter().copied(), ctx, &checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     let found = ws.f64s(d)?;
     ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
     finite("product", found)?;
@@ -326,16 +339,16 @@ fn at_mixture<'w>(
     mixture: MixtureRef<'_>,
     others: &mut dyn Iterator<Item = f64>,
     ctx: Context,
-    checked: Result<()>,
+    checked: &dyn Fn() -> Result<()>,
     operation: Operation,
     len: usize,
     size: WorkspaceSize,
     ws: &mut Workspace<'w>,
 ) -> Result<Evaluation<'w>> {
     let check = || {
-        checked?;
         check_mixture(data, mixture)?;
-        let d = mixture.classes() - 1 + mixture.atoms.len();
+        checked()?;
+        let d = parameters(&data.shape(), mixture.classes());
         match d.checked_mul(d) {
             Some(n) if n == len => ws.require(size),
             Some(n) => Err(Error::shape("out", n, len)),

@@ -265,8 +265,14 @@ impl smx_error {
         }
         // The record may have been written by anybody: a name that is not text is left out.
         match core::str::from_utf8(&name[..n]) {
-            Ok(name) if n > 0 && self.status == SMX_OUT_OF_RANGE => write!(out, "{name}: {}", ErrorKind::OutOfRange.message_of(name))?,
-            Ok(name) if n > 0 => write!(out, "{name}: {words}")?,
+            Ok(name) if n > 0 => {
+                let words = match self.status {
+                    SMX_OUT_OF_RANGE => ErrorKind::OutOfRange.message_of(name),
+                    SMX_EMPTY => ErrorKind::Empty.message_of(name),
+                    _ => words,
+                };
+                write!(out, "{name}: {words}")?;
+            }
             _ => out.write_str(words)?,
         }
         let mut sep = " at ";

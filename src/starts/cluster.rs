@@ -1,11 +1,10 @@
 //! Clusters of points: centres drawn far from one another (k-means++: Arthur and Vassilvitskii 2007), and some steps of Lloyd.
 
-use super::square_distance;
+use super::{pick, square_distance};
 use crate::data::Data;
 use crate::error::Result;
 use crate::linalg::axpy;
 use crate::workspace::{Workspace, WorkspaceSize};
-use rand::Rng;
 use rand_pcg::Pcg64;
 
 /// A clustering of the units of some data, and its scratch.
@@ -39,7 +38,7 @@ impl<'w> Clusters<'w> {
     pub fn draw(&mut self, data: &Data<'_>, points: &[f64], r: usize, random: &mut Pcg64, steps: usize) {
         self.distance.fill(1.0);
         for j in 0..self.sizes.len() {
-            let u = pick(data, self.distance, random);
+            let u = pick(data, random, |u| data.unit_weight(u) * self.distance[u]);
             self.centers[j * r..(j + 1) * r].copy_from_slice(point(points, u, r));
             for (u, distance) in self.distance.iter_mut().enumerate() {
                 let d = square_distance(point(points, u, r), point(self.centers, j, r));
@@ -74,16 +73,4 @@ impl<'w> Clusters<'w> {
 
 fn point(points: &[f64], u: usize, r: usize) -> &[f64] {
     &points[u * r..(u + 1) * r]
-}
-
-/// A unit, with probabilities proportional to its weight times its `distance`; any unit when all are 0.
-pub(crate) fn pick(data: &Data<'_>, distance: &[f64], random: &mut Pcg64) -> usize {
-    let mass = |u: usize| data.unit_weight(u) * distance[u];
-    let total: f64 = (0..distance.len()).map(mass).sum();
-    let mut left = random.random::<f64>() * total;
-    let unit = (0..distance.len()).find(|&u| {
-        left -= mass(u);
-        left < 0.0
-    });
-    unit.unwrap_or_else(|| random.random_range(0..distance.len()))
 }

@@ -6,6 +6,7 @@ pub(crate) mod rows;
 pub(crate) mod sample;
 pub(crate) mod units;
 
+use crate::data::Data;
 use rand::Rng;
 use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
@@ -69,6 +70,27 @@ fn direction(random: &mut Pcg64, norm: f64, out: &mut [f64]) {
     }
     let scale = norm / libm::sqrt(f64::max(square, f64::MIN_POSITIVE));
     out.iter_mut().for_each(|b| *b *= scale);
+}
+
+/// The units of positive weight: of counts, the alternatives that were chosen.
+fn weighing<'a>(data: &'a Data<'_>) -> impl Iterator<Item = usize> + 'a {
+    (0..data.shape().units).filter(|&u| data.unit_weight(u) > 0.0)
+}
+
+/// A unit of positive weight, with probabilities proportional to `mass`; to its weight when all are 0.
+fn pick(data: &Data<'_>, random: &mut Pcg64, mass: impl Fn(usize) -> f64) -> usize {
+    let total: f64 = weighing(data).map(&mass).sum();
+    let by = |u: usize| if total > 0.0 { mass(u) } else { data.unit_weight(u) };
+    let mut left = random.random::<f64>() * if total > 0.0 { total } else { data.total_weight() };
+    let mut last = 0;
+    for u in weighing(data).filter(|&u| by(u) > 0.0) {
+        left -= by(u);
+        last = u;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
 }
 
 pub(crate) fn square_distance(a: &[f64], b: &[f64]) -> f64 {

@@ -4,7 +4,7 @@
 //! worst. Those are what narrow classes live on: a softmax with a long atom chooses from a face of the hull of the features, which random
 //! atoms hardly ever find.
 
-use super::{StartKind, direction, stream};
+use super::{StartKind, direction, pick, stream, weighing};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::Result;
@@ -160,7 +160,7 @@ impl<'w> RowStarts<'w> {
             let center = pick(data, &mut random, |u| data.unit_weight(u) * self.distance[u]);
             self.whiten(problem, center);
             self.project(problem, Whitened::Row);
-            for u in chosen(data) {
+            for u in weighing(data) {
                 let (norms, product) = (self.norms[u] + self.norms[center], self.scratch[u]);
                 // What is left of rounding is 0.
                 let d = if norms - 2.0 * product > 1e-12 * norms { norms - 2.0 * product } else { 0.0 };
@@ -189,7 +189,7 @@ impl<'w> RowStarts<'w> {
         em.restart(1);
         em.ev.normalizers(data, best.atoms, false, problem.ctx)?;
         self.loss.fill(0.0);
-        for u in chosen(data) {
+        for u in weighing(data) {
             let w = data.unit_weight(u);
             let log_share = em.ev.unit_responsibilities(data, best.weights, u, self.responsibilities);
             let share = libm::exp(log_share);
@@ -264,7 +264,7 @@ impl<'w> RowStarts<'w> {
             self.choose(problem, self.moved[c], best, &mut random);
             let whole: bool = random.random();
             clear(&mut em.ev, c..c + 1);
-            for u in chosen(problem.data).filter(|&u| self.distance[u] < 0.0) {
+            for u in weighing(problem.data).filter(|&u| self.distance[u] < 0.0) {
                 let i = row_of(problem.data, u);
                 problem.data.features().copy(i..i + 1, self.row);
                 let w = problem.data.unit_weight(u);
@@ -348,7 +348,7 @@ impl<'w> RowStarts<'w> {
     fn choose(&mut self, problem: &Problem<'_, '_>, class: usize, best: MixtureRef<'_>, random: &mut Pcg64) {
         let (data, k) = (problem.data, self.classes);
         let left = data.total_weight() * (1.0 - best.weights[class]);
-        for u in chosen(data) {
+        for u in weighing(data) {
             self.excess[u] = f64::max(data.unit_weight(u) - left * self.rest[u * k + class], 0.0);
         }
         let seed = pick(data, random, |u| self.excess[u]);
@@ -370,7 +370,7 @@ impl<'w> RowStarts<'w> {
         }
         self.project(problem, Whitened::Direction);
         let mut n = 0;
-        for u in chosen(data) {
+        for u in weighing(data) {
             // Square distances, but for what all have in common.
             self.distance[u] = if how == 1 { self.norms[u] - 2.0 * self.scratch[u] } else { -self.scratch[u] };
             self.scratch[n] = self.distance[u];
@@ -437,7 +437,7 @@ impl Batch {
 
 /// The units that were drawn, in batches.
 fn batches<'a>(data: &'a Data<'_>) -> impl Iterator<Item = Batch> + 'a {
-    let mut units = chosen(data);
+    let mut units = weighing(data);
     core::iter::from_fn(move || {
         let mut batch = Batch { units: [0; BATCH], rows: [0; BATCH], held: 0 };
         for u in units.by_ref().take(BATCH) {
@@ -468,27 +468,6 @@ fn step_rows(problem: &Problem<'_, '_>, em: &mut Em<'_>, atoms: &mut [f64]) -> R
     em.ev.class_choices[..c].copy_from_slice(&em.ev.class_weight[..c]);
     em.ev.set_t(|ev, k| ev.class_weight[k]);
     em.update_atoms(problem.data, problem.wh, problem.ridge, race_form(&problem.data.shape()), atoms, problem.ctx)
-}
-
-/// The units that were drawn.
-fn chosen<'a>(data: &'a Data<'_>) -> impl Iterator<Item = usize> + 'a {
-    (0..data.shape().units).filter(|&u| data.unit_weight(u) > 0.0)
-}
-
-/// A unit that was drawn, with probabilities proportional to `mass`; to its draws when all are 0.
-fn pick(data: &Data<'_>, random: &mut Pcg64, mass: impl Fn(usize) -> f64) -> usize {
-    let total: f64 = chosen(data).map(&mass).sum();
-    let by = |u: usize| if total > 0.0 { mass(u) } else { data.unit_weight(u) };
-    let mut left = random.random::<f64>() * if total > 0.0 { total } else { data.total_weight() };
-    let mut last = 0;
-    for u in chosen(data).filter(|&u| by(u) > 0.0) {
-        left -= by(u);
-        last = u;
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
 }
 
 /// Zeros in the sums of `columns`.

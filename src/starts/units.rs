@@ -6,8 +6,8 @@
 //! directions. So the K − 1 leading eigenvectors of `Σ_u w_u e_u e_u^T`, the score subspace, span `θ_k − θ_1` to first order, and what the
 //! projection on them takes away is noise.
 
-use super::cluster::{Clusters, pick};
-use super::{StartKind, square_distance, stream};
+use super::cluster::Clusters;
+use super::{StartKind, pick, square_distance, stream};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::Result;
@@ -365,10 +365,7 @@ impl<'w> UnitStarts<'w> {
                 self.next_seed += 1;
                 self.seeds[self.next_seed - 1]
             }
-            false => {
-                self.distance.fill(1.0);
-                pick(data, self.distance, random)
-            }
+            false => pick(data, random, |u| data.unit_weight(u)),
         };
         for u in 0..units {
             self.distance[u] = square_distance(self.estimate(u), self.estimate(seed));
