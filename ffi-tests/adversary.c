@@ -416,6 +416,7 @@ static void enormous(void)
             require(n > data.rows, "large scans need more");
             n = smx_standard_errors_workspace(&data, 2);
             require(n > data.columns, "and so do errors");
+            require(smx_covariance_workspace(&data, 2) >= n, "and so do covariances");
             data.choices = SMX_UNITS;
             data.units = MANY[j];
             data.columns = 3;

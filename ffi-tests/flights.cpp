@@ -89,6 +89,11 @@ int main(int argc, char **argv)
     const softmix::mixture errors = softmix::standard_errors(data, whitening, fit);
     for (double e : errors.atoms)
         require(e > 0 && e < 1, "standard errors");
+    const std::vector<double> covariance = softmix::covariance(data, whitening, fit);
+    const std::size_t estimates = 2 + 2 * FEATURES;
+    require(covariance.size() == estimates * estimates && std::fabs(covariance[1] + covariance[0]) < 1e-9 * covariance[0], "one weight moves against the other");
+    for (std::size_t j = 2; j < estimates; j++)
+        require(std::fabs(std::sqrt(covariance[j * estimates + j]) / errors.atoms[j - 2] - 1) < 1e-9, "standard errors are the roots of the diagonal");
     softmix::mixture next = fit;
     require(std::fabs(softmix::em_step(data, whitening, next) - fit.log_likelihood) < 1e-6, "a step begins where the fit ended");
     require(std::fabs(next.atoms[0] - fit.atoms[0]) < 1e-5, "and goes nowhere");
@@ -104,6 +109,17 @@ int main(int argc, char **argv)
         thrown = true;
     }
     require(thrown, "a scan has no more than it was asked for");
+    softmix::fit_options growing = options;
+    growing.grow = scan.of(2);
+    growing.starts = 2;
+    const softmix::fitted grown = softmix::fit(data, 3, growing);
+    require(grown.start_kinds[0] == SMX_START_GROW && grown.log_likelihood > fit.log_likelihood, "a fit grows from one of a class less");
+    try {
+        softmix::fit(data, 2, growing);
+        require(false, "from no other");
+    } catch (const softmix::error &e) {
+        require(std::string(e.argument()) == "grow", "and says what is wrong");
+    }
     require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
     require(scan.suggested_classes == 0 && scan.eigenvalues.empty(), "units have no profile");
     const softmix::counts all(softmix::view<const double>(f.counts, DESTINATIONS));

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, D = K - 1 + K * L, STARTS = 4, ALL = K * (K + 1) / 2 };
+enum { P = 12, L = 2, S = 4, U = 5, E = 10, K = 2, D = K - 1 + K * L, ALL_PARAMETERS = K + K * L, STARTS = 4, ALL = K * (K + 1) / 2 };
 
 struct setup {
     double features[P * L], offset[P], counts[E], unit_weights[U], row_counts[P];
@@ -34,7 +34,7 @@ struct setup {
     smx_inference_options inference_options;
     int32_t sampling;
     double by_class[P * K], mixed[P], weight_errors[K], atom_errors[K * L];
-    double information[D * D], vector[D], product[D];
+    double estimates[ALL_PARAMETERS * ALL_PARAMETERS], information[D * D], vector[D], product[D];
     smx_criteria_result criteria;
     size_t rank;
     size_t first, last;
@@ -132,6 +132,16 @@ static smx_status op_errors(void)
     return status;
 }
 
+static smx_status op_covariance(void)
+{
+    size_t size = smx_covariance_workspace(&s.data, s.classes);
+    void *memory = workspace(&size);
+    smx_status status = smx_covariance(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.estimates, &s.inference_options, memory, size,
+                                       &record);
+    free(memory);
+    return status;
+}
+
 static smx_status op_information(void)
 {
     size_t size = smx_information_workspace(&s.data, s.classes);
@@ -180,14 +190,15 @@ static smx_status op_scan(void)
 }
 
 static const operation RUN_IT[] = {op_check, op_evaluate, op_whiten, op_em, op_fit, op_probabilities, op_errors, op_information, op_scores,
-                                op_hessian, op_criteria, op_scan};
+                                op_hessian, op_criteria, op_scan, op_covariance};
 static const char *const NAMES[] = {"check", "evaluate", "whiten", "em_step", "fit", "choice_probabilities", "standard_errors",
-                                    "information", "score_products", "hessian_vector", "criteria", "scan"};
+                                    "information", "score_products", "hessian_vector", "criteria", "scan", "covariance"};
 enum { OPERATIONS = sizeof RUN_IT / sizeof RUN_IT[0] };
 enum {
     CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, PROBABILITIES = 32, ERRORS = 64, INFORMATION = 128, SCORES = 256, HESSIAN = 512,
-    CRITERIA = 1024, SCAN = 2048, EVERY = 4095, WORKING = EVERY - CHECK, MIXTURES = EVALUATE | EM | PROBABILITIES | ERRORS | INFORMATION | SCORES | HESSIAN | CRITERIA,
-    FITS = FIT | SCAN, WHITENED = EM | ERRORS, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
+    CRITERIA = 1024, SCAN = 2048, COVARIANCE = 4096, EVERY = 8191, WORKING = EVERY - CHECK, INFERENCE = ERRORS | COVARIANCE,
+    MIXTURES = EVALUATE | EM | PROBABILITIES | INFERENCE | INFORMATION | SCORES | HESSIAN | CRITERIA, FITS = FIT | SCAN, WHITENED = EM | INFERENCE,
+    PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
 };
 
 static double noise(void)
@@ -762,6 +773,8 @@ static void arguments(void)
         || smx_standard_errors(&s.data, NULL, K, s.weights, s.atoms, s.weight_errors, s.atom_errors, NULL, room, 9, NULL) != bad
         || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.atom_errors, NULL, room, 9, NULL) != bad
         || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, s.weight_errors, NULL, NULL, room, 9, NULL) != bad
+        || smx_covariance(&s.data, NULL, K, s.weights, s.atoms, s.estimates, NULL, room, 9, NULL) != bad
+        || smx_covariance(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, NULL, room, 9, NULL) != bad
         || smx_information(&s.data, K, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_hessian_vector(&s.data, K, s.weights, s.atoms, NULL, NULL, s.product, room, sizeof room, NULL) != bad
@@ -783,7 +796,7 @@ static void arguments(void)
         || smx_em_step_workspace(NULL, K, NULL) != SIZE_MAX || smx_whiten_workspace(NULL) != SIZE_MAX
         || smx_fit_max_starts(NULL, K, NULL) != SIZE_MAX || smx_choice_probabilities_workspace(NULL, K) != SIZE_MAX
         || smx_standard_errors_workspace(NULL, K) != SIZE_MAX || smx_information_workspace(NULL, K) != SIZE_MAX
-        || smx_hessian_vector_workspace(NULL, K) != SIZE_MAX)
+        || smx_hessian_vector_workspace(NULL, K) != SIZE_MAX || smx_covariance_workspace(NULL, K) != SIZE_MAX)
         fail("null", "a query", 0, 0);
     reset();
     s.data.rows = SIZE_MAX;
@@ -799,7 +812,8 @@ static void arguments(void)
     if (smx_evaluate_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_fit_workspace(&s.data, SIZE_MAX, NULL) != SIZE_MAX
         || smx_em_step_workspace(&s.data, SIZE_MAX, NULL) != SIZE_MAX)
         fail("overflow", "classes in a query", 0, 0);
-    if (smx_standard_errors_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_information_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX
+    if (smx_covariance_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX || smx_covariance_workspace(&s.data, (size_t)1 << 31) != SIZE_MAX
+        || smx_standard_errors_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_information_workspace(&s.data, SIZE_MAX / 3) != SIZE_MAX
         || smx_hessian_vector_workspace(&s.data, SIZE_MAX) != SIZE_MAX || smx_choice_probabilities_workspace(&s.data, SIZE_MAX) != SIZE_MAX)
         fail("overflow", "classes in a query", 0, 0);
     /* Nothing at all is a size like any other for a query. */
@@ -816,6 +830,7 @@ static void arguments(void)
     (void)smx_information_workspace(&s.data, 0);
     (void)smx_hessian_vector_workspace(&s.data, 0);
     (void)smx_standard_errors_workspace(&s.data, 0);
+    (void)smx_covariance_workspace(&s.data, 0);
     (void)smx_choice_probabilities_workspace(&s.data, 0);
     (void)smx_criteria_workspace(&s.data, 0);
     (void)smx_estimate_workspace(&s.data, 0, NULL);

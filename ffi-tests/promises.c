@@ -514,7 +514,7 @@ static void fits(const smx_data *data, const smx_whitening *whitening)
     options.max_evaluations = 1;
     fit(data, &options, &again);
     REQUIRE(again.result.outcome == SMX_ITERATION_LIMIT && again.result.stop == SMX_STOP_EVALUATIONS);
-    /* Instruction sets that the machine has not, and more threads than the library knows. */
+    /* Instruction sets that the machine has not, the plain one, and more threads than there are. */
     options.isa = SMX_ISA_NEON;
     i = smx_fit_workspace(data, K, &options);
 #if defined(__x86_64__)
@@ -522,7 +522,7 @@ static void fits(const smx_data *data, const smx_whitening *whitening)
 #endif
     options.isa = SMX_ISA_SCALAR;
     options.max_evaluations = 1000000;
-    options.threads = 1;
+    options.threads = 1000;
     fit(data, &options, &again);
     REQUIRE(close_to(again.result.penalized_log_likelihood, best, 1e-9));
 }
@@ -771,6 +771,8 @@ static void invert(double *m, size_t n)
 
 static void inference(const smx_data *data, const smx_whitening *whitening)
 {
+    enum { ESTIMATES = K + K * L };
+    double all[ESTIMATES][ESTIMATES];
     struct found f;
     smx_fit_options fit_options;
     smx_inference_options options;
@@ -804,6 +806,17 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
             REQUIRE(close_to(ae[i], sqrt(v[(i + 1) * D + i + 1]), 1e-8));
         /* The delta method: the weight of the first of two classes moves by w (1 - w) with its log-odds. */
         REQUIRE(close_to(we[0], f.weights[0] * f.weights[1] * sqrt(v[0]), 1e-8) && close_to(we[1], we[0], 1e-8));
+        size = smx_covariance_workspace(data, K);
+        WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, all[0], &options, room(size), size, NULL));
+        for (i = 0; i < ESTIMATES; i++)
+            for (j = 0; j < ESTIMATES; j++) {
+                /* Both weights move with the one log-odds, against each other. */
+                const double gi = i < K ? f.weights[0] * f.weights[1] : 1, gj = j < K ? f.weights[0] * f.weights[1] : 1;
+                const double sign = (i == 1 ? -1. : 1.) * (j == 1 ? -1. : 1.);
+                a = i < K ? 0 : i - K + 1;
+                b = j < K ? 0 : j - K + 1;
+                REQUIRE(fabs(all[i][j] - sign * gi * gj * v[a * D + b]) <= 1e-8 * gi * gj * sqrt(v[a * D + a] * v[b * D + b]));
+            }
     }
     {
         /* Two classes where one is best: no maximum of two, the information is not positive definite. */
@@ -818,6 +831,11 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
         both[3] = both[1];
         WELL(smx_standard_errors(data, whitening, K, halves, both, we, ae, NULL, room(size), size, NULL));
         REQUIRE(isnan(we[0]) && isnan(we[1]) && isnan(ae[0]) && isnan(ae[1]) && isnan(ae[2]) && isnan(ae[3]));
+        size = smx_covariance_workspace(data, K);
+        WELL(smx_covariance(data, whitening, K, halves, both, all[0], NULL, room(size), size, NULL));
+        for (i = 0; i < ESTIMATES * ESTIMATES; i++)
+            REQUIRE(isnan(all[i / ESTIMATES][i % ESTIMATES]));
+        size = smx_standard_errors_workspace(data, K);
     }
     /* An empty class has none; nor have features that are not identified. */
     kept = f.weights[1];
@@ -825,6 +843,13 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
     f.weights[1] = 0;
     WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, we, ae, NULL, room(size), size, NULL));
     REQUIRE(isnan(ae[2]) && isnan(ae[3]));
+    size = smx_covariance_workspace(data, K);
+    WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, all[0], NULL, room(size), size, NULL));
+    for (i = 0; i < ESTIMATES; i++)
+        for (j = 0; j < ESTIMATES; j++)
+            REQUIRE(isnan(all[i][j]) == (i == 1 || i > 3 || j == 1 || j > 3));
+    REQUIRE(close_to(sqrt(all[2][2]), ae[0], 1e-8) && all[2][3] == all[3][2]);
+    size = smx_standard_errors_workspace(data, K);
     f.weights[1] = kept;
     f.weights[0] -= kept;
     {
@@ -946,7 +971,7 @@ enum { LARGE = 3000, MANY = 600, PACKED = L * (L + 1) * (L + 2) / 6 };
 static struct numbers {
     double unit[LARGE], r[LARGE * K], gw[K], ga[K * L], value[3], by_class[LARGE * K], mixed[LARGE];
     double covariance[L * L], to[L * L], from[L * L], w[K], a[K * L], before[2], fitted_w[K], fitted_a[K * L], starts[MOST], scan_w[3], scan_a[3 * L];
-    double criteria[3], we[K], ae[K * L], information[D * D], products[D * D], hessian[D], eigenvalues[L], mean[L], directions[L * L];
+    double criteria[3], we[K], ae[K * L], estimates[(K + K * L) * (K + K * L)], information[D * D], products[D * D], hessian[D], eigenvalues[L], mean[L], directions[L * L];
     double moments[8], errors[8], first[L], second[L * L], third[PACKED], cross[3 * L], projected[PACKED], slices[L * L], estimate_w[K], estimate_a[K * L];
     unsigned char unidentified[L];
 } one_thread, more;
@@ -1019,6 +1044,8 @@ static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struc
     inference.variance = SMX_VARIANCE_ROBUST;
     size = smx_standard_errors_workspace(data, K);
     WELL(smx_standard_errors(data, &wh, K, n->fitted_w, n->fitted_a, n->we, n->ae, &inference, room(size), size, NULL));
+    size = smx_covariance_workspace(data, K);
+    WELL(smx_covariance(data, &wh, K, n->fitted_w, n->fitted_a, n->estimates, &inference, room(size), size, NULL));
     size = smx_information_workspace(data, K);
     WELL(smx_information(data, K, weights, atoms, &evaluate, n->information, room(size), size, NULL));
     WELL(smx_score_products(data, K, weights, atoms, 1, &run, n->products, room(size), size, NULL));

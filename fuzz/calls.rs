@@ -618,9 +618,17 @@ pub fn run(input: &[u8]) {
                 (o.isa, o.variance) = (b.name(5), b.name(3));
                 o.ridge = if b.below(2) == 0 { 0.0 } else { b.positive() };
             });
-            call!(smx_standard_errors_workspace(w.data, k), |ws, n| smx_standard_errors(
-                w.data, wh, k, weights, atoms, we, ae, options, ws, n, error
-            ));
+            if b.below(2) == 0 {
+                call!(smx_standard_errors_workspace(w.data, k), |ws, n| smx_standard_errors(
+                    w.data, wh, k, weights, atoms, we, ae, options, ws, n, error
+                ));
+            } else {
+                let all = k.saturating_add(kl);
+                let covariance = m.outputs(b, all.saturating_mul(all));
+                call!(smx_covariance_workspace(w.data, k), |ws, n| smx_covariance(
+                    w.data, wh, k, weights, atoms, covariance, options, ws, n, error
+                ));
+            }
         }
         8 => {
             let (weights, atoms) = mixture(m, b, k, l);
@@ -839,6 +847,7 @@ fn queries(m: &mut Memory, b: &mut Bytes) {
             smx_choice_probabilities_workspace(data, k),
             smx_criteria_workspace(data, k),
             smx_standard_errors_workspace(data, k),
+            smx_covariance_workspace(data, k),
             smx_information_workspace(data, k),
             smx_hessian_vector_workspace(data, k),
             smx_subspace_workspace(data),

@@ -411,8 +411,8 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
- * first, except that smx_evaluate on one choice set that is no shard tells features that are not finite by what comes out; one read of the
- * features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
+ * first, except that smx_evaluate tells features that are not finite by what comes out, unless the data are a shard or have offsets and
+ * several choice sets. Cost: one read of the features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL
@@ -802,7 +802,10 @@ typedef struct smx_fit_result {
   smx_stop stop;
 } smx_fit_result;
 
-/** The gradient is within the tolerance, or the gain still to be had is below rounding, and no class runs off. */
+/**
+ * The gradient is within the tolerance, or the gain still to be had is below rounding, and no class runs off. Other mixtures may fit as
+ * well where there are more parameters than the data tell of: smx_standard_errors, all NaN, show it.
+ */
 #define SMX_CONVERGED 1
 /** The budget of evaluations is spent. */
 #define SMX_ITERATION_LIMIT 2
@@ -1009,7 +1012,7 @@ smx_status smx_scan(const smx_data *data,
 /** Where the variance of standard errors comes from. */
 typedef int32_t smx_variance;
 
-/** Options of smx_standard_errors. NULL in place of them: the defaults. */
+/** Options of smx_standard_errors and smx_covariance. NULL in place of them: the defaults. */
 typedef struct smx_inference_options {
   /** sizeof(smx_inference_options), set by smx_inference_options_init. */
   size_t struct_size;
@@ -1135,8 +1138,8 @@ size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
  * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
  *
  * NaN where they are not defined: of features that are not identified, of empty classes, beyond the range of doubles, or of everything
- * where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations, p L^2 K (K + 1) / 4 + D^3 for counts over one
- * choice set.
+ * where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations,
+ * p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
  *
  * @param data the data
  * @param whitening what smx_whiten found for these data
@@ -1161,6 +1164,43 @@ smx_status smx_standard_errors(const smx_data *data,
                                void *workspace,
                                size_t workspace_size,
                                smx_error *error);
+
+/**
+ * Bytes of workspace that smx_covariance needs.
+ *
+ * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param classes K
+ * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+ */
+size_t smx_covariance_workspace(const smx_data *data, size_t classes);
+
+/**
+ * The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them with
+ * gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
+ *
+ * NaN where smx_standard_errors has NaN, which are the roots of the diagonal. Operations: those of smx_standard_errors.
+ *
+ * @param data the data
+ * @param whitening what smx_whiten found for these data
+ * @param classes K
+ * @param weights K mixing weights
+ * @param atoms K x L
+ * @param covariance to be filled: P x P
+ * @param options may be NULL
+ * @param workspace smx_covariance_workspace bytes, of any alignment
+ * @param workspace_size bytes that there are
+ * @param error may be NULL
+ */
+smx_status smx_covariance(const smx_data *data,
+                          const smx_whitening *whitening,
+                          size_t classes,
+                          const double *weights,
+                          const double *atoms,
+                          double *covariance,
+                          const struct smx_inference_options *options,
+                          void *workspace,
+                          size_t workspace_size,
+                          smx_error *error);
 
 /**
  * Bytes of workspace that smx_information and smx_score_products need.

@@ -350,6 +350,10 @@ struct fit_options {
     std::optional<mixture> start;
     std::uint64_t max_evaluations = 1000000;
     double gradient_tolerance = 1e-8;
+    /// Whether features are read in single precision until the last steps.
+    bool single_phase = false;
+    /// A fit of one class less, which some of the first starts grow from; of a scan: of one less than its first.
+    std::optional<mixture> grow;
     run_options run;
     /// Answers whether to go on.
     std::function<bool(const smx_progress &)> progress;
@@ -396,8 +400,8 @@ struct watcher {
     }
 };
 
-/// The options but for the mixtures in them.
-inline smx_fit_options raw(const fit_options &options, watcher &watch)
+/// The options but for the start, of a fit of `classes` classes.
+inline smx_fit_options raw(const fit_options &options, const data &d, std::size_t classes, watcher &watch)
 {
     smx_fit_options o;
     smx_fit_options_init(&o, sizeof o);
@@ -408,6 +412,13 @@ inline smx_fit_options raw(const fit_options &options, watcher &watch)
     o.starts = options.starts;
     o.max_evaluations = options.max_evaluations;
     o.gradient_tolerance = options.gradient_tolerance;
+    o.single_phase = options.single_phase ? 1 : 0;
+    if (options.grow) {
+        same_size("grow", classes - 1, options.grow->classes());
+        check(d, *options.grow);
+        o.grow_weights = options.grow->weights.data();
+        o.grow_atoms = options.grow->atoms.data();
+    }
     if (options.progress) {
         o.progress = watcher::call;
         o.user = &watch;
@@ -421,7 +432,7 @@ inline smx_fit_options raw(const fit_options &options, watcher &watch)
 inline fitted fit(const data &d, std::size_t classes, const fit_options &options = {})
 {
     detail::watcher watch{options.progress, nullptr};
-    smx_fit_options o = detail::raw(options, watch);
+    smx_fit_options o = detail::raw(options, d, classes, watch);
     if (options.start) {
         detail::same_size("start", classes, options.start->classes());
         detail::check(d, *options.start);
@@ -501,7 +512,7 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     if (options.start)
         throw std::invalid_argument("softmix: a scan takes no start");
     detail::watcher watch{options.progress, nullptr};
-    const smx_fit_options o = detail::raw(options, watch);
+    const smx_fit_options o = detail::raw(options, d, first, watch);
     const std::size_t l = d.columns();
     // Sizes that are not sane are left to the call, which says what is wrong.
     const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX && last <= d.number_of_units();
@@ -666,17 +677,25 @@ inline double em_step(const data &d, const whitening &w, mixture &m, double ridg
     return before;
 }
 
-/// Standard errors of weights and atoms; NaN where they are not defined.
-inline mixture standard_errors(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
-                               double ridge = 0, const run_options &run = {})
+namespace detail {
+inline smx_inference_options inference(smx_variance variance, double ridge, const run_options &run)
 {
-    detail::check(d, m);
     smx_inference_options o;
     smx_inference_options_init(&o, sizeof o);
     o.threads = run.threads;
     o.isa = run.isa;
     o.variance = variance;
     o.ridge = ridge;
+    return o;
+}
+} // namespace detail
+
+/// Standard errors of weights and atoms; NaN where they are not defined.
+inline mixture standard_errors(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
+                               double ridge = 0, const run_options &run = {})
+{
+    detail::check(d, m);
+    const smx_inference_options o = detail::inference(variance, ridge, run);
     mixture errors;
     errors.weights.resize(m.weights.size());
     errors.atoms.resize(m.atoms.size());
@@ -686,6 +705,21 @@ inline mixture standard_errors(const data &d, const whitening &w, const mixture 
                                    errors.atoms.data(), &o, ws.data(), ws.size(), e);
     });
     return errors;
+}
+
+/// The covariance matrix of the estimates, P x P with P = K + K L: the weights, then the atoms, class after class. NaN where it is not defined.
+inline std::vector<double> covariance(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
+                                      double ridge = 0, const run_options &run = {})
+{
+    detail::check(d, m);
+    const smx_inference_options o = detail::inference(variance, ridge, run);
+    const std::size_t p = m.weights.size() + m.atoms.size();
+    std::vector<double> covariance(p * p);
+    const detail::workspace ws(smx_covariance_workspace(d.raw(), m.classes()));
+    detail::check([&](smx_error *e) {
+        return smx_covariance(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), covariance.data(), &o, ws.data(), ws.size(), e);
+    });
+    return covariance;
 }
 
 } // namespace softmix

@@ -301,6 +301,17 @@ unsafe fn errors(data: &smx_data, s: &Setting, out: &mut Results, variance: smx_
     }
 }
 
+unsafe fn covariance(data: &smx_data, s: &Setting, out: &mut Results) -> smx_status {
+    let covariance = out.room(36);
+    out.ready();
+    // SAFETY: as above.
+    unsafe {
+        let (mut ws, size) = workspace(smx_covariance_workspace(data, 2));
+        let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
+        smx_covariance(data, &s.whitening, 2, w, a, covariance, null(), ws, size, null_mut())
+    }
+}
+
 unsafe fn products(data: &smx_data, s: &Setting, out: &mut Results, sampling: i32) -> smx_status {
     let products = out.room(25);
     out.ready();
@@ -341,7 +352,7 @@ unsafe fn whole_fit(data: &smx_data, out: &mut Results, options: &smx_fit_option
 
 /// Every function that takes data, with everything wanted that it can give.
 // SAFETY: all of them: pointers are to room of the size that the header asks for.
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 18] = [
     ("data_check", |data, _, out| {
         let summary = out.with(&[new!(smx_summary, smx_summary_init)]);
         out.ready();
@@ -425,6 +436,7 @@ const OPERATIONS: [Operation; 17] = [
         }
     }),
     ("standard_errors", |data, s, out| unsafe { errors(data, s, out, SMX_VARIANCE_INFORMATION) }),
+    ("covariance", |data, s, out| unsafe { covariance(data, s, out) }),
     ("standard_errors, robust", |data, s, out| unsafe { errors(data, s, out, SMX_VARIANCE_ROBUST) }),
     ("information", |data, s, out| {
         let options = smx_evaluate_options {

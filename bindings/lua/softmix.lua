@@ -95,6 +95,41 @@ local function whole(t, name, least, otherwise, level)
     return n
 end
 
+-- Arrays of the ffi know their lengths; pointers do not, and are believed.
+local function enough(t, name, needed)
+    local values = t[name]
+    if type(values) ~= "cdata" then
+        return
+    end
+    local kind = tostring(ffi.typeof(values))
+    if not kind:find("[", 1, true) or kind:find("*", 1, true) then
+        return
+    end
+    local size = kind:find("float", 1, true) and 4 or 8
+    local given = ffi.sizeof(values) / size
+    if given < needed then
+        error(("%s: expected %d numbers, got %d"):format(name, needed, given), 4)
+    end
+end
+
+-- What the sizes say of the lengths of all arrays.
+local function check_lengths(t, data)
+    local rows, columns, units, entries = tonumber(data.rows), tonumber(data.columns), tonumber(data.units), tonumber(data.entries)
+    local row_stride, column_stride = tonumber(data.row_stride), tonumber(data.column_stride)
+    row_stride, column_stride = row_stride == 0 and columns or row_stride, column_stride == 0 and 1 or column_stride
+    if rows > 0 and columns > 0 then
+        enough(t, "features", (rows - 1) * row_stride + (columns - 1) * column_stride + 1)
+    end
+    enough(t, "offset", rows)
+    enough(t, "set_offsets", tonumber(data.sets) + 1)
+    if t.indptr then
+        enough(t, "indptr", units + 1)
+        enough(t, "indices", entries)
+        enough(t, "weights", units)
+    end
+    enough(t, "counts", t.indptr and entries or rows)
+end
+
 local function describe(t)
     local data = new("smx_data")
     -- To C they are at any pointer, and integers would be read as doubles, beyond their end.
@@ -111,6 +146,7 @@ local function describe(t)
         data.indptr, data.indices, data.weights = t.indptr, t.indices, t.weights
     end
     data.counts = t.counts
+    check_lengths(t, data)
     return data
 end
 

@@ -45,6 +45,16 @@ for _, wrong in ipairs {2.7, 0, -1, 0 / 0, "2", {2, 3}} do
     assert(not ok and tostring(e):find("classes: expected a whole number", 1, true), tostring(e))
 end
 
+-- Arrays that are too short for what is said of them are not read.
+for name, short in pairs {features = ffi.new("double[?]", p * L - 1), counts = ffi.new("double[12]"), offset = ffi.new("double[?]", p - 1)} do
+    local t = {features = x, rows = p, columns = L, counts = counts, classes = 2}
+    t[name] = short
+    local ok, e = pcall(softmix.fit, t)
+    assert(not ok and tostring(e):find(name .. ": expected", 1, true), tostring(e))
+end
+local pointers = {features = ffi.cast("const double *", x), rows = p, columns = L, counts = ffi.cast("double *", counts), classes = 2}
+assert(softmix.fit(pointers).log_likelihood == model.log_likelihood)
+
 -- Whatever is wrong is named, by C where that knows, and places that it does not know are nil.
 for _, case in ipairs {{"rows", 0, "rows: empty"}, {"rows", -1, "rows: expected"}, {"columns", 1.5, "columns: expected"}, {"ridge", "a", "ridge: "},
                        {"starts", 1.5, "starts: expected"}, {"threads", -1, "threads: expected"}, {"progress", 3, "progress: expected"},

@@ -160,6 +160,8 @@ def _load():
         "smx_choice_probabilities": (c_int32, [p, size, p, p, p, p, p, p, size, p]),
         "smx_standard_errors_workspace": (size, [p, size]),
         "smx_standard_errors": (c_int32, [p, p, size, p, p, p, p, p, p, size, p]),
+        "smx_covariance_workspace": (size, [p, size]),
+        "smx_covariance": (c_int32, [p, p, size, p, p, p, p, p, size, p]),
     }
     for struct in ("error", "data", "shard", "run_options", "evaluate_options", "evaluation", "whitening", "inference_options", "fit_options",
                    "fit_result", "scan_result"):
@@ -614,6 +616,25 @@ class SoftmaxMixture:
     def standard_errors(self, variance="information"):
         """Standard errors of weights and atoms, from the "information", or "robust" for weights of units that are frequencies or "sampling"
         for weights that are of sampling. NaN where they are not defined."""
+        data, k, weights, atoms, wh, o = self._inference(variance)
+        weight_errors, atom_errors = np.empty(k), np.empty((k, data.X.shape[1]))
+        memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
+        data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data, byref(o), pointer,
+                  size)
+        return weight_errors, atom_errors
+
+    def covariance(self, variance="information"):
+        """The covariance matrix of the estimates, (P, P) with P = K + K L: the weights, then the atoms, class after class. `variance` as of
+        standard_errors, which are the roots of its diagonal. A function of the estimates with gradient g has variance g @ V @ g."""
+        data, k, weights, atoms, wh, o = self._inference(variance)
+        all_parameters = k * (1 + data.X.shape[1])
+        covariance = np.empty((all_parameters, all_parameters))
+        memory, pointer, size = _workspace(_lib.smx_covariance_workspace(byref(data.raw), k))
+        data.call(_lib.smx_covariance, byref(wh), k, weights, atoms, covariance.ctypes.data, byref(o), pointer, size)
+        return covariance
+
+    def _inference(self, variance):
+        """What standard errors and covariances are asked with."""
         variance = _one_of(_VARIANCES, variance, "variance")
         data = self._described(None, None, None, None)
         k, weights, atoms = self._mixture()
@@ -627,11 +648,8 @@ class SoftmaxMixture:
         data.call(_lib.smx_whiten, byref(wh), byref(run), pointer, size)
         o = self._run(_InferenceOptions, "inference_options")
         o.variance, o.ridge = variance, _real(self.ridge, "ridge")
-        weight_errors, atom_errors = np.empty(k), np.empty((k, l))
-        memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
-        data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data, byref(o), pointer,
-                  size)
-        return weight_errors, atom_errors
+        wh.arrays = numbers, flags    # as long as what points to them
+        return data, k, weights, atoms, wh, o
 
     def __repr__(self):
         fitted = f", log_likelihood={self.log_likelihood_:.6f}, {self.outcome_}" if hasattr(self, "outcome_") else ""
@@ -712,13 +730,13 @@ def fit(X, counts, classes, *, sets=None, offset=None, shard=None, **options):
     return SoftmaxMixture(classes, **options)._fit(X, counts, sets, offset, shard, 3)
 
 
-def scan(X, counts, first, last, *, sets=None, offset=None, **options):
+def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **options):
     """Fits every number of classes from first to last, each growing from the one before; options are those of SoftmaxMixture, but for init.
     Returns a Scan."""
     if options.pop("init", None) is not None:
         raise ValueError("init: a scan takes no start")
     model = SoftmaxMixture(max(_whole(last, "last"), 1), **options)
-    data, o = _Described(X, counts, sets, offset), model._fit_options()
+    data, o = _Described(X, counts, sets, offset, shard), model._fit_options()
     first, last, l = _whole(first, "first"), _whole(last, "last"), data.X.shape[1]
     if not 1 <= first <= last:
         raise ValueError(f"first, last: expected 1 <= first <= last, got {first} and {last}")

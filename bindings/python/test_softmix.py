@@ -101,6 +101,12 @@ class Softmix(unittest.TestCase):
         weight_errors, atom_errors = dense.standard_errors()
         self.assertTrue((weight_errors > 0).all() and (atom_errors > 0).all() and atom_errors.shape == (2, 5))
         self.assertTrue((dense.standard_errors("robust")[1] > atom_errors).any())
+        for variance in ("information", "robust", "sampling"):
+            covariance = dense.covariance(variance)
+            self.assertEqual(covariance.shape, (12, 12))
+            np.testing.assert_array_equal(covariance, covariance.T)
+            np.testing.assert_allclose(np.sqrt(np.diag(covariance)), np.concatenate([a.ravel() for a in dense.standard_errors(variance)]), rtol=1e-9)
+            self.assertGreater(np.linalg.eigvalsh(covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))))[0], -1e-9)
         self.assertEqual(len(dense.start_values_), len(dense.start_kinds_))
         again = softmix.SoftmaxMixture(2, init=(dense.weights_, dense.atoms_)).fit(self.X, self.matrix)
         self.assertEqual(again.start_kinds_, ["given"])
@@ -279,7 +285,7 @@ class Softmix(unittest.TestCase):
         self.assertAlmostEqual(fit.choice_probabilities().sum(), 1)
         for wrong in (atoms[:1], atoms[:, :3], atoms.ravel(), np.vstack([atoms, atoms])):
             fit.atoms_ = wrong
-            for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors):
+            for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors, fit.covariance):
                 with self.assertRaises(ValueError):
                     method()
 
@@ -387,6 +393,23 @@ class Softmix(unittest.TestCase):
             self.assertTrue((fit.atoms_ == fits[0].atoms_).all())
             self.assertAlmostEqual(fit.penalized_log_likelihood_ / alone.penalized_log_likelihood_, 1, delta=1e-12)
 
+    def test_ranks_scan(self):
+        alone = softmix.scan(self.X, self.matrix, 1, 2, ridge=5, starts=4)
+
+        def rank_of(rank, reduce):
+            units = slice(0, 20) if rank == 0 else slice(20, len(self.matrix))
+            shard = softmix.Shard(reduce, "sets", 2 * len(self.X), len(self.matrix), rank)
+            return softmix.scan(self.X, self.matrix[units], 1, 2, ridge=5, starts=4, shard=shard)
+
+        scans = self.on_ranks(2, rank_of)
+        for found in scans:
+            self.assertIsInstance(found, softmix.Scan, found)
+            self.assertAlmostEqual(found.penalized_log_likelihoods[0] / alone.penalized_log_likelihoods[0], 1, delta=1e-12)
+            # Other starts are drawn.
+            self.assertGreater(found.penalized_log_likelihoods[1], found.penalized_log_likelihoods[0])
+            self.assertEqual(list(found.parameters), list(alone.parameters))
+            self.assertEqual(list(found.penalized_log_likelihoods), list(scans[0].penalized_log_likelihoods))
+
     def test_an_error_of_one_rank_reaches_all(self):
         def rank_of(rank, reduce):
             rows = slice(rank * 50, 50 if rank == 0 else len(self.X))
@@ -415,7 +438,7 @@ class Softmix(unittest.TestCase):
         shard = softmix.Shard(twice, "sets", 2 * len(self.X), 2 * len(self.matrix), 0)
         fit = softmix.fit(self.X, self.matrix, classes=2, shard=shard)
         works = False
-        for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors):
+        for method in (fit.score, fit.predict_proba, fit.choice_probabilities, fit.standard_errors, fit.covariance):
             with self.assertRaises(ZeroDivisionError):
                 method()
 

@@ -5,7 +5,7 @@
 //! | class curvature | `H_k = Σ_s t_sk Cov_{A_sk}(x)` |
 //! | unit scores | `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`, and in the log-odds `e_k − α` |
 //! | observed information | `complete − Σ_u w_u Cov_{r_u}(e_k, y_uk)` |
-//! | score products | `Σ_u w_u^q s_u s_u^T`, `s_u = Σ_k r_uk (e_k − α, y_uk)` |
+//! | score products (`scores.rs`) | `Σ_u w_u^q s_u s_u^T`, `s_u = Σ_k r_uk (e_k − α, y_uk)` |
 //!
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
@@ -70,7 +70,7 @@ fn information_sums(shape: &Shape, classes: usize) -> usize {
 }
 
 /// Tasks of the units: a fixed number, and no more than keep their sums smaller than a quarter of the features.
-fn information_tasks(shape: &Shape, classes: usize) -> usize {
+pub(super) fn information_tasks(shape: &Shape, classes: usize) -> usize {
     let blocks = shape.units.div_ceil(FEW_UNITS);
     let room = shape.rows.saturating_mul(shape.columns) / 4 / information_sums(shape, classes).max(1);
     if shape.is_part() { 1 } else { TASKS.min(blocks).min(room).max(1) }
@@ -279,16 +279,20 @@ impl Evaluation<'_> {
         kept
     }
 
-    /// The same for K classes or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and
-    /// blocks are smallest.
-    pub fn information_workspace_up_to(shape: &Shape, classes: usize) -> WorkspaceSize {
+    /// The larger of it and of the workspace of the products of as many combinations of scores as there are weights and atoms, for K classes
+    /// or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and blocks are smallest.
+    pub fn inference_workspace_up_to(shape: &Shape, classes: usize) -> WorkspaceSize {
+        let of = |m: usize| {
+            let parameters = m.saturating_mul(shape.columns.saturating_add(1));
+            Self::information_workspace(shape, m).or(Self::score_workspace(shape, m, Some(parameters)))
+        };
         const NO_MACHINE_HAS: usize = match 1usize.checked_shl(44) {
             Some(bytes) => bytes,
             None => usize::MAX,
         };
-        let all = Self::information_workspace(shape, classes);
+        let all = of(classes);
         let few = if all.bytes() < NO_MACHINE_HAS { classes.min(shape.rows.isqrt().max(512)) } else { 0 };
-        (1..=few).fold(all, |size, m| size.or(Self::information_workspace(shape, m)))
+        (1..=few).fold(all, |size, m| size.or(of(m)))
     }
 
     /// Minus the Hessian of the unpenalised ℓ of one start in the packed parameters, D × D with D = K − 1 + K L, after
@@ -400,40 +404,6 @@ impl Evaluation<'_> {
                 simd::weighted_sum(isa, y, r, n, &mut lost[k * l..(k + 1) * l]);
             }
         });
-    }
-
-    /// The middle of the sandwich, D × D, of one start, after `evaluate`: `Σ_u w_u s_u s_u^T`, or `Σ_u (w_u / c)² s_u s_u^T` with the unit
-    /// c of sampling weights, whose squares may be beyond the range of f64.
-    pub fn score_products(
-        &self,
-        data: &Data<'_>,
-        weights: &[f64],
-        sampling: Option<f64>,
-        isa: Isa,
-        out: &mut [f64],
-        mut ws: Workspace<'_>,
-    ) -> Result<()> {
-        let (l, c) = (self.shape.columns, self.columns());
-        let (e, d) = (c - 1, c - 1 + c * l);
-        let scores = ws.f64s(score_block(l, c, self.shape.units))?;
-        let means = ws.f64s(self.shape.sets * c * l)?;
-        let scratch = ws.f64s(unit_scratch(l, c, self.shape.units))?;
-        out.fill(0.0);
-        self.set_means(data, means, Context { isa, threads: 1 })?;
-        self.for_each_unit_block(data, 0..self.shape.units, weights, isa, means, scratch, |units| {
-            unit_scores(&units, e, l, scores);
-            for score in scores[..units.n * d].chunks_exact_mut(d) {
-                score[..e].iter_mut().zip(weights).for_each(|(s, w)| *s -= w);
-            }
-            if let Some(unit) = sampling {
-                units.w.iter_mut().for_each(|w| *w = (*w / unit) * (*w / unit));
-            }
-            simd::gram(isa, Rows { values: &*scores, rows: units.n, columns: d, stride: d }, units.w, out);
-        });
-        data.reduced()?;
-        data.sum_over_units(out)?;
-        symmetrize(out, d);
-        Ok(())
     }
 
     /// Workspace of [`Evaluation::hessian_vector`] for K classes.

@@ -1,13 +1,16 @@
-//! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`.
+//! Scores of the units, block by block: mean features of the choice sets, responsibilities, and `y_uk = Σ_i c_ui (x_i − μ_s(i)k)`; and the
+//! products of the scores.
 
 use super::block_rows;
+use super::curvature::information_tasks;
 use super::layout::{blocks, set_groups};
 use super::passes::{Evaluation, normalize};
-use crate::data::Data;
+use crate::data::{Data, Shape};
 use crate::error::Result;
-use crate::linalg::axpy;
-use crate::parallel::Context;
-use crate::simd::{Isa, responsibilities};
+use crate::linalg::{axpy, symmetrize};
+use crate::parallel::{Context, sum_over};
+use crate::simd::{self, Columns, Isa, Rows, responsibilities};
+use crate::workspace::{Workspace, WorkspaceSize};
 use core::ops::Range;
 
 /// Rows of a block at most, and units of one.
@@ -58,6 +61,13 @@ pub(crate) fn unit_scores(units: &Units<'_>, e: usize, columns: usize, out: &mut
             theta.iter_mut().zip(y).for_each(|(s, y)| *s = r * y);
         }
     }
+}
+
+/// Numbers of scratch of a task of [`Evaluation::score_products`], of so many combinations.
+fn score_scratch(shape: &Shape, classes: usize, combinations: Option<usize>) -> usize {
+    let (l, each) = (shape.columns, shape.units.div_ceil(information_tasks(shape, classes)));
+    let combined = combinations.unwrap_or(0).saturating_mul(block_units(l, classes, each));
+    unit_scratch(l, classes, each).saturating_add(score_block(l, classes, each)).saturating_add(combined)
 }
 
 /// Finds choice sets of rows that mostly follow one another.
@@ -238,5 +248,69 @@ impl Evaluation<'_> {
                 body(u, units.w[j], one, y);
             }
         });
+    }
+
+    /// Workspace of [`Evaluation::score_products`] for K classes, of the scores themselves or of so many combinations of them.
+    pub fn score_workspace(shape: &Shape, classes: usize, combinations: Option<usize>) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        let (l, tasks) = (shape.columns, information_tasks(shape, classes));
+        let d = classes.saturating_mul(l.saturating_add(1)).saturating_sub(1);
+        let m = combinations.unwrap_or(d);
+        let means = of(classes.saturating_mul(l).saturating_mul(shape.sets));
+        let scratch = score_scratch(shape, classes, combinations.is_some().then_some(m)).saturating_mul(tasks);
+        means.and(of(m.saturating_mul(m).saturating_mul(tasks))).and(of(scratch))
+    }
+
+    /// The middle of the sandwich of one start, after `evaluate`: `Σ_u (w_u / c)^q s_u s_u^T` with q = 1 of frequency and 2 of sampling
+    /// weights, whose squares may be beyond the range of f64 unless c is as large. D × D; or, with m `combinations` C (m × D), the same of
+    /// `C s_u`, m × m: what `C (Σ_u w_u^q s_u s_u^T) C^T` loses where it nearly cancels is kept. Cost: U D² / 2, or U m (D + m / 2).
+    pub fn score_products(
+        &self,
+        data: &Data<'_>,
+        weights: &[f64],
+        combinations: Option<&[f64]>,
+        (unit, power): (f64, i32),
+        out: &mut [f64],
+        ctx: Context,
+        mut ws: Workspace<'_>,
+    ) -> Result<()> {
+        let (l, c) = (self.shape.columns, self.columns());
+        let (e, d) = (c - 1, c - 1 + c * l);
+        let m = combinations.map_or(d, |all| all.len() / d);
+        let means = ws.f64s(self.shape.sets * c * l)?;
+        self.set_means(data, means, ctx)?;
+        let n = information_tasks(&self.shape, c);
+        let sums = ws.f64s(n * m * m)?;
+        let scratches = ws.f64s(n * score_scratch(&self.shape, c, combinations.map(|_| m)))?;
+        sum_over(ctx.threads, n, self.shape.units, sums, scratches, |units, sums, scratch| {
+            let each = units.len();
+            let (scores, scratch) = scratch.split_at_mut(score_block(l, c, each));
+            let ld = block_units(l, c, each);
+            let (combined, scratch) = scratch.split_at_mut(if combinations.is_some() { m * ld } else { 0 });
+            self.for_each_unit_block(data, units, weights, ctx.isa, means, scratch, |units| {
+                unit_scores(&units, e, l, scores);
+                for score in scores[..units.n * d].chunks_exact_mut(d) {
+                    score[..e].iter_mut().zip(weights).for_each(|(s, w)| *s -= w);
+                }
+                for w in units.w.iter_mut() {
+                    let share = *w / unit;
+                    *w = if power == 1 { share } else { share * share };
+                }
+                let scores = Rows { values: &*scores, rows: units.n, columns: d, stride: d };
+                match combinations {
+                    None => simd::gram(ctx.isa, scores, units.w, sums),
+                    Some(all) => {
+                        simd::logits(ctx.isa, scores, all, None, combined, ld);
+                        let combined = Columns { values: &*combined, rows: units.n, columns: m, stride: ld };
+                        simd::gram_of_columns(ctx.isa, combined, units.w, sums);
+                    }
+                }
+            });
+        });
+        data.reduced()?;
+        out.copy_from_slice(&sums[..m * m]);
+        data.sum_over_units(out)?;
+        symmetrize(out, m);
+        Ok(())
     }
 }

@@ -20,7 +20,8 @@ use core::ffi::c_void;
 
 /// How a fit ended. None of these is an error; take unknown ones for "not converged".
 pub type smx_outcome = i32;
-/// The gradient is within the tolerance, or the gain still to be had is below rounding, and no class runs off.
+/// The gradient is within the tolerance, or the gain still to be had is below rounding, and no class runs off. Other mixtures may fit as
+/// well where there are more parameters than the data tell of: smx_standard_errors, all NaN, show it.
 pub const SMX_CONVERGED: smx_outcome = 1;
 /// The budget of evaluations is spent.
 pub const SMX_ITERATION_LIMIT: smx_outcome = 2;

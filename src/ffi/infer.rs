@@ -13,7 +13,8 @@ use super::status::*;
 use crate::data::Shape;
 use crate::error::Error;
 use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
-use crate::inference::{Variance, standard_errors, standard_errors_workspace};
+use crate::inference::{Variance, covariance, covariance_workspace, standard_errors, standard_errors_workspace};
+use crate::parallel::Context;
 use crate::predict::{choice_probabilities, choice_probabilities_workspace};
 use crate::scan::{criteria, criteria_workspace};
 use crate::workspace::WorkspaceSize;
@@ -28,7 +29,7 @@ pub const SMX_VARIANCE_ROBUST: smx_variance = 1;
 /// The sandwich, weights of units being sampling weights: one unit stands behind each.
 pub const SMX_VARIANCE_ROBUST_SAMPLING: smx_variance = 2;
 
-/// Options of smx_standard_errors. NULL in place of them: the defaults.
+/// Options of smx_standard_errors and smx_covariance. NULL in place of them: the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct smx_inference_options {
@@ -81,9 +82,34 @@ fn parameters(classes: usize, columns: usize) -> Result<(usize, usize)> {
     d.ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
 }
 
+/// Numbers of a matrix over all weights and atoms.
+fn all_parameters(classes: usize, columns: usize) -> Result<usize> {
+    let p = atoms_length(classes, columns)?.checked_add(classes).and_then(|p| p.checked_mul(p));
+    p.ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
+}
+
 /// Workspace of standard errors, and of the flags that C has as bytes.
 fn errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
     standard_errors_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
+}
+
+/// Workspace of the covariance, and of the flags that C has as bytes.
+fn room_for_covariance(shape: &Shape, classes: usize) -> WorkspaceSize {
+    covariance_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
+}
+
+impl smx_inference_options {
+    fn check(&self) -> Result<(Context, Variance)> {
+        let ctx = context(self.isa, self.threads)?;
+        let variance = match self.variance {
+            SMX_VARIANCE_INFORMATION => Variance::Information,
+            SMX_VARIANCE_ROBUST => Variance::Robust,
+            SMX_VARIANCE_ROBUST_SAMPLING => Variance::RobustSampling,
+            _ => return Err(Fault::new(SMX_INVALID_OPTION, "variance")),
+        };
+        check_ridge(self.ridge)?;
+        Ok((ctx, variance))
+    }
 }
 
 /// Fills options with the defaults.
@@ -209,9 +235,6 @@ pub unsafe extern "C" fn smx_criteria(
         enter(error, |call| {
             let memory = Memory::new(call, data)?;
             let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
-            if rank > memory.columns() {
-                return Err(Fault::new(SMX_OUT_OF_RANGE, "rank"));
-            }
             let mut r: smx_criteria_result = call.result("result", result)?;
             let o = call.options("options", options)?;
             reserved(o.reserved)?;
@@ -247,8 +270,8 @@ pub unsafe extern "C" fn smx_standard_errors_workspace(data: *const smx_data, cl
 /// Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
 ///
 /// NaN where they are not defined: of features that are not identified, of empty classes, beyond the range of doubles, or of everything
-/// where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations, p L^2 K (K + 1) / 4 + D^3 for counts over one
-/// choice set.
+/// where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations,
+/// p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
 ///
 /// @param data the data
 /// @param whitening what smx_whiten found for these data
@@ -284,15 +307,8 @@ pub unsafe extern "C" fn smx_standard_errors(
             let mixture = MixtureInput::new(call, classes, l, weights, atoms)?;
             let weight_errors = call.output("weight_errors", weight_errors, classes)?;
             let atom_errors = call.output("atom_errors", atom_errors, atoms_length(classes, l)?)?;
-            let o = call.options("options", options)?;
-            let ctx = context(o.isa, o.threads)?;
-            let variance = match o.variance {
-                SMX_VARIANCE_INFORMATION => Variance::Information,
-                SMX_VARIANCE_ROBUST => Variance::Robust,
-                SMX_VARIANCE_ROBUST_SAMPLING => Variance::RobustSampling,
-                _ => return Err(Fault::new(SMX_INVALID_OPTION, "variance")),
-            };
-            check_ridge(o.ridge)?;
+            let o: smx_inference_options = call.options("options", options)?;
+            let (ctx, variance) = o.check()?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -300,6 +316,71 @@ pub unsafe extern "C" fn smx_standard_errors(
             let mut ws = ws.lend(errors_workspace(&data.shape(), classes))?;
             let wh = wh.get(ws.fill(l, false)?)?;
             standard_errors(&data, &wh, o.ridge, mixture, variance, weight_errors.get(), atom_errors.get(), ctx, ws)?;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes of workspace that smx_covariance needs.
+///
+/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param classes K
+/// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_covariance_workspace(data: *const smx_data, classes: usize) -> usize {
+    query(|| {
+        // SAFETY: the caller vouches for the struct.
+        let shape = unsafe { shape_of(data, classes) }?;
+        all_parameters(classes, shape.columns)?;
+        Ok(room_for_covariance(&shape, classes))
+    })
+}
+
+/// The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them with
+/// gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
+///
+/// NaN where smx_standard_errors has NaN, which are the roots of the diagonal. Operations: those of smx_standard_errors.
+///
+/// @param data the data
+/// @param whitening what smx_whiten found for these data
+/// @param classes K
+/// @param weights K mixing weights
+/// @param atoms K x L
+/// @param covariance to be filled: P x P
+/// @param options may be NULL
+/// @param workspace smx_covariance_workspace bytes, of any alignment
+/// @param workspace_size bytes that there are
+/// @param error may be NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_covariance(
+    data: *const smx_data,
+    whitening: *const smx_whitening,
+    classes: usize,
+    weights: *const f64,
+    atoms: *const f64,
+    covariance: *mut f64,
+    options: *const smx_inference_options,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    error: *mut smx_error,
+) -> smx_status {
+    // SAFETY: the header has the caller vouch for every struct and array, here and below.
+    unsafe {
+        enter(error, |call| {
+            let memory = Memory::new(call, data)?;
+            let l = memory.columns();
+            let wh = WhiteningInput::new(call, whitening, l)?;
+            let mixture = MixtureInput::new(call, classes, l, weights, atoms)?;
+            let out = call.output("covariance", covariance, all_parameters(classes, l)?)?;
+            let o: smx_inference_options = call.options("options", options)?;
+            let (ctx, variance) = o.check()?;
+            let ws = call.workspace(workspace, workspace_size)?;
+            call.disjoint()?;
+            let data = memory.data()?;
+            let mixture = mixture.get()?;
+            let mut ws = ws.lend(room_for_covariance(&data.shape(), classes))?;
+            let wh = wh.get(ws.fill(l, false)?)?;
+            self::covariance(&data, &wh, o.ridge, mixture, variance, out.get(), ctx, ws)?;
             Ok(())
         })
     }

@@ -401,7 +401,7 @@ pub unsafe extern "C" fn smx_cross_moments(
 }
 
 fn third_moments_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
-    let one = third_projected_workspace(shape, vectors).or(third_slices_workspace(shape, vectors));
+    let one = third_projected_workspace(shape, vectors).or(third_slices_workspace(shape));
     Frame::workspace(shape).and(one).and(flags(shape))
 }
 
