@@ -1,9 +1,15 @@
-# Removes what the last `cmake --install` of this build folder put in place, and nothing else: `cmake --build build --target softmix_uninstall`.
+# Removes what the last `cmake --install` of this build folder put in place, and nothing else: `cmake --build build --target softmix_uninstall`,
+# with the DESTDIR that was set when it was installed.
 if(NOT EXISTS "${MANIFEST}")
     message(FATAL_ERROR "nothing was installed from here: ${MANIFEST} does not exist")
 endif()
 file(STRINGS "${MANIFEST}" files)
 foreach(file IN LISTS files)
-    file(REMOVE "${file}")
-    message(STATUS "Removed ${file}")
+    set(file "$ENV{DESTDIR}${file}")
+    if(EXISTS "${file}" OR IS_SYMLINK "${file}")
+        file(REMOVE "${file}")
+        message(STATUS "Removed ${file}")
+    else()
+        message(STATUS "Not there: ${file}")
+    endif()
 endforeach()

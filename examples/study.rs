@@ -360,7 +360,7 @@ fn parts(quick: bool) -> Vec<Part> {
     let some = |all: &[f64], few: &[f64]| if quick { few.to_vec() } else { all.to_vec() };
     let base = Setting { alternatives: 2000, columns: 5, classes: 3, draws: 100_000, norm: 2.0 };
     let wide = Setting { alternatives: if quick { 2000 } else { 5000 }, columns: 10, classes: 4, draws: 100_000, norm: 2.0 };
-    let sizes = some(&[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6], &[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6]);
+    let sizes = some(&[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6], &[1e3, 1e4, 1e5, 1e6]);
     let rows = some(&[3e2, 1e3, 3e3, 1e4, 3e4, 1e5], &[3e2, 1e3, 3e3, 1e4]);
     let norms = some(&[0.5, 1.0, 1.5, 2.0, 2.5, 3.0], &[1.0, 2.0, 3.0]);
     let Setting { alternatives: p, columns: l, classes: k, draws: n, norm } = base;

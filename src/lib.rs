@@ -48,6 +48,10 @@
 //! `alloc` a convenience such as [`Fit::new`] allocates once and calls it. The caller's arrays are read where they are: row-major,
 //! column-major or strided, f32 or f64.
 //!
+//! # Debug builds
+//! They leave dependencies without optimisation, and fits take tens of times as long, unless your `Cargo.toml` says
+//! `[profile.dev.package."*"]` and `opt-level = 3`.
+//!
 //! # The mathematics
 //! Comments speak of sections: those of `docs/model.md`, where the model, its estimators and what was measured stand.
 //!

@@ -182,9 +182,7 @@ pub(crate) fn solve_lower_transposed(l: &[f64], n: usize, b: &mut [f64]) {
     for i in (0..n).rev() {
         b[i] /= l[i * n + i];
         let x = b[i];
-        for (b, l) in b[..i].iter_mut().zip(&l[i * n..i * n + i]) {
-            *b -= x * l;
-        }
+        axpy(-x, &l[i * n..i * n + i], &mut b[..i]);
     }
 }
 

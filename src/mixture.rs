@@ -51,7 +51,10 @@ impl<'a> MixtureRef<'a> {
     }
 }
 
-/// Writes to `order` the classes by decreasing weight, ties by the atoms: entry j is the class that comes j-th.
+/// Writes to `order` (K) the classes by decreasing `weights` (K), ties by the `atoms` (K × L): entry j is the class that comes j-th.
+///
+/// # Panics
+/// Where the lengths do not fit one another.
 pub fn canonical_order(weights: &[f64], atoms: &[f64], order: &mut [usize]) {
     let columns = atoms.len() / weights.len().max(1);
     for (j, o) in order.iter_mut().enumerate() {
@@ -86,7 +89,10 @@ impl Mixture {
         self.weights.len()
     }
 
-    /// The atom of class `k`.
+    /// The atom of class `k`, L numbers.
+    ///
+    /// # Panics
+    /// Unless k < K.
     pub fn atom(&self, k: usize) -> &[f64] {
         let columns = self.atoms.len() / self.weights.len();
         &self.atoms[k * columns..(k + 1) * columns]

@@ -26,7 +26,7 @@ pub fn choice_probabilities_workspace(shape: &Shape, classes: usize) -> Workspac
 /// choice of one that is available serves.
 ///
 /// # Errors
-/// `Shape` for outputs of the wrong length, `NotFinite` where logits overflow, `Workspace`.
+/// What is wrong with the mixture, `Shape` for outputs of the wrong length, `NotFinite` where logits overflow, `Workspace`.
 pub fn choice_probabilities(
     data: &Data<'_>,
     mixture: MixtureRef<'_>,

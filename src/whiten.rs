@@ -139,6 +139,9 @@ pub(crate) fn centered_scratch(columns: usize) -> usize {
 }
 
 /// The mean covariance of the features inside choice sets, Σ (L × L), over the alternatives that are available. Cost p L² / 2.
+///
+/// # Errors
+/// `Shape` for an output of the wrong length, `Workspace`.
 pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
     let l = data.features().columns();
     let check = match covariance.len() == l * l {
@@ -243,7 +246,7 @@ impl<'w> Whitening<'w> {
         self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied()
     }
 
-    /// Workspace of [`Whitening::new`], of which what the result borrows.
+    /// Workspace of [`Whitening::new`], of which the result borrows its part.
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
         let l = shape.columns;
         let of = |n: usize| WorkspaceSize::of::<f64>(n);

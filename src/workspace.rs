@@ -156,14 +156,15 @@ impl<'w> Numbers<'w> {
         self.room.len()
     }
 
-    /// Takes the first `n` away to be written, by way of [`filled`]; [`Numbers::give_back`] returns them.
+    /// Takes all away to be written, by way of [`filled`]; [`Numbers::give_back`] returns them.
     pub fn take(&mut self) -> &'w mut [MaybeUninit<f64>] {
         self.written = 0;
         core::mem::take(&mut self.room)
     }
 
     /// # Safety
-    /// The first `written` must have been written.
+    /// `room` must be what [`Numbers::take`] returned, of which [`Numbers::reached`] goes on to speak, and its first `written` must have been
+    /// written.
     pub unsafe fn give_back(&mut self, room: &'w mut [MaybeUninit<f64>], written: usize) {
         assert!(written <= room.len());
         (self.room, self.written) = (room, written);

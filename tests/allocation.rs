@@ -12,14 +12,16 @@ use softmix::em::{MStep, em_step, em_step_workspace};
 use softmix::error::{ErrorKind, Result};
 use softmix::evaluate::*;
 use softmix::fit::{FitOptions, FitOutput, Starts, fit, fit_workspace, max_starts};
-use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
+use softmix::inference::{Variance, covariance, covariance_workspace, standard_errors, standard_errors_workspace};
 use softmix::mixture::MixtureRef;
 use softmix::moments::{
-    CorrectionOptions, IllPosed, corrected, corrected_workspace, direction, direction_workspace, subspace, subspace_workspace, tensor,
-    tensor_workspace,
+    CorrectionOptions, Draws, Frame, IllPosed, TensorOutput, corrected, corrected_workspace, cross, cross_workspace, direction,
+    direction_workspace, packed_len, subspace, subspace_workspace, tensor, tensor_workspace, tensors, tensors_workspace, third_projected,
+    third_projected_workspace, third_slices, third_slices_workspace, univariate, univariate_workspace,
 };
 use softmix::parallel::Context;
 use softmix::predict::{choice_probabilities, choice_probabilities_workspace};
+use softmix::scan::{Scanned, criteria, criteria_workspace, profile, profile_workspace, scan, scan_workspace};
 use softmix::starts::StartKind;
 use softmix::whiten::{Whitening, within_covariance, within_covariance_workspace};
 use softmix::workspace::{Workspace, WorkspaceSize};
@@ -168,6 +170,11 @@ fn check(name: &str, data: &Data<'_>, k: usize, cost: Cost, starts: &[usize]) {
         let (by_class, mixed) = out.split_at_mut(p * k);
         choice_probabilities(data, mixture(), Some(by_class), Some(mixed), ctx, ws)
     });
+    exactly(&label("criteria"), criteria_workspace(&shape, k), &[7.0; 3], starts, |out, ws| {
+        let found = criteria(data, mixture(), wh.rank, ctx, ws)?;
+        out.copy_from_slice(&[found.aic, found.bic, found.icl]);
+        Ok(())
+    });
     let start = [&weights[..], &atoms].concat();
     let forms = [MStep::Gradient, MStep::Newton, MStep::Converged];
     for form in forms.into_iter().take(if cost == Cost::NoInformation { 2 } else { 3 }) {
@@ -190,6 +197,10 @@ fn check(name: &str, data: &Data<'_>, k: usize, cost: Cost, starts: &[usize]) {
                 let (weights, atoms) = out.split_at_mut(k);
                 // A ridge larger than any curvature makes the information positive definite at any point.
                 standard_errors(data, &wh, 1e6, mixture(), variance, weights, atoms, ctx, ws)
+            });
+            let all = vec![7.0; (k + kl) * (k + kl)];
+            exactly(&label(&format!("covariance {variance:?}")), covariance_workspace(&shape, k), &all, starts, |out, ws| {
+                covariance(data, &wh, 1e6, mixture(), variance, out, ctx, ws)
             });
         }
     }
@@ -218,6 +229,42 @@ fn check_moments(name: &str, data: &Data<'_>, k: usize, starts: &[usize]) {
         corrected(data, &wh, &CorrectionOptions::default(), weights, atoms, ctx, ws).map(|_| ())
     });
     let r = wh.rank;
+    exactly(&label("profile"), profile_workspace(&shape), &vec![7.0; l], starts, |out, ws| profile(data, out, ctx, ws).map(|_| ()));
+    let mut memory = vec![MaybeUninit::uninit(); Frame::workspace(&shape).bytes()];
+    let (frame, draws) = (Frame::new(data, &wh, &mut Workspace::new(&mut memory)).unwrap(), Draws::new(data).unwrap());
+    // Two directions of norm 1, the first of them twice where there is but one.
+    let mut vectors = vec![0.0; 2 * r];
+    (vectors[0], vectors[r + (r - 1).min(1)]) = (1.0, 1.0);
+    let (order, both) = (4, vec![7.0; 2 * 2 * 5]);
+    exactly(&label("univariate"), univariate_workspace(&shape, 2, order), &both, starts, |out, ws| {
+        let (moments, errors) = out.split_at_mut(10);
+        univariate(&draws, &frame, &vectors, order, moments, Some(errors), ctx, ws)
+    });
+    exactly(&label("cross"), cross_workspace(&shape, order), &vec![7.0; 2 * 5 * r], starts, |out, ws| {
+        let (moments, errors) = out.split_at_mut(5 * r);
+        cross(&draws, &frame, &vectors[..r], order, moments, Some(errors), ctx, ws)
+    });
+    let sizes = [r, r * r, packed_len(r)];
+    for errors in [false, true] {
+        let out = vec![7.0; 2 * sizes.iter().sum::<usize>()];
+        exactly(&label("tensors"), tensors_workspace(&shape, errors.then_some(3)), &out, starts, |mut out, ws| {
+            let mut take = |n: usize| {
+                let (first, rest) = std::mem::take(&mut out).split_at_mut(n);
+                out = rest;
+                Some(first)
+            };
+            let [first, second, third] = sizes.map(&mut take);
+            let [first_errors, second_errors, third_errors] = sizes.map(|n| take(n).filter(|_| errors));
+            let out = TensorOutput { first, second, third, first_errors, second_errors, third_errors };
+            tensors(&draws, &frame, out, ctx, ws)
+        });
+    }
+    exactly(&label("third_projected"), third_projected_workspace(&shape, 2), &vec![7.0; packed_len(2)], starts, |out, ws| {
+        third_projected(&draws, &frame, &vectors, Some(&[1.0, 0.5]), out, ctx, ws)
+    });
+    exactly(&label("third_slices"), third_slices_workspace(&shape), &vec![7.0; 2 * r * r], starts, |out, ws| {
+        third_slices(&draws, &frame, &vectors, out, ctx, ws)
+    });
     for tilt in [0.0, 0.5] {
         exactly(&label("subspace"), subspace_workspace(&shape), &vec![7.0; l + r + r * l], starts, |out, ws| {
             let (mean, rest) = out.split_at_mut(l);
@@ -338,6 +385,16 @@ fn fits_of_every_layout_and_kind_of_start() {
                 check_fits(&format!("{layout:?} {rows} × {columns}"), &case.data(), k, 2000, &[0, 1, 2, 3, 4], &[1]);
             }
             check_fits(&format!("{layout:?} {rows} × {columns}"), &case.data(), 2, 150, &[2], &ALIGNMENTS);
+            let (data, options) = (case.data(), FitOptions { starts: Starts::Count(3), max_evaluations: 150, ..FitOptions::new(1) });
+            let size = scan_workspace(&data.shape(), &options, 1..=3);
+            exactly(&format!("scan {layout:?}"), size, &[7.0; 6], &ALIGNMENTS, |out, ws| {
+                let mut values = out.iter_mut();
+                let mut found = |fit: &Scanned<'_>| {
+                    *values.next().unwrap() = fit.report.log_likelihood;
+                    *values.next().unwrap() = fit.criteria.icl;
+                };
+                scan(&data, &options, 1..=3, &mut |_, _| true, &mut found, ws)
+            });
         }
     }
 }

@@ -9,10 +9,11 @@ use softmix::em::{MStep, em_step, em_step_workspace};
 use softmix::error::{Error, ErrorKind, Result};
 use softmix::evaluate::*;
 use softmix::fit::{Fit, FitOptions, FitOutput, Starts, fit, fit_workspace, max_starts};
-use softmix::inference::{Variance, standard_errors, standard_errors_workspace};
+use softmix::inference::{Variance, covariance, covariance_workspace, standard_errors, standard_errors_workspace};
 use softmix::mixture::MixtureRef;
 use softmix::parallel::Context;
 use softmix::predict::{choice_probabilities, choice_probabilities_workspace};
+use softmix::scan::Criteria;
 use softmix::starts::StartKind;
 use softmix::whiten::Whitening;
 use softmix::workspace::{WorkspaceBuffer, WorkspaceSize};
@@ -269,8 +270,8 @@ fn every_operation_refuses(data: &Data<'_>, weights: &[f64], atoms: &[f64], expe
     assert_eq!(got, Err(expected), "evaluate");
     assert!([unit, r, gw, ga].concat().iter().all(|x| *x == MARK), "evaluate writes");
 
-    if k > 0 {
-        let d = k - 1 + k * shape.columns;
+    {
+        let d = (k + k * shape.columns).saturating_sub(1);
         let mut out = vec![MARK; d * d];
         let size = information_workspace(&shape, k);
         let results = [
@@ -278,9 +279,7 @@ fn every_operation_refuses(data: &Data<'_>, weights: &[f64], atoms: &[f64], expe
             score_products(data, mixture, false, ctx, &mut out, memory(size).lend()),
             hessian_vector(data, mixture, &vec![1.0; d], ctx, &mut out[..d], memory(hessian_vector_workspace(&shape, k)).lend()),
         ];
-        // An atom too many is first seen as a matrix too small.
-        let atoms_fit = atoms.len() == k * shape.columns;
-        assert!(results.iter().all(|r| if atoms_fit { *r == Err(expected) } else { r.is_err() }), "{results:?}");
+        assert_eq!(results, [Err(expected); 3]);
         assert!(out.iter().all(|x| *x == MARK), "second-order quantities write");
     }
 
@@ -297,6 +296,12 @@ fn every_operation_refuses(data: &Data<'_>, weights: &[f64], atoms: &[f64], expe
     let got = standard_errors(data, &wh, 0.0, mixture, Variance::Robust, &mut se_w, &mut se_a, ctx, memory(size).lend());
     assert_eq!(got, Err(expected), "standard_errors");
     assert!(se_w.iter().chain(&se_a).all(|x| *x == MARK));
+    let all = k + k * shape.columns;
+    let (mut estimates, size) = (vec![MARK; all * all], covariance_workspace(&shape, k.max(1)));
+    let got = covariance(data, &wh, 0.0, mixture, Variance::Robust, &mut estimates, ctx, memory(size).lend());
+    assert_eq!(got, Err(expected), "covariance");
+    assert!(estimates.iter().all(|x| *x == MARK));
+    assert_eq!(Criteria::new(data, mixture, 1, ctx), Err(expected), "criteria");
 
     let (mut w, mut a) = (weights.to_vec(), atoms.to_vec());
     let size = em_step_workspace(&shape, k, MStep::Newton);
@@ -461,6 +466,13 @@ fn outputs_have_the_length_they_need() {
         assert_eq!(errors(1, 4, 0.0), Err(Error::shape("weights", 2, 1)));
         assert_eq!(errors(2, 5, 0.0), Err(Error::shape("atoms", 4, 5)));
         assert_eq!(errors(2, 4, NAN), Err(error(ErrorKind::InvalidOption, "ridge")));
+        let size = covariance_workspace(&shape, 2);
+        let estimates = |n: usize, ridge: f64| {
+            covariance(&data, &wh, ridge, mixture, Variance::Information, &mut vec![MARK; n], ctx, memory(size).lend())
+        };
+        assert_eq!(estimates(35, 0.0), Err(Error::shape("covariance", 36, 35)));
+        assert_eq!(estimates(36, -1.0), Err(error(ErrorKind::InvalidOption, "ridge")));
+        assert_eq!(Criteria::new(&data, mixture, 3, ctx), Err(error(ErrorKind::OutOfRange, "rank")));
     }
 }
 

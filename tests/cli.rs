@@ -493,6 +493,11 @@ fn bad_tables_end_with_1_and_name_the_place() {
         (good, "n\n1\nnan\n3\n", &["n.csv, line 3, column 'n': 'nan'"]),
         (good, "n\n0\n0\n0\n", &["n.csv", "zero"]),
         (good, "k,n\n0,1\n0,1\n0,1\n", &["n.csv", "2 columns"]),
+        // The index that pandas writes has no name; a comma at the end is a column without one, too.
+        (",a,b\n0,1,2\n1,3,4\n2,5,7\n", "n\n1\n2\n3\n", &["x.csv, line 1: column 1 has no name"]),
+        ("a,b,\n1,2,\n3,4,\n5,7,\n", "n\n1\n2\n3\n", &["x.csv, line 1: column 3 has no name"]),
+        (good, ",n\n0,1\n1,2\n2,3\n", &["n.csv, line 1: column 1 has no name"]),
+        ("PK\u{3}\u{4}\n", "n\n1\n2\n3\n", &["x.csv: not a CSV", "NumPy", ".npy"]),
         // In one column a blank line is an empty cell.
         (good, "n\n1\n\n3\n", &["n.csv, line 3, column 'n': '' stands where a number must"]),
         (good, "n\r\n\r\n1\r\n2\r\n3\r\n", &["n.csv, line 2, column 'n': ''"]),
@@ -516,6 +521,11 @@ fn bad_tables_end_with_1_and_name_the_place() {
     desk.refused("--classes 1 --features none.csv --counts n.csv", 1, &["none.csv"]);
     desk.write("n.csv", "n\r\n1\r\n2\r\n3\r\n\r\n\n");
     desk.log_likelihood("--classes 1 --features x.csv --counts n.csv");
+    // Named columns leave an index out; a header that NumPy wrote is no comment.
+    desk.write("x.csv", ",a,b\n0,1,2\n1,3,4\n2,5,7\n");
+    let named = desk.log_likelihood("--classes 1 --features x.csv --counts n.csv --columns a,b");
+    desk.write("x.csv", "# a,b\n1,2\n3,4\n5,7\n");
+    assert_eq!(desk.log_likelihood("--classes 1 --features x.csv --counts n.csv --columns a,b"), named);
     desk.write("x.csv", "b,a\n1,1e200\n1,1\n2,2\n");
     desk.refused("--classes 1 --features x.csv --counts n.csv", 1, &["x.csv", "'a'", "squares"]);
     desk.write("x.csv", format!("a,b\u{1b}]0;{}\n1,2\n", "long".repeat(1000)));

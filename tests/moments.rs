@@ -306,7 +306,7 @@ fn kernels_are_the_sums_that_define_them() {
             // Contractions of M3 are those of the full tensor.
             let entry = |a: usize, b: usize, c: usize| m3[packed_index(a, b, c)];
             let mut slices = vec![0.0; 18];
-            let mut ws = WorkspaceBuffer::new(third_slices_workspace(&shape, 2)).unwrap();
+            let mut ws = WorkspaceBuffer::new(third_slices_workspace(&shape)).unwrap();
             third_slices(&draws, &frame, &flat, &mut slices, ctx, ws.lend()).unwrap();
             let expected: Vec<f64> = (0..18).map(|i| (0..3).map(|c| v[i / 9][c] * entry(i / 3 % 3, i % 3, c)).sum()).collect();
             close("slices", &slices, &expected);
@@ -769,7 +769,7 @@ fn a_frame_of_other_features_is_refused() {
         .or(cross_workspace(&data.shape(), 2))
         .or(tensors_workspace(&data.shape(), None))
         .or(third_projected_workspace(&data.shape(), 2))
-        .or(third_slices_workspace(&data.shape(), 2));
+        .or(third_slices_workspace(&data.shape()));
     let mut memory = WorkspaceBuffer::new(size).unwrap();
     let (v, ctx) = ([1.0, 0.0], Context::default());
     let found = [
@@ -847,7 +847,7 @@ fn features_that_do_not_vary_and_directions_with_nan_are_named() {
         univariate_workspace(&data.shape(), 2, 2)
             .or(cross_workspace(&data.shape(), 2))
             .or(third_projected_workspace(&data.shape(), 2))
-            .or(third_slices_workspace(&data.shape(), 2))
+            .or(third_slices_workspace(&data.shape()))
             .or(tensor_workspace(&data.shape(), 1))
             .or(direction_workspace(&data.shape(), 1)),
     )

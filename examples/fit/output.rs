@@ -76,12 +76,17 @@ pub fn check(path: &Path) -> Result<()> {
 
 /// Refuses files to be written that are one another, or taken: by the data, by standard output.
 pub fn apart<'a>(written: impl Iterator<Item = &'a PathBuf>, taken: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let mut taken: Vec<PathBuf> = taken.map(place).collect();
+    let taken: Vec<PathBuf> = taken.map(place).collect();
+    let mut named: Vec<PathBuf> = Vec::new();
     for path in written.filter(|path| !is_device(path)) {
-        if taken.contains(&place(path)) {
-            return usage(format!("{}: named twice, one of the data, or standard output", path.display()));
+        let place = place(path);
+        if named.contains(&place) {
+            return usage(format!("{}: named twice for what is written", path.display()));
         }
-        taken.push(place(path));
+        if taken.contains(&place) {
+            return usage(format!("{}: one of the data, or standard output: write elsewhere", path.display()));
+        }
+        named.push(place);
     }
     Ok(())
 }

@@ -155,7 +155,9 @@ fn atoms(out: &mut String, input: &Input, s: &Solution) {
         line(out, &format!("(and {}, of less effect)", plural(hidden, "feature")));
     }
     let note = match s.classes.iter().all(|c| c.weight_error.is_nan()) {
-        true => "no standard errors: the observed information is not positive definite here",
+        true => {
+            "no standard errors: the observed information is not positive definite here, so that other mixtures may fit as well (fewer classes or a --ridge may tell more)"
+        }
         false => "± standard errors from the observed information; the JSON also has those robust to a wrong model",
     };
     line(out, note);
@@ -182,7 +184,11 @@ fn row(name: &str, cells: impl Iterator<Item = (f64, f64)> + Clone, fewest: i32)
     };
     // Of features of large units, nine decimals would be zeros.
     let (small, decimals) = (decimals > 9, decimals.clamp(fewest, 9) as usize);
-    let number = |x: f64| if x.abs() >= 1e7 || small && x != 0.0 { format!("{x:.3e}") } else { format!("{x:.decimals$}") };
+    let number = |x: f64| match if x.abs() >= 1e7 || small && x != 0.0 { format!("{x:.3e}") } else { format!("{x:.decimals$}") } {
+        // What is rounded to nothing has no sign.
+        zero if zero.starts_with('-') && zero.bytes().all(|b| matches!(b, b'-' | b'0' | b'.')) => zero[1..].to_owned(),
+        number => number,
+    };
     let errors: Vec<String> = cells.clone().map(|(_, e)| if e.is_finite() { number(e) } else { "—".into() }).collect();
     let width = errors.iter().map(|e| e.chars().count()).max().unwrap_or(0);
     let cells = cells.zip(errors).map(|((x, _), e)| format!("{} ± {e:<width$}", number(x)));
@@ -201,15 +207,17 @@ fn classes(out: &mut String, input: &Input, s: &Solution) {
         if s.classes.len() > 1 {
             members_of(input, s, k).into_iter().for_each(|members| entry(out, "  units", &members));
         }
-        favourites(out, input, s, k);
+        if !is_empty_class(class.weight) {
+            favourites(out, input, s, k);
+        }
     }
 }
 
-/// The alternatives that the class chooses most, and how much more than all do.
+/// The alternatives that the class chooses most, of those that it chooses more than all do, and how much more.
 fn favourites(out: &mut String, input: &Input, s: &Solution, k: usize) {
     let classes = s.classes.len();
     let probability = |i: usize| s.by_class[i * classes + k];
-    let mut order: Vec<usize> = (0..s.mixed.len()).collect();
+    let mut order: Vec<usize> = (0..s.mixed.len()).filter(|&i| classes == 1 || probability(i) > s.mixed[i]).collect();
     order.sort_by(|&a, &b| probability(b).total_cmp(&probability(a)));
     order.truncate(FAVOURITES);
     let labels: Vec<String> = order.iter().map(|&i| label(input.alternatives.as_deref(), i)).collect();
@@ -272,7 +280,8 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
     }
     let empty: Vec<String> = s.empty_classes().iter().map(|k| (k + 1).to_string()).collect();
     if !empty.is_empty() {
-        entry(out, "empty classes", &format!("{}; fit fewer", empty.join(", ")));
+        let fewer = s.ending.is_some_and(|(outcome, _)| outcome != Outcome::IterationLimit && outcome != Outcome::Cancelled);
+        entry(out, "empty classes", &format!("{}{}", empty.join(", "), if fewer { "; fit fewer" } else { "" }));
     }
     if s.ending.is_some() {
         entry(out, "starts", &starts(job, input, s));
@@ -280,7 +289,8 @@ fn trust(out: &mut String, job: &Job, input: &Input, s: &Solution) {
         entry(out, "work", &work);
     }
     let c = s.criteria;
-    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({} parameters, {} units)", c.aic, c.bic, c.icl, c.parameters, c.observations);
+    let units = if c.observations == 1.0 { "1 unit".into() } else { format!("{} units", c.observations) };
+    let criteria = format!("AIC {:.3}, BIC {:.3}, ICL {:.3} ({}, {units})", c.aic, c.bic, c.icl, plural(c.parameters, "parameter"));
     entry(out, "criteria", &criteria);
 }
 
@@ -294,9 +304,9 @@ fn outcome(job: &Job, input: &Input, s: &Solution) -> String {
         StopRule::NoAscent => "no step ascends",
         StopRule::Evaluations => "the evaluations are spent",
         StopRule::Callback => "interrupted",
+        other => other.name(),
     };
     let advice = match outcome {
-        Outcome::Converged => String::new(),
         Outcome::IterationLimit => "; allow more --max-evaluations".into(),
         Outcome::Stalled => "; the gradient tells how far from a maximum: try another --seed, more --starts, or a --ridge".into(),
         Outcome::Cancelled => "; this is the best so far".into(),
@@ -309,6 +319,7 @@ fn outcome(job: &Job, input: &Input, s: &Solution) -> String {
             let ridge = if job.ridge > 0.0 { 10.0 * job.ridge } else { (choices / 1000.0).ceil() };
             format!("; {noun} {classes} {verb} off, the likelihood has no finite maximum there: try --ridge {ridge}")
         }
+        _ => String::new(),
     };
     format!("{} ({rule}, gradient {:.1e}){advice}", outcome.name().replace('_', " "), s.gradient_norm)
 }

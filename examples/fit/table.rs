@@ -26,6 +26,9 @@ pub struct Row<'a> {
 impl Table {
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|e| Fault::file(path, e))?;
+        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x93NUMPY") {
+            return bad(format!("{}: not a CSV: arrays of NumPy are read from files named .npy, each of one array", path.display()));
+        }
         let text = String::from_utf8(bytes).or_else(|e| {
             let line = line(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
             bad(format!("{}, line {line}: not UTF-8", path.display()))
@@ -33,6 +36,10 @@ impl Table {
         let mut table = Table { path: path.to_owned(), text, header: StringRecord::new() };
         let header = table.reader().headers().cloned();
         table.header = header.or_else(|e| bad(table.csv_error(&e)))?;
+        // NumPy writes a header as a comment.
+        if let Some(first) = table.header.get(0).and_then(|first| first.strip_prefix("# ")) {
+            table.header = core::iter::once(first.trim_start()).chain(table.header.iter().skip(1)).collect();
+        }
         if table.header.iter().all(str::is_empty) {
             return bad(format!("{}: empty, a header row is needed", path.display()));
         }
@@ -80,13 +87,19 @@ impl Table {
         self.header.iter()
     }
 
-    /// Refuses a first row that is no header but numbers. The places of several columns may be their names, from 0, as pandas writes them.
+    /// Refuses a first row that is no header but numbers, or has columns without a name, as that of the rows that pandas writes. The places of several columns may be their names, from 0, as pandas writes them.
     pub fn expect_names(&self) -> Result<()> {
         let number = |h: &str| h.parse::<f64>().is_ok();
         let places = self.header.len() > 1 && self.header().enumerate().all(|(i, h)| h.parse() == Ok(i));
-        match self.header().all(number) && !places {
-            true => bad(format!("{}, line 1: numbers where a header row must stand", self.path.display())),
-            false => Ok(()),
+        if self.header().all(number) && !places {
+            return bad(format!("{}, line 1: numbers where a header row must stand", self.path.display()));
+        }
+        match self.header().position(str::is_empty) {
+            // Of a single column it is a blank line, which has been refused.
+            Some(i) if self.header.len() > 1 => {
+                bad(format!("{}, line 1: column {} has no name (an index?): name it, or leave it out", self.path.display(), i + 1))
+            }
+            _ => Ok(()),
         }
     }
 

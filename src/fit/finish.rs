@@ -107,7 +107,7 @@ const PATIENCE: u64 = 60;
 const ENDURANCE: u64 = 600;
 
 /// Down to which gradient L-BFGS goes, and in how many evaluations, if it goes before Newton's method or alone.
-fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
+fn lead_of_lbfgs(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f64, u64)> {
     let from = if newton_is_cheap(shape, classes) { CHEAP_NEWTON_FROM } else { NEWTON_FROM };
     match newton_pays(shape, classes) {
         false if newton_serves(shape, classes) => Some((tolerance, ENDURANCE)),
@@ -122,7 +122,7 @@ fn lead(shape: &Shape, classes: usize, raced: bool, tolerance: f64) -> Option<(f
 /// Workspace of a finish, but for the objective.
 pub(super) fn finish_workspace(shape: &Shape, k: usize) -> WorkspaceSize {
     let newton = if newton_serves(shape, k) { newton_workspace(shape, k) } else { WorkspaceSize::EMPTY };
-    match lead(shape, k, false, 0.0) {
+    match lead_of_lbfgs(shape, k, false, 0.0) {
         Some(_) => newton.or(lbfgs_workspace(shape, k)),
         None => newton,
     }
@@ -181,7 +181,7 @@ pub(crate) fn finish(
     let pays = newton_pays(&shape, k);
     let spent = run.state.evaluations;
     // Where it is polished a start is near its end, which few steps of Newton come to.
-    let lead = if run.polishes { None } else { lead(&shape, k, raced, options.gradient_tolerance) };
+    let lead = if run.polishes { None } else { lead_of_lbfgs(&shape, k, raced, options.gradient_tolerance) };
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
     let mut result = None;
     for attempt in 0..3 {

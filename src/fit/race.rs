@@ -5,6 +5,7 @@ use super::{Progress, Starts, race_form, rounding};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::{ErrorKind, Result};
+use crate::evaluate::blocks;
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
 use crate::optimize::penalty;
@@ -15,6 +16,7 @@ use crate::starts::units::{self, UnitStarts};
 use crate::starts::{StartKind, square_distance};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 
 /// What is fitted, and how.
 pub(crate) struct Problem<'a, 'd> {
@@ -66,11 +68,6 @@ pub(crate) struct Race<'w> {
     units: Option<UnitStarts<'w>>,
     rows: Option<RowStarts<'w>>,
     width: usize,
-}
-
-/// `from..to` in consecutive groups of at most `width`.
-fn groups(from: usize, to: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
-    (from..to).step_by(width).map(move |at| (at, (at + width).min(to)))
 }
 
 /// Starts that run in one product: up to 64 columns, and less where p is large.
@@ -161,8 +158,7 @@ impl<'w> Race<'w> {
         }
         if let Some(units) = &mut self.units {
             units.prepare(problem, &mut self.em, best, ws)?;
-            for from in (0..n).step_by(self.width) {
-                let to = (from + self.width).min(n);
+            for Range { start: from, end: to } in blocks(0..n, self.width) {
                 self.em.restart(to - from);
                 for j in from..to {
                     self.kinds[j] = units.draw(problem, &mut self.em.ev, first + j, j - from, best.is_some());
@@ -196,7 +192,7 @@ impl<'w> Race<'w> {
         if let Some(rows) = &mut self.rows {
             let narrow = if best.is_some() { (n - taken).div_ceil(2) } else { 0 };
             let clusters = (n - taken - narrow) / 3;
-            for (from, to) in groups(taken, taken + clusters, self.width) {
+            for Range { start: from, end: to } in blocks(taken..taken + clusters, self.width) {
                 self.em.restart(to - from);
                 for j in from..to {
                     self.kinds[j] = rows.cluster(problem, &mut self.em.ev, first + j, j - from);
@@ -236,8 +232,7 @@ impl<'w> Race<'w> {
     ) -> Result<()> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
         if !problem.data.shape().units_are_draws {
-            for from in (0..n).step_by(self.width) {
-                let to = (from + self.width).min(n);
+            for Range { start: from, end: to } in blocks(0..n, self.width) {
                 self.em.restart(to - from);
                 for j in from..to {
                     self.kinds[j] = units::partition(problem, &mut self.em.ev, first + j, j - from);
@@ -274,7 +269,7 @@ impl<'w> Race<'w> {
                 break;
             }
             run.state.running = running;
-            for (from, to) in groups(0, running, self.width) {
+            for Range { start: from, end: to } in blocks(0..running, self.width) {
                 match self.steps(problem, from, to, rounds, run) {
                     Err(error) if error.kind == ErrorKind::NotFinite => self.steps_apart(problem, from, to, rounds, run)?,
                     done => done?,
@@ -404,7 +399,7 @@ impl<'w> Race<'w> {
         let mut kept = 0;
         for j in 0..n {
             let kind = self.kinds[j];
-            let of_kind = |range: core::ops::Range<usize>| range.filter(|&i| self.kinds[i] == kind).count();
+            let of_kind = |range: Range<usize>| range.filter(|&i| self.kinds[i] == kind).count();
             if of_kind(0..kept) < of_kind(0..n).div_ceil(share) {
                 for i in (kept..j).rev() {
                     self.swap(i, i + 1);

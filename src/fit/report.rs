@@ -7,8 +7,10 @@ use crate::starts::StartKind;
 
 /// How a fit ended. None of these is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
-    /// The gradient is within the tolerance, or the predicted gain below rounding, and no class runs off.
+    /// The gradient is within the tolerance, or the predicted gain below rounding, and no class runs off. Other mixtures may fit as well
+    /// where there are more parameters than the data tell of: standard errors that are NaN show it.
     Converged,
     /// The budget of evaluations is spent.
     IterationLimit,
@@ -35,6 +37,7 @@ impl Outcome {
 
 /// Which rule stopped the start that won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopRule {
     /// The gradient tolerance.
     Gradient,
@@ -46,6 +49,19 @@ pub enum StopRule {
     Evaluations,
     /// The callback.
     Callback,
+}
+
+impl StopRule {
+    /// The rule in a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StopRule::Gradient => "gradient",
+            StopRule::Rounding => "rounding",
+            StopRule::NoAscent => "no_ascent",
+            StopRule::Evaluations => "evaluations",
+            StopRule::Callback => "callback",
+        }
+    }
 }
 
 /// Where a fit stands, for the callback.

@@ -53,7 +53,8 @@ pub enum CorrectionStart<'a> {
 pub struct CorrectionOptions<'a> {
     /// What it starts from.
     pub start: CorrectionStart<'a>,
-    /// The tilt τ ≥ 0 to begin with; absent: the rule above.
+    /// The tilt τ ≥ 0 to begin with; absent: the one under which the classes of each way to start rest on most rows, and, unless the
+    /// equations are solved there at once, half and twice of it.
     pub tilt: Option<f64>,
     /// Order of the moments, 3 to 9; absent: 3 for K ≤ r + 1, else 5.
     pub order: Option<usize>,

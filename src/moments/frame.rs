@@ -35,7 +35,7 @@ pub struct Frame<'w> {
 }
 
 impl<'w> Frame<'w> {
-    /// Workspace of [`Frame::new`], of which what the result borrows.
+    /// Workspace of [`Frame::new`], of which the result borrows its part.
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         of(shape.columns).and(of(shape.columns)).and(of(shape.columns))
@@ -50,7 +50,7 @@ impl<'w> Frame<'w> {
         let center = ws.f64s(l)?;
         let (reference, mut n) = (ws.f64s(l)?, 0.0);
         for i in 0..data.features().rows() {
-            if data.offset().is_some_and(|b| b[i] == f64::NEG_INFINITY) {
+            if !data.available(i) {
                 continue;
             }
             if n == 0.0 {
@@ -65,7 +65,7 @@ impl<'w> Frame<'w> {
         Ok(Frame { columns: l, rank: wh.rank, mean, center, to_atoms: wh.to_atoms, from_atoms: wh.from_atoms })
     }
 
-    /// Workspace of [`Frame::of_base`], of which what the result borrows.
+    /// Workspace of [`Frame::of_base`], of which the result borrows its part.
     pub fn of_base_workspace(shape: &Shape) -> WorkspaceSize {
         let l = shape.columns;
         let of = WorkspaceSize::of::<f64>;
@@ -101,22 +101,11 @@ impl<'w> Frame<'w> {
         let (mean, origin) = (ws.f64s(l)?, ws.f64s(l)?);
         origin.copy_from_slice(center);
         let (to_atoms, from_atoms, covariance) = (ws.f64s(l * l)?, ws.f64s(l * l)?, ws.f64s(l * l)?);
-        let block = block_rows(l);
         {
             base_mean(data, log_base, mean, ctx, ws.scope())?;
-            let mut ws = ws.scope();
-            let (rows, weights) = (ws.f64s(block * l)?, ws.f64s(block)?);
-            let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mut total = 0.0;
-            for range in blocks(0..p, block) {
-                let n = range.len();
-                total += simd::exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, &mut weights[..n]);
-                data.features().copy(range, &mut rows[..n * l]);
-                for row in rows[..n * l].chunks_exact_mut(l) {
-                    axpy(-1.0, mean, row);
-                }
-                simd::gram(ctx.isa, Rows { values: &rows[..n * l], rows: n, columns: l, stride: l }, &weights[..n], covariance);
-            }
+            let total = for_each_weighted_block(data, log_base, mean, ctx, ws.scope(), |x, weights| {
+                simd::gram(ctx.isa, x, weights, covariance);
+            })?;
             covariance.iter_mut().for_each(|c| *c /= total);
         }
         linalg::symmetrize(covariance, l);
@@ -157,7 +146,7 @@ impl<'w> Frame<'w> {
         Ok(Frame { columns: l, rank: r, mean, center: origin, to_atoms: &to_atoms[..r * l], from_atoms: &from_atoms[..r * l] })
     }
 
-    /// Workspace of [`Frame::rescaled`], of which what the result borrows.
+    /// Workspace of [`Frame::rescaled`], of which the result borrows its part.
     pub(crate) fn rescaled_workspace(shape: &Shape) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
         let (l, block) = (shape.columns, block_rows(shape.columns));
@@ -215,17 +204,39 @@ impl<'w> Frame<'w> {
 
 /// The mean of the features under base weights `∝ e^{log_base}`, about the heaviest row, so that a common shift costs no digits.
 fn base_mean(data: &Data<'_>, log_base: &[f64], mean: &mut [f64], ctx: Context, mut ws: Workspace<'_>) -> Result<()> {
-    let l = mean.len();
-    let block = block_rows(l);
-    let (rows, weights, reference) = (ws.f64s(block * l)?, ws.f64s(block)?, ws.f64s(l)?);
-    let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let reference = ws.f64s(mean.len())?;
+    let top = largest(log_base);
     if !top.is_finite() {
         return Err(Error::new(ErrorKind::IllPosed, "log_base"));
     }
     let heaviest = log_base.iter().position(|g| *g == top).unwrap_or(0);
     data.features().copy(heaviest..heaviest + 1, reference);
-    let mut total = 0.0;
     mean.fill(0.0);
+    let total = for_each_weighted_block(data, log_base, reference, ctx, ws, |x, weights| {
+        simd::weighted_sum(ctx.isa, x, weights, weights.len(), mean);
+    })?;
+    mean.iter_mut().zip(&*reference).for_each(|(m, x)| *m = x + *m / total);
+    Ok(())
+}
+
+fn largest(log_base: &[f64]) -> f64 {
+    log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Blocks of rows less a reference, with base weights `e^{log_base}` over the largest: the sum of all weights. Workspace: a block of rows,
+/// and as many numbers.
+fn for_each_weighted_block(
+    data: &Data<'_>,
+    log_base: &[f64],
+    reference: &[f64],
+    ctx: Context,
+    mut ws: Workspace<'_>,
+    mut body: impl FnMut(Rows<'_, f64>, &[f64]),
+) -> Result<f64> {
+    let l = reference.len();
+    let block = block_rows(l);
+    let (rows, weights) = (ws.f64s(block * l)?, ws.f64s(block)?);
+    let (top, mut total) = (largest(log_base), 0.0);
     for range in blocks(0..log_base.len(), block) {
         let n = range.len();
         total += simd::exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, &mut weights[..n]);
@@ -233,10 +244,9 @@ fn base_mean(data: &Data<'_>, log_base: &[f64], mean: &mut [f64], ctx: Context, 
         for row in rows[..n * l].chunks_exact_mut(l) {
             axpy(-1.0, reference, row);
         }
-        simd::weighted_sum(ctx.isa, Rows { values: &rows[..n * l], rows: n, columns: l, stride: l }, weights, block, mean);
+        body(Rows { values: &rows[..n * l], rows: n, columns: l, stride: l }, &weights[..n]);
     }
-    mean.iter_mut().zip(&*reference).for_each(|(m, x)| *m = x + *m / total);
-    Ok(())
+    Ok(total)
 }
 
 fn check_whitening(wh: &Whitening<'_>, columns: usize) -> Result<()> {
@@ -382,7 +392,7 @@ pub(crate) fn latent_rows(ctx: Context, frame: &Frame<'_>, x: Rows<'_, f64>, col
     }
 }
 
-/// Workspace of [`natural`], of which what the result borrows.
+/// Workspace of [`natural`], of which the result borrows its part.
 pub(crate) fn natural_workspace(shape: &Shape) -> WorkspaceSize {
     Frame::workspace(shape).or(Frame::of_base_workspace(shape).and(WorkspaceSize::of::<f64>(shape.columns)))
 }

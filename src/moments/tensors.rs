@@ -278,11 +278,11 @@ pub fn third_projected(
     Ok(())
 }
 
-/// Workspace of [`third_slices`] for C vectors.
-pub fn third_slices_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
+/// Workspace of [`third_slices`] for any number of vectors.
+pub fn third_slices_workspace(shape: &Shape) -> WorkspaceSize {
     let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
     let (l, block) = (shape.columns, block_rows(shape.columns));
-    of(Draws::scratch(l), 1).and(of(block, l)).and(of(block, l)).and(of(block, 1)).and(of(l, 1)).and(of(vectors, 0))
+    of(Draws::scratch(l), 1).and(of(block, l)).and(of(block, l)).and(of(block, 1)).and(of(l, 1))
 }
 
 /// M3 contracted with C vectors (C × r numbers v): `out[i]`, r × r, estimates `Σ_k α_k (v_i·δ_k) δ_k δ_k^T`, namely
@@ -304,13 +304,12 @@ pub fn third_slices(
     if vectors.len() % r != 0 {
         return Err(Error::shape("vectors", r, vectors.len()));
     }
-    let c = vectors.len() / r;
     match vectors.len().checked_mul(r) {
         Some(n) if n == out.len() => {}
         Some(n) => return Err(Error::shape("third", n, out.len())),
         None => return Err(Error::new(ErrorKind::Overflow, "third")),
     }
-    ws.require(third_slices_workspace(&draws.data().shape(), c))?;
+    ws.require(third_slices_workspace(&draws.data().shape()))?;
     let block = block_rows(l);
     let scratch = ws.f64s(Draws::scratch(l))?;
     let (columns, y) = (ws.f64s(block * l)?, ws.f64s(block * l)?);

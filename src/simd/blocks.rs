@@ -8,6 +8,7 @@ use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::{finite, largest_of, sum_of};
 use super::map::Function;
+use super::rows::columns_fit;
 use super::vector::{F64, Lanes, Powers, Simd};
 use core::mem::MaybeUninit;
 
@@ -64,8 +65,7 @@ pub fn exp_shifted_sum_to(isa: Isa, s: &[f64], shift: f64, out: &mut [f64]) -> f
 /// Unless `ld ≥ rows`, `j` has `(classes − 1) · ld + rows` numbers and `log_likelihood` has `rows`.
 pub fn responsibilities(isa: Isa, j: &mut [f64], ld: usize, rows: usize, classes: usize, log_likelihood: &mut [f64]) {
     assert_eq!(log_likelihood.len(), rows, "a log-likelihood for every row");
-    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
-    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= j.len()), "room");
+    assert!(columns_fit(classes, ld, rows, j.len()), "room");
     isa.run(Responsibilities { j, ld, classes, log_likelihood });
 }
 

@@ -5,6 +5,7 @@ use super::ahead::{Ahead, WINDOW};
 use super::dispatch::Kernel;
 use super::panel::SETS;
 use super::products::{part, with_constant};
+use super::rows::columns_fit;
 use super::vector::{F64, Features, Simd};
 use crate::scalar::Scalar;
 use core::mem::MaybeUninit;
@@ -43,7 +44,7 @@ pub(crate) fn centered_sets<T: Scalar>(
         assert!(set.len() <= height, "sets of at most the height");
         assert!((set.end - 1) * x.row_stride + last * x.column_stride < x.values.len(), "the sets must lie inside the features");
     }
-    assert!(stride >= SETS * height && last * stride + SETS * height <= out.len(), "room");
+    assert!(columns_fit(x.columns, stride, SETS * height, out.len()), "room");
     // Where all are available nothing asks for it.
     let offset = offset.filter(|b| sets.iter().any(|set| b[set.clone()].contains(&f64::NEG_INFINITY)));
     // Where the features come from memory and go to: in rows, a window on; in columns, as in the block that is written, the block after.

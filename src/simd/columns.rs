@@ -6,6 +6,7 @@
 use super::Isa;
 use super::dispatch::Kernel;
 use super::products::{part, with_constant};
+use super::rows::columns_fit;
 use super::vector::{F64, Features, Lanes, Simd, each};
 use crate::scalar::Scalar;
 
@@ -25,18 +26,14 @@ pub struct Columns<'a, T> {
 impl<T> Columns<'_, T> {
     /// Whether every feature lies inside `values`: what the vector kernels rely on.
     fn fits(&self) -> bool {
-        let Some(last) = self.columns.checked_sub(1) else { return true };
-        self.stride >= self.rows
-            && last.checked_mul(self.stride).and_then(|s| s.checked_add(self.rows)).is_some_and(|end| end <= self.values.len())
+        columns_fit(self.columns, self.stride, self.rows, self.values.len())
     }
 
     /// Panics unless `small` numbers make whole columns of L, and one of `rows` for each fits in `large`, `ld` apart.
     fn check(&self, small: usize, large: usize, ld: usize) {
         assert!(self.fits(), "the features must lie inside the values");
         assert!(self.columns > 0 && small % self.columns == 0, "whole columns");
-        let last = (small / self.columns).saturating_sub(1);
-        let room = last.checked_mul(ld).and_then(|s| s.checked_add(self.rows)).is_some_and(|n| small == 0 || n <= large);
-        assert!(ld >= self.rows && room, "room");
+        assert!(columns_fit(small / self.columns, ld, self.rows, large), "room");
     }
 }
 

@@ -6,6 +6,7 @@
 use super::ahead::Ahead;
 use super::dispatch::Kernel;
 use super::logits::Logits;
+use super::rows::columns_fit;
 use super::sums::WeightedSum;
 use super::vector::{F64, Features, Lanes, Simd};
 use super::{Isa, Rows};
@@ -68,8 +69,7 @@ pub fn gram<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64]) {
 pub(crate) fn gram_into<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut [f64], ld: usize) {
     assert!(x.fits(), "the rows must lie inside the values");
     assert!(w.len() >= x.rows, "a weight for every row");
-    let last = x.columns.saturating_sub(1).checked_mul(ld).and_then(|start| start.checked_add(x.columns));
-    assert!(ld >= x.columns && last.is_some_and(|n| n <= h.len()), "h is L by L");
+    assert!(columns_fit(x.columns, ld, x.columns, h.len()), "h is L by L");
     T::run(isa, Gram { x, w, h, ld });
 }
 
@@ -78,8 +78,7 @@ pub(crate) fn gram_into<T: Scalar>(isa: Isa, x: Rows<'_, T>, w: &[f64], h: &mut 
 fn check<T>(x: &Rows<'_, T>, small: usize, large: usize, ld: usize) {
     assert!(x.fits(), "the rows must lie inside the values");
     assert!(x.columns > 0 && small % x.columns == 0, "whole columns");
-    let last = (small / x.columns).saturating_sub(1);
-    assert!(ld >= x.rows && last.checked_mul(ld).and_then(|s| s.checked_add(x.rows)).is_some_and(|n| small == 0 || n <= large), "room");
+    assert!(columns_fit(small / x.columns, ld, x.rows, large), "room");
 }
 
 /// Evaluates `$body` with the constant `$name` equal to `$n`, which must be one of the numbers listed.

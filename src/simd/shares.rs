@@ -4,6 +4,7 @@ use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::Kernel;
 use super::log::ln_of_positive;
+use super::rows::columns_fit;
 use super::vector::{F64, Lanes, Powers, Simd, each};
 use core::mem::MaybeUninit;
 
@@ -42,8 +43,7 @@ pub(crate) fn row_weights_from(
     far: bool,
 ) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
-    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
-    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(omega.len())), "room");
+    assert!(columns_fit(classes, ld, rows, a.len().min(omega.len())), "room");
     assert_eq!(totals.len(), classes, "a total for every class");
     isa.run(RowWeights { a, ld, factors, counts, omega, totals, far })
 }
@@ -71,8 +71,7 @@ pub(crate) fn row_shares_to(
     far: bool,
 ) -> RowTotals {
     let (rows, classes) = (counts.len(), factors.len());
-    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
-    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len()), "room");
+    assert!(columns_fit(classes, ld, rows, a.len()), "room");
     assert!(
         shares.len() == rows && (totals.is_empty() || totals.len() == classes),
         "a share for every row, and a total for every class or none"
@@ -113,8 +112,7 @@ pub fn weigh(isa: Isa, a: &[f64], shares: &[f64], factors: [f64; 2], out: &mut [
 /// Unless `ld` is at least the number of `shares`, the rows, `f` and `g` have K numbers, and `a` and `out` have `(K − 1) · ld + rows`.
 pub(crate) fn weigh_columns(isa: Isa, a: &[f64], ld: usize, shares: &[f64], factors: [&[f64]; 2], out: &mut [f64], far: bool) {
     let (rows, classes) = (shares.len(), factors[0].len());
-    let room = classes.saturating_sub(1).checked_mul(ld).and_then(|s| s.checked_add(rows));
-    assert!(ld >= rows && room.is_some_and(|n| classes == 0 || n <= a.len().min(out.len())), "room");
+    assert!(columns_fit(classes, ld, rows, a.len().min(out.len())), "room");
     assert_eq!(factors[1].len(), classes, "two factors for every class");
     isa.run(Weigh { a, ld, shares, factors, out, far });
 }
