@@ -675,3 +675,18 @@ fn what_is_replaced_keeps_its_mode_and_links_are_followed() {
     symlink("round", desk.path("round")).unwrap();
     desk.refused("--classes 1 --plot round", 1, &["round", "links"]);
 }
+
+#[test]
+fn what_the_data_do_not_determine_is_said() {
+    let desk = Desk::new();
+    desk.write("x.csv", "a,b\n0,0\n1,0\n0,1\n1,1\n");
+    desk.write("n.csv", "n\n40\n10\n10\n41\n");
+    // Three classes have eight parameters, of which four counts tell three.
+    let run = desk.run("--features x.csv --counts n.csv --classes 3 --plot a.svg");
+    assert!(run.out.contains("where other mixtures fit as well") && !run.out.contains("-0.00 "), "{}", run.out);
+    let run = desk.run("--features x.csv --counts n.csv --classes 1");
+    assert!(run.out.contains("± standard errors") && run.out.contains("(2 parameters, 101 units)"), "{}", run.out);
+    // Where the budget is spent an empty class is no sign of too many.
+    let run = desk.run("--features x.csv --counts n.csv --classes 3 --max-evaluations 3");
+    assert!(run.out.contains("--max-evaluations") && !run.out.contains("fit fewer"), "{}", run.out);
+}

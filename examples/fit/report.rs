@@ -156,7 +156,8 @@ fn atoms(out: &mut String, input: &Input, s: &Solution) {
     }
     let note = match s.classes.iter().all(|c| c.weight_error.is_nan()) {
         true => {
-            "no standard errors: the observed information is not positive definite here, so that other mixtures may fit as well (fewer classes or a --ridge may tell more)"
+            "no standard errors: the observed information is not positive definite here;\n\
+             where other mixtures fit as well, fewer classes or a --ridge tell more"
         }
         false => "± standard errors from the observed information; the JSON also has those robust to a wrong model",
     };

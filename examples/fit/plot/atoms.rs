@@ -92,8 +92,10 @@ pub fn draw(canvas: &Canvas<'_>, layout: &Layout, input: &Input, s: &Solution) -
             chart.draw_series([Circle::new((effect, y), 4, color(k).filled())])?;
         }
     }
-    let note = "effect on the logit of one standard deviation inside choice sets, with its 95 % interval";
+    let errors = s.classes.iter().flat_map(|class| &class.errors).any(|e| e.is_finite());
+    let interval = if errors { ", with its 95 % interval" } else { "" };
+    let note = format!("effect on the logit of one standard deviation inside choice sets{interval}");
     let (_, bottom) = layout.size();
-    canvas.draw_text(note, &text_style(12, FAINT, HPos::Right, VPos::Center), (WIDTH as i32 - MARGIN, bottom as i32 - 18))?;
+    canvas.draw_text(&note, &text_style(12, FAINT, HPos::Right, VPos::Center), (WIDTH as i32 - MARGIN, bottom as i32 - 18))?;
     Ok(())
 }
