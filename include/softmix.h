@@ -1006,7 +1006,7 @@ smx_status smx_scan(const smx_data *data,
  *
  * Choice probabilities, standard errors, and the second-order quantities behind them. Posterior probabilities of the classes, unit by
  * unit, are the `responsibilities` of smx_evaluate. Matrices over all parameters have D = K - 1 + K * L rows: the log-odds of the
- * weights against the last class, then the atoms, class after class.
+ * weights against the last class, then the atoms, class after class; but for that of smx_covariance, which is of the weights themselves.
  */
 
 /** Where the variance of standard errors comes from. */

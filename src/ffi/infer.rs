@@ -2,7 +2,7 @@
 //!
 //! Choice probabilities, standard errors, and the second-order quantities behind them. Posterior probabilities of the classes, unit by
 //! unit, are the `responsibilities` of smx_evaluate. Matrices over all parameters have D = K - 1 + K * L rows: the log-odds of the
-//! weights against the last class, then the atoms, class after class.
+//! weights against the last class, then the atoms, class after class; but for that of smx_covariance, which is of the weights themselves.
 
 use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
