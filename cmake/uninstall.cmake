@@ -1,5 +1,5 @@
-# Removes what the last `cmake --install` of this build folder put in place, and nothing else: `cmake --build build --target softmix_uninstall`,
-# with the DESTDIR that was set when it was installed.
+# Removes what the last `cmake --install` of this build folder put in place, and nothing else, with the DESTDIR that was set then:
+# `cmake --build build --target softmix_uninstall`.
 if(NOT EXISTS "${MANIFEST}")
     message(FATAL_ERROR "nothing was installed from here: ${MANIFEST} does not exist")
 endif()

@@ -91,9 +91,10 @@ int main(int argc, char **argv)
         require(e > 0 && e < 1, "standard errors");
     const std::vector<double> covariance = softmix::covariance(data, whitening, fit);
     const std::size_t estimates = 2 + 2 * FEATURES;
-    require(covariance.size() == estimates * estimates && std::fabs(covariance[1] + covariance[0]) < 1e-9 * covariance[0], "one weight moves against the other");
+    require(covariance.size() == estimates * estimates, "weights and atoms");
+    require(std::fabs(covariance[1] + covariance[0]) < 1e-9 * covariance[0], "one weight moves against the other");
     for (std::size_t j = 2; j < estimates; j++)
-        require(std::fabs(std::sqrt(covariance[j * estimates + j]) / errors.atoms[j - 2] - 1) < 1e-9, "standard errors are the roots of the diagonal");
+        require(std::fabs(std::sqrt(covariance[j * estimates + j]) / errors.atoms[j - 2] - 1) < 1e-9, "roots of the diagonal");
     softmix::mixture next = fit;
     require(std::fabs(softmix::em_step(data, whitening, next) - fit.log_likelihood) < 1e-6, "a step begins where the fit ended");
     require(std::fabs(next.atoms[0] - fit.atoms[0]) < 1e-5, "and goes nowhere");

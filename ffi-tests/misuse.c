@@ -136,8 +136,8 @@ static smx_status op_covariance(void)
 {
     size_t size = smx_covariance_workspace(&s.data, s.classes);
     void *memory = workspace(&size);
-    smx_status status = smx_covariance(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.estimates, &s.inference_options, memory, size,
-                                       &record);
+    smx_status status = smx_covariance(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.estimates, &s.inference_options, memory,
+                                       size, &record);
     free(memory);
     return status;
 }
@@ -197,8 +197,8 @@ enum { OPERATIONS = sizeof RUN_IT / sizeof RUN_IT[0] };
 enum {
     CHECK = 1, EVALUATE = 2, WHITEN = 4, EM = 8, FIT = 16, PROBABILITIES = 32, ERRORS = 64, INFORMATION = 128, SCORES = 256, HESSIAN = 512,
     CRITERIA = 1024, SCAN = 2048, COVARIANCE = 4096, EVERY = 8191, WORKING = EVERY - CHECK, INFERENCE = ERRORS | COVARIANCE,
-    MIXTURES = EVALUATE | EM | PROBABILITIES | INFERENCE | INFORMATION | SCORES | HESSIAN | CRITERIA, FITS = FIT | SCAN, WHITENED = EM | INFERENCE,
-    PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
+    MIXTURES = EVALUATE | EM | PROBABILITIES | INFERENCE | INFORMATION | SCORES | HESSIAN | CRITERIA, FITS = FIT | SCAN,
+    WHITENED = EM | INFERENCE, PENALIZED = EVALUATE | INFORMATION, RUN = WHITEN | PROBABILITIES | SCORES | HESSIAN | CRITERIA
 };
 
 static double noise(void)

@@ -971,7 +971,8 @@ enum { LARGE = 3000, MANY = 600, PACKED = L * (L + 1) * (L + 2) / 6 };
 static struct numbers {
     double unit[LARGE], r[LARGE * K], gw[K], ga[K * L], value[3], by_class[LARGE * K], mixed[LARGE];
     double covariance[L * L], to[L * L], from[L * L], w[K], a[K * L], before[2], fitted_w[K], fitted_a[K * L], starts[MOST], scan_w[3], scan_a[3 * L];
-    double criteria[3], we[K], ae[K * L], estimates[(K + K * L) * (K + K * L)], information[D * D], products[D * D], hessian[D], eigenvalues[L], mean[L], directions[L * L];
+    double criteria[3], we[K], ae[K * L], estimates[(K + K * L) * (K + K * L)], information[D * D], products[D * D], hessian[D];
+    double eigenvalues[L], mean[L], directions[L * L];
     double moments[8], errors[8], first[L], second[L * L], third[PACKED], cross[3 * L], projected[PACKED], slices[L * L], estimate_w[K], estimate_a[K * L];
     unsigned char unidentified[L];
 } one_thread, more;

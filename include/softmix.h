@@ -412,7 +412,8 @@ smx_status smx_summary_init(struct smx_summary *summary, size_t struct_size);
 /**
  * Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
  * first, except that smx_evaluate tells features that are not finite by what comes out, unless the data are a shard or have offsets and
- * several choice sets. Cost: one read of the features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
+ * several choice sets. Cost: one read of the features. What an operation makes of them, variances and logits, may still be beyond the
+ * range of doubles.
  *
  * @param data the data
  * @param summary what they amount to; may be NULL
@@ -1175,8 +1176,8 @@ smx_status smx_standard_errors(const smx_data *data,
 size_t smx_covariance_workspace(const smx_data *data, size_t classes);
 
 /**
- * The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them with
- * gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
+ * The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them
+ * with gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
  *
  * NaN where smx_standard_errors has NaN, which are the roots of the diagonal. Operations: those of smx_standard_errors.
  *

@@ -413,7 +413,7 @@ inline smx_fit_options raw(const fit_options &options, const data &d, std::size_
     o.max_evaluations = options.max_evaluations;
     o.gradient_tolerance = options.gradient_tolerance;
     o.single_phase = options.single_phase ? 1 : 0;
-    if (options.grow) {
+    if (options.grow && classes > 0) {
         same_size("grow", classes - 1, options.grow->classes());
         check(d, *options.grow);
         o.grow_weights = options.grow->weights.data();
@@ -707,7 +707,8 @@ inline mixture standard_errors(const data &d, const whitening &w, const mixture 
     return errors;
 }
 
-/// The covariance matrix of the estimates, P x P with P = K + K L: the weights, then the atoms, class after class. NaN where it is not defined.
+/// The covariance matrix of the estimates, P x P with P = K + K L: the weights, then the atoms, class after class. NaN where it is not
+/// defined.
 inline std::vector<double> covariance(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
                                       double ridge = 0, const run_options &run = {})
 {
@@ -717,7 +718,8 @@ inline std::vector<double> covariance(const data &d, const whitening &w, const m
     std::vector<double> covariance(p * p);
     const detail::workspace ws(smx_covariance_workspace(d.raw(), m.classes()));
     detail::check([&](smx_error *e) {
-        return smx_covariance(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), covariance.data(), &o, ws.data(), ws.size(), e);
+        return smx_covariance(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), covariance.data(), &o, ws.data(), ws.size(),
+                              e);
     });
     return covariance;
 }

@@ -429,7 +429,7 @@ pub fn em_step_workspace(shape: &Shape, classes: usize, form: MStep) -> Workspac
 /// Newton step.
 ///
 /// # Errors
-/// What is wrong with the mixture, `OutOfRange` for a ridge that is negative or no number, `Shape` for a whitening of other features,
+/// What is wrong with the mixture, `InvalidOption` for a ridge that is negative or no number, `Shape` for a whitening of other features,
 /// `NotFinite` where logits overflow, `Workspace`.
 pub fn em_step(
     data: &Data<'_>,

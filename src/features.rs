@@ -203,7 +203,7 @@ impl<'a> Features<'a> {
         'a: 'b,
     {
         let n = rows.len();
-        if (self.column_stride == 1 || self.columns == 1) && (self.row_stride >= self.columns || n <= 1) {
+        if self.column_stride == 1 && (self.row_stride >= self.columns || n <= 1) {
             let stride = if n <= 1 { self.columns } else { self.row_stride };
             let window = rows.start * self.row_stride..(rows.end.max(1) - 1) * self.row_stride + self.columns;
             return match self.values {

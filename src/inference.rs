@@ -157,7 +157,8 @@ fn covariance_of_live<'w>(
             // The products of scores are taken along `y = I^-1 x`: where the information is nearly singular, the middle of the sandwich
             // between two such y would cancel.
             let total = data.total_weight();
-            let (power, unit) = if variance == Variance::RobustSampling { (2, total) } else { (1, libm::sqrt(total)) };
+            let sampling = variance == Variance::RobustSampling;
+            let unit = if sampling { total } else { libm::sqrt(total) };
             packed.fill(0.0);
             for (y, out) in roots.chunks_exact_mut(d.max(1)).zip(packed.chunks_exact_mut(n)) {
                 linalg::solve_cholesky(info, d, y);
@@ -167,7 +168,7 @@ fn covariance_of_live<'w>(
                     whitening.unwhiten_atom(y, out);
                 }
             }
-            ev.score_products(data, alpha, Some(packed), (total, power), found, ctx, ws)?;
+            ev.score_products(data, alpha, Some(packed), (sampling, total), found, ctx, ws)?;
         }
     }
     let undefined = |at: usize| at >= m && whitening.unidentified[(at - m) % l];
@@ -224,14 +225,14 @@ pub fn standard_errors(
     Ok(())
 }
 
-/// The covariance matrix of the estimates at a fitted mixture, P × P with P = K + K L: the mixing weights, then the atoms, class after class.
-/// NaN where it is not defined, as [`standard_errors`] are, which are the roots of its diagonal. Functions of the estimates have the variance
-/// `g^T V g`, g their gradient; so the ratio of two features of an atom, which is a willingness to pay where one of them is a price.
+/// The covariance matrix of the estimates at a fitted mixture, P × P with P = K + K L: the mixing weights, then the atoms, class after
+/// class. NaN where it is not defined, as [`standard_errors`] are, which are the roots of its diagonal. Functions of the estimates have the
+/// variance `g^T V g`, g their gradient; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
 ///
 /// Cost: that of [`standard_errors`]. It is written only when all is well.
 ///
 /// # Errors
-/// Those of [`standard_errors`].
+/// Those of [`standard_errors`], and `Overflow`.
 pub fn covariance(
     data: &Data<'_>,
     whitening: &Whitening<'_>,

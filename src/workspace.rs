@@ -163,8 +163,8 @@ impl<'w> Numbers<'w> {
     }
 
     /// # Safety
-    /// `room` must be what [`Numbers::take`] returned, of which [`Numbers::reached`] goes on to speak, and its first `written` must have been
-    /// written.
+    /// `room` must be what [`Numbers::take`] returned, of which [`Numbers::reached`] goes on to speak, and its first `written` must have
+    /// been written.
     pub unsafe fn give_back(&mut self, room: &'w mut [MaybeUninit<f64>], written: usize) {
         assert!(written <= room.len());
         (self.room, self.written) = (room, written);

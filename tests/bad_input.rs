@@ -270,18 +270,16 @@ fn every_operation_refuses(data: &Data<'_>, weights: &[f64], atoms: &[f64], expe
     assert_eq!(got, Err(expected), "evaluate");
     assert!([unit, r, gw, ga].concat().iter().all(|x| *x == MARK), "evaluate writes");
 
-    {
-        let d = (k + k * shape.columns).saturating_sub(1);
-        let mut out = vec![MARK; d * d];
-        let size = information_workspace(&shape, k);
-        let results = [
-            observed_information(data, mixture, None, ctx, &mut out, memory(size).lend()),
-            score_products(data, mixture, false, ctx, &mut out, memory(size).lend()),
-            hessian_vector(data, mixture, &vec![1.0; d], ctx, &mut out[..d], memory(hessian_vector_workspace(&shape, k)).lend()),
-        ];
-        assert_eq!(results, [Err(expected); 3]);
-        assert!(out.iter().all(|x| *x == MARK), "second-order quantities write");
-    }
+    let d = (k + k * shape.columns).saturating_sub(1);
+    let mut out = vec![MARK; d * d];
+    let size = information_workspace(&shape, k);
+    let results = [
+        observed_information(data, mixture, None, ctx, &mut out, memory(size).lend()),
+        score_products(data, mixture, false, ctx, &mut out, memory(size).lend()),
+        hessian_vector(data, mixture, &vec![1.0; d], ctx, &mut out[..d], memory(hessian_vector_workspace(&shape, k)).lend()),
+    ];
+    assert_eq!(results, [Err(expected); 3]);
+    assert!(out.iter().all(|x| *x == MARK), "second-order quantities write");
 
     let (mut by_class, mut mixed) = (vec![MARK; shape.rows * k], vec![MARK; shape.rows]);
     let size = choice_probabilities_workspace(&shape, k);

@@ -687,6 +687,7 @@ fn what_the_data_do_not_determine_is_said() {
     let run = desk.run("--features x.csv --counts n.csv --classes 1");
     assert!(run.out.contains("± standard errors") && run.out.contains("(2 parameters, 101 units)"), "{}", run.out);
     // Where the budget is spent an empty class is no sign of too many.
-    let run = desk.run("--features x.csv --counts n.csv --classes 3 --max-evaluations 3");
-    assert!(run.out.contains("--max-evaluations") && !run.out.contains("fit fewer"), "{}", run.out);
+    desk.write("init.json", r#"{"classes": [{"weight": 1, "atom": [1, 1]}, {"weight": 0, "atom": [0, 0]}], "features": ["a", "b"]}"#);
+    let run = desk.run("--features x.csv --counts n.csv --init init.json --max-evaluations 1");
+    assert!(run.out.contains("empty classes   2\n") && run.out.contains("allow more") && !run.out.contains("fit fewer"), "{}", run.out);
 }

@@ -252,8 +252,8 @@ fn robust_errors_are_the_spread_of_estimates_when_the_model_is_wrong() {
     assert!(squares < 0.5 * variance, "model {squares}, seen {variance}");
 }
 
-/// Counts, a mixture where two classes are nearly determined by no choice, and errors of weights and atoms by the sandwich, by frequency and
-/// by sampling weights, from central differences of the log-likelihood in 80 digits.
+/// Counts, a mixture where two classes are nearly determined by no choice, and errors of weights and atoms by the sandwich, by frequency
+/// and by sampling weights, from central differences of the log-likelihood in 80 digits.
 struct Nearly {
     columns: usize,
     features: &'static [f64],

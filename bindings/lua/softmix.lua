@@ -96,7 +96,7 @@ local function whole(t, name, least, otherwise, level)
 end
 
 -- Arrays of the ffi know their lengths; pointers do not, and are believed.
-local function enough(t, name, needed)
+local function enough(t, name, needed, element)
     local values = t[name]
     if type(values) ~= "cdata" then
         return
@@ -105,10 +105,9 @@ local function enough(t, name, needed)
     if not kind:find("[", 1, true) or kind:find("*", 1, true) then
         return
     end
-    local size = kind:find("float", 1, true) and 4 or 8
-    local given = ffi.sizeof(values) / size
+    local given = ffi.sizeof(values) / ffi.sizeof(element)
     if given < needed then
-        error(("%s: expected %d numbers, got %d"):format(name, needed, given), 4)
+        error(("%s: expected %d numbers, got %d"):format(name, needed, given), 5)
     end
 end
 
@@ -118,16 +117,17 @@ local function check_lengths(t, data)
     local row_stride, column_stride = tonumber(data.row_stride), tonumber(data.column_stride)
     row_stride, column_stride = row_stride == 0 and columns or row_stride, column_stride == 0 and 1 or column_stride
     if rows > 0 and columns > 0 then
-        enough(t, "features", (rows - 1) * row_stride + (columns - 1) * column_stride + 1)
+        local element = data.dtype == constants.SMX_F64 and "double" or "float"
+        enough(t, "features", (rows - 1) * row_stride + (columns - 1) * column_stride + 1, element)
     end
-    enough(t, "offset", rows)
-    enough(t, "set_offsets", tonumber(data.sets) + 1)
+    enough(t, "offset", rows, "double")
+    enough(t, "set_offsets", tonumber(data.sets) + 1, "size_t")
     if t.indptr then
-        enough(t, "indptr", units + 1)
-        enough(t, "indices", entries)
-        enough(t, "weights", units)
+        enough(t, "indptr", units + 1, "size_t")
+        enough(t, "indices", entries, "size_t")
+        enough(t, "weights", units, "double")
     end
-    enough(t, "counts", t.indptr and entries or rows)
+    enough(t, "counts", t.indptr and entries or rows, "double")
 end
 
 local function describe(t)

@@ -87,7 +87,8 @@ impl Table {
         self.header.iter()
     }
 
-    /// Refuses a first row that is no header but numbers, or has columns without a name, as that of the rows that pandas writes. The places of several columns may be their names, from 0, as pandas writes them.
+    /// Refuses a first row that is no header but numbers, or has columns without a name, as the index is that pandas writes. The places of
+    /// several columns may be their names, from 0, as pandas writes them.
     pub fn expect_names(&self) -> Result<()> {
         let number = |h: &str| h.parse::<f64>().is_ok();
         let places = self.header.len() > 1 && self.header().enumerate().all(|(i, h)| h.parse() == Ok(i));

@@ -262,7 +262,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Workspace of [`Evaluation::information`] and [`Evaluation::score_products`] for K classes.
+    /// Workspace of [`Evaluation::information`] for K classes.
     pub fn information_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
         let (l, kl) = (shape.columns, classes.saturating_mul(shape.columns));
@@ -279,8 +279,8 @@ impl Evaluation<'_> {
         kept
     }
 
-    /// The larger of it and of the workspace of the products of as many combinations of scores as there are weights and atoms, for K classes
-    /// or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and blocks are smallest.
+    /// The larger of it and of the workspace of the products of as many combinations of scores as there are weights and atoms, for K
+    /// classes or fewer, which may have more tasks, or larger blocks: up to so many of them that there is one task and blocks are smallest.
     pub fn inference_workspace_up_to(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = |m: usize| {
             let parameters = m.saturating_mul(shape.columns.saturating_add(1));

@@ -289,7 +289,7 @@ pub fn score_products(
     let kind = &mut [f64::from(u8::from(sampling))].into_iter();
     let ev = at_mixture(data, mixture, kind, ctx, &|| Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
-    ev.score_products(data, mixture.weights, None, (1.0, if sampling { 2 } else { 1 }), found, ctx, ws)?;
+    ev.score_products(data, mixture.weights, None, (sampling, 1.0), found, ctx, ws)?;
     finite("products", found)?;
     out.copy_from_slice(found);
     Ok(())

@@ -269,7 +269,7 @@ impl Evaluation<'_> {
         data: &Data<'_>,
         weights: &[f64],
         combinations: Option<&[f64]>,
-        (unit, power): (f64, i32),
+        (sampling, unit): (bool, f64),
         out: &mut [f64],
         ctx: Context,
         mut ws: Workspace<'_>,
@@ -294,7 +294,7 @@ impl Evaluation<'_> {
                 }
                 for w in units.w.iter_mut() {
                     let share = *w / unit;
-                    *w = if power == 1 { share } else { share * share };
+                    *w = if sampling { share * share } else { share };
                 }
                 let scores = Rows { values: &*scores, rows: units.n, columns: d, stride: d };
                 match combinations {

@@ -430,7 +430,8 @@ pub unsafe extern "C" fn smx_summary_init(summary: *mut smx_summary, struct_size
 
 /// Checks data, all of them: the status names the first thing wrong, and the record its place. Every function that takes data does this
 /// first, except that smx_evaluate tells features that are not finite by what comes out, unless the data are a shard or have offsets and
-/// several choice sets. Cost: one read of the features. What an operation makes of them, variances and logits, may still be beyond the range of doubles.
+/// several choice sets. Cost: one read of the features. What an operation makes of them, variances and logits, may still be beyond the
+/// range of doubles.
 ///
 /// @param data the data
 /// @param summary what they amount to; may be NULL

@@ -88,14 +88,9 @@ fn all_parameters(classes: usize, columns: usize) -> Result<usize> {
     p.ok_or_else(|| Fault::new(SMX_OVERFLOW, "classes"))
 }
 
-/// Workspace of standard errors, and of the flags that C has as bytes.
+/// Workspace of standard errors or covariances, and of the flags that C has as bytes.
 fn errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    standard_errors_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
-}
-
-/// Workspace of the covariance, and of the flags that C has as bytes.
-fn room_for_covariance(shape: &Shape, classes: usize) -> WorkspaceSize {
-    covariance_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
+    standard_errors_workspace(shape, classes).or(covariance_workspace(shape, classes)).and(WorkspaceSize::of::<bool>(shape.columns))
 }
 
 impl smx_inference_options {
@@ -332,12 +327,12 @@ pub unsafe extern "C" fn smx_covariance_workspace(data: *const smx_data, classes
         // SAFETY: the caller vouches for the struct.
         let shape = unsafe { shape_of(data, classes) }?;
         all_parameters(classes, shape.columns)?;
-        Ok(room_for_covariance(&shape, classes))
+        Ok(errors_workspace(&shape, classes))
     })
 }
 
-/// The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them with
-/// gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
+/// The covariance matrix of the estimates, of P = K + K L parameters: the weights, then the atoms, class after class. A function of them
+/// with gradient g has variance g' V g; so the ratio of two features of an atom, a willingness to pay where one of them is a price.
 ///
 /// NaN where smx_standard_errors has NaN, which are the roots of the diagonal. Operations: those of smx_standard_errors.
 ///
@@ -378,7 +373,7 @@ pub unsafe extern "C" fn smx_covariance(
             call.disjoint()?;
             let data = memory.data()?;
             let mixture = mixture.get()?;
-            let mut ws = ws.lend(room_for_covariance(&data.shape(), classes))?;
+            let mut ws = ws.lend(errors_workspace(&data.shape(), classes))?;
             let wh = wh.get(ws.fill(l, false)?)?;
             self::covariance(&data, &wh, o.ridge, mixture, variance, out.get(), ctx, ws)?;
             Ok(())

@@ -39,7 +39,8 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// Whether `columns` columns of `rows` numbers each, the first of them `ld` apart, lie inside `len` numbers: what the vector kernels rely on.
+/// Whether `columns` columns of `rows` numbers each, the first of them `ld` apart, lie inside `len` numbers: what the vector kernels rely
+/// on.
 pub(super) fn columns_fit(columns: usize, ld: usize, rows: usize, len: usize) -> bool {
     let Some(last) = columns.checked_sub(1) else { return true };
     ld >= rows && last.checked_mul(ld).and_then(|start| start.checked_add(rows)).is_some_and(|end| end <= len)
