@@ -149,7 +149,8 @@ fn covariance_of_live<'w>(
             roots.chunks_exact_mut(d.max(1)).for_each(|x| linalg::solve_lower(info, d, x));
             for (a, x) in roots.chunks_exact(d.max(1)).enumerate() {
                 for (b, y) in roots.chunks_exact(d.max(1)).enumerate().take(a + 1) {
-                    (found[a * p + b], found[b * p + a]) = (dot(x, y), dot(x, y));
+                    let covariance = dot(x, y);
+                    (found[a * p + b], found[b * p + a]) = (covariance, covariance);
                 }
             }
         }

@@ -242,10 +242,10 @@ pub fn observed_information(
     mut ws: Workspace<'_>,
 ) -> Result<()> {
     let (k, l) = (mixture.classes(), data.features().columns());
-    let checked = || penalty.map_or(Ok(()), |p| p.check(l));
+    let checked = penalty.map_or(Ok(()), |p| p.check(l));
     let size = information_workspace(&data.shape(), k);
     let numbers = &mut penalty.into_iter().flat_map(Penalty::numbers);
-    let mut ev = at_mixture(data, mixture, numbers, ctx, &checked, Operation::Information, out.len(), size, &mut ws)?;
+    let mut ev = at_mixture(data, mixture, numbers, ctx, checked, Operation::Information, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.information(data, mixture.weights, found, ctx, ws)?;
     if let Some(p) = penalty {
@@ -287,7 +287,7 @@ pub fn score_products(
 ) -> Result<()> {
     let size = information_workspace(&data.shape(), mixture.classes());
     let kind = &mut [f64::from(u8::from(sampling))].into_iter();
-    let ev = at_mixture(data, mixture, kind, ctx, &|| Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
+    let ev = at_mixture(data, mixture, kind, ctx, Ok(()), Operation::ScoreProducts, out.len(), size, &mut ws)?;
     let found = ws.f64s(out.len())?;
     ev.score_products(data, mixture.weights, None, (sampling, 1.0), found, ctx, ws)?;
     finite("products", found)?;
@@ -317,14 +317,14 @@ pub fn hessian_vector(
 ) -> Result<()> {
     let d = parameters(&data.shape(), mixture.classes());
     let lengths = [("v", v.len()), ("out", out.len())];
-    let checked = || match (lengths.iter().find(|(_, n)| *n != d), v.iter().position(|v| !v.is_finite())) {
+    let checked = match (lengths.iter().find(|(_, n)| *n != d), v.iter().position(|v| !v.is_finite())) {
         (Some((name, n)), _) => Err(Error::shape(name, d, *n)),
         (None, Some(i)) => Err(Error::new(ErrorKind::NotFinite, "v").at(i)),
         (None, None) => Ok(()),
     };
     let size = hessian_vector_workspace(&data.shape(), mixture.classes());
     let mut ev =
-        at_mixture(data, mixture, &mut v.iter().copied(), ctx, &checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
+        at_mixture(data, mixture, &mut v.iter().copied(), ctx, checked, Operation::HessianVector, d.saturating_mul(d), size, &mut ws)?;
     let found = ws.f64s(d)?;
     ev.hessian_vector(data, mixture.weights, v, found, ctx, ws)?;
     finite("product", found)?;
@@ -339,7 +339,7 @@ fn at_mixture<'w>(
     mixture: MixtureRef<'_>,
     others: &mut dyn Iterator<Item = f64>,
     ctx: Context,
-    checked: &dyn Fn() -> Result<()>,
+    checked: Result<()>,
     operation: Operation,
     len: usize,
     size: WorkspaceSize,
@@ -347,7 +347,7 @@ fn at_mixture<'w>(
 ) -> Result<Evaluation<'w>> {
     let check = || {
         check_mixture(data, mixture)?;
-        checked()?;
+        checked?;
         let d = parameters(&data.shape(), mixture.classes());
         match d.checked_mul(d) {
             Some(n) if n == len => ws.require(size),

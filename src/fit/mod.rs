@@ -90,9 +90,8 @@ fn fit_workspace_of(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
 }
 
 /// Fits the mixture. `progress` is called after every step and cancels the fit by answering false: the best so far is the result.
-/// The mixture is written at the end, or not at all when an error is returned. Units that chose
-/// once each from one choice set, and sparse counts, are fitted as counts of all alternatives, unless these are of several choice sets with
-/// many alternatives for every choice.
+/// The mixture is written at the end, or not at all when an error is returned. Units that chose once each from one choice set are fitted as
+/// counts of all alternatives; so are sparse counts, but for those of several choice sets with many alternatives for every choice.
 ///
 /// # Errors
 /// `TooManyClasses`, `InvalidOption`, `NotFinite` where the log-likelihood of every start is no number, `OutOfRange` for a feature whose
