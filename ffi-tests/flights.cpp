@@ -95,6 +95,23 @@ int main(int argc, char **argv)
     require(std::fabs(covariance[1] + covariance[0]) < 1e-9 * covariance[0], "one weight moves against the other");
     for (std::size_t j = 2; j < estimates; j++)
         require(std::fabs(std::sqrt(covariance[j * estimates + j]) / errors.atoms[j - 2] - 1) < 1e-9, "roots of the diagonal");
+    const softmix::mixture robust = softmix::standard_errors(data, whitening, fit, softmix::variance::robust);
+    require(robust.atoms[0] > 0 && robust.atoms[0] != errors.atoms[0], "by the sandwich");
+
+    smx_shard whole;
+    smx_shard_init(&whole, sizeof whole);
+    whole.reduce = [](void *, smx_reduce_op, double *, std::size_t) -> std::int32_t { return 0; };
+    whole.split = SMX_SPLIT_SETS;
+    whole.total_rows = DESTINATIONS;
+    whole.total_units = GROUPS;
+    softmix::data part = data;
+    part.shard(whole);
+    softmix::fit_options one;
+    one.start = fit;
+    require(std::fabs(softmix::fit(part, 2, one).log_likelihood - fit.log_likelihood) < 1e-6, "the only rank has it all");
+    whole.total_units = 0;
+    refused(SMX_SHAPE, "total_units", [&] { softmix::fit(part, 2, one); });
+
     softmix::mixture next = fit;
     require(std::fabs(softmix::em_step(data, whitening, next) - fit.log_likelihood) < 1e-6, "a step begins where the fit ended");
     require(std::fabs(next.atoms[0] - fit.atoms[0]) < 1e-5, "and goes nowhere");
@@ -122,6 +139,7 @@ int main(int argc, char **argv)
         require(std::string(e.argument()) == "grow", "and says what is wrong");
     }
     require(std::fabs(scan.log_likelihoods[1] - fit.log_likelihood) < 1e-6 && scan.parameters[2] == 2 + 3 * FEATURES, "and says so");
+    require(scan.diverging.size() == 3 && scan.diverging[2] == std::vector<std::uint8_t>(3), "no class runs off");
     require(scan.suggested_classes == 0 && scan.eigenvalues.empty(), "units have no profile");
     const softmix::counts all(softmix::view<const double>(f.counts, DESTINATIONS));
     const softmix::scanned profiled = softmix::scan(softmix::data(softmix::features::row_major(x, DESTINATIONS, FEATURES), all), 1, 1);

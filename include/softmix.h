@@ -380,11 +380,11 @@ typedef struct smx_data {
 typedef struct smx_summary {
   /** sizeof(smx_summary), set by smx_summary_init. */
   size_t struct_size;
-  /** Units U, of this rank: the length of `unit_log_likelihoods` and of the rows of `responsibilities`. */
+  /** Units U, of this rank: numbers in `unit_log_likelihoods`, rows in `responsibilities`. */
   size_t units;
-  /** Units with a positive weight: there may not be more classes. */
+  /** Units with a positive weight, over all ranks as are the two below: there may not be more classes. */
   size_t observed_units;
-  /** Choice sets. */
+  /** Choice sets, of this rank. */
   size_t sets;
   /** Weights of the units, summed. */
   double total_weight;
@@ -396,7 +396,7 @@ typedef struct smx_summary {
 #define SMX_F64 0
 /** float */
 #define SMX_F32 1
-/** `counts[i]` (p numbers) says how often alternative i was chosen; every draw is a unit of its own, and U is p. */
+/** `counts[i]` (p numbers) says how often alternative i was chosen: it is the weight of a unit that chose i once. U is p. */
 #define SMX_COUNTS 0
 /** The same for some alternatives only: `indices[e]` was chosen `counts[e]` times, e < `entries`; U is `entries`. */
 #define SMX_SPARSE_COUNTS 1
@@ -467,7 +467,10 @@ typedef struct smx_evaluate_options {
 typedef struct smx_evaluation {
   /** sizeof(smx_evaluation), set by smx_evaluation_init. */
   size_t struct_size;
-  /** To be filled: log-likelihood of every unit, U numbers. */
+  /**
+   * To be filled: log-likelihood of every unit, its weight (of counts, how often) not counted in, U numbers; minus infinity of an
+   * alternative that is not available, whose responsibilities are 0.
+   */
   double *unit_log_likelihoods;
   /** To be filled: posterior probabilities of the classes, U x K, unit after unit. */
   double *responsibilities;
@@ -504,7 +507,7 @@ smx_status smx_evaluation_init(struct smx_evaluation *out, size_t struct_size);
 /**
  * Bytes of workspace that smx_evaluate needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -550,7 +553,10 @@ typedef struct smx_whitening {
   size_t columns;
   /** Rank r of the features inside choice sets; L unless features are collinear or constant. */
   size_t rank;
-  /** To be filled: S, the mean covariance inside choice sets over the alternatives that are available, L x L. */
+  /**
+   * To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their mean in
+   * the same choice set, divided by how many they are. L x L.
+   */
   double *covariance;
   /** To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates. */
   double *to_atoms;
@@ -596,7 +602,7 @@ smx_status smx_em_options_init(struct smx_em_options *options, size_t struct_siz
 /**
  * Bytes of workspace that smx_whiten needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
 size_t smx_whiten_workspace(const smx_data *data);
@@ -621,7 +627,7 @@ smx_status smx_whiten(const smx_data *data,
 /**
  * Bytes of workspace that smx_em_step needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @param options may be NULL
  * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
@@ -723,7 +729,7 @@ typedef struct smx_fit_options {
   const double *start_weights;
   /** Its atoms, K x L. */
   const double *start_atoms;
-  /** A fit of K - 1 classes that some of the first starts grow from; default NULL: none. */
+  /** A fit of K - 1 classes, at least one, that some of the first starts grow from; default NULL: none. */
   const double *grow_weights;
   /** Its atoms, (K - 1) x L. */
   const double *grow_atoms;
@@ -860,7 +866,7 @@ smx_status smx_fit_result_init(struct smx_fit_result *result, size_t struct_size
 /**
  * The most starts that smx_fit may draw: room that `start_values` and `start_kinds` need.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @param options may be NULL
  * @return the number; SIZE_MAX where a description is unusable or sizes overflow
@@ -870,7 +876,7 @@ size_t smx_fit_max_starts(const smx_data *data, size_t classes, const struct smx
 /**
  * Bytes of workspace that smx_fit needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @param options may be NULL
  * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
@@ -951,8 +957,9 @@ typedef struct smx_scan_result {
   uint64_t evaluations;
   /**
    * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
-   * beyond: those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none:
-   * where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
+   * beyond: those of smx_subspace with a tilt of 1/2, for which one class is fitted and the features are read about ten times more. All
+   * are NaN where smx_subspace has none: where choices are not counts over one choice set, no feature is identified, or the data are a
+   * part of a whole.
    */
   double *eigenvalues;
   /** 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN. */
@@ -967,7 +974,7 @@ smx_status smx_scan_result_init(struct smx_scan_result *result, size_t struct_si
 /**
  * Bytes of workspace that smx_scan needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param first smallest K, at least 1
  * @param last largest K
  * @param options may be NULL
@@ -1047,7 +1054,11 @@ typedef struct smx_criteria_result {
 #define SMX_VARIANCE_INFORMATION 0
 /** The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w. */
 #define SMX_VARIANCE_ROBUST 1
-/** The sandwich, weights of units being sampling weights: one unit stands behind each. */
+
+/**
+ * The sandwich, weights of units being sampling weights: one unit stands behind each. Not for counts, where it would be one draw behind
+ * each alternative.
+ */
 #define SMX_VARIANCE_ROBUST_SAMPLING 2
 
 /** Fills options with the defaults. */
@@ -1056,7 +1067,7 @@ smx_status smx_inference_options_init(struct smx_inference_options *options, siz
 /**
  * Bytes of workspace that smx_choice_probabilities needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1094,7 +1105,7 @@ smx_status smx_criteria_result_init(struct smx_criteria_result *result, size_t s
 /**
  * Bytes of workspace that smx_criteria needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1129,7 +1140,7 @@ smx_status smx_criteria(const smx_data *data,
 /**
  * Bytes of workspace that smx_standard_errors needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1169,7 +1180,7 @@ smx_status smx_standard_errors(const smx_data *data,
 /**
  * Bytes of workspace that smx_covariance needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1206,7 +1217,7 @@ smx_status smx_covariance(const smx_data *data,
 /**
  * Bytes of workspace that smx_information and smx_score_products need.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1264,7 +1275,7 @@ smx_status smx_score_products(const smx_data *data,
 /**
  * Bytes of workspace that smx_hessian_vector needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1353,7 +1364,7 @@ smx_status smx_tensors_init(struct smx_tensors *tensors, size_t struct_size);
 /**
  * Bytes of workspace that smx_subspace needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
 size_t smx_subspace_workspace(const smx_data *data);
@@ -1383,12 +1394,12 @@ smx_status smx_subspace(const smx_data *data,
 /**
  * Bytes of workspace that smx_latent_moments needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @param directions V
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
+ * @param number V
  * @param order R
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
-size_t smx_latent_moments_workspace(const smx_data *data, size_t directions, size_t order);
+size_t smx_latent_moments_workspace(const smx_data *data, size_t number, size_t order);
 
 /**
  * Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
@@ -1421,7 +1432,7 @@ smx_status smx_latent_moments(const smx_data *data,
 /**
  * Bytes of workspace that smx_latent_tensors needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param errors 1 where any standard errors are wanted, else 0
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1449,7 +1460,7 @@ smx_status smx_latent_tensors(const smx_data *data,
 /**
  * Bytes of workspace that smx_cross_moments needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param order R
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
@@ -1484,11 +1495,11 @@ smx_status smx_cross_moments(const smx_data *data,
 /**
  * Bytes of workspace that smx_third_projected and smx_third_slices need.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
- * @param vectors C
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
+ * @param number C
  * @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
  */
-size_t smx_third_moments_workspace(const smx_data *data, size_t vectors);
+size_t smx_third_moments_workspace(const smx_data *data, size_t number);
 
 /**
  * Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without
@@ -1570,7 +1581,7 @@ typedef struct smx_estimate_options {
   int32_t order;
   /** SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule. */
   double tilt;
-  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 96. */
+  /** SMX_METHOD_CORRECTED: evaluations of the moment equations at most, 1 or more; default 96. */
   size_t max_evaluations;
   /** SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own. */
   const double *start_weights;
@@ -1612,7 +1623,7 @@ smx_status smx_estimate_report_init(struct smx_estimate_report *report, size_t s
 /**
  * Bytes of workspace that smx_estimate needs.
  *
- * @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+ * @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
  * @param classes K
  * @param options may be NULL
  * @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
@@ -1622,7 +1633,7 @@ size_t smx_estimate_workspace(const smx_data *data,
                               const struct smx_estimate_options *options);
 
 /**
- * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
+ * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself. Classes come in no order.
  *
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data
@@ -1650,9 +1661,9 @@ smx_status smx_estimate(const smx_data *data,
  * Kernels
  * ==============================================================================================================
  *
- * Exponentials, logarithms of sums and softmax over arrays, in double and (with an f at the end) in float. They need no workspace. NaN is
- * no error here: it passes through as each comment says. Where as many numbers come out as go in, `out` may be `x` itself; else it may not
- * overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+ * Exponentials, logarithms of sums and softmax over arrays, in double and (the names with `f` or `float` at the end) in float. They need no
+ * workspace. NaN is no error here: it passes through as each comment says. In exp, log, softmax and log_softmax `out` may be `x` itself;
+ * else it may not overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
  */
 
 /**

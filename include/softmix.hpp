@@ -7,8 +7,8 @@
  * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers of the standard library do not compile; of other
  * types that hold values (known by `allocator_type` alone) they do, and dangle. Everything of softmix.h holds
  * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
- * A progress function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information, kernels, options
- * of few uses) is called by its C name, with `data::raw()`.
+ * A progress function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information, criteria of
+ * one fit, the ridge in an evaluation, kernels, options of few uses) is called by its C name, with `data::raw()`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -285,6 +285,14 @@ public:
         return *this;
     }
 
+    /// Makes the data one rank's part of a larger whole: see smx_shard, which must live as long.
+    data &shard(const smx_shard &whole)
+    {
+        raw_.shard = &whole;
+        return *this;
+    }
+    data &shard(const smx_shard &&) = delete;
+
     /// Checks everything; throws what is wrong, with its place.
     smx_summary check() const
     {
@@ -299,6 +307,12 @@ public:
     std::size_t number_of_units() const noexcept
     {
         return raw_.choices == SMX_COUNTS ? raw_.rows : raw_.choices == SMX_SPARSE_COUNTS ? raw_.entries : raw_.units;
+    }
+    /// Units of all ranks: more classes no fit takes.
+    std::size_t most_classes() const noexcept
+    {
+        const std::size_t here = number_of_units();
+        return raw_.shard && raw_.shard->total_units > here ? raw_.shard->total_units : here;
     }
     const smx_data *raw() const noexcept { return &raw_; }
 
@@ -441,7 +455,7 @@ inline fitted fit(const data &d, std::size_t classes, const fit_options &options
     }
     fitted f;
     // More classes than units are left to the call, which says so.
-    const std::size_t k = classes <= d.number_of_units() ? classes : 0;
+    const std::size_t k = classes <= d.most_classes() ? classes : 0;
     f.weights.resize(k);
     f.atoms.resize(detail::product(k, d.columns()));
     f.diverging.resize(k);
@@ -484,6 +498,8 @@ struct scanned {
     std::size_t first = 0;
     std::vector<mixture> mixtures;
     std::vector<smx_outcome> outcomes;
+    /// Flags of the classes that run off.
+    std::vector<std::vector<std::uint8_t>> diverging;
     std::vector<double> log_likelihoods, penalized_log_likelihoods, aic, bic, icl;
     std::vector<std::size_t> parameters, starts, at_best;
     /// Numbers of classes where the criteria are smallest.
@@ -515,9 +531,10 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     const smx_fit_options o = detail::raw(options, d, first, watch);
     const std::size_t l = d.columns();
     // Sizes that are not sane are left to the call, which says what is wrong.
-    const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX && last <= d.number_of_units();
+    const bool sane = first > 0 && first <= last && last - first < SMX_SCAN_MAX && last <= d.most_classes();
     const std::size_t n = sane ? last - first + 1 : 0, all = sane ? detail::product(n, first + last) / 2 : 0;
     std::vector<double> weights(all), atoms(detail::product(all, l));
+    std::vector<std::uint8_t> diverging(all);
     scanned s;
     s.first = first;
     s.outcomes.resize(n);
@@ -529,6 +546,7 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     smx_scan_result_init(&r, sizeof r);
     r.weights = weights.data();
     r.atoms = atoms.data();
+    r.diverging = diverging.data();
     r.outcomes = s.outcomes.data();
     r.log_likelihoods = s.log_likelihoods.data();
     r.penalized_log_likelihoods = s.penalized_log_likelihoods.data();
@@ -549,8 +567,11 @@ inline scanned scan(const data &d, std::size_t first, std::size_t last, const fi
     for (auto *v : {&s.parameters, &s.starts, &s.at_best})
         v->resize(r.fits);
     const double *w = weights.data(), *a = atoms.data();
-    for (std::size_t k = first; k < first + r.fits; w += k, a += k * l, ++k)
+    const std::uint8_t *off = diverging.data();
+    for (std::size_t k = first; k < first + r.fits; w += k, a += k * l, off += k, ++k) {
         s.mixtures.emplace_back(std::vector<double>(w, w + k), std::vector<double>(a, a + k * l));
+        s.diverging.emplace_back(off, off + k);
+    }
     s.best_aic = r.best_aic;
     s.best_bic = r.best_bic;
     s.best_icl = r.best_icl;
@@ -658,8 +679,11 @@ private:
     smx_whitening raw_;
 };
 
+/// The form of the M-step: see smx_m_step. A type of its own, which no ridge is taken for.
+enum class m_step : smx_m_step { newton = SMX_M_STEP_NEWTON, gradient = SMX_M_STEP_GRADIENT, converged = SMX_M_STEP_CONVERGED };
+
 /// One safeguarded step of EM; returns the log-likelihood where it began.
-inline double em_step(const data &d, const whitening &w, mixture &m, double ridge = 0, smx_m_step form = SMX_M_STEP_NEWTON,
+inline double em_step(const data &d, const whitening &w, mixture &m, double ridge = 0, m_step form = m_step::newton,
                       const run_options &run = {})
 {
     detail::check(d, m);
@@ -668,7 +692,7 @@ inline double em_step(const data &d, const whitening &w, mixture &m, double ridg
     o.threads = run.threads;
     o.isa = run.isa;
     o.ridge = ridge;
-    o.m_step = form;
+    o.m_step = static_cast<smx_m_step>(form);
     double before = 0;
     const detail::workspace ws(smx_em_step_workspace(d.raw(), m.classes(), &o));
     detail::check([&](smx_error *e) {
@@ -677,25 +701,28 @@ inline double em_step(const data &d, const whitening &w, mixture &m, double ridg
     return before;
 }
 
+/// What standard errors are by: see smx_variance. A type of its own, which no ridge is taken for.
+enum class variance : smx_variance { information = SMX_VARIANCE_INFORMATION, robust = SMX_VARIANCE_ROBUST, sampling = SMX_VARIANCE_ROBUST_SAMPLING };
+
 namespace detail {
-inline smx_inference_options inference(smx_variance variance, double ridge, const run_options &run)
+inline smx_inference_options inference(variance by, double ridge, const run_options &run)
 {
     smx_inference_options o;
     smx_inference_options_init(&o, sizeof o);
     o.threads = run.threads;
     o.isa = run.isa;
-    o.variance = variance;
+    o.variance = static_cast<smx_variance>(by);
     o.ridge = ridge;
     return o;
 }
 } // namespace detail
 
 /// Standard errors of weights and atoms; NaN where they are not defined.
-inline mixture standard_errors(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
+inline mixture standard_errors(const data &d, const whitening &w, const mixture &m, variance by = variance::information,
                                double ridge = 0, const run_options &run = {})
 {
     detail::check(d, m);
-    const smx_inference_options o = detail::inference(variance, ridge, run);
+    const smx_inference_options o = detail::inference(by, ridge, run);
     mixture errors;
     errors.weights.resize(m.weights.size());
     errors.atoms.resize(m.atoms.size());
@@ -709,11 +736,11 @@ inline mixture standard_errors(const data &d, const whitening &w, const mixture 
 
 /// The covariance matrix of the estimates, P x P with P = K + K L: the weights, then the atoms, class after class. NaN where it is not
 /// defined.
-inline std::vector<double> covariance(const data &d, const whitening &w, const mixture &m, smx_variance variance = SMX_VARIANCE_INFORMATION,
+inline std::vector<double> covariance(const data &d, const whitening &w, const mixture &m, variance by = variance::information,
                                       double ridge = 0, const run_options &run = {})
 {
     detail::check(d, m);
-    const smx_inference_options o = detail::inference(variance, ridge, run);
+    const smx_inference_options o = detail::inference(by, ridge, run);
     const std::size_t p = m.weights.size() + m.atoms.size();
     std::vector<double> covariance(p * p);
     const detail::workspace ws(smx_covariance_workspace(d.raw(), m.classes()));

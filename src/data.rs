@@ -340,7 +340,8 @@ impl<'a> Data<'a> {
         }
         match self.choices {
             Choices::Counts(_) => false,
-            Choices::SparseCounts { .. } => shape.sets == 1 || self.part.is_none(),
+            // On all ranks or none.
+            Choices::SparseCounts { .. } => self.part.is_none() || self.splits_rows(),
             Choices::Units { indptr, counts, .. } => {
                 let once = indptr.windows(2).all(|w| w[1] == w[0] + 1) && counts.is_none_or(|c| c.iter().all(|c| *c == 1.0));
                 once && self.part.is_none()

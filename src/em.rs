@@ -259,14 +259,11 @@ impl<'w> Em<'w> {
             }
             self.ev.partition_products(data, self.partition, ctx)?;
             self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
-            for k in 0..c {
-                let range = k * l..(k + 1) * l;
-                (self.q[k], self.noise[k]) = self.objective(k, &atoms[range], wh, ridge);
-            }
             if taken {
                 self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
             }
             for k in 0..c {
+                (self.q[k], self.noise[k]) = self.objective(k, &atoms[k * l..(k + 1) * l], wh, ridge);
                 self.direct(k, wh, ridge, form, atoms, ctx)?;
             }
             if (0..c).all(|k| self.gain[k] == 0.0) && iteration > 0 {

@@ -117,9 +117,6 @@ pub(crate) struct Part<'a> {
     pub available: f64,
 }
 
-/// Numbers that an operation begins with: whether there is an error; the operation and a hash of its arguments, as they are and negated.
-const OPENING: usize = 5;
-
 /// The operations, as they are compared at their beginning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
@@ -230,11 +227,11 @@ impl<'a> Shard<'a> {
     /// The beginning of an operation.
     fn open(&self, result: Result<()>, operation: Operation, hash: f64) -> Result<()> {
         let code = f64::from(operation as u8);
+        // Whether there is an error; the operation and a hash of its arguments, as they are and negated.
         let mut opening = match result {
             Ok(()) => [0.0, code, -code, hash, -hash],
             Err(_) => [1.0, f64::NEG_INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY],
         };
-        debug_assert!(opening.len() == OPENING);
         let reduced = self.reduce(ReduceOp::Max, &mut opening);
         result?;
         reduced?;

@@ -97,7 +97,7 @@ pub fn profile_workspace(shape: &Shape) -> WorkspaceSize {
 /// they suggest: 1 + those above the noise. `eigenvalues` (L): decreasing, as many as the features have rank, and NaN beyond. See
 /// [`crate::moments::subspace`].
 ///
-/// Cost: p L² / 2, and about a dozen reads of X.
+/// Cost: a fit of one class, 2 p L², and about ten reads of X.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set, and of a part of a larger whole; `IllPosed` without identified features;

@@ -156,11 +156,8 @@ pub fn within_covariance(data: &Data<'_>, isa: Isa, covariance: &mut [f64], mut 
         simd::gram(isa, Rows { values: rows, rows: range.len(), columns: l, stride: l }, weights, covariance);
     })?;
     data.sum(covariance)?;
-    let n = match (data.part(), data.offset()) {
-        (Some(part), _) => part.available,
-        (None, Some(b)) => b.iter().filter(|b| **b != f64::NEG_INFINITY).count() as f64,
-        (None, None) => data.features().rows() as f64,
-    };
+    let available = || (0..data.features().rows()).filter(|&i| data.available(i)).count() as f64;
+    let n = data.part().map_or_else(available, |part| part.available);
     covariance.iter_mut().for_each(|c| *c /= n);
     linalg::symmetrize(covariance, l);
     Ok(())

@@ -9,7 +9,7 @@ use common::model::*;
 use common::random::*;
 use softmix::data::{Choices, Data, Features};
 use softmix::error::{Error, ErrorKind};
-use softmix::fit::{Fit, FitOptions};
+use softmix::fit::{Fit, FitOptions, Outcome};
 use softmix::inference::Variance;
 use softmix::mixture::Mixture;
 use softmix::moments::{Draws, Frame, univariate, univariate_workspace};
@@ -183,5 +183,34 @@ fn responsibilities_of_infinite_logarithms_are_no_numbers() {
         let (mut j, mut found) = ([f64::INFINITY, 0.0], [0.0]);
         softmix::simd::responsibilities(isa, &mut j, 1, 1, 2, &mut found);
         assert!(j.iter().chain(&found).all(|x| x.is_nan()), "{}: {j:?} {found:?}", isa.name());
+    }
+}
+
+/// Far from any end a step kept short promises less than the rounding of a log-likelihood of -1e13: that is no convergence.
+#[test]
+fn a_start_that_nothing_leads_away_from_has_not_converged() {
+    let (case, _) = case(Layout::Counts);
+    let data = case.data();
+    for far in [1e10, 1e50] {
+        let start = Mixture { weights: vec![0.5, 0.5], atoms: vec![far, 0.0, 0.0, 0.0, far, 0.0] };
+        let fit = fit_from(&data, &start, 0.0);
+        assert!(fit.report.outcome != Outcome::Converged || fit.report.gradient_norm < 1e-4, "{far}: {:?}", fit.report);
+    }
+}
+
+/// What features have in common costs a product with the Hessian the digits that it costs the features, and not their square.
+#[test]
+fn products_with_the_hessian_bear_a_common_shift_of_the_features() {
+    for layout in LAYOUTS {
+        let (mut plain, m) = case(layout);
+        // On a grid, so that the shift itself costs nothing.
+        plain.features.iter_mut().for_each(|x| *x = (*x * 1024.0).round() / 1024.0);
+        let v: Vec<f64> = (0..7).map(|j| 1.0 - 0.3 * f64::from(j)).collect();
+        let expected = hessian_times(&plain.data(), &m, &v, Context::default());
+        for shift in [1e4, 1e7] {
+            let features = plain.features.iter().enumerate().map(|(j, x)| x + shift * (1 + j % 3) as f64).collect();
+            let found = hessian_times(&Case { features, ..plain.clone() }.data(), &m, &v, Context::default());
+            assert_close("products", &found, &expected, 1e-13 * shift);
+        }
     }
 }

@@ -210,6 +210,12 @@ fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
         assert!((value - fit.report.log_likelihood).abs() <= 1e-12 * value.abs(), "the value is that of the features as they are");
         fits.push((fit, path));
     }
+    for x in [&x, &shifted] {
+        let cancelled = Fit::with_progress(&counts(x, l, &n), &FitOptions { single_phase: true, ..options }, &mut |_| false).unwrap();
+        let value = quantities(&counts(x, l, &n), &cancelled.mixture, 0.0, Context::default()).value.log_likelihood;
+        let told = cancelled.report.log_likelihood;
+        assert!(cancelled.report.outcome == Outcome::Cancelled && (value - told).abs() <= 1e-12 * value.abs(), "{value} {told}");
+    }
     let best = fits[0].0.report.log_likelihood;
     for (fit, path) in &fits[1..] {
         assert!((fit.report.log_likelihood - best).abs() <= 1e-10 * best.abs(), "{} {best}", fit.report.log_likelihood);

@@ -350,6 +350,24 @@ fn a_fit_of_many_features_reaches_the_same_optimum() {
     }
 }
 
+/// A rank of a single choice set takes the same way as the others.
+#[test]
+fn sparse_counts_of_few_choice_sets_reach_the_same_optimum() {
+    for seed in 0..4 {
+        let mut random = Random::new(90 + seed);
+        let recipe = Recipe { layout: Layout::SparseCounts, rows: 200, columns: 24, units: 90, offsets: false, seed: random.next() };
+        // Of three sets two ranks have one and two.
+        let case = Case { sets: Some(vec![0, 40, 80, 200]), ..random_case(recipe) };
+        let start = mixture(2, case.columns, &mut random);
+        let whole = fit_from(&case.data(), &start, 4.0);
+        let (how, pieces) = split(&case, 2, &mut random);
+        let fits = on_ranks(how, &pieces, |_, data| fit_from(data, &start, 4.0));
+        same_fit(&fits);
+        let (f, g) = (fits[0].report.penalized_log_likelihood, whole.report.penalized_log_likelihood);
+        assert!((f - g).abs() <= 1e-9 * g.abs(), "{f} {g} {:?}", fits[0].report);
+    }
+}
+
 /// A copy in single precision is of differences from a row that every rank would choose for itself: there is none, but ranks agree on what
 /// is asked.
 #[test]

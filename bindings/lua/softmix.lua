@@ -150,10 +150,21 @@ local function describe(t)
     return data
 end
 
+local fields = {}
+for name in ([[features rows columns row_stride column_stride offset set_offsets sets counts units entries indptr indices weights
+    classes ridge seed starts threads max_evaluations gradient_tolerance progress]]):gmatch("%S+") do
+    fields[name] = true
+end
+
 -- Fits a mixture. Fields: features, rows, columns, row_stride, column_stride, offset, set_offsets, sets; counts, or units, entries, indptr,
--- indices, counts, weights; classes, ridge, seed, starts, threads, max_evaluations; progress, which is called with an smx_progress and ends
--- the fit by answering false.
+-- indices, counts, weights; classes, ridge, seed, starts, threads, max_evaluations, gradient_tolerance; progress, which is called with an
+-- smx_progress and ends the fit by answering false.
 function softmix.fit(t)
+    for name in pairs(t) do
+        if not fields[name] then
+            error(("no field %s"):format(tostring(name)), 2)
+        end
+    end
     local data, k, l = describe(t), tonumber(whole(t, "classes", 1, nil, 2)), tonumber(t.columns)
     local options = new("smx_fit_options")
     for _, name in ipairs {"seed", "starts", "threads", "max_evaluations"} do
@@ -183,7 +194,9 @@ function softmix.fit(t)
     -- More classes than units are left to C, which says so.
     local room = k <= tonumber(t.indptr and data.units or data.rows) and k or 0
     local model = {
-        classes = k, columns = l, data = data, source = t,
+        classes = k, columns = l, data = data,
+        -- What the data point to lives as long.
+        arrays = {t.features, t.offset or false, t.set_offsets or false, t.indptr or false, t.indices or false, t.counts or false, t.weights or false},
         weights = ffi.new("double[?]", room), atoms = ffi.new("double[?]", room * l), diverging = ffi.new("uint8_t[?]", room),
         unidentified = ffi.new("uint8_t[?]", l)
     }

@@ -59,7 +59,7 @@ assert(softmix.fit(pointers).log_likelihood == model.log_likelihood)
 -- Whatever is wrong is named, by C where that knows, and places that it does not know are nil.
 for _, case in ipairs {{"rows", 0, "rows: empty"}, {"rows", -1, "rows: expected"}, {"columns", 1.5, "columns: expected"}, {"ridge", "a", "ridge: "},
                        {"starts", 1.5, "starts: expected"}, {"threads", -1, "threads: expected"}, {"progress", 3, "progress: expected"},
-                       {"classes", 1e9, "classes: more classes than units"}} do
+                       {"classes", 1e9, "classes: more classes than units"}, {"clases", 2, "no field clases"}} do
     local t = {features = x, rows = p, columns = L, counts = counts, classes = 2}
     t[case[1]] = case[2]
     local ok, e = pcall(softmix.fit, t)

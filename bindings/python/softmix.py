@@ -13,7 +13,9 @@ Three layouts of choices:
     panels of many choice sets          fit(X, Units(indptr, indices), sets=...)  rows of X from sets[s] to below sets[s + 1] are one set
 
 Arrays of float64 or float32 features are passed as they are, whatever their strides, and nothing of them is copied; an array of any other
-type, or whose strides the library cannot follow, is converted first. Control-C ends a fit and raises KeyboardInterrupt.
+type, or whose strides the library cannot follow, is converted first. A fitted model keeps the arrays for `score`, `predict_proba`,
+`standard_errors` and `covariance`: what is written into them afterwards changes what these say. Control-C ends a fit and raises
+KeyboardInterrupt. Gradients, single steps of EM, latent moments and kernels are in C alone.
 
 The shared library is found next to this file, by the environment variable SOFTMIX_LIBRARY, or where the system keeps libraries.
 """
@@ -268,7 +270,7 @@ def _numbers(values, name, length=None):
     array = _array(values, name)
     if array.ndim != 1 or length is not None and len(array) != length:
         raise ValueError(f"{name}: expected {'' if length is None else f'{length} '}numbers in one dimension, got shape {array.shape}")
-    return np.ascontiguousarray(array, np.float64)
+    return np.require(array, np.float64, "CA")
 
 
 def _sizes(values, name):
@@ -280,8 +282,8 @@ def _sizes(values, name):
     if array.dtype.kind == "i" and array.size and array.min() < 0:
         raise ValueError(f"{name}: negative at row {array.argmin()}")
     if array.dtype.itemsize == sizeof(c_size_t) and array.dtype.isnative:
-        return np.ascontiguousarray(array).view(np.uintp)  # the same bytes
-    return np.ascontiguousarray(array, dtype=np.uintp)
+        return np.require(array, None, "CA").view(np.uintp)  # the same bytes
+    return np.require(array, np.uintp, "CA")
 
 
 class Units:
@@ -349,7 +351,7 @@ class _Described:
         if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative:
             X = X.astype(np.float64)
         if any(s < 0 or s % X.itemsize for s, n in zip(X.strides, X.shape) if n > 1) or not X.flags.aligned:
-            X = np.ascontiguousarray(X)
+            X = np.require(X, None, "CA")
         self.X = X
         d = self.raw = _new(_Data, "data")
         d.features, d.dtype = X.ctypes.data, int(X.dtype == np.float32)
@@ -484,7 +486,7 @@ class SoftmaxMixture:
             start_weights, start_atoms = _numbers(start_weights, "init weights", k), _array(start_atoms, "init atoms")
             if start_atoms.shape != (k, l):
                 raise ValueError(f"init atoms: expected shape {(k, l)}, got {start_atoms.shape}")
-            start_atoms = np.ascontiguousarray(start_atoms, np.float64)
+            start_atoms = np.require(start_atoms, np.float64, "CA")
             o.start_weights, o.start_atoms = start_weights.ctypes.data, start_atoms.ctypes.data
         # More classes than units are left to the call, which says so.
         room = k if k <= data.most_classes() else 0
@@ -565,7 +567,7 @@ class SoftmaxMixture:
 
     def _mixture(self):
         # They may have been set from outside: C believes the lengths and the type.
-        weights, atoms = _numbers(self.weights_, "weights_"), np.ascontiguousarray(_array(self.atoms_, "atoms_"), np.float64)
+        weights, atoms = _numbers(self.weights_, "weights_"), np.require(_array(self.atoms_, "atoms_"), np.float64, "CA")
         if atoms.shape != (len(weights), self.n_features_in_):
             raise ValueError(f"atoms_: expected shape {(len(weights), self.n_features_in_)}, got {atoms.shape}")
         self.weights_, self.atoms_ = weights, atoms
@@ -665,7 +667,7 @@ class Scan:
     Attributes
     ----------
     classes, log_likelihoods, penalized_log_likelihoods, aic, bic, icl, parameters, starts, at_best, outcomes
-    weights, atoms : lists of arrays (K,) and (K, features)
+    weights, atoms, diverging : lists of arrays (K,), (K, features), and (K,) of bools: the classes that run off
     best_aic, best_bic, best_icl : numbers of classes where the criteria are smallest
     eigenvalues, noise, suggested_classes : the profile of the atoms that second moments suggest, and 1 + the eigenvalues above the noise; None, NaN
         and 0 where counts are not over one choice set
@@ -745,9 +747,10 @@ def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **option
     room = last <= data.most_classes() and n <= _MOST_FITS
     n, all_ = (n, all_) if room else (0, 0)
     s, r = Scan(), _new(_ScanResult, "scan_result")
-    weights, atoms, eigenvalues = np.empty(all_), np.empty((all_, l)), np.empty(l)
+    weights, atoms, diverging, eigenvalues = np.empty(all_), np.empty((all_, l)), np.zeros(all_, bool), np.empty(l)
     columns = {name: np.zeros(n, dtype) for name, dtype in _SCANNED.items()}
     r.weights, r.atoms, r.eigenvalues = weights.ctypes.data, atoms.ctypes.data, eigenvalues.ctypes.data
+    r.diverging = diverging.ctypes.data
     for name, column in columns.items():
         setattr(r, name, column.ctypes.data)
     with _Watch(model.progress) as watch:
@@ -762,6 +765,7 @@ def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **option
     begin = [(k * (k - 1) - first * (first - 1)) // 2 for k in s.classes]
     s.weights = [weights[b : b + k].copy() for b, k in zip(begin, s.classes)]
     s.atoms = [atoms[b : b + k].copy() for b, k in zip(begin, s.classes)]
+    s.diverging = [diverging[b : b + k].copy() for b, k in zip(begin, s.classes)]
     s.best_aic, s.best_bic, s.best_icl, s.rank, s.evaluations = r.best_aic, r.best_bic, r.best_icl, r.rank, r.evaluations
     s.suggested_classes, s.noise = r.suggested_classes, r.noise
     s.eigenvalues = eigenvalues[: r.rank] if r.suggested_classes else None

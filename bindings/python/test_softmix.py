@@ -131,6 +131,7 @@ class Softmix(unittest.TestCase):
         np.testing.assert_allclose(scan.log_likelihoods, [-1501802.268710, -1437052.191213, -1412158.938793], atol=1e-2)
         self.assertEqual((scan.best_bic, list(scan.classes), seen, scan.outcomes), (3, [1, 2, 3], {1, 2, 3}, ["converged"] * 3))
         self.assertEqual([a.shape for a in scan.atoms], [(1, 5), (2, 5), (3, 5)])
+        self.assertEqual([(d.shape, d.any()) for d in scan.diverging], [((1,), False), ((2,), False), ((3,), False)])
         np.testing.assert_allclose(scan.bic, -2 * scan.log_likelihoods + scan.parameters * np.log(35))
         again = softmix.fit(self.X, self.matrix, classes=3, init=(scan.weights[2], scan.atoms[2]))
         np.testing.assert_allclose(again.log_likelihood_, scan.log_likelihoods[2], rtol=1e-12)
@@ -216,6 +217,19 @@ class Softmix(unittest.TestCase):
             softmix.fit(np.ma.masked_less(self.X, 0.0), self.matrix, classes=1)
         with self.assertRaises(ValueError):
             softmix.fit(self.X, self.matrix, classes=1).standard_errors("none")
+
+    def test_arrays_at_any_address_are_taken(self):
+        def unaligned(a):
+            raw = np.frombuffer(bytearray(4) + a.tobytes(), np.uint8)
+            return raw[4:].view(a.dtype).reshape(a.shape)
+
+        X, counts, sets = self.X, self.matrix.sum(0), np.array([0, len(self.X)])
+        expected = softmix.fit(X, counts, 2, starts=3)
+        found = softmix.fit(unaligned(X), unaligned(counts), 2, sets=unaligned(sets), offset=unaligned(np.zeros(len(X))), starts=3)
+        self.assertFalse(unaligned(X).flags.aligned)
+        self.assertEqual(found.log_likelihood_, expected.log_likelihood_)
+        start = (unaligned(expected.weights_), unaligned(expected.atoms_))
+        self.assertLess(abs(softmix.fit(X, counts, 2, init=start).log_likelihood_ - expected.log_likelihood_), 1e-4)
 
     def test_errors_name_the_arguments_of_python(self):
         X, matrix, counts = self.X, self.matrix, self.matrix.sum(0)

@@ -92,6 +92,7 @@ impl Evaluation<'_> {
         if self.shape.sets > 1 {
             let n = self.layout.start(self.layout.blocks) * self.columns();
             self.omega.ensure(n);
+            self.passes += 1;
             return self.sums(data, Sums::Mean, ctx);
         }
         let (c, l) = (self.columns(), self.shape.columns);

@@ -9,7 +9,6 @@
 //!
 //! The packed parameters are the K − 1 log-odds against the last class, then the atoms, class after class.
 
-use super::block_rows;
 use super::draws::Draws;
 use super::layout::blocks;
 use super::layout::{MOST_SETS, most_block_rows};
@@ -409,20 +408,19 @@ impl Evaluation<'_> {
     /// Workspace of [`Evaluation::hessian_vector`] for K classes.
     pub fn hessian_vector_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = |n: usize| WorkspaceSize::of::<f64>(n.saturating_mul(classes));
-        let block = WorkspaceSize::of::<f64>(block_rows(shape.columns).saturating_mul(shape.columns));
         of(shape.rows)
             .and(of(shape.rows))
             .and(of(shape.rows))
             .and(of(shape.sets))
             .and(of(shape.sets))
-            .and(of(block_rows(shape.columns)))
+            .and(of(moment_rows(shape.columns)))
             .and(of(1))
             .and(of(if shape.units_are_split { shape.units } else { 1 }))
-            .and(block)
+            .and(WorkspaceSize::of::<f64>(centered_scratch(shape.columns)))
     }
 
     /// The Hessian of the unpenalised ℓ of one start times `v`, packed parameters, after `evaluate`. Two reads of X and no
-    /// L × L matrix: with `ds_ik = x_i·v_k`, `dA_ik = A_ik (ds_ik − Σ_j A_jk ds_jk)`, and the change `dr` of the responsibilities,
+    /// L × L matrix, both less an origin of every choice set, so that a common shift costs no digits: with `ds_ik = x_i·v_k`, `dA_ik = A_ik (ds_ik − Σ_j A_jk ds_jk)`, and the change `dr` of the responsibilities,
     /// the part of θ_k is `X^T (dΩ − dt ∘ A − t ∘ dA)`.
     pub fn hessian_vector(
         &mut self,
@@ -434,7 +432,7 @@ impl Evaluation<'_> {
         mut ws: Workspace<'_>,
     ) -> Result<()> {
         let (l, c, p, sets) = (self.shape.columns, self.columns(), self.shape.rows, self.shape.sets);
-        let (e, block) = (c - 1, block_rows(l));
+        let (e, block) = (c - 1, moment_rows(l));
         let (v_eta, v_theta) = v.split_at(e);
         let ds = ws.f64s(p * c)?;
         let d_omega = ws.f64s(p * c)?;
@@ -445,16 +443,14 @@ impl Evaluation<'_> {
         // Of units that other ranks have parts of all are needed at once.
         let da = ws.f64s(c * if data.splits_units() { self.shape.units } else { 1 })?;
         let a = ws.f64s(p * c)?;
-        let rows = ws.room(block * l)?;
+        let scratch = ws.f64s(centered_scratch(l))?;
         self.passes += 2;
-        let ahead = data.features().ahead();
-        for range in blocks(0..p, block) {
-            let x = data.features().block(range.clone(), rows);
-            x.logits(ctx.isa, v_theta, None, columns, block, ahead);
+        for_each_centered_block(data, centered_share(data, 0, 1), ctx.isa, Origin::Row, scratch, |_, range, z| {
+            simd::logits(ctx.isa, Rows { values: z, rows: range.len(), columns: l, stride: l }, v_theta, None, columns, block);
             for k in 0..c {
                 ds[k * p..][range.clone()].copy_from_slice(&columns[k * block..][..range.len()]);
             }
-        }
+        })?;
         for k in 0..c {
             self.probabilities(k, 0, &mut a[k * p..(k + 1) * p]);
             for set in 0..sets {
@@ -531,12 +527,13 @@ impl Evaluation<'_> {
                 }
             }
         }
-        for range in blocks(0..p, block) {
+        for_each_centered_block(data, centered_share(data, 0, 1), ctx.isa, Origin::Row, scratch, |_, range, z| {
             for k in 0..c {
                 columns[k * block..][..range.len()].copy_from_slice(&d_omega[k * p..][range.clone()]);
             }
-            data.features().block(range, rows).weighted_sum(ctx.isa, columns, block, &mut out[e..], ahead);
-        }
+            let z = Rows { values: z, rows: range.len(), columns: l, stride: l };
+            simd::weighted_sum(ctx.isa, z, columns, block, &mut out[e..]);
+        })?;
         data.sum(&mut out[e..])
     }
 }

@@ -409,9 +409,9 @@ impl<'w> Layout<'w> {
             return dot(&|k| self.centered(i, k, atom.len()));
         }
         // Not copied, or not any more: less the set's first, then less the mean of the rows that are available, as the copy has it.
-        let available = |j: &usize| data.offset().is_none_or(|b| b[*j] != f64::NEG_INFINITY);
-        let set = data.set(data.set_of(i));
-        let origin = set.clone().find(available).unwrap_or(set.start);
+        let available = |j: &usize| data.available(*j);
+        let s = data.set_of(i);
+        let (set, origin) = (data.set(s), data.origin(s));
         let count = set.clone().filter(available).count().max(1) as f64;
         let mean = |k: usize| set.clone().filter(available).map(|j| x.get(j, k) - x.get(origin, k)).sum::<f64>() / count;
         dot(&|k| x.get(i, k) - x.get(origin, k) - mean(k))

@@ -105,13 +105,15 @@ impl Evaluation<'_> {
         let mut a = [0.0; MOST];
         means.fill(0.0);
         // About the origin, so that a common shift of the features costs no digits.
-        for k in 0..c {
-            for group in set_groups(data, 0..sets, MOST) {
-                let rows = data.set(group.start).start..data.set(group.end - 1).end;
-                for block in blocks(rows, MOST) {
+        for group in set_groups(data, 0..sets, MOST) {
+            let rows = data.set(group.start).start..data.set(group.end - 1).end;
+            // Looked for once: in a large set that may take as many steps as it has rows.
+            let origin = data.origin(group.start);
+            for k in 0..c {
+                for block in blocks(rows.clone(), MOST) {
                     self.probabilities(k, block.start, &mut a[..block.len()]);
                     for set in group.clone() {
-                        let first = data.origin(set);
+                        let first = if group.len() == 1 { origin } else { data.origin(set) };
                         let (from, to) = (data.set(set).start.max(block.start), data.set(set).end.min(block.end));
                         let mean = &mut means[(set * c + k) * l..][..l];
                         features.add_differences(from..to, first, &a[from - block.start..to - block.start], mean);

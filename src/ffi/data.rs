@@ -24,7 +24,7 @@ pub const SMX_F32: smx_dtype = 1;
 
 /// Layout of the choices.
 pub type smx_choices = i32;
-/// `counts[i]` (p numbers) says how often alternative i was chosen; every draw is a unit of its own, and U is p.
+/// `counts[i]` (p numbers) says how often alternative i was chosen: it is the weight of a unit that chose i once. U is p.
 pub const SMX_COUNTS: smx_choices = 0;
 /// The same for some alternatives only: `indices[e]` was chosen `counts[e]` times, e < `entries`; U is `entries`.
 pub const SMX_SPARSE_COUNTS: smx_choices = 1;
@@ -108,11 +108,11 @@ impl Struct for smx_data {
 pub struct smx_summary {
     /// sizeof(smx_summary), set by smx_summary_init.
     pub struct_size: usize,
-    /// Units U, of this rank: the length of `unit_log_likelihoods` and of the rows of `responsibilities`.
+    /// Units U, of this rank: numbers in `unit_log_likelihoods`, rows in `responsibilities`.
     pub units: usize,
-    /// Units with a positive weight: there may not be more classes.
+    /// Units with a positive weight, over all ranks as are the two below: there may not be more classes.
     pub observed_units: usize,
-    /// Choice sets.
+    /// Choice sets, of this rank.
     pub sets: usize,
     /// Weights of the units, summed.
     pub total_weight: f64,

@@ -34,7 +34,8 @@ pub struct smx_whitening {
     pub columns: usize,
     /// Rank r of the features inside choice sets; L unless features are collinear or constant.
     pub rank: usize,
-    /// To be filled: S, the mean covariance inside choice sets over the alternatives that are available, L x L.
+    /// To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their mean in
+    /// the same choice set, divided by how many they are. L x L.
     pub covariance: *mut f64,
     /// To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates.
     pub to_atoms: *mut f64,
@@ -169,7 +170,7 @@ pub unsafe extern "C" fn smx_em_options_init(options: *mut smx_em_options, struc
 
 /// Bytes of workspace that smx_whiten needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_whiten_workspace(data: *const smx_data) -> usize {
@@ -230,7 +231,7 @@ pub unsafe extern "C" fn smx_whiten(
 
 /// Bytes of workspace that smx_em_step needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @param options may be NULL
 /// @return the bytes; SIZE_MAX where a description is unusable or sizes overflow

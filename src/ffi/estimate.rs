@@ -44,7 +44,7 @@ pub struct smx_estimate_options {
     pub order: i32,
     /// SMX_METHOD_CORRECTED: the tilt to begin with, at least 0; default -1: the library's own rule.
     pub tilt: f64,
-    /// SMX_METHOD_CORRECTED: evaluations of the moment equations at most; default 96.
+    /// SMX_METHOD_CORRECTED: evaluations of the moment equations at most, 1 or more; default 96.
     pub max_evaluations: usize,
     /// SMX_METHOD_CORRECTED: a mixture to start from, K weights; default NULL: the library's own.
     pub start_weights: *const f64,
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn smx_estimate_report_init(report: *mut smx_estimate_repo
 
 /// Bytes of workspace that smx_estimate needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @param options may be NULL
 /// @return the bytes; SIZE_MAX where a description is unusable or sizes overflow
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn smx_estimate_workspace(data: *const smx_data, classes: 
     })
 }
 
-/// A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself.
+/// A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself. Classes come in no order.
 ///
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data

@@ -84,7 +84,8 @@ impl Struct for smx_evaluate_options {
 pub struct smx_evaluation {
     /// sizeof(smx_evaluation), set by smx_evaluation_init.
     pub struct_size: usize,
-    /// To be filled: log-likelihood of every unit, U numbers.
+    /// To be filled: log-likelihood of every unit, its weight (of counts, how often) not counted in, U numbers; minus infinity of an
+    /// alternative that is not available, whose responsibilities are 0.
     pub unit_log_likelihoods: *mut f64,
     /// To be filled: posterior probabilities of the classes, U x K, unit after unit.
     pub responsibilities: *mut f64,
@@ -256,7 +257,7 @@ pub unsafe extern "C" fn smx_evaluation_init(out: *mut smx_evaluation, struct_si
 
 /// Bytes of workspace that smx_evaluate needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]

@@ -125,7 +125,7 @@ pub struct smx_fit_options {
     pub start_weights: *const f64,
     /// Its atoms, K x L.
     pub start_atoms: *const f64,
-    /// A fit of K - 1 classes that some of the first starts grow from; default NULL: none.
+    /// A fit of K - 1 classes, at least one, that some of the first starts grow from; default NULL: none.
     pub grow_weights: *const f64,
     /// Its atoms, (K - 1) x L.
     pub grow_atoms: *const f64,
@@ -398,7 +398,7 @@ pub unsafe extern "C" fn smx_fit_result_init(result: *mut smx_fit_result, struct
 
 /// The most starts that smx_fit may draw: room that `start_values` and `start_kinds` need.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @param options may be NULL
 /// @return the number; SIZE_MAX where a description is unusable or sizes overflow
@@ -416,7 +416,7 @@ pub unsafe extern "C" fn smx_fit_max_starts(data: *const smx_data, classes: usiz
 
 /// Bytes of workspace that smx_fit needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @param options may be NULL
 /// @return the bytes; SIZE_MAX where a description is unusable or sizes overflow

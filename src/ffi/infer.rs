@@ -26,7 +26,8 @@ pub type smx_variance = i32;
 pub const SMX_VARIANCE_INFORMATION: smx_variance = 0;
 /// The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w.
 pub const SMX_VARIANCE_ROBUST: smx_variance = 1;
-/// The sandwich, weights of units being sampling weights: one unit stands behind each.
+/// The sandwich, weights of units being sampling weights: one unit stands behind each. Not for counts, where it would be one draw behind
+/// each alternative.
 pub const SMX_VARIANCE_ROBUST_SAMPLING: smx_variance = 2;
 
 /// Options of smx_standard_errors and smx_covariance. NULL in place of them: the defaults.
@@ -116,7 +117,7 @@ pub unsafe extern "C" fn smx_inference_options_init(options: *mut smx_inference_
 
 /// Bytes of workspace that smx_choice_probabilities needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -190,7 +191,7 @@ pub unsafe extern "C" fn smx_criteria_result_init(result: *mut smx_criteria_resu
 
 /// Bytes of workspace that smx_criteria needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -249,7 +250,7 @@ pub unsafe extern "C" fn smx_criteria(
 
 /// Bytes of workspace that smx_standard_errors needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -318,7 +319,7 @@ pub unsafe extern "C" fn smx_standard_errors(
 
 /// Bytes of workspace that smx_covariance needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -383,7 +384,7 @@ pub unsafe extern "C" fn smx_covariance(
 
 /// Bytes of workspace that smx_information and smx_score_products need.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -496,7 +497,7 @@ pub unsafe extern "C" fn smx_score_products(
 
 /// Bytes of workspace that smx_hessian_vector needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param classes K
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]

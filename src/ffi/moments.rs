@@ -123,7 +123,7 @@ pub unsafe extern "C" fn smx_tensors_init(tensors: *mut smx_tensors, struct_size
 
 /// Bytes of workspace that smx_subspace needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_subspace_workspace(data: *const smx_data) -> usize {
@@ -189,14 +189,14 @@ pub unsafe extern "C" fn smx_subspace(
 
 /// Bytes of workspace that smx_latent_moments needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
-/// @param directions V
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
+/// @param number V
 /// @param order R
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, directions: usize, order: usize) -> usize {
+pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, number: usize, order: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(latent_moments_workspace(&unsafe { shape_of(data, directions) }?, directions, order)))
+    query(|| Ok(latent_moments_workspace(&unsafe { shape_of(data, number) }?, number, order)))
 }
 
 /// Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn smx_latent_moments(
 
 /// Bytes of workspace that smx_latent_tensors needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param errors 1 where any standard errors are wanted, else 0
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -339,7 +339,7 @@ fn cross_moments_workspace(shape: &Shape, order: usize) -> WorkspaceSize {
 
 /// Bytes of workspace that smx_cross_moments needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param order R
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
@@ -407,13 +407,13 @@ fn third_moments_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
 
 /// Bytes of workspace that smx_third_projected and smx_third_slices need.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
-/// @param vectors C
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
+/// @param number C
 /// @return the bytes; SIZE_MAX where the description is unusable or its sizes overflow
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, vectors: usize) -> usize {
+pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, number: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(third_moments_workspace(&unsafe { shape_of(data, vectors) }?, vectors)))
+    query(|| Ok(third_moments_workspace(&unsafe { shape_of(data, number) }?, number)))
 }
 
 /// Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without

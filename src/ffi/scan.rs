@@ -63,8 +63,9 @@ pub struct smx_scan_result {
     /// Evaluations of value and gradient, over all fits.
     pub evaluations: u64,
     /// To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
-    /// beyond: those of smx_subspace with a tilt of 1/2, about a dozen reads of the features. All are NaN where smx_subspace has none:
-    /// where choices are not counts over one choice set, no feature is identified, or the data are a part of a whole.
+    /// beyond: those of smx_subspace with a tilt of 1/2, for which one class is fitted and the features are read about ten times more. All
+    /// are NaN where smx_subspace has none: where choices are not counts over one choice set, no feature is identified, or the data are a
+    /// part of a whole.
     pub eigenvalues: *mut f64,
     /// 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN.
     pub suggested_classes: usize,
@@ -183,7 +184,7 @@ pub unsafe extern "C" fn smx_scan_result_init(result: *mut smx_scan_result, stru
 
 /// Bytes of workspace that smx_scan needs.
 ///
-/// @param data of which only the sizes and the layout of the choices count: pointers may be NULL
+/// @param data of which the sizes, the layout of the choices and `shard` count: other pointers may be NULL
 /// @param first smallest K, at least 1
 /// @param last largest K
 /// @param options may be NULL

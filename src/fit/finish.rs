@@ -1,7 +1,9 @@
 //! The finish: one start carried to its end on the observed likelihood, EM being the fallback.
 
 use super::race::Problem;
-use super::{FitOptions, FitReport, Outcome, Progress, StopRule, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form};
+use super::{
+    FitOptions, FitReport, Outcome, Progress, STILL, StopRule, newton_is_cheap, newton_is_dear, newton_pays, newton_serves, race_form,
+};
 use crate::data::{Data, Shape};
 use crate::em::Em;
 use crate::error::{Error, ErrorKind, Result};
@@ -183,8 +185,8 @@ pub(crate) fn finish(
     // Where it is polished a start is near its end, which few steps of Newton come to.
     let lead = if run.polishes { None } else { lead_of_lbfgs(&shape, k, raced, options.gradient_tolerance) };
     let limit = options.max_evaluations.saturating_sub(spent).max(1);
-    let mut result = None;
-    for attempt in 0..3 {
+    let mut attempt = 0;
+    loop {
         let (mut inner, mut short) = (ws.scope(), false);
         let (stop, f, log_likelihood, norm, evaluations) = {
             let mut o = Objective::new(data, wh, options.ridge, ctx, &mut em.ev, limit, &mut inner)?;
@@ -210,7 +212,13 @@ pub(crate) fn finish(
             };
             let tolerance = options.gradient_tolerance;
             let mut stop = match (report(f, o.evaluations), lead) {
-                (false, _) => Stop::Cancelled,
+                (false, _) => {
+                    // What is told at the end is of the features as they are.
+                    if o.exact.is_some() {
+                        f = o.refine(v, g).ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))?;
+                    }
+                    Stop::Cancelled
+                }
                 (true, None) => Stop::Gradient,
                 (true, Some((tolerance, patience))) => {
                     o.limit = limit.min(o.evaluations.saturating_add(patience));
@@ -236,6 +244,9 @@ pub(crate) fn finish(
             (stop, f, o.log_likelihood, o.norm(g), o.evaluations)
         };
         run.state.evaluations = spent + evaluations;
+        // Where the gradient is far above what logits of this size leave of it, it is a step kept short that promised nothing.
+        let noise = 16.0 * f64::EPSILON * f.abs() / data.total_choices();
+        let stop = if stop == Stop::Rounding && norm > noise.max(STILL) { Stop::Stalled } else { stop };
         let (outcome, rule) = match stop {
             Stop::Gradient => (Outcome::Converged, StopRule::Gradient),
             Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
@@ -257,10 +268,10 @@ pub(crate) fn finish(
             best_start: 0,
             rank: wh.rank,
         };
-        result = Some(report);
         if stop != Stop::Stalled || attempt == 2 {
-            break;
+            return Ok(report);
         }
+        attempt += 1;
         // EM is the fallback: it ascends wherever ascent is left.
         em.restart(1);
         let mut scratch = ws.scope();
@@ -277,7 +288,6 @@ pub(crate) fn finish(
             run.tell_of_start(em.value[0] - penalty);
         }
     }
-    result.ok_or(Error::new(ErrorKind::NotFinite, "log-likelihood"))
 }
 
 #[cfg(test)]

@@ -482,7 +482,6 @@ impl Search<'_, '_, '_, '_, '_> {
         report.at_best = out.start_values[..run.state.drawn].iter().filter(|f| near(data, **f, report.penalized_log_likelihood)).count();
         report.starts = run.state.drawn;
         report.evaluations = run.state.evaluations;
-        report.rank = problem.wh.rank;
         report.passes = self.passes();
         Ok(report)
     }

@@ -108,8 +108,9 @@ impl<'w> Race<'w> {
         // What reads single rows or units is off where others hold the rest of them.
         let by_units = starts > 1 && !shape.units_are_draws && !shape.is_part();
         let by_rows = starts > 1 && RowStarts::apply(&shape);
+        let mut em = Em::new(shape, classes, width, newton, ws)?;
+        let passes = &mut em.ev.passes;
         Ok(Race {
-            em: Em::new(shape, classes, width, newton, ws)?,
             weights: ws.f64s(starts * classes)?,
             atoms: ws.f64s(starts * classes * shape.columns)?,
             values: ws.f64s(starts)?,
@@ -117,9 +118,10 @@ impl<'w> Race<'w> {
             kinds: ws.fill(starts, StartKind::Random)?,
             beta: ws.f64s(2 * shape.columns)?,
             matching: ws.fill(classes, 0)?,
-            units: if by_units { Some(UnitStarts::new(problem, classes, ws)?) } else { None },
+            units: if by_units { Some(UnitStarts::new(problem, classes, passes, ws)?) } else { None },
             rows: if by_rows { Some(RowStarts::new(problem, classes, width * classes, ws)?) } else { None },
             width,
+            em,
         })
     }
 
@@ -183,7 +185,7 @@ impl<'w> Race<'w> {
             let most = n.div_ceil(5).max(2).min(n);
             let (weights, atoms) = (&mut self.weights[..most * k], &mut self.atoms[..most * k * l]);
             let MomentStarts { starts, evaluations, passes } =
-                draws::moment_starts(&Problem { data: of_moments, ..*problem }, k, &mut self.kinds[..most], weights, atoms, ws)?;
+                draws::moment_starts(&Problem { data: of_moments, ..*problem }, k, first, &mut self.kinds[..most], weights, atoms, ws)?;
             taken = starts;
             state.evaluations += evaluations;
             self.em.ev.passes += passes;

@@ -245,8 +245,8 @@ pub fn corrected_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// Moments corrected by the design: K weights and K × L atoms, K = `weights.len()`, whose moments over the actual rows are the observed
 /// ones as nearly as can be, and their log-likelihood. No step of EM is taken. Deterministic.
 ///
-/// Section 7 of the model. Cost: at most `max_evaluations` evaluations, two reads of X by K columns each; about 25 reads
-/// for the one-class fit and the frames, with at most five times `p L² / 2`; and the starts.
+/// Section 7 of the model. Cost: at most `max_evaluations` evaluations, two reads of X by K columns each; the fit
+/// of one class, and about 15 reads for the frames, with at most five times `p L² / 2`; and the starts.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no start gives finite moments, or for a tensor with
@@ -268,7 +268,7 @@ pub fn corrected(
     let frequencies = ws.f64s(p)?;
     let (tilted, log_weights, log_base) = (ws.f64s(p)?, ws.f64s(p)?, ws.f64s(p)?);
     draws.add_frequencies(frequencies);
-    let tilting = Tilting::new(data, wh, frequencies, ctx, &mut ws)?;
+    let tilting = Tilting::new(data, wh, ctx, &mut ws)?;
     let (best_weights, best_atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
     let d = k * (r + 1);
     let mut walk = Walk::new(d, k, &mut ws)?;

@@ -41,7 +41,7 @@ pub fn direction_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// numbers of norm 1; absent: the eigenvector of the largest eigenvalue of `M2 − M1 M1^T`.
 ///
 /// Section 6 of the model. The error grows exponentially with K; beyond K = 5 or so moments of real samples are those of no law on K
-/// points. Cost: `p (r² / 2 + r (L + K))` on the observed rows.
+/// points. Cost: `p (r² / 2 + r (2 L + K))` on the observed rows.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no feature varies, and, if asked to fail, where the moments

@@ -373,10 +373,17 @@ impl<'a> Draws<'a> {
     pub(crate) fn error_mass(&self) -> f64 {
         self.squares / self.total / self.total
     }
+
+    /// Standard errors from `Σ e f`, `Σ e f²` and the moments m, where they are wanted.
+    pub(crate) fn standard_errors(&self, out: Option<&mut [f64]>, first: &[f64], second: &[f64], moments: &[f64]) {
+        for (((out, first), second), m) in out.into_iter().flatten().zip(first).zip(second).zip(moments) {
+            *out = standard_error(*first, *second, *m, self.error_mass());
+        }
+    }
 }
 
 /// The standard error from `Σ e f`, `Σ e f²` and the moment m: `√(Σ e f² − 2 m Σ e f + m² Σ e)`; ∞ where one of them is beyond f64.
-pub(crate) fn standard_error(first: f64, second: f64, moment: f64, mass: f64) -> f64 {
+fn standard_error(first: f64, second: f64, moment: f64, mass: f64) -> f64 {
     let variance = second - 2.0 * moment * first + moment * moment * mass;
     if variance.is_finite() { libm::sqrt(variance.max(0.0)) } else { f64::INFINITY }
 }

@@ -3,7 +3,7 @@
 //!
 //! Hermite polynomials by their recurrence `He_{r+1}(c) = c He_r(c) − r He_{r−1}(c)`.
 
-use super::frame::{Draws, Frame, latent_rows, standard_error};
+use super::frame::{Draws, Frame, latent_rows};
 use crate::data::Shape;
 use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::block_rows;
@@ -103,11 +103,7 @@ pub fn univariate(
             }
         }
     });
-    if let Some(errors) = errors {
-        for (i, error) in errors.iter_mut().enumerate() {
-            *error = standard_error(first[i], second[i], moments[i], draws.error_mass());
-        }
-    }
+    draws.standard_errors(errors, first, second, moments);
     Ok(())
 }
 
@@ -172,10 +168,6 @@ pub fn cross(
             }
         }
     });
-    if let Some(errors) = errors {
-        for (i, error) in errors.iter_mut().enumerate() {
-            *error = standard_error(first[i], second[i], moments[i], draws.error_mass());
-        }
-    }
+    draws.standard_errors(errors, first, second, moments);
     Ok(())
 }

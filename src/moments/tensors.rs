@@ -1,7 +1,7 @@
 //! The latent tensors `M1 = E y`, `M2 = E yy^T − I`, `M3_abc = E y_a y_b y_c − (M1_a δ_bc + M1_b δ_ac + M1_c δ_ab)`, which estimate
 //! `Σ_k α_k δ_k^{⊗r}`: in full (M3 packed), contracted with vectors, and projected to few dimensions without the r × r × r tensor.
 
-use super::frame::{Draws, Frame, latent_rows, standard_error};
+use super::frame::{Draws, Frame, latent_rows};
 use super::hermite::check_errors;
 use crate::data::Shape;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,7 +64,7 @@ pub fn tensors_workspace(shape: &Shape, errors: Option<usize>) -> WorkspaceSize 
     let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
     let (l, block) = (shape.columns, block_rows(shape.columns));
     let size = of(Draws::scratch(l), 1).and(of(block, l)).and(of(block, l)).and(of(l, 1)).and(of(l, 1));
-    let square = of(2 * l, l);
+    let square = of(2, l.saturating_mul(l));
     match errors {
         None => size,
         Some(0 | 1) => size.and(of(2, l)),
@@ -165,24 +165,13 @@ pub fn tensors(draws: &Draws<'_>, frame: &Frame<'_>, mut out: TensorOutput<'_>, 
             }
         }
     }
-    let mass = draws.error_mass();
-    if let Some(errors) = out.first_errors {
-        for (j, error) in errors.iter_mut().enumerate() {
-            *error = standard_error(e1[j], f1[j], mean[j], mass);
-        }
-    }
+    draws.standard_errors(out.first_errors, e1, f1, mean);
     if let (Some(errors), Some(m2)) = (out.second_errors, out.second.as_deref()) {
-        for a in 0..r {
-            for b in 0..=a {
-                errors[a * r + b] = standard_error(e2[a * r + b], f2[a * r + b], m2[a * r + b], mass);
-            }
-        }
+        draws.standard_errors(Some(&mut *errors), e2, f2, m2);
         symmetrize(errors, r);
     }
     if let (Some(errors), Some(m3)) = (out.third_errors, out.third.as_deref()) {
-        for (i, error) in errors.iter_mut().enumerate() {
-            *error = standard_error(e3[i], f3[i], m3[i], mass);
-        }
+        draws.standard_errors(Some(errors), e3, f3, m3);
     }
     if let Some(m1) = out.first {
         m1.copy_from_slice(mean);

@@ -9,11 +9,13 @@
 //! With r = 20 and s = 6.25 that is −6.25 at τ = 0, four rows of 2000, and −3.3 at τ = ½, 77 rows.
 
 use crate::data::{Data, Shape};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::evaluate::{block_rows, blocks};
-use crate::linalg::{axpy, dot};
+use crate::fit::{FitOptions, FitOutput, fit, fit_workspace};
+use crate::linalg::axpy;
 use crate::parallel::Context;
 use crate::simd::exp_shifted_sum_to;
+use crate::starts::StartKind;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize, filled};
 
@@ -29,102 +31,66 @@ pub(crate) struct Tilting<'w> {
     pub passes: u64,
 }
 
+/// How one class is fitted to so many draws. A ridge of one of them, or a thousandth of all, keeps it from running off, and next to nothing
+/// from where it is.
+fn one_class(draws: f64, context: Context) -> FitOptions<'static> {
+    FitOptions { ridge: f64::min(1.0, 1e-3 * draws), gradient_tolerance: 1e-6, context, ..FitOptions::new(1) }
+}
+
 impl<'w> Tilting<'w> {
     pub fn workspace(shape: &Shape) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
         let (p, l) = (shape.rows, shape.columns);
-        of(l, 1).and(of(p, 1)).and(of(p, 1)).and(Self::scratch(l))
+        of(l, 1).and(of(p, 1)).and(of(p, 1)).and(Self::scratch(shape))
     }
 
-    fn scratch(l: usize) -> WorkspaceSize {
+    fn scratch(shape: &Shape) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
-        of(block_rows(l), l).and(of(block_rows(l), l)).and(of(5, l))
+        let (l, block) = (shape.columns, block_rows(shape.columns));
+        let rows = of(block, l).and(of(block, l)).and(of(l, 1));
+        rows.or(WorkspaceSize::of::<bool>(l).and(fit_workspace(shape, &one_class(1.0, Context::default()))))
     }
 
-    /// The one-class fit by ascent along the whitened gradient `T (Σ q x − μ(η))`, whose curvature is I near 0; `frequencies`: p numbers.
-    pub fn new(data: &Data<'_>, wh: &Whitening<'_>, frequencies: &[f64], ctx: Context, ws: &mut Workspace<'w>) -> Result<Self> {
+    /// The fit of one class, and the features under it.
+    pub fn new(data: &Data<'_>, wh: &Whitening<'_>, ctx: Context, ws: &mut Workspace<'w>) -> Result<Self> {
         let (p, l, r) = (data.features().rows(), wh.columns, wh.rank);
         let center = ws.f64s(l)?;
         let log_base = ws.f64s(p)?;
         let distance = ws.f64s(p)?;
+        let passes = {
+            let mut ws = ws.scope();
+            let out = FitOutput {
+                weights: &mut [1.0],
+                atoms: &mut *center,
+                diverging: &mut [false],
+                unidentified: ws.fill(l, false)?,
+                start_values: &mut [0.0],
+                start_kinds: &mut [StartKind::Random],
+            };
+            fit(data, &one_class(data.total_choices(), ctx), &mut |_| true, out, ws)?.passes
+        };
         let block = block_rows(l);
         let mut ws = ws.scope();
-        let (room, columns) = (ws.room(block * l)?, ws.f64s(block * l)?);
-        let (observed, rest) = ws.f64s(5 * l)?.split_at_mut(l);
-        let (mean, rest) = rest.split_at_mut(l);
-        let (gradient, rest) = rest.split_at_mut(l);
-        let (trial, best_mean) = rest.split_at_mut(l);
+        let (room, columns, mean) = (ws.room(block * l)?, ws.f64s(block * l)?, ws.f64s(l)?);
         let (features, ahead) = (data.features(), data.features().ahead());
         for range in blocks(0..p, block) {
-            features.block(range.clone(), room).weighted_sum(ctx.isa, &frequencies[range], block, observed, ahead);
+            let (x, offset) = (features.block(range.clone(), room), data.offset().map(|b| &b[range.clone()]));
+            x.logits(ctx.isa, center, offset, &mut log_base[range], block, ahead);
         }
-        let offsets: f64 = match data.offset() {
-            Some(b) => frequencies.iter().zip(b).filter(|(q, _)| **q > 0.0).map(|(q, b)| q * b).sum(),
-            None => 0.0,
-        };
-        // ℓ per draw at `eta`, with log_base and the mean of the features there.
-        let mut evaluate = |eta: &[f64], mean: &mut [f64], log_base: &mut [f64]| {
-            for range in blocks(0..p, block) {
-                let (x, offset) = (features.block(range.clone(), room), data.offset().map(|b| &b[range.clone()]));
-                x.logits(ctx.isa, eta, offset, &mut log_base[range], block, ahead);
-            }
-            let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            mean.fill(0.0);
-            let mut total = 0.0;
-            for range in blocks(0..p, block) {
-                let w = &mut columns[..range.len()];
-                total += exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, w);
-                features.block(range, room).weighted_sum(ctx.isa, w, block, mean, ahead);
-            }
-            mean.iter_mut().for_each(|m| *m /= total);
-            offsets + dot(observed, eta) - top - libm::log(total)
-        };
-        let mut passes = 3;
-        let mut value = evaluate(center, best_mean, log_base);
-        let mut step = 1.0;
-        for _ in 0..12 {
-            let g = &mut gradient[..r];
-            for (g, row) in g.iter_mut().zip(wh.to_atoms.chunks_exact(l)) {
-                *g = dot(row, observed) - dot(row, best_mean);
-            }
-            let norm = libm::sqrt(dot(g, g));
-            if norm.is_nan() || norm <= 1e-3 {
-                break;
-            }
-            let mut moved = false;
-            for _ in 0..6 {
-                trial.copy_from_slice(center);
-                let length = f64::min(step, 1.0 / norm);
-                for (g, row) in g.iter().zip(wh.to_atoms.chunks_exact(l)) {
-                    axpy(length * g, row, trial);
-                }
-                passes += 2;
-                let f = evaluate(trial, mean, log_base);
-                if f > value {
-                    value = f;
-                    center.copy_from_slice(trial);
-                    best_mean.copy_from_slice(mean);
-                    moved = true;
-                    step = f64::min(1.2 * step, 1.0);
-                    break;
-                }
-                step *= 0.5;
-            }
-            if !moved {
-                break;
-            }
+        let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut total = 0.0;
+        for range in blocks(0..p, block) {
+            let w = &mut columns[..range.len()];
+            total += exp_shifted_sum_to(ctx.isa, &log_base[range.clone()], top, w);
+            features.block(range, room).weighted_sum(ctx.isa, w, block, mean, ahead);
         }
-        passes += 3;
-        value = evaluate(center, best_mean, log_base);
-        if !value.is_finite() {
-            return Err(Error::new(ErrorKind::NotFinite, "logits"));
-        }
+        mean.iter_mut().for_each(|m| *m /= total);
         for range in blocks(0..p, block) {
             let n = range.len();
             let rows = filled(&mut room[..n * l], 0.0);
             data.features().copy(range.clone(), rows);
             for row in rows.chunks_exact_mut(l) {
-                axpy(-1.0, best_mean, row);
+                axpy(-1.0, mean, row);
             }
             let x = crate::simd::Rows { values: &*rows, rows: n, columns: l, stride: l };
             crate::simd::logits(ctx.isa, x, wh.to_atoms, None, columns, block);
@@ -134,7 +100,7 @@ impl<'w> Tilting<'w> {
                 }
             }
         }
-        Ok(Tilting { center, log_base, distance, passes })
+        Ok(Tilting { center, log_base, distance, passes: passes + 3 })
     }
 
     /// Writes `t_i = −τ (d_i − d_min) / 2`, at most 0, and `b_i + x_i·η + t_i`.

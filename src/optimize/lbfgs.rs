@@ -283,7 +283,7 @@ fn ascend(
             return Ok(Stop::Rounding);
         }
         o.once.keep = refresh;
-        let found = if ascends { search(o, point, slope, room)? } else { None };
+        let found = if ascends { search(o, point, slope, room) } else { None };
         let Some(value) = found else {
             let (spent, exact) = (o.evaluations >= o.limit, point.exact);
             if once {
@@ -325,7 +325,7 @@ fn ascend(
 }
 
 /// A trial along the direction where f rises enough and its slope has fallen (strong Wolfe, 1e-4 and 0.9), evaluated last.
-fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &mut Room<'_>) -> Result<Option<f64>> {
+fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &mut Room<'_>) -> Option<f64> {
     let (Point { v, f, .. }, Room { direction, trial, trial_g }) = (point, room);
     let (f, mut lost) = (*f, 0);
     // (step, value, slope) of the ends of the bracket.
@@ -352,7 +352,7 @@ fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &m
         if !rises || y < low.1 - rounding {
             high = Some((step, y, dy));
         } else if dy.abs() <= 0.9 * slope {
-            return Ok(value);
+            return value;
         } else {
             best = Some(step);
             if dy < 0.0 {
@@ -380,9 +380,9 @@ fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &m
     match best {
         Some(step) if o.evaluations < o.limit => {
             trial.iter_mut().zip(&**v).zip(&**direction).for_each(|((t, v), d)| *t = v + step * d);
-            Ok(o.evaluate(trial, trial_g).filter(|y| *y > f))
+            o.evaluate(trial, trial_g).filter(|y| *y > f)
         }
-        _ => Ok(None),
+        _ => None,
     }
 }
 

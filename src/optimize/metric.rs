@@ -26,7 +26,7 @@ const PARTS: usize = 4;
 fn pays(shape: &Shape) -> bool {
     // On all ranks or none.
     let most = if sampled(shape) { 100 } else { 64 };
-    let few = !shape.is_part() && shape.rows <= sample(shape.columns).saturating_mul(2);
+    let few = !shape.is_part() && shape.rows / 2 <= sample(shape.columns);
     sampled(shape) && shape.sets == 1 || shape.columns <= most || few
 }
 
@@ -44,10 +44,10 @@ pub(crate) struct Metric<'w> {
 impl<'w> Metric<'w> {
     pub fn workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let l = shape.columns;
-        let factors = if pays(shape) { classes.saturating_mul(l.saturating_mul(l)) } else { 0 };
-        let span = if pays(shape) { Span::workspace(shape, classes) } else { WorkspaceSize::EMPTY };
-        of(factors).and(of(classes.saturating_mul(l.saturating_add(1)))).and(span).and(of(classes.saturating_mul(l)))
+        let (l, dense) = (shape.columns, if pays(shape) { classes } else { 0 });
+        let factors = of(dense.saturating_mul(l.saturating_mul(l)));
+        let rows = of(classes.saturating_mul(l));
+        factors.and(of(classes.saturating_mul(l.saturating_add(1)))).and(Span::workspace(shape, dense)).and(rows)
     }
 
     /// Workspace of [`Metric::take`].
@@ -59,12 +59,12 @@ impl<'w> Metric<'w> {
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
-        let l = shape.columns;
+        let (l, dense) = (shape.columns, if pays(shape) { classes } else { 0 });
         Ok(Metric {
-            factors: ws.f64s(if pays(shape) { classes * l * l } else { 0 })?,
+            factors: ws.f64s(dense * l * l)?,
             scale: ws.f64s(classes * (l + 1))?,
             dense: false,
-            span: if pays(shape) { Span::new(shape, classes, ws)? } else { Span::none() },
+            span: Span::new(shape, dense, ws)?,
             rows: ws.f64s(classes * l)?,
         })
     }
@@ -173,6 +173,31 @@ impl Part<'_> {
                 *m = if *m > 0.0 { *m * (1.0 + 1e-10) } else { 1.0 };
             }
             self.definite &= linalg::large_cholesky(o.ctx.isa, m, l, self.scratch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curvature_of_one_choice_set_is_whole_or_sampled_whatever_its_rows() {
+        for rows in 1500..1600 {
+            let whole = Shape {
+                rows,
+                columns: 70,
+                sets: 1,
+                largest_set: rows,
+                grouped_rows: None,
+                units: rows,
+                units_are_rows: true,
+                units_are_draws: true,
+                total_rows: rows,
+                total_units: rows,
+                units_are_split: false,
+            };
+            assert!(pays(&whole), "{rows} rows");
         }
     }
 }

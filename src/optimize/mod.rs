@@ -204,8 +204,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
         for (s, w) in eta.iter_mut().zip(&*self.weights) {
             *s = (self.data.total_weight() * w * (1.0 - w)).max(floor);
         }
-        // `out` may be longer than D, where fewer features are left than there are.
-        for (j, s) in beta.chunks_exact_mut(r.max(1)).enumerate().take(k) {
+        for (j, s) in beta.chunks_exact_mut(r.max(1)).enumerate() {
             s.fill((self.ev.class_choices[j] + self.ridge).max(1e-8 * self.data.total_choices()));
         }
     }

@@ -38,7 +38,7 @@ pub(crate) struct Span<'w> {
 }
 
 impl<'w> Span<'w> {
-    /// Whether H pays: on counts over one choice set with fewer classes than features, where it costs no more than an evaluation, and
+    /// Whether H pays, of no classes never: on counts over one choice set with fewer classes than features, where it costs no more than an evaluation, and
     /// L-BFGS has more to do than to lead to where Newton's method takes over.
     fn serves(shape: &Shape, classes: usize) -> bool {
         let (k, l) = (classes as f64, shape.columns as f64);
@@ -64,11 +64,6 @@ impl<'w> Span<'w> {
         let (n, kl) = (dimension(classes), classes.saturating_mul(shape.columns));
         let information = Draws::logits_workspace(shape).and(Evaluation::information_of_logits_workspace(shape, classes));
         of(n * n).and(of(classes * classes * classes)).and(of(kl).or(information).or(of(linalg::large_cholesky_scratch(n))))
-    }
-
-    /// One that does not serve.
-    pub fn none() -> Self {
-        Span { atoms: &mut [], h: &mut [], g: &mut [], found: &mut [], other: &mut [], known: false }
     }
 
     pub fn new(shape: &Shape, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {

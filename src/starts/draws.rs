@@ -44,12 +44,13 @@ pub(crate) struct MomentStarts {
     pub passes: u64,
 }
 
-/// Writes moment starts of K classes to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones,
+/// Writes moment starts of K classes, of which the first is number `first`, to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones,
 /// and random atoms in their subspace, up to `kinds.len()`. An estimator that has no answer, or one far beyond the features, leaves its
 /// place to the next.
 pub(crate) fn moment_starts(
     problem: &Problem<'_, '_>,
     classes: usize,
+    first: usize,
     kinds: &mut [StartKind],
     weights: &mut [f64],
     atoms: &mut [f64],
@@ -100,7 +101,7 @@ pub(crate) fn moment_starts(
         return Ok(found);
     }
     found.passes += 1;
-    let mut start = found.starts;
+    let mut start = first + found.starts;
     loop {
         // Atoms with the covariance of the second moments, in their min(K, r) leading directions.
         let mut random = stream(problem.seed, start);
@@ -164,12 +165,12 @@ pub(crate) fn relocate(
     let to = (from + random.random_range(1..k)) % k;
     let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
     direction(&mut random, norm, beta);
+    problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
     if random.random() {
         let half = 0.5 * (weights[from] + weights[to]);
         (weights[from], weights[to]) = (half, half);
         for j in 0..l {
-            let shift: f64 = problem.wh.to_atoms.chunks_exact(l).zip(&*beta).map(|(t, b)| t[j] * b).sum();
-            let theta = atoms[to * l + j];
+            let (shift, theta) = (atoms[from * l + j], atoms[to * l + j]);
             atoms[from * l + j] = theta + shift;
             atoms[to * l + j] = theta - shift;
         }
@@ -179,7 +180,6 @@ pub(crate) fn relocate(
         weights[from] = weights[from].max(1e-3);
         let total: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|w| *w /= total);
-        problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
     }
     if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
 }

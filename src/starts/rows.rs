@@ -29,14 +29,12 @@ const ALONE: usize = 8;
 /// What starts of counts are drawn from. A unit is an alternative and its draws.
 pub(crate) struct RowStarts<'w> {
     classes: usize,
-    rank: usize,
     /// A row that the others are taken about.
     origin: usize,
-    /// Features of a row, or an atom, and whitened: L and r; the mean of the chosen rows, and a direction, r each.
+    /// Features of a row, or an atom: L numbers; those of a row whitened, or a direction, and the mean of the chosen rows: r each.
     row: &'w mut [f64],
     z: &'w mut [f64],
     mean: &'w mut [f64],
-    direction: &'w mut [f64],
     /// What each class would be missed by, and responsibilities: K each.
     loss: &'w mut [f64],
     responsibilities: &'w mut [f64],
@@ -64,7 +62,6 @@ pub(crate) struct RowStarts<'w> {
     /// The class that the best mixture misses least: of weight 0 if there is one.
     least: usize,
     empty: bool,
-    observed: usize,
 }
 
 impl<'w> RowStarts<'w> {
@@ -76,7 +73,7 @@ impl<'w> RowStarts<'w> {
     pub fn workspace(shape: &Shape, classes: usize, columns: usize) -> WorkspaceSize {
         let of = |a: usize, b: usize| WorkspaceSize::of::<f64>(a.saturating_mul(b));
         let (l, u) = (shape.columns, shape.units);
-        let rows = of(l, 1).and(of(l, 1)).and(of(l, 1)).and(of(l, 1));
+        let rows = of(l, 1).and(of(l, 1)).and(of(l, 1));
         let each = of(columns, l).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, 1)).and(of(columns, BATCH)).and(of(BATCH, l));
         let each = each
             .and(WorkspaceSize::of::<usize>(columns))
@@ -91,12 +88,10 @@ impl<'w> RowStarts<'w> {
         let (l, r, u) = (problem.wh.columns, problem.wh.rank, problem.data.shape().units);
         let mut starts = RowStarts {
             classes,
-            rank: r,
             origin: problem.data.origin(0),
             row: ws.f64s(l)?,
             z: &mut ws.f64s(l)?[..r],
             mean: &mut ws.f64s(l)?[..r],
-            direction: &mut ws.f64s(l)?[..r],
             loss: ws.f64s(classes)?,
             responsibilities: ws.f64s(classes)?,
             norms: ws.f64s(u)?,
@@ -116,7 +111,6 @@ impl<'w> RowStarts<'w> {
             order: ws.fill(columns, 0)?,
             least: 0,
             empty: false,
-            observed: problem.data.observed_units(),
         };
         starts.take_norms(problem);
         Ok(starts)
@@ -129,7 +123,7 @@ impl<'w> RowStarts<'w> {
         for batch in batches(problem.data) {
             let x = batch.about(problem.data, self.origin, self.rows);
             // Four coordinates at once.
-            for map in problem.wh.to_atoms[..self.rank * l].chunks(4 * l) {
+            for map in problem.wh.to_atoms.chunks(4 * l) {
                 simd::logits(isa, x, map, None, &mut z, BATCH);
                 for z in z.chunks_exact(BATCH).take(map.len() / l) {
                     batch.units().iter().zip(z).for_each(|(u, z)| self.norms[*u] += z * z);
@@ -138,10 +132,9 @@ impl<'w> RowStarts<'w> {
         }
     }
 
-    /// `z_u·d` of the rows that were drawn about the origin, in `scratch`.
-    fn project(&mut self, problem: &Problem<'_, '_>, d: Whitened) {
-        let d = if d == Whitened::Row { &*self.z } else { &*self.direction };
-        problem.wh.unwhiten_atom(d, self.row);
+    /// `z_u·z` of the rows that were drawn about the origin, in `scratch`.
+    fn project(&mut self, problem: &Problem<'_, '_>) {
+        problem.wh.unwhiten_atom(self.z, self.row);
         let mut products = [0.0; BATCH];
         for batch in batches(problem.data) {
             let x = batch.about(problem.data, self.origin, self.rows);
@@ -159,7 +152,7 @@ impl<'w> RowStarts<'w> {
         for j in 0..k {
             let center = pick(data, &mut random, |u| data.unit_weight(u) * self.distance[u]);
             self.whiten(problem, center);
-            self.project(problem, Whitened::Row);
+            self.project(problem);
             for u in weighing(data) {
                 let (norms, product) = (self.norms[u] + self.norms[center], self.scratch[u]);
                 // What is left of rounding is 0.
@@ -307,6 +300,7 @@ impl<'w> RowStarts<'w> {
             clear(&mut em.ev, 0..n);
             self.gain[..n].fill(0.0);
             self.most[..n].fill(0.0);
+            self.mode[..n].fill(usize::MAX);
             for batch in batches(data) {
                 let units = batch.units();
                 let (own, all) = (&mut own[..units.len()], &mut all[..units.len()]);
@@ -352,7 +346,7 @@ impl<'w> RowStarts<'w> {
             self.excess[u] = f64::max(data.unit_weight(u) - left * self.rest[u * k + class], 0.0);
         }
         let seed = pick(data, random, |u| self.excess[u]);
-        let most = (self.observed / self.classes).max(1);
+        let most = (data.observed_units() / self.classes).max(1);
         let size = (libm::pow(most as f64, random.random::<f64>()) as usize).clamp(1, most);
         let how = random.random_range(0..7);
         if how == 0 || how > 3 {
@@ -364,11 +358,11 @@ impl<'w> RowStarts<'w> {
         }
         self.whiten(problem, seed);
         match how {
-            1 => self.direction.copy_from_slice(self.z),
-            2 => self.direction.iter_mut().zip(&*self.z).zip(&*self.mean).for_each(|((d, z), m)| *d = z - m),
-            _ => direction(random, 1.0, self.direction),
+            1 => {}
+            2 => self.z.iter_mut().zip(&*self.mean).for_each(|(z, m)| *z -= m),
+            _ => direction(random, 1.0, self.z),
         }
-        self.project(problem, Whitened::Direction);
+        self.project(problem);
         let mut n = 0;
         for u in weighing(data) {
             // Square distances, but for what all have in common.
@@ -386,13 +380,6 @@ impl<'w> RowStarts<'w> {
         problem.data.features().differences_of(&[row_of(problem.data, u)], self.origin, self.row);
         problem.wh.to_whitened(self.row, self.z);
     }
-}
-
-/// A vector in whitened features.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whitened {
-    Row,
-    Direction,
 }
 
 /// Units that go through the kernels together.

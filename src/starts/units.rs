@@ -113,8 +113,8 @@ impl<'w> UnitStarts<'w> {
         squares.and(squares).and(of(l.saturating_mul(l))).and(means).and(scratch).and(curvature)
     }
 
-    /// Fits one class and takes the estimates of all units around it.
-    pub fn new(problem: &Problem<'_, '_>, classes: usize, ws: &mut Workspace<'w>) -> Result<Self> {
+    /// Fits one class and takes the estimates of all units around it; `passes` counts the reads of the features.
+    pub fn new(problem: &Problem<'_, '_>, classes: usize, passes: &mut u64, ws: &mut Workspace<'w>) -> Result<Self> {
         let (data, wh, ctx, shape) = (problem.data, problem.wh, problem.ctx, problem.data.shape());
         let (u, l, r) = (shape.units, wh.columns, wh.rank);
         let mut starts = UnitStarts {
@@ -162,6 +162,7 @@ impl<'w> UnitStarts<'w> {
             let n: f64 = data.entries(u).map(|e| e.1).sum();
             e.iter_mut().for_each(|e| *e /= n + typical);
         });
+        *passes += em.ev.passes;
         let eigen = ws.f64s(3 * l)?;
         starts.project(data, h, eigen);
         Ok(starts)
@@ -441,7 +442,7 @@ mod tests {
         let wh = Whitening::new(&data, ctx.isa, &mut ws).unwrap();
         let problem = Problem { data: &data, wh: &wh, ridge: 0.0, ctx, seed: 0 };
         let mut em = Em::new(shape, K, 1, true, &mut ws).unwrap();
-        let mut starts = UnitStarts::new(&problem, K, &mut ws).unwrap();
+        let mut starts = UnitStarts::new(&problem, K, &mut 0, &mut ws).unwrap();
         assert_eq!(starts.subspace, K - 1);
 
         // The squares between the true classes, and within them.
