@@ -816,7 +816,11 @@ typedef struct smx_fit_result {
 #define SMX_CONVERGED 1
 /** The budget of evaluations is spent. */
 #define SMX_ITERATION_LIMIT 2
-/** No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it. */
+
+/**
+ * No step ascends by more than rounding although the gradient is far above the tolerance, or a thousand steps of Newton's method did not
+ * reach it.
+ */
 #define SMX_STALLED 3
 /** A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one. */
 #define SMX_DIVERGING 4

@@ -25,7 +25,8 @@ pub type smx_outcome = i32;
 pub const SMX_CONVERGED: smx_outcome = 1;
 /// The budget of evaluations is spent.
 pub const SMX_ITERATION_LIMIT: smx_outcome = 2;
-/// No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it.
+/// No step ascends by more than rounding although the gradient is far above the tolerance, or a thousand steps of Newton's method did not
+/// reach it.
 pub const SMX_STALLED: smx_outcome = 3;
 /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
 pub const SMX_DIVERGING: smx_outcome = 4;

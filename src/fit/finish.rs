@@ -244,9 +244,8 @@ pub(crate) fn finish(
             (stop, f, o.log_likelihood, o.norm(g), o.evaluations)
         };
         run.state.evaluations = spent + evaluations;
-        // Where the gradient is far above what logits of this size leave of it, it is a step kept short that promised nothing.
-        let noise = 16.0 * f64::EPSILON * f.abs() / data.total_choices();
-        let stop = if stop == Stop::Rounding && norm > noise.max(STILL) { Stop::Stalled } else { stop };
+        // What promised nothing may have been a step kept short.
+        let stop = if stop == Stop::Rounding && !may_be_none(data, norm)? { Stop::Stalled } else { stop };
         let (outcome, rule) = match stop {
             Stop::Gradient => (Outcome::Converged, StopRule::Gradient),
             Stop::Rounding => (Outcome::Converged, StopRule::Rounding),
@@ -288,6 +287,17 @@ pub(crate) fn finish(
             run.tell_of_start(em.value[0] - penalty);
         }
     }
+}
+
+/// Whether a gradient of this norm may be what rounding leaves of none: of logits as large as the offsets the last digits are lost.
+fn may_be_none(data: &Data<'_>, norm: f64) -> Result<bool> {
+    if norm <= STILL {
+        return Ok(true);
+    }
+    let finite = data.offset().into_iter().flatten().filter(|b| b.is_finite());
+    let mut largest = [finite.fold(0.0, |m, b| f64::max(m, b.abs()))];
+    data.max(&mut largest)?;
+    Ok(norm <= 16.0 * f64::EPSILON * largest[0])
 }
 
 #[cfg(test)]

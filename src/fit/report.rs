@@ -14,7 +14,8 @@ pub enum Outcome {
     Converged,
     /// The budget of evaluations is spent.
     IterationLimit,
-    /// No step ascends although the gradient is above the tolerance, or a thousand steps of Newton's method did not reach it.
+    /// No step ascends by more than rounding although the gradient is far above the tolerance, or a thousand steps of Newton's method did
+    /// not reach it.
     Stalled,
     /// A class runs off to infinity: the likelihood has no finite maximum there. A ridge penalty gives one.
     Diverging,
