@@ -44,7 +44,8 @@ label linux
  kernel /isolinux/kernel
  append initrd=/isolinux/root console=ttyS0 quiet loglevel=1 mitigations=off nokaslr lpj=1000000 tsc=reliable clearcpuid=xsaves,xsavec
 EOF
-xorriso -as mkisofs -quiet -o disc.iso -b isolinux/isolinux.bin -c isolinux/catalog -no-emul-boot -boot-load-size 4 -boot-info-table disc 2> /dev/null
+xorriso -as mkisofs -quiet -o disc.iso -b isolinux/isolinux.bin -c isolinux/catalog -no-emul-boot -boot-load-size 4 -boot-info-table \
+    disc 2> /dev/null
 cat > bochsrc <<'EOF'
 plugin_ctrl: serial=1
 megs: 2048

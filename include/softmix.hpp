@@ -680,7 +680,7 @@ private:
 };
 
 /// The form of the M-step: see smx_m_step. A type of its own, which no ridge is taken for.
-enum class m_step : smx_m_step { newton = SMX_M_STEP_NEWTON, gradient = SMX_M_STEP_GRADIENT, converged = SMX_M_STEP_CONVERGED };
+enum class m_step : smx_m_step { gradient = SMX_M_STEP_GRADIENT, newton = SMX_M_STEP_NEWTON, converged = SMX_M_STEP_CONVERGED };
 
 /// One safeguarded step of EM; returns the log-likelihood where it began.
 inline double em_step(const data &d, const whitening &w, mixture &m, double ridge = 0, m_step form = m_step::newton,
@@ -702,7 +702,11 @@ inline double em_step(const data &d, const whitening &w, mixture &m, double ridg
 }
 
 /// What standard errors are by: see smx_variance. A type of its own, which no ridge is taken for.
-enum class variance : smx_variance { information = SMX_VARIANCE_INFORMATION, robust = SMX_VARIANCE_ROBUST, sampling = SMX_VARIANCE_ROBUST_SAMPLING };
+enum class variance : smx_variance {
+    information = SMX_VARIANCE_INFORMATION,
+    robust = SMX_VARIANCE_ROBUST,
+    sampling = SMX_VARIANCE_ROBUST_SAMPLING
+};
 
 namespace detail {
 inline smx_inference_options inference(variance by, double ridge, const run_options &run)

@@ -196,7 +196,8 @@ function softmix.fit(t)
     local model = {
         classes = k, columns = l, data = data,
         -- What the data point to lives as long.
-        arrays = {t.features, t.offset or false, t.set_offsets or false, t.indptr or false, t.indices or false, t.counts or false, t.weights or false},
+        arrays = {t.features, t.offset or false, t.set_offsets or false, t.indptr or false, t.indices or false, t.counts or false,
+                  t.weights or false},
         weights = ffi.new("double[?]", room), atoms = ffi.new("double[?]", room * l), diverging = ffi.new("uint8_t[?]", room),
         unidentified = ffi.new("uint8_t[?]", l)
     }

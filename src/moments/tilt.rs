@@ -34,7 +34,7 @@ pub(crate) struct Tilting<'w> {
 /// How one class is fitted to so many draws. A ridge of one of them, or a thousandth of all, keeps it from running off, and next to nothing
 /// from where it is.
 fn one_class(draws: f64, context: Context) -> FitOptions<'static> {
-    FitOptions { ridge: f64::min(1.0, 1e-3 * draws), gradient_tolerance: 1e-6, context, ..FitOptions::new(1) }
+    FitOptions { ridge: f64::min(1.0, 1e-3 * draws), max_evaluations: 100, gradient_tolerance: 1e-6, context, ..FitOptions::new(1) }
 }
 
 impl<'w> Tilting<'w> {
