@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs a Linux program on an emulated processor with AVX-512, for cargo to test on where the machine has none: CARGO_TARGET_..._RUNNER.
-# It sees `tests` and `data` of the project, the variables PROPTEST_CASES and SOFTMIX_CASES, and the libraries it links. Needs bochs,
-# bochsbios, isolinux, syslinux-common, xorriso, cpio and busybox-static of Debian, and SOFTMIX_KERNEL, the file of a
-# Linux kernel. Usage: bochs.sh program [argument...]; its output comes when it has ended.
+# It sees `tests`, `data` and `fuzz/corpus` of the project, the variables PROPTEST_CASES and SOFTMIX_CASES, and the libraries it links.
+# Needs bochs, bochsbios, isolinux, syslinux-common, xorriso, cpio and busybox-static of Debian, and SOFTMIX_KERNEL, the file of a Linux
+# kernel. Usage: bochs.sh program [argument...]; its output comes when it has ended.
 set -euo pipefail
 project="$(cd "$(dirname "$0")/.." && pwd)"
 program="$(realpath "$1")"
@@ -15,6 +15,8 @@ cd "$here"
 mkdir -p root/bin root/proc root/sys root/dev root/tmp "root$project" disc/isolinux
 cp /bin/busybox root/bin/
 cp -r "$project/tests" "$project/data" "root$project/"
+mkdir "root$project/fuzz"
+cp -r "$project/fuzz/corpus" "root$project/fuzz/"
 cp "$program" root/program
 for library in $(ldd "$program" | grep -o '/[^ ]*'); do
     mkdir -p "root$(dirname "$library")"
