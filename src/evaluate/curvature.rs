@@ -419,9 +419,10 @@ impl Evaluation<'_> {
             .and(WorkspaceSize::of::<f64>(centered_scratch(shape.columns)))
     }
 
-    /// The Hessian of the unpenalised ℓ of one start times `v`, packed parameters, after `evaluate`. Two reads of X and no
-    /// L × L matrix, both less an origin of every choice set, so that a common shift costs no digits: with `ds_ik = x_i·v_k`, `dA_ik = A_ik (ds_ik − Σ_j A_jk ds_jk)`, and the change `dr` of the responsibilities,
-    /// the part of θ_k is `X^T (dΩ − dt ∘ A − t ∘ dA)`.
+    /// The Hessian of the unpenalised ℓ of one start times `v`, packed parameters, after `evaluate`. Two reads of X and no L × L matrix,
+    /// both less an origin of every choice set, so that a common shift costs no digits: with `ds_ik = x_i·v_k`,
+    /// `dA_ik = A_ik (ds_ik − Σ_j A_jk ds_jk)`, and the change `dr` of the responsibilities, the part of θ_k is
+    /// `X^T (dΩ − dt ∘ A − t ∘ dA)`.
     pub fn hessian_vector(
         &mut self,
         data: &Data<'_>,

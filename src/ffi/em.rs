@@ -34,8 +34,8 @@ pub struct smx_whitening {
     pub columns: usize,
     /// Rank r of the features inside choice sets; L unless features are collinear or constant.
     pub rank: usize,
-    /// To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their mean in
-    /// the same choice set, divided by how many they are. L x L.
+    /// To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their
+    /// mean in the same choice set, divided by how many they are. L x L.
     pub covariance: *mut f64,
     /// To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates.
     pub to_atoms: *mut f64,

@@ -1,8 +1,8 @@
 //! Kernels
 //!
-//! Exponentials, logarithms of sums and softmax over arrays, in double and (the names with `f` or `float` at the end) in float. They need no
-//! workspace. NaN is no error here: it passes through as each comment says. In exp, log, softmax and log_softmax `out` may be `x` itself;
-//! else it may not overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+//! Exponentials, logarithms of sums and softmax over arrays, in double and (the names with `f` or `float` at the end) in float. They need
+//! no workspace. NaN is no error here: it passes through as each comment says. In exp, log, softmax and log_softmax `out` may be `x`
+//! itself; else it may not overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
 
 use super::call::{Fault, Range, Result, guard};
 use super::evaluate::{context, smx_isa};

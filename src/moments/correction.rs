@@ -245,8 +245,8 @@ pub fn corrected_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// Moments corrected by the design: K weights and K × L atoms, K = `weights.len()`, whose moments over the actual rows are the observed
 /// ones as nearly as can be, and their log-likelihood. No step of EM is taken. Deterministic.
 ///
-/// Section 7 of the model. Cost: at most `max_evaluations` evaluations, two reads of X by K columns each; the fit
-/// of one class, and about 15 reads for the frames, with at most five times `p L² / 2`; and the starts.
+/// Section 7 of the model. Cost: at most `max_evaluations` evaluations, two reads of X by K columns each; the fit of one class, and at
+/// most 23 reads for the frames, with at most five times `p L² / 2`; and the starts.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no start gives finite moments, or for a tensor with

@@ -376,8 +376,9 @@ impl<'a> Draws<'a> {
 
     /// Standard errors from `Σ e f`, `Σ e f²` and the moments m, where they are wanted.
     pub(crate) fn standard_errors(&self, out: Option<&mut [f64]>, first: &[f64], second: &[f64], moments: &[f64]) {
+        let mass = self.error_mass();
         for (((out, first), second), m) in out.into_iter().flatten().zip(first).zip(second).zip(moments) {
-            *out = standard_error(*first, *second, *m, self.error_mass());
+            *out = standard_error(*first, *second, *m, mass);
         }
     }
 }

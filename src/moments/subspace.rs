@@ -88,8 +88,8 @@ fn sampling(draws: &Draws<'_>, frame: &Frame<'_>, vectors: &[f64], ctx: Context,
 ///
 /// `tilt` τ ≥ 0: 0 is section 6 as it stands; above 0 the base measure is centred at the one-class fit and rows and draws are weighted by
 /// `e^{−τ d²/2}`, which makes the profile far clearer where `e^{|θ|²}` is not small beside p (eigenvalues are then in units of the tilted
-/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, as much and p L r twice on the observed rows, and for a tilt a fit of
-/// one class.
+/// frame, about `1 / (1 + τ)` of those in whitened features). Cost: p L² / 2, as much and p L r twice on the observed rows, and for a tilt
+/// a fit of one class.
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `InvalidOption`, `Shape`, `IllPosed` without identified features.

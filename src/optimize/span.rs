@@ -38,8 +38,8 @@ pub(crate) struct Span<'w> {
 }
 
 impl<'w> Span<'w> {
-    /// Whether H pays, of no classes never: on counts over one choice set with fewer classes than features, where it costs no more than an evaluation, and
-    /// L-BFGS has more to do than to lead to where Newton's method takes over.
+    /// Whether H pays, of no classes never: on counts over one choice set with fewer classes than features, where it costs no more than an
+    /// evaluation, and L-BFGS has more to do than to lead to where Newton's method takes over.
     fn serves(shape: &Shape, classes: usize) -> bool {
         let (k, l) = (classes as f64, shape.columns as f64);
         let cheap = k * k * (k + 1.0) <= 8.0 * l && dimension(classes) <= MOST;

@@ -44,9 +44,9 @@ pub(crate) struct MomentStarts {
     pub passes: u64,
 }
 
-/// Writes moment starts of K classes, of which the first is number `first`, to the front of `weights` (starts × K) and `atoms` (starts × K × L): corrected moments, plain ones,
-/// and random atoms in their subspace, up to `kinds.len()`. An estimator that has no answer, or one far beyond the features, leaves its
-/// place to the next.
+/// Writes moment starts of K classes, of which the first is number `first`, to the front of `weights` (starts × K) and `atoms`
+/// (starts × K × L): corrected moments, plain ones, and random atoms in their subspace, up to `kinds.len()`. An estimator that has no answer,
+/// or one far beyond the features, leaves its place to the next.
 pub(crate) fn moment_starts(
     problem: &Problem<'_, '_>,
     classes: usize,
