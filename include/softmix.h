@@ -554,8 +554,8 @@ typedef struct smx_whitening {
   /** Rank r of the features inside choice sets; L unless features are collinear or constant. */
   size_t rank;
   /**
-   * To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their mean in
-   * the same choice set, divided by how many they are. L x L.
+   * To be filled: S, the covariance inside choice sets: the sum of (x - m)(x - m)' over all alternatives that are available, m their
+   * mean in the same choice set, divided by how many they are. L x L.
    */
   double *covariance;
   /** To be filled: r x L in an array of L x L: an atom is `sum_j b_j to_atoms[j]`, b its whitened coordinates. */
@@ -1665,9 +1665,9 @@ smx_status smx_estimate(const smx_data *data,
  * Kernels
  * ==============================================================================================================
  *
- * Exponentials, logarithms of sums and softmax over arrays, in double and (the names with `f` or `float` at the end) in float. They need no
- * workspace. NaN is no error here: it passes through as each comment says. In exp, log, softmax and log_softmax `out` may be `x` itself;
- * else it may not overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
+ * Exponentials, logarithms of sums and softmax over arrays, in double and (the names with `f` or `float` at the end) in float. They need
+ * no workspace. NaN is no error here: it passes through as each comment says. In exp, log, softmax and log_softmax `out` may be `x`
+ * itself; else it may not overlap it. Arrays are aligned for their type, no more. `isa` is SMX_ISA_AUTO as a rule.
  */
 
 /**
