@@ -9,34 +9,43 @@
 #include <string.h>
 #include "softmix.h"
 
-/* An error of the library, thrown as R's own: with the names of R's arguments, and places counted from 1. Of a matrix of counts, which
- * softmix.R made into compressed rows, the place is in the matrix. */
-static void check(smx_status status, smx_error *error, const smx_data *data, int matrix)
+/* Data, and whether the choices came as a matrix of counts, which softmix.R made into compressed rows. */
+struct described {
+    smx_data raw;
+    int matrix;
+};
+
+/* An error of the library, thrown as R's own: with the names of R's arguments, and places counted from 1; of a matrix of counts the place
+ * in the matrix. */
+static void check(smx_status status, smx_error *error, const struct described *data)
 {
     /* The last four only of a matrix. */
-    static const char *const names[][2] = {{"features", "x"}, {"rows", "x"}, {"columns", "x"}, {"set_offsets", "sets"},
+    static const char *const names[][2] = {{"features", "x"}, {"rows", "x"}, {"columns", "x"}, {"set_offsets", "sets"}, {"last", "classes"},
+                                           {"start_weights", "init$weights"}, {"start_atoms", "init$atoms"},
                                            {"counts", "counts"}, {"indices", "counts"}, {"indptr", "counts"}, {"choices", "counts"}};
-    const char *argument = error->argument, *name = argument;
-    char text[256];
+    size_t known = sizeof names / sizeof *names - (data->matrix ? 0 : 4);
+    const smx_data *raw = &data->raw;
+    char text[256], *argument = error->argument;
     size_t i, u = 0;
     if (status == SMX_OK)
         return;
-    for (i = 0; i < (matrix ? 8 : 4); i++)
-        if (strcmp(argument, names[i][0]) == 0)
-            name = names[i][1];
-    if (strcmp(argument, "choices") == 0 && data->indptr == NULL)
-        name = "counts";
-    if (matrix && (strcmp(argument, "counts") == 0 || strcmp(argument, "indices") == 0) && error->row < data->entries) {
-        while (data->indptr[u + 1] <= error->row)
+    if (data->matrix && (strcmp(argument, "counts") == 0 || strcmp(argument, "indices") == 0) && error->row < raw->entries) {
+        while (raw->indptr[u + 1] <= error->row)
             u++;
-        error->column = data->indices[error->row];
+        error->column = raw->indices[error->row];
         error->row = u;
     }
+    if (strcmp(argument, "choices") == 0 && raw->indptr == NULL)
+        strcpy(argument, "counts");
+    for (i = 0; i < known && strcmp(argument, names[i][0]) != 0; i++)
+        ;
+    if (i < known)
+        strcpy(argument, names[i][1]);
     error->row += error->row != SMX_NONE;
     error->column += error->column != SMX_NONE;
     error->class_index += error->class_index != SMX_NONE;
     smx_error_format(error, text, sizeof text);
-    Rf_errorcall(R_NilValue, "softmix: %s%s", name, text + strlen(argument));
+    Rf_errorcall(R_NilValue, "softmix: %s", text);
 }
 
 /* Memory that R takes back when the call ends, or where an error leaves it. */
@@ -77,34 +86,72 @@ static double whole(SEXP value, double least, double most, const char *name)
     return x;
 }
 
-static smx_data describe(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset)
+static double at_least_zero(SEXP value, const char *name)
 {
-    smx_data data;
-    smx_data_init(&data, sizeof data);
+    double x = single(value);
+    if (!(x >= 0 && x < R_PosInf))
+        Rf_errorcall(R_NilValue, "softmix: %s: expected a number, at least 0", name);
+    return x;
+}
+
+static int flag(SEXP value, const char *name)
+{
+    int x = TYPEOF(value) == LGLSXP && XLENGTH(value) == 1 ? LOGICAL(value)[0] : NA_LOGICAL;
+    if (x == NA_LOGICAL)
+        Rf_errorcall(R_NilValue, "softmix: %s: expected TRUE or FALSE", name);
+    return x;
+}
+
+static size_t threads_of(SEXP value)
+{
+    return (size_t)whole(value, 1, INT_MAX, "threads");
+}
+
+/* What softmix.R describes: list(x, counts, indptr, indices, weights, sets, offset, whether the choices came as a matrix). */
+static struct described describe(SEXP list)
+{
+    struct described data;
+    smx_data *raw = &data.raw;
+    SEXP x = VECTOR_ELT(list, 0), counts = VECTOR_ELT(list, 1), indptr = VECTOR_ELT(list, 2), indices = VECTOR_ELT(list, 3);
+    SEXP weights = VECTOR_ELT(list, 4), sets = VECTOR_ELT(list, 5), offset = VECTOR_ELT(list, 6);
+    smx_data_init(raw, sizeof *raw);
+    data.matrix = Rf_asLogical(VECTOR_ELT(list, 7));
     if (TYPEOF(x) != REALSXP || !Rf_isMatrix(x))
         Rf_errorcall(R_NilValue, "softmix: x: expected a matrix of doubles");
-    data.features = REAL(x);
-    data.rows = (size_t)Rf_nrows(x);
-    data.columns = (size_t)Rf_ncols(x);
-    data.row_stride = 1;
-    data.column_stride = data.rows;
-    data.offset = numbers(offset, (R_xlen_t)data.rows, "offset");
+    raw->features = REAL(x);
+    raw->rows = (size_t)Rf_nrows(x);
+    raw->columns = (size_t)Rf_ncols(x);
+    raw->row_stride = 1;
+    raw->column_stride = raw->rows;
+    raw->offset = numbers(offset, (R_xlen_t)raw->rows, "offset");
     if (sets != R_NilValue) {
-        data.set_offsets = sizes(sets, 0, "sets");
-        data.sets = XLENGTH(sets) > 0 ? (size_t)XLENGTH(sets) - 1 : 0;
+        raw->set_offsets = sizes(sets, 0, "sets");
+        raw->sets = XLENGTH(sets) > 0 ? (size_t)XLENGTH(sets) - 1 : 0;
     }
     if (indptr == R_NilValue) {
-        data.counts = numbers(counts, (R_xlen_t)data.rows, "counts");
+        raw->counts = numbers(counts, (R_xlen_t)raw->rows, "counts");
     } else {
-        data.choices = SMX_UNITS;
-        data.units = XLENGTH(indptr) > 0 ? (size_t)XLENGTH(indptr) - 1 : 0;
-        data.entries = (size_t)XLENGTH(indices);
-        data.indptr = sizes(indptr, 0, "indptr");
-        data.indices = sizes(indices, 1, "indices");
-        data.counts = numbers(counts, XLENGTH(indices), "counts");
-        data.weights = numbers(weights, XLENGTH(indptr) - 1, "weights");
+        raw->choices = SMX_UNITS;
+        raw->units = XLENGTH(indptr) > 0 ? (size_t)XLENGTH(indptr) - 1 : 0;
+        raw->entries = (size_t)XLENGTH(indices);
+        raw->indptr = sizes(indptr, 0, "indptr");
+        raw->indices = sizes(indices, 1, "indices");
+        raw->counts = numbers(counts, XLENGTH(indices), "counts");
+        raw->weights = numbers(weights, (R_xlen_t)raw->units, "weights");
     }
     return data;
+}
+
+static size_t units_of(const struct described *data)
+{
+    return data->raw.choices == SMX_UNITS ? data->raw.units : data->raw.rows;
+}
+
+/* Workspace that R takes back when the call ends; NULL, and no bytes of it, where it has no size: the call says why. */
+static void *workspace_of(size_t *size)
+{
+    *size = *size == SMX_NONE ? 0 : *size;
+    return *size > 0 ? R_alloc(*size, 1) : NULL;
 }
 
 static void interrupted(void *nothing)
@@ -114,7 +161,7 @@ static void interrupted(void *nothing)
 }
 
 struct watch {
-    SEXP call; /* progress(finished, drawn, best) */
+    SEXP call; /* progress(finished, drawn, best, classes) */
     int failed, ended;
 };
 
@@ -133,6 +180,7 @@ static int32_t watch(const smx_progress *now, void *user)
         SETCAR(a, Rf_ScalarReal((double)now->finished));
         SETCADR(a, Rf_ScalarReal((double)now->drawn));
         SETCADDR(a, Rf_ScalarReal(now->best));
+        SETCADDDR(a, Rf_ScalarReal((double)now->classes));
         answer = R_tryEval(w->call, R_GlobalEnv, &failed);
         if (failed) {
             w->failed = 1;
@@ -143,89 +191,239 @@ static int32_t watch(const smx_progress *now, void *user)
     return w->ended;
 }
 
-SEXP softmix_fit(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP matrix, SEXP classes,
-                 SEXP ridge, SEXP seed, SEXP starts, SEXP progress)
+/* list(ridge, seed, starts, max_evaluations, gradient_tolerance, single_phase, threads, progress); the caller protects `state->call`. */
+static smx_fit_options options_of(SEXP list, struct watch *state)
+{
+    smx_fit_options options;
+    SEXP progress = VECTOR_ELT(list, 7);
+    smx_fit_options_init(&options, sizeof options);
+    options.ridge = at_least_zero(VECTOR_ELT(list, 0), "ridge");
+    options.seed = (uint64_t)whole(VECTOR_ELT(list, 1), 0, 9e15, "seed");
+    options.starts = (size_t)whole(VECTOR_ELT(list, 2), 0, INT_MAX, "starts");
+    options.max_evaluations = (uint64_t)whole(VECTOR_ELT(list, 3), 0, 9e15, "max_evaluations");
+    options.gradient_tolerance = at_least_zero(VECTOR_ELT(list, 4), "gradient_tolerance");
+    options.single_phase = flag(VECTOR_ELT(list, 5), "single_phase");
+    options.threads = threads_of(VECTOR_ELT(list, 6));
+    state->call = progress == R_NilValue ? R_NilValue : Rf_lang5(progress, R_NilValue, R_NilValue, R_NilValue, R_NilValue);
+    state->failed = state->ended = 0;
+    options.progress = watch;
+    options.user = state;
+    return options;
+}
+
+static SEXP text_of(smx_outcome outcome)
+{
+    static const char *const outcomes[] = {"unknown", "converged", "iteration_limit", "stalled", "diverging", "cancelled"};
+    return Rf_mkChar(outcomes[outcome >= 0 && outcome <= 5 ? outcome : 0]);
+}
+
+static SEXP flags_of(const unsigned char *flags, size_t n)
+{
+    SEXP out = Rf_allocVector(LGLSXP, (R_xlen_t)n);
+    size_t i;
+    for (i = 0; i < n; i++)
+        LOGICAL(out)[i] = flags[i];
+    return out;
+}
+
+static SEXP counts_of(const size_t *counts, size_t n)
+{
+    SEXP out = Rf_allocVector(REALSXP, (R_xlen_t)n);
+    size_t i;
+    for (i = 0; i < n; i++)
+        REAL(out)[i] = (double)counts[i];
+    return out;
+}
+
+/* An array of a result, of n numbers. */
+static double *place(SEXP list, int at, size_t n)
+{
+    SET_VECTOR_ELT(list, at, Rf_allocVector(REALSXP, (R_xlen_t)n));
+    return REAL(VECTOR_ELT(list, at));
+}
+
+/* Matrices come and go in the order of C, class after class: softmix.R turns them. `start`: NULL, or list(weights, atoms). */
+SEXP softmix_fit(SEXP choices, SEXP classes, SEXP start, SEXP given)
 {
     static const char *const names[] = {"weights", "atoms", "log_likelihood", "outcome", "diverging", "unidentified", "starts", "at_best",
-                                        ""};
-    static const char *const outcomes[] = {"unknown", "converged", "iteration_limit", "stalled", "diverging", "cancelled"};
-    smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
-    size_t l = data.columns, kk = (size_t)whole(classes, 1, INT_MAX, "classes"), size, i, j;
+                                        "penalized_log_likelihood", "rank", "evaluations", ""};
+    struct described data = describe(choices);
+    size_t l = data.raw.columns, k = (size_t)whole(classes, 1, INT_MAX, "classes"), size;
     /* More classes than units are left to the call, which says so. */
-    size_t room = kk <= (data.indptr ? data.units : data.rows) ? kk : 0;
-    SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), call = R_NilValue;
-    struct watch state = {R_NilValue, 0, 0};
-    smx_fit_options options;
+    size_t room = k <= units_of(&data) ? k : 0;
+    SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names));
+    struct watch state;
+    smx_fit_options options = options_of(given, &state);
     smx_fit_result result;
     smx_error error;
-    double *atoms = (double *)(void *)R_alloc(room * l + 1, sizeof(double));
-    unsigned char *diverging = (unsigned char *)R_alloc(room + 1, 1), *unidentified = (unsigned char *)R_alloc(l, 1);
     void *workspace;
 
+    PROTECT(state.call);
+    if (start != R_NilValue) {
+        options.start_weights = numbers(VECTOR_ELT(start, 0), (R_xlen_t)k, "init$weights");
+        options.start_atoms = numbers(VECTOR_ELT(start, 1), (R_xlen_t)(k * l), "init$atoms");
+    }
     smx_error_init(&error, sizeof error);
-    smx_fit_options_init(&options, sizeof options);
-    options.ridge = single(ridge);
-    if (!(options.ridge >= 0 && options.ridge < R_PosInf))
-        Rf_errorcall(R_NilValue, "softmix: ridge: expected a number, at least 0");
-    options.seed = (uint64_t)whole(seed, 0, 9e15, "seed");
-    options.starts = (size_t)whole(starts, 0, INT_MAX, "starts");
-    if (progress != R_NilValue)
-        call = Rf_lang4(progress, R_NilValue, R_NilValue, R_NilValue);
-    PROTECT(call);
-    state.call = call;
-    options.progress = watch;
-    options.user = &state;
-    SET_VECTOR_ELT(out, 0, Rf_allocVector(REALSXP, (R_xlen_t)room));
-    SET_VECTOR_ELT(out, 1, Rf_allocMatrix(REALSXP, (int)room, (int)l));
     smx_fit_result_init(&result, sizeof result);
-    result.weights = REAL(VECTOR_ELT(out, 0));
-    result.atoms = atoms;
-    result.diverging = diverging;
-    result.unidentified = unidentified;
-    size = room ? smx_fit_workspace(&data, kk, &options) : SMX_NONE;
-    workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
-    check(smx_fit(&data, kk, &options, &result, workspace, workspace ? size : 0, &error), &error, &data, Rf_asLogical(matrix));
+    result.weights = place(out, 0, room);
+    result.atoms = place(out, 1, room * l);
+    result.diverging = (unsigned char *)R_alloc(room + 1, 1);
+    result.unidentified = (unsigned char *)R_alloc(l + 1, 1);
+    size = room ? smx_fit_workspace(&data.raw, k, &options) : 0;
+    workspace = workspace_of(&size);
+    check(smx_fit(&data.raw, k, &options, &result, workspace, size, &error), &error, &data);
     if (state.failed)
         Rf_errorcall(R_NilValue, "softmix: interrupted");
-    for (i = 0; i < kk; i++)
-        for (j = 0; j < l; j++)
-            REAL(VECTOR_ELT(out, 1))[i + j * kk] = atoms[i * l + j];
     SET_VECTOR_ELT(out, 2, Rf_ScalarReal(result.log_likelihood));
-    SET_VECTOR_ELT(out, 3, Rf_mkString(outcomes[result.outcome >= 0 && result.outcome <= 5 ? result.outcome : 0]));
-    SET_VECTOR_ELT(out, 4, Rf_allocVector(LGLSXP, (R_xlen_t)kk));
-    SET_VECTOR_ELT(out, 5, Rf_allocVector(LGLSXP, (R_xlen_t)l));
-    for (i = 0; i < kk; i++)
-        LOGICAL(VECTOR_ELT(out, 4))[i] = diverging[i];
-    for (i = 0; i < l; i++)
-        LOGICAL(VECTOR_ELT(out, 5))[i] = unidentified[i];
+    SET_VECTOR_ELT(out, 3, Rf_ScalarString(text_of(result.outcome)));
+    SET_VECTOR_ELT(out, 4, flags_of(result.diverging, k));
+    SET_VECTOR_ELT(out, 5, flags_of(result.unidentified, l));
     SET_VECTOR_ELT(out, 6, Rf_ScalarReal((double)result.starts));
     SET_VECTOR_ELT(out, 7, Rf_ScalarReal((double)result.at_best));
+    SET_VECTOR_ELT(out, 8, Rf_ScalarReal(result.penalized_log_likelihood));
+    SET_VECTOR_ELT(out, 9, Rf_ScalarReal((double)result.rank));
+    SET_VECTOR_ELT(out, 10, Rf_ScalarReal((double)result.evaluations));
     UNPROTECT(2);
     return out;
 }
 
-/* Posterior class probabilities, units x classes. `atoms` comes transposed: class after class. */
-SEXP softmix_posterior(SEXP x, SEXP counts, SEXP indptr, SEXP indices, SEXP weights, SEXP sets, SEXP offset, SEXP matrix, SEXP alpha,
-                       SEXP atoms)
+/* Weights and atoms of all fits stand one after another. */
+SEXP softmix_scan(SEXP choices, SEXP from, SEXP to, SEXP given)
 {
-    smx_data data = describe(x, counts, indptr, indices, weights, sets, offset);
-    size_t k = (size_t)XLENGTH(alpha), u = data.choices == SMX_UNITS ? data.units : data.rows, size, i, j;
-    double *r = (double *)(void *)R_alloc(u * k + 1, sizeof(double));
-    SEXP out;
+    static const char *const names[] = {"weights", "atoms", "diverging", "log_likelihood", "penalized_log_likelihood", "parameters", "aic",
+                                        "bic", "icl", "outcome", "starts", "at_best", "eigenvalues", "noise", "suggested_classes",
+                                        "best_aic", "best_bic", "best_icl", ""};
+    struct described data = describe(choices);
+    size_t l = data.raw.columns, first = (size_t)whole(from, 1, INT_MAX, "classes");
+    size_t last = (size_t)whole(to, (double)first, INT_MAX, "classes");
+    size_t n = last - first + 1, all = 0, size, i;
+    /* More classes than units, or fits than C takes, are left to the call. */
+    int room = last <= units_of(&data) && n <= SMX_SCAN_MAX;
+    SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), outcomes;
+    struct watch state;
+    smx_fit_options options = options_of(given, &state);
+    smx_scan_result result;
+    smx_error error;
+    void *workspace;
+
+    PROTECT(state.call);
+    n = room ? n : 0;
+    all = room ? (last * (last + 1) - first * (first - 1)) / 2 : 0;
+    smx_error_init(&error, sizeof error);
+    smx_scan_result_init(&result, sizeof result);
+    result.weights = place(out, 0, all);
+    result.atoms = place(out, 1, all * l);
+    result.diverging = (unsigned char *)R_alloc(all + 1, 1);
+    result.log_likelihoods = place(out, 3, n);
+    result.penalized_log_likelihoods = place(out, 4, n);
+    result.aic = place(out, 6, n);
+    result.bic = place(out, 7, n);
+    result.icl = place(out, 8, n);
+    result.eigenvalues = place(out, 12, l);
+    result.parameters = (size_t *)(void *)R_alloc(n + 1, sizeof(size_t));
+    result.starts = (size_t *)(void *)R_alloc(n + 1, sizeof(size_t));
+    result.at_best = (size_t *)(void *)R_alloc(n + 1, sizeof(size_t));
+    result.outcomes = (smx_outcome *)(void *)R_alloc(n + 1, sizeof(smx_outcome));
+    size = room ? smx_scan_workspace(&data.raw, first, last, &options) : 0;
+    workspace = workspace_of(&size);
+    check(smx_scan(&data.raw, first, last, &options, &result, workspace, size, &error), &error, &data);
+    if (state.failed)
+        Rf_errorcall(R_NilValue, "softmix: interrupted");
+    /* Fewer where progress ended it. */
+    n = result.fits;
+    last = first + n - 1;
+    SET_VECTOR_ELT(out, 2, flags_of(result.diverging, (last * (last + 1) - first * (first - 1)) / 2));
+    SET_VECTOR_ELT(out, 5, counts_of(result.parameters, n));
+    outcomes = Rf_allocVector(STRSXP, (R_xlen_t)n);
+    SET_VECTOR_ELT(out, 9, outcomes);
+    for (i = 0; i < n; i++)
+        SET_STRING_ELT(outcomes, (R_xlen_t)i, text_of(result.outcomes[i]));
+    SET_VECTOR_ELT(out, 10, counts_of(result.starts, n));
+    SET_VECTOR_ELT(out, 11, counts_of(result.at_best, n));
+    SET_VECTOR_ELT(out, 13, Rf_ScalarReal(result.noise));
+    SET_VECTOR_ELT(out, 14, Rf_ScalarReal((double)result.suggested_classes));
+    SET_VECTOR_ELT(out, 15, Rf_ScalarReal((double)result.best_aic));
+    SET_VECTOR_ELT(out, 16, Rf_ScalarReal((double)result.best_bic));
+    SET_VECTOR_ELT(out, 17, Rf_ScalarReal((double)result.best_icl));
+    UNPROTECT(2);
+    return out;
+}
+
+/* Posterior class probabilities, units x classes. */
+SEXP softmix_posterior(SEXP choices, SEXP weights, SEXP atoms, SEXP threads)
+{
+    struct described data = describe(choices);
+    size_t k = (size_t)XLENGTH(weights), size;
+    const double *w = numbers(weights, (R_xlen_t)k, "weights"), *a = numbers(atoms, (R_xlen_t)(k * data.raw.columns), "atoms");
+    SEXP out = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)(units_of(&data) * k)));
+    smx_evaluate_options options;
     smx_evaluation evaluation;
     smx_error error;
     void *workspace;
     smx_error_init(&error, sizeof error);
+    smx_evaluate_options_init(&options, sizeof options);
+    options.threads = threads_of(threads);
     smx_evaluation_init(&evaluation, sizeof evaluation);
-    evaluation.responsibilities = r;
-    size = smx_evaluate_workspace(&data, k);
-    workspace = size == SMX_NONE ? NULL : R_alloc(size, 1);
-    check(smx_evaluate(&data, k, numbers(alpha, (R_xlen_t)k, "weights"), numbers(atoms, (R_xlen_t)(k * data.columns), "atoms"), NULL,
-                       &evaluation, workspace, workspace ? size : 0, &error), &error, &data, Rf_asLogical(matrix));
-    out = PROTECT(Rf_allocMatrix(REALSXP, (int)u, (int)k));
-    for (i = 0; i < u; i++)
-        for (j = 0; j < k; j++)
-            REAL(out)[i + j * u] = r[i * k + j];
+    evaluation.responsibilities = REAL(out);
+    size = smx_evaluate_workspace(&data.raw, k);
+    workspace = workspace_of(&size);
+    check(smx_evaluate(&data.raw, k, w, a, &options, &evaluation, workspace, size, &error), &error, &data);
+    UNPROTECT(1);
+    return out;
+}
+
+/* Choice probabilities of the alternatives, and in each class: alternatives x classes. */
+SEXP softmix_choice(SEXP choices, SEXP weights, SEXP atoms, SEXP threads)
+{
+    static const char *const names[] = {"mixed", "by_class", ""};
+    struct described data = describe(choices);
+    size_t k = (size_t)XLENGTH(weights), size;
+    const double *w = numbers(weights, (R_xlen_t)k, "weights"), *a = numbers(atoms, (R_xlen_t)(k * data.raw.columns), "atoms");
+    SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names));
+    double *mixed = place(out, 0, data.raw.rows), *by_class = place(out, 1, data.raw.rows * k);
+    smx_run_options options;
+    smx_error error;
+    void *workspace;
+    smx_error_init(&error, sizeof error);
+    smx_run_options_init(&options, sizeof options);
+    options.threads = threads_of(threads);
+    size = smx_choice_probabilities_workspace(&data.raw, k);
+    workspace = workspace_of(&size);
+    check(smx_choice_probabilities(&data.raw, k, w, a, by_class, mixed, &options, workspace, size, &error), &error, &data);
+    UNPROTECT(1);
+    return out;
+}
+
+/* The covariance matrix of the weights and of the atoms, class after class. */
+SEXP softmix_covariance(SEXP choices, SEXP weights, SEXP atoms, SEXP ridge, SEXP variance, SEXP threads)
+{
+    struct described data = describe(choices);
+    size_t k = (size_t)XLENGTH(weights), l = data.raw.columns, all = k * (l + 1), size;
+    const double *w = numbers(weights, (R_xlen_t)k, "weights"), *a = numbers(atoms, (R_xlen_t)(k * l), "atoms");
+    SEXP out = PROTECT(Rf_allocMatrix(REALSXP, (int)all, (int)all));
+    double *numbers_of = (double *)(void *)R_alloc(3 * l * l + 1, sizeof(double));
+    smx_whitening whitening;
+    smx_run_options run;
+    smx_inference_options options;
+    smx_error error;
+    void *workspace;
+    smx_error_init(&error, sizeof error);
+    smx_whitening_init(&whitening, sizeof whitening);
+    whitening.covariance = numbers_of;
+    whitening.to_atoms = numbers_of + l * l;
+    whitening.from_atoms = numbers_of + 2 * l * l;
+    whitening.unidentified = (unsigned char *)R_alloc(l + 1, 1);
+    smx_run_options_init(&run, sizeof run);
+    smx_inference_options_init(&options, sizeof options);
+    run.threads = options.threads = threads_of(threads);
+    options.variance = (smx_variance)whole(variance, SMX_VARIANCE_INFORMATION, SMX_VARIANCE_ROBUST_SAMPLING, "variance");
+    options.ridge = at_least_zero(ridge, "ridge");
+    size = smx_whiten_workspace(&data.raw);
+    workspace = workspace_of(&size);
+    check(smx_whiten(&data.raw, &whitening, &run, workspace, size, &error), &error, &data);
+    size = smx_covariance_workspace(&data.raw, k);
+    workspace = workspace_of(&size);
+    check(smx_covariance(&data.raw, &whitening, k, w, a, REAL(out), &options, workspace, size, &error), &error, &data);
     UNPROTECT(1);
     return out;
 }
