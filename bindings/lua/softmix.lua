@@ -6,6 +6,9 @@
 --
 -- SOFTMIX_LIBRARY names the shared library (default: what the system finds), SOFTMIX_HEADER the header (default: beside this
 -- file's repository, then /usr/local/include and /usr/include). Arrays are those of the ffi and are not copied.
+--
+-- Not here, but in C and Python: standard errors, choice probabilities, scans of the number of classes, starts of one's own. softmix.C is
+-- all of C, softmix.new makes its structs, softmix.constants are its constants.
 
 local ffi = require "ffi"
 
@@ -130,16 +133,33 @@ local function check_lengths(t, data)
     enough(t, "counts", t.indptr and entries or rows, "double")
 end
 
+local kinds = {offset = "double", counts = "double", weights = "double", set_offsets = "size_t", indptr = "size_t", indices = "size_t"}
+
 local function describe(t)
     local data = new("smx_data")
+    local function refuse(name, expected)
+        local values = t[name]
+        local given = type(values) == "cdata" and tostring(ffi.typeof(values)) or type(values)
+        error(("%s: expected %s of the ffi, got %s"):format(name, expected, given), 4)
+    end
     -- To C they are at any pointer, and integers would be read as doubles, beyond their end.
     local double = are("double", t.features)
     if not double and not are("float", t.features) then
-        error("features: expected doubles or floats of the ffi, got " .. (type(t.features) == "cdata" and tostring(ffi.typeof(t.features)) or type(t.features)), 3)
+        refuse("features", "doubles or floats")
+    end
+    for name, kind in pairs(kinds) do
+        if t[name] ~= nil and not are(kind, t[name]) then
+            refuse(name, kind == "double" and "doubles" or "size_t")
+        end
+    end
+    for _, name in ipairs {"units", "entries", "indices", "weights"} do
+        if t[name] ~= nil and not t.indptr then
+            error(("indptr: missing, but %s is there"):format(name), 3)
+        end
     end
     data.features, data.rows, data.columns = t.features, whole(t, "rows", 0, nil, 3), whole(t, "columns", 0, nil, 3)
     data.dtype = double and constants.SMX_F64 or constants.SMX_F32
-    data.row_stride, data.column_stride = t.row_stride or 0, t.column_stride or 0
+    data.row_stride, data.column_stride = whole(t, "row_stride", 0, 0, 3), whole(t, "column_stride", 0, 0, 3)
     data.offset, data.set_offsets, data.sets = t.offset, t.set_offsets, whole(t, "sets", 0, 0, 3)
     if t.indptr then
         data.choices, data.units, data.entries = constants.SMX_UNITS, whole(t, "units", 0, nil, 3), whole(t, "entries", 0, nil, 3)

@@ -80,6 +80,44 @@ for _, wrong in ipairs {whole, {1, 2}, "2", 3} do
     assert(not ok and tostring(e):find("features: expected doubles or floats", 1, true), tostring(e))
 end
 
+for name, wrong in pairs {row_stride = 1.5, column_stride = -1, counts = single, offset = {1, 2}, set_offsets = x, units = 3, weights = x} do
+    local t = {features = x, rows = p, columns = L, counts = counts, classes = 2}
+    t[name] = wrong
+    local ok, e = pcall(function() local model = softmix.fit(t) return model end)
+    local named = (name == "units" or name == "weights") and "indptr: missing, but " .. name .. " is there" or name .. ": expected"
+    assert(not ok and tostring(e):find("test.lua:%d+: " .. named), tostring(e))
+end
+
+-- A panel: two choice sets of four alternatives with two features, an offset, five units that chose in both, with counts and weights, and a
+-- ridge; the log-likelihood is that of its definition.
+local function doubles(...) return ffi.new("double[?]", select("#", ...), ...) end
+local panel = {features = doubles(0, 0, 1, 0, 0, 1, 1, 1, 2, 0, 0, 2, -1, 1, 1, -1), rows = 8, columns = 2, sets = 2,
+               set_offsets = ffi.new("size_t[3]", 0, 4, 8), offset = doubles(0, 0.5, -0.5, 0.25, 0, 1, 0, -1), units = 5, entries = 10,
+               indptr = ffi.new("size_t[6]", 0, 2, 4, 6, 8, 10), indices = ffi.new("size_t[10]", 0, 5, 1, 4, 2, 6, 3, 7, 0, 6),
+               counts = doubles(2, 1, 1, 3, 2, 1, 1, 1, 2, 2), weights = doubles(1, 2, 1, 3, 1), classes = 2, ridge = 1, starts = 12}
+local fitted = softmix.fit(panel)
+local total, posterior = 0, fitted:posterior()
+for u = 0, 4 do
+    local joint = {}
+    for k = 0, 1 do
+        local function logit(i)
+            return panel.features[2 * i] * fitted.atoms[2 * k] + panel.features[2 * i + 1] * fitted.atoms[2 * k + 1] + panel.offset[i]
+        end
+        local log_probability = 0
+        for e = tonumber(panel.indptr[u]), tonumber(panel.indptr[u + 1]) - 1 do
+            local i, z = tonumber(panel.indices[e]), 0
+            for j = i < 4 and 0 or 4, i < 4 and 3 or 7 do
+                z = z + math.exp(logit(j))
+            end
+            log_probability = log_probability + panel.counts[e] * (logit(i) - math.log(z))
+        end
+        joint[k] = fitted.weights[k] * math.exp(log_probability)
+    end
+    total = total + panel.weights[u] * math.log(joint[0] + joint[1])
+    assert(math.abs(posterior[2 * u] - joint[0] / (joint[0] + joint[1])) < 1e-12)
+end
+assert(math.abs(total - fitted.log_likelihood) < 1e-9 and fitted.starts == 12, total)
+
 x[3 * L + 2] = 0 / 0
 local ok, e = pcall(softmix.fit, {features = x, rows = p, columns = L, counts = counts, classes = 2})
 assert(not ok and e.status == softmix.constants.SMX_NOT_FINITE and e.row == 3 and e.column == 2, tostring(e))

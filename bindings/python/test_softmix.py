@@ -167,6 +167,43 @@ class Softmix(unittest.TestCase):
         few = model.predict_proba(X[: sets[60]], softmix.Units(indptr[:5], chosen[: indptr[4]]), sets=sets[:61])
         np.testing.assert_allclose(few, model.predict_proba()[:4], rtol=1e-12)
 
+    def test_a_weighted_panel_is_what_its_definition_says(self):
+        rng = np.random.default_rng(1)
+        X, offset, sets = rng.normal(size=(20, 3)), rng.normal(size=20), [0, 10, 20]
+        indptr, indices = np.arange(0, 11, 2), np.array([1, 12, 3, 11, 9, 17, 0, 19, 4, 15])
+        counts, weights = np.tile([2.0, 1.0], 5), np.array([1.0, 2.0, 1.0, 3.0, 1.0])
+        options = dict(sets=sets, offset=offset, ridge=1.0, starts=12, seed=3)
+        model = softmix.fit(X, softmix.Units(indptr, indices, counts, weights), 2, **options)
+        logits = X @ model.atoms_.T + offset[:, None]
+        logs = np.concatenate([s - np.log(np.exp(s).sum(0)) for s in (logits[:10], logits[10:])])
+        joint = np.exp(np.add.reduceat(counts[:, None] * logs[indices], indptr[:-1])) * model.weights_
+        np.testing.assert_allclose(weights @ np.log(joint.sum(1)), model.log_likelihood_, rtol=1e-12)
+        np.testing.assert_allclose(joint / joint.sum(1, keepdims=True), model.predict_proba(), rtol=1e-9)
+        self.assertLess(model.penalized_log_likelihood_, model.log_likelihood_)
+        self.assertEqual(len(model.start_values_), 12)
+        for change in ({"threads": 2}, {"isa": "scalar"}):
+            other = softmix.fit(X, softmix.Units(indptr, indices, counts, weights), 2, **options, **change)
+            self.assertAlmostEqual(other.log_likelihood_, model.log_likelihood_, places=8)
+            self.assertTrue("isa" in change or (other.atoms_ == model.atoms_).all())
+
+    def test_features_that_are_not_identified_are_named(self):
+        with self.assertWarnsRegex(softmix.NotIdentified, r"^features \[(0|5|0, 5)\] are not identified"):
+            model = softmix.fit(np.column_stack([self.X, 2 * self.X[:, 0]]), self.matrix.sum(0), 1)
+        self.assertEqual(model.rank_, 5)
+
+    def test_options_end_a_fit_where_they_say(self):
+        counts, init = self.matrix.sum(0), ([0.5, 0.5], np.outer([0, 1e-3], self.X[0] != 0))
+        whole = softmix.fit(self.X, counts, 2, init=init)
+        with self.assertWarns(softmix.NotConverged):
+            short = softmix.fit(self.X, counts, 2, init=init, max_evaluations=5)
+        self.assertEqual((short.outcome_, short.start_kinds_), ("iteration_limit", ["given"]))
+        self.assertLess(short.evaluations_, 8)
+        loose = softmix.fit(self.X, counts, 2, init=init, gradient_tolerance=1e-2)
+        self.assertLess(loose.evaluations_, whole.evaluations_)
+        self.assertGreater(loose.gradient_norm_, whole.gradient_norm_)
+        single = softmix.fit(self.X, counts, 2, init=init, single_phase=True)
+        self.assertAlmostEqual(single.log_likelihood_, whole.log_likelihood_, delta=1e-3)
+
     def test_arrays_are_passed_as_they_are(self):
         counts = self.matrix.sum(0)
         wide = np.zeros((101, 9))
@@ -253,13 +290,13 @@ class Softmix(unittest.TestCase):
             ("X: expected numbers, got complex128", lambda: softmix.fit(X + 1j, counts, 1)),
             ("X: expected numbers (", lambda: softmix.fit({}, counts, 1)),
             ("X: empty", lambda: softmix.fit(X[:, :0], counts, 1)),
-            ("sets: wrong size at row 1 (needed 101, given 3)", lambda: softmix.fit(X, counts, 1, sets=[0, 3])),
+            ("sets: wrong size at position 1 (needed 101, given 3)", lambda: softmix.fit(X, counts, 1, sets=[0, 3])),
             ("sets: expected integers in one dimension, got shape (1, 2)", lambda: softmix.fit(X, counts, 1, sets=[[0, 101]])),
             ("sets: expected integers in one dimension, got shape ()", lambda: softmix.fit(X, counts, 1, sets=5)),
             ("sets: empty", lambda: softmix.fit(X, counts, 1, sets=[])),
-            ("sets: negative at row 1", lambda: softmix.fit(X, counts, 1, sets=[0, -1, 101])),
+            ("sets: negative at position 1", lambda: softmix.fit(X, counts, 1, sets=[0, -1, 101])),
             ("indptr: expected integers in one dimension", lambda: softmix.fit(X, softmix.Units([[0, 1]], [1]), 1)),
-            ("indices: out of range or out of order at row 0", lambda: softmix.fit(X, softmix.Units([0, 1], [101]), 1)),
+            ("indices: out of range or out of order at position 0", lambda: softmix.fit(X, softmix.Units([0, 1], [101]), 1)),
             ("offset: expected numbers, got <U", lambda: softmix.fit(X, counts, 1, offset=text)),
             ("ridge: expected a number, got '1'", lambda: softmix.fit(X, counts, 1, ridge="1")),
             ("ridge: expected a number, got None", lambda: softmix.fit(X, counts, 1, ridge=None)),
