@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a Linux program on an emulated processor with AVX-512, for cargo to test on where the machine has none: CARGO_TARGET_..._RUNNER.
-# It sees `tests`, `data` and `fuzz/corpus` of the project, the variables PROPTEST_CASES and SOFTMIX_CASES, and the libraries it links.
+# It sees `tests`, `data` and `fuzz/corpus` of the project, the variable SOFTMIX_CASES, and the libraries it links.
 # Needs bochs, bochsbios, isolinux, syslinux-common, xorriso, cpio and busybox-static of Debian, and SOFTMIX_KERNEL, the file of a Linux
 # kernel. Usage: bochs.sh program [argument...]; its output comes when it has ended.
 set -euo pipefail
@@ -28,7 +28,7 @@ cat > root/init <<EOF
 mount -t proc proc /proc
 mount -t devtmpfs dev /dev
 cd "$project"
-export RUST_TEST_THREADS=1 ${PROPTEST_CASES:+PROPTEST_CASES=$PROPTEST_CASES} ${SOFTMIX_CASES:+SOFTMIX_CASES=$SOFTMIX_CASES}
+export RUST_TEST_THREADS=1 ${SOFTMIX_CASES:+SOFTMIX_CASES=$SOFTMIX_CASES}
 grep -q avx512f /proc/cpuinfo && echo "begins" && /program $(printf '%q ' "$@") 2>&1
 echo "ends with \$?"
 sleep 1

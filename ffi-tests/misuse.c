@@ -408,7 +408,15 @@ static void pointers(void)
     REFUSE(EVERY, SMX_ALIGNMENT, SINGLE; s.data.features = (char *)s.single + 2);
     REFUSE(EVERY, SMX_ALIGNMENT, s.data.offset = (double *)(void *)((char *)s.offset + 4));
     REFUSE(EVERY, SMX_ALIGNMENT, s.data.indices = (size_t *)(void *)((char *)s.indices + 1));
+    REFUSE(EVERY, SMX_ALIGNMENT, s.data.counts = (double *)(void *)((char *)s.counts + 2));
+    REFUSE(EVERY, SMX_ALIGNMENT, s.data.weights = (double *)(void *)((char *)s.unit_weights + 1));
+    REFUSE(EVERY, SMX_ALIGNMENT, s.data.indptr = (size_t *)(void *)((char *)s.data.indptr + 1));
+    REFUSE(EVERY, SMX_ALIGNMENT, s.data.set_offsets = (size_t *)(void *)((char *)s.set_offsets + 1));
     REFUSE(FIT, SMX_ALIGNMENT, s.result.atoms = (double *)(void *)((char *)s.fit_atoms + 1));
+    REFUSE(FIT, SMX_ALIGNMENT, s.result.start_values = (double *)(void *)((char *)s.result.start_values + 1));
+    REFUSE(SCAN, SMX_ALIGNMENT, s.scan.starts = (size_t *)(void *)((char *)s.scan_starts + 1));
+    REFUSE(EVALUATE, SMX_ALIGNMENT, s.evaluation.responsibilities = (double *)(void *)((char *)s.responsibilities + 1));
+    REFUSE(WHITEN | WHITENED, SMX_ALIGNMENT, s.whitening.to_atoms = (double *)(void *)((char *)s.whitening.to_atoms + 1));
 }
 
 static void sizes(void)
@@ -493,7 +501,7 @@ static void structs(void)
     REFUSE(SCAN, SMX_STRUCT_SIZE, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues) - 1);
     ACCEPT(SCAN, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues); s.scan.eigenvalues = s.features);
     REFUSE(RUN, SMX_STRUCT_SIZE, s.run_options.struct_size--);
-    REFUSE(ERRORS, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
+    REFUSE(INFERENCE, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.reserved = 1);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.reserved = -1);
@@ -531,25 +539,25 @@ static void names(void)
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.dtype = WRONG[i]);
         REFUSE(EVERY, SMX_INVALID_OPTION, s.data.choices = WRONG[i]);
         REFUSE(EM, SMX_INVALID_OPTION, s.em_options.m_step = WRONG[i]);
-        REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.variance = WRONG[i]);
+        REFUSE(INFERENCE, SMX_INVALID_OPTION, s.inference_options.variance = WRONG[i]);
         REFUSE(SCORES, SMX_INVALID_OPTION, s.sampling = WRONG[i]);
         if (WRONG[i] != 3) {
             REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.isa = WRONG[i]);
             REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.isa = WRONG[i]);
-            REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.isa = WRONG[i]);
+            REFUSE(INFERENCE, SMX_INVALID_OPTION, s.inference_options.isa = WRONG[i]);
             REFUSE(EM, SMX_INVALID_OPTION, s.em_options.isa = WRONG[i]);
             REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.isa = WRONG[i]);
         }
     }
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.threads = 0);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.threads = 0);
-    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.threads = 0);
+    REFUSE(INFERENCE, SMX_INVALID_OPTION, s.inference_options.threads = 0);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.threads = 0);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.threads = 0);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.max_evaluations = 0);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = 0);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = -1);
-    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = -1);
+    REFUSE(INFERENCE, SMX_INVALID_OPTION, s.inference_options.ridge = -1);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = -1);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.ridge = -1);
 }
@@ -578,7 +586,7 @@ static void contents(void)
     for (i = 0; i < P; i++)
         REFUSE(EVERY, SMX_NOT_FINITE, COUNTS_ONLY; s.row_counts[i] = NAN);
     REFUSE(PENALIZED, SMX_INVALID_OPTION, s.evaluate_options.ridge = NAN);
-    REFUSE(ERRORS, SMX_INVALID_OPTION, s.inference_options.ridge = NAN);
+    REFUSE(INFERENCE, SMX_INVALID_OPTION, s.inference_options.ridge = NAN);
     REFUSE(EM, SMX_INVALID_OPTION, s.em_options.ridge = NAN);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.ridge = INFINITY);
     REFUSE(FITS, SMX_INVALID_OPTION, s.fit_options.gradient_tolerance = NAN);
@@ -736,6 +744,27 @@ static void aliases(void)
         if (op_fit() != SMX_ALIAS || memcmp(both, &record, sizeof record) != 0)
             fail("alias", "record", SMX_ALIAS, record.status);
     }
+    {
+        /* Results that are arguments by themselves. */
+        static char room[1 << 20];
+        static struct setup before;
+        smx_status bad = SMX_ALIAS;
+        size_t n = sizeof room;
+        reset();
+        memcpy(s.features, &s.criteria, sizeof s.criteria);
+        memcpy(&before, &s, sizeof s);
+        if (smx_choice_probabilities(&s.data, K, s.weights, s.atoms, s.features, NULL, NULL, room, n, NULL) != bad
+            || smx_choice_probabilities(&s.data, K, s.weights, s.atoms, s.by_class, s.by_class + 1, NULL, room, n, NULL) != bad
+            || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, s.weights, s.atom_errors, NULL, room, n, NULL) != bad
+            || smx_covariance(&s.data, &s.whitening, K, s.weights, s.atoms, s.whitening.to_atoms, NULL, room, n, NULL) != bad
+            || smx_information(&s.data, K, s.weights, s.atoms, NULL, s.counts, room, n, NULL) != bad
+            || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, s.offset, room, n, NULL) != bad
+            || smx_hessian_vector(&s.data, K, s.weights, s.atoms, s.vector, NULL, s.vector, room, n, NULL) != bad
+            || smx_criteria(&s.data, K, s.weights, s.atoms, s.rank, (smx_criteria_result *)(void *)s.features, NULL, room, n, NULL) != bad
+            || smx_em_step(&s.data, &s.whitening, K, s.weights, s.atoms, s.atoms, NULL, NULL, room, n, NULL) != bad
+            || memcmp(&before, &s, sizeof s) != 0)
+            fail("alias", "a result", bad, 0);
+    }
     ACCEPT(EVERY, s.data.weights = s.counts); /* what is only read may overlap */
     {
         size_t size;
@@ -779,6 +808,11 @@ static void arguments(void)
         || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_hessian_vector(&s.data, K, s.weights, s.atoms, NULL, NULL, s.product, room, sizeof room, NULL) != bad
         || smx_hessian_vector(&s.data, K, s.weights, s.atoms, s.vector, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_criteria(NULL, K, s.weights, s.atoms, s.rank, &s.criteria, NULL, room, sizeof room, NULL) != bad
+        || smx_criteria(&s.data, K, NULL, s.atoms, s.rank, &s.criteria, NULL, room, sizeof room, NULL) != bad
+        || smx_criteria(&s.data, K, s.weights, s.atoms, s.rank, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_scan(NULL, 1, K, NULL, &s.scan, room, sizeof room, NULL) != bad
+        || smx_scan(&s.data, 1, K, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_fit(NULL, K, NULL, &s.result, room, sizeof room, NULL) != bad
         || smx_fit(&s.data, K, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_data_init(NULL, sizeof s.data) != bad || smx_summary_init(NULL, sizeof s.summary) != bad
@@ -796,7 +830,8 @@ static void arguments(void)
         || smx_em_step_workspace(NULL, K, NULL) != SIZE_MAX || smx_whiten_workspace(NULL) != SIZE_MAX
         || smx_fit_max_starts(NULL, K, NULL) != SIZE_MAX || smx_choice_probabilities_workspace(NULL, K) != SIZE_MAX
         || smx_standard_errors_workspace(NULL, K) != SIZE_MAX || smx_information_workspace(NULL, K) != SIZE_MAX
-        || smx_hessian_vector_workspace(NULL, K) != SIZE_MAX || smx_covariance_workspace(NULL, K) != SIZE_MAX)
+        || smx_hessian_vector_workspace(NULL, K) != SIZE_MAX || smx_covariance_workspace(NULL, K) != SIZE_MAX
+        || smx_criteria_workspace(NULL, K) != SIZE_MAX || smx_scan_workspace(NULL, 1, K, NULL) != SIZE_MAX)
         fail("null", "a query", 0, 0);
     reset();
     s.data.rows = SIZE_MAX;

@@ -42,8 +42,8 @@ part() {
 }
 
 tests=(--lib --test kernels --test golden --test allocation --test properties --test moments --test inference --test bad_input --test ffi_calls --test corpus)
-# Properties over fewer random cases: an emulator is slow.
-emulated=(env PROPTEST_CASES=16 SOFTMIX_CASES=500)
+# Fewer random calls: an emulator is slow.
+emulated=(env SOFTMIX_CASES=500)
 
 oldest() {
     part "Rust 1.85, x86-64 without avx512" cargo test --no-default-features --features std,capi "${tests[@]}"

@@ -1,20 +1,15 @@
 //! The library under other runtimes: each client's own tests, where the runtime is there.
 
-use crate::library::{folder, root, run};
+use crate::library::{folder, python_with, root, run, skip, works};
 use std::process::Command;
 
 fn library() -> std::path::PathBuf {
     folder().join(if cfg!(target_os = "macos") { "libsoftmix.dylib" } else { "libsoftmix.so" })
 }
 
-fn works(command: &mut Command) -> bool {
-    command.output().is_ok_and(|o| o.status.success())
-}
-
 #[test]
 fn python() {
-    let found = ["python3", "/usr/bin/python3"].into_iter().find(|p| works(Command::new(p).args(["-c", "import numpy"])));
-    let Some(python) = found else { return eprintln!("SKIPPED: no python3 with NumPy") };
+    let Some(python) = python_with("numpy") else { return skip("numpy") };
     let test = root().join("bindings/python/test_softmix.py");
     run(Command::new(python).arg("-B").arg(test).env("SOFTMIX_LIBRARY", library()));
 }
@@ -22,7 +17,7 @@ fn python() {
 #[test]
 fn luajit() {
     if !works(Command::new("luajit").arg("-v")) {
-        return eprintln!("SKIPPED: no luajit");
+        return skip("luajit");
     }
     let output = run(Command::new("luajit").arg(root().join("bindings/lua/test.lua")).env("SOFTMIX_LIBRARY", library()));
     assert!(output.ends_with("lua: ok\n"), "{output}");
@@ -31,7 +26,7 @@ fn luajit() {
 #[test]
 fn r() {
     if !works(Command::new("R").arg("--version")) {
-        return eprintln!("SKIPPED: no R");
+        return skip("R");
     }
     // R compiles beside the source: in a copy.
     let scratch = tempfile::tempdir().unwrap();

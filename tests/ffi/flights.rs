@@ -1,68 +1,20 @@
 //! The same fits from C and from Rust.
 
+use crate::common::{flights, total_counts};
 use crate::library::{Link, compile, root, run};
 use softmix::data::{Choices, Data, Features};
 use softmix::fit::{Fit, FitOptions, Outcome};
 use std::process::Command;
 
-const FEATURES: [&str; 5] = ["lat", "lon", "alt", "tz", "distance"];
-
-struct Flights {
-    features: Vec<f64>,
-    counts: Vec<f64>,
-    indptr: Vec<usize>,
-    indices: Vec<usize>,
-    group_counts: Vec<f64>,
-}
-
-fn table(name: &str) -> Vec<std::collections::HashMap<String, String>> {
-    csv::Reader::from_path(root().join("data").join(name)).unwrap().deserialize().map(|r| r.unwrap()).collect()
-}
-
-fn flights() -> Flights {
-    let items = table("flights_items.csv");
-    let p = items.len();
-    let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
-    let mut counts = vec![0.0; p];
-    for row in table("flights_counts.csv") {
-        let group = format!("{},{}", row["carrier"], row["origin"]);
-        let i = items.iter().position(|item| item["dest"] == row["dest"]).unwrap();
-        let n: f64 = row["n"].parse().unwrap();
-        counts[i] += n;
-        match groups.iter_mut().find(|g| g.0 == group) {
-            Some(g) => g.1[i] += n,
-            None => {
-                groups.push((group, vec![0.0; p]));
-                groups.last_mut().unwrap().1[i] += n;
-            }
-        }
-    }
-    let mut f = Flights {
-        features: items.iter().flat_map(|item| FEATURES.map(|name| item[name].parse().unwrap())).collect(),
-        counts,
-        indptr: vec![0],
-        indices: Vec::new(),
-        group_counts: Vec::new(),
-    };
-    for (_, counts) in &groups {
-        for (i, n) in counts.iter().enumerate().filter(|(_, n)| **n > 0.0) {
-            f.indices.push(i);
-            f.group_counts.push(*n);
-        }
-        f.indptr.push(f.indices.len());
-    }
-    f
-}
-
 #[test]
 fn c_and_rust_find_the_same_flights() {
     let f = flights();
-    let p = f.counts.len();
+    let (p, totals) = (f.rows(), total_counts(&f));
     let single: Vec<f32> = f.features.iter().map(|x| *x as f32).collect();
     let double = Features::row_major(&f.features[..], p, 5).unwrap();
     let single = Features::row_major(&single[..], p, 5).unwrap();
-    let counts = Choices::Counts(&f.counts);
-    let units = Choices::Units { indptr: &f.indptr, indices: &f.indices, counts: Some(&f.group_counts), weights: None };
+    let counts = Choices::Counts(&totals);
+    let units = Choices::Units { indptr: &f.indptr, indices: &f.indices, counts: Some(&f.counts), weights: None };
     let mut expected = Vec::new();
     for (layout, features, choices, classes) in
         [("counts", double, counts, 1), ("counts", double, counts, 2), ("counts_f32", single, counts, 2), ("units", double, units, 2)]

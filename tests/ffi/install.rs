@@ -1,13 +1,13 @@
 //! CMake installs the library, and projects of their own find it: in C by pkg-config, in C++ by find_package.
 
-use crate::library::{STRICT, folder, root, run, soname};
+use crate::library::{STRICT, folder, root, run, skip, soname, works};
 use std::path::Path;
 use std::process::Command;
 
 fn there(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success());
+    let found = works(Command::new(tool).arg("--version"));
     if !found {
-        eprintln!("SKIPPED: {tool} is not installed, so nothing says whether the library installs");
+        skip(tool);
     }
     found
 }

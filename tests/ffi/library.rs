@@ -36,6 +36,22 @@ pub fn run(command: &mut Command) -> String {
     text
 }
 
+pub fn works(command: &mut Command) -> bool {
+    command.output().is_ok_and(|o| o.status.success())
+}
+
+/// Says that a test is skipped as this is not here, which is a failure where `SOFTMIX_REQUIRED` names it.
+pub fn skip(what: &str) {
+    let required = std::env::var("SOFTMIX_REQUIRED").unwrap_or_default();
+    assert!(!required.split_whitespace().any(|r| r == what), "{what} is required");
+    eprintln!("SKIPPED: no {what}");
+}
+
+/// Whether this Python has modules; the one that has.
+pub fn python_with(modules: &str) -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|p| works(Command::new(p).args(["-c", &format!("import {modules}")])))
+}
+
 /// The folder with libsoftmix.so and libsoftmix.a.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();

@@ -3,6 +3,8 @@
 
 mod abi;
 mod clients;
+#[path = "../common/mod.rs"]
+mod common;
 mod flights;
 mod install;
 mod library;

@@ -1,16 +1,15 @@
 //! Distributed runs: over the ranks of MPI, and over Python's workers.
 
-use crate::library::{STRICT, folder, root, run};
+use crate::library::{STRICT, folder, python_with, root, run, skip, works};
 use std::process::Command;
-
-fn works(command: &mut Command) -> bool {
-    command.output().is_ok_and(|o| o.status.success())
-}
 
 #[test]
 fn mpi() {
-    if !works(Command::new("mpicc").arg("--version")) || !works(Command::new("mpirun").arg("--version")) {
-        return eprintln!("SKIPPED: no mpicc and mpirun (Debian: libopenmpi-dev, openmpi-bin)");
+    // Debian: libopenmpi-dev, openmpi-bin.
+    for tool in ["mpicc", "mpirun"] {
+        if !works(Command::new(tool).arg("--version")) {
+            return skip(tool);
+        }
     }
     let library = folder();
     let program = library.join("ffi-tests/ranks");
@@ -31,8 +30,8 @@ fn mpi() {
 
 #[test]
 fn dask() {
-    let found = ["python3", "/usr/bin/python3"].into_iter().find(|p| works(Command::new(p).args(["-c", "import numpy, distributed"])));
-    let Some(python) = found else { return eprintln!("SKIPPED: no python3 with NumPy and Dask (pip install distributed numpy)") };
+    // pip install distributed numpy
+    let Some(python) = python_with("numpy, distributed") else { return skip("distributed") };
     let program = root().join("bindings/python/dask_ranks.py");
     let output = run(Command::new(python).arg("-B").arg(program).env("SOFTMIX_LIBRARY", folder().join("libsoftmix.so")));
     assert!(output.ends_with("dask: ok\n"), "{output}");
