@@ -7,10 +7,11 @@
 mod common;
 
 use common::random::{Random, simulated_panel};
+use common::simulate::{multinomial, scale_to, shares};
 use common::{Panel, electricity, flights, job, job_b, npy};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::Rng;
-use rand_distr::{Binomial, Distribution, StandardNormal};
+use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
 use softmix::fit::{Fit, FitOptions, Starts};
@@ -56,27 +57,13 @@ fn draw(rows: usize, columns: usize, classes: usize) -> [Vec<f64>; 3] {
     let mut normal = |n: usize| -> Vec<f64> { (0..n).map(|_| random.sample(StandardNormal)).collect() };
     let features = normal(rows * columns);
     let mut scaled = |norm: f64| -> Vec<f64> {
-        let mut x = normal(classes * columns);
-        for x in x.chunks_exact_mut(columns) {
-            let scale = norm / x.iter().map(|x| x * x).sum::<f64>().sqrt();
-            x.iter_mut().for_each(|x| *x *= scale);
-        }
-        x
+        let mut atoms = normal(classes * columns);
+        scale_to(norm, &mut atoms, columns);
+        atoms
     };
     let (atoms, moves) = (scaled(2.0), scaled(0.6));
-    let mut probability = vec![0.0; rows];
-    for (k, atom) in atoms.chunks_exact(columns).enumerate() {
-        let e: Vec<f64> = features.chunks_exact(columns).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
-        let scale = (k + 2) as f64 / (classes * (classes + 3) / 2) as f64 / e.iter().sum::<f64>();
-        probability.iter_mut().zip(&e).for_each(|(p, e)| *p += scale * e);
-    }
-    let (mut left, mut rest) = (1_000_000u64, 1.0);
-    let mut counts = vec![];
-    for p in probability {
-        let n = Binomial::new(left, (p / rest).clamp(0.0, 1.0)).unwrap().sample(&mut random);
-        counts.push(n as f64);
-        (left, rest) = (left - n, rest - p);
-    }
+    let rising: Vec<f64> = (0..classes).map(|k| (k + 2) as f64 / (classes * (classes + 3) / 2) as f64).collect();
+    let counts = multinomial(&shares(&features, columns, &rising, &atoms), 1_000_000, &mut random);
     [features, counts, atoms.iter().zip(&moves).map(|(a, d)| a + d).collect()]
 }
 

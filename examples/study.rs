@@ -12,11 +12,15 @@
 //!
 //! The error is the mean distance of matched atoms in whitened units, over the best matching.
 
+#[path = "../tests/common/simulate.rs"]
+mod simulate;
+
+use self::simulate::{matched_distance, multinomial, scale_to, shares};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use plotters::prelude::*;
 use rand::Rng;
-use rand_distr::{Binomial, Distribution, StandardNormal};
+use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
 use softmix::em::{MStep, em_step, em_step_workspace};
@@ -67,32 +71,15 @@ fn normal(random: &mut Pcg64) -> f64 {
     random.sample(StandardNormal)
 }
 
-fn simulate(setting: Setting, seed: u64) -> Anything<Simulation> {
+fn simulate(setting: Setting, seed: u64) -> Simulation {
     let Setting { alternatives, columns, classes, draws, norm } = setting;
     let mut random = Pcg64::new(u128::from(seed), 1);
     let features: Vec<f64> = (0..alternatives * columns).map(|_| normal(&mut random)).collect();
     let mut atoms: Vec<f64> = (0..classes * columns).map(|_| normal(&mut random)).collect();
-    for atom in atoms.chunks_exact_mut(columns) {
-        let length = atom.iter().map(|a| a * a).sum::<f64>().sqrt();
-        atom.iter_mut().for_each(|a| *a *= norm / length);
-    }
-    let mut pi = vec![0.0; alternatives];
-    for atom in atoms.chunks_exact(columns) {
-        let s: Vec<f64> = features.chunks_exact(columns).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum()).collect();
-        let top = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let z: f64 = s.iter().map(|s| (s - top).exp()).sum();
-        pi.iter_mut().zip(&s).for_each(|(p, s)| *p += (s - top).exp() / z / classes as f64);
-    }
-    // A multinomial draw, one binomial after the other.
-    let (mut left, mut mass) = (draws, 1.0);
-    let mut counts = vec![0.0; alternatives];
-    for (count, p) in counts.iter_mut().zip(&pi) {
-        let n = Binomial::new(left, (p / mass).clamp(0.0, 1.0)).map_err(|e| format!("{e:?}"))?.sample(&mut random);
-        *count = n as f64;
-        left -= n;
-        mass = f64::max(mass - p, f64::MIN_POSITIVE);
-    }
-    Ok(Simulation { features, columns, counts, truth: Mixture { weights: vec![1.0 / classes as f64; classes], atoms } })
+    scale_to(norm, &mut atoms, columns);
+    let weights = vec![1.0 / classes as f64; classes];
+    let counts = multinomial(&shares(&features, columns, &weights, &atoms), draws, &mut random);
+    Simulation { features, columns, counts, truth: Mixture { weights, atoms } }
 }
 
 impl Simulation {
@@ -102,27 +89,7 @@ impl Simulation {
     }
 
     fn error(&self, wh: &Whitening<'_>, found: &Mixture) -> f64 {
-        let whiten = |m: &Mixture| -> Vec<Vec<f64>> {
-            let one = |k: usize| {
-                let mut beta = vec![0.0; wh.rank];
-                wh.whiten_atom(m.atom(k), &mut beta);
-                beta
-            };
-            (0..m.classes()).map(one).collect()
-        };
-        let (found, truth) = (whiten(found), whiten(&self.truth));
-        let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
-        // The best matching, over subsets of the true atoms.
-        let k = found.len();
-        let mut best = vec![f64::INFINITY; 1 << k];
-        best[0] = 0.0;
-        for set in 0..(1usize << k) - 1 {
-            let next = set.count_ones() as usize;
-            for j in (0..k).filter(|j| set >> j & 1 == 0) {
-                best[set | 1 << j] = best[set | 1 << j].min(best[set] + distance(&found[next], &truth[j]));
-            }
-        }
-        best[(1 << k) - 1] / k as f64
+        matched_distance(wh, &found.atoms, &self.truth.atoms)
     }
 }
 
@@ -241,7 +208,7 @@ const METHODS: [&str; 7] = [
 
 /// Errors of every method on one simulation; not a number where a method has no answer.
 fn errors(setting: Setting, seed: u64, steps: usize) -> Anything<[f64; 7]> {
-    let s = simulate(setting, seed)?;
+    let s = simulate(setting, seed);
     with_work(&s, |w| {
         let of = |m: softmix::error::Result<Mixture>| m.map_or(f64::NAN, |m| s.error(&w.wh, &m));
         let (plain, fixed) = (w.tensor(), w.corrected().map(|m| m.0));
@@ -292,7 +259,6 @@ fn short(x: f64) -> String {
 }
 
 /// Curves on a logarithmic axis (x too, if asked for) with a legend on the right; `names`: of the places 1, 2, … on the x axis.
-#[allow(clippy::too_many_arguments)]
 fn draw(path: PathBuf, title: &str, x_name: &str, y_name: &str, names: Option<&[String]>, log_x: bool, curves: &[Series]) -> Anything<()> {
     let finite = || curves.iter().flat_map(|c| &c.points).filter(|p| p.0.is_finite() && p.1.is_finite() && p.1 > 0.0);
     let bounds = |f: fn(&(f64, f64)) -> f64| finite().map(f).fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(v), b.max(v)));
@@ -472,7 +438,7 @@ fn main() -> Anything<()> {
         let (mut hits, mut spent, mut passes) = ([0usize; 3], [0u64; 3], 0u64);
         for seed in arguments.seed..arguments.seed + race_seeds {
             bar.set_message(format!("starts, L = {}, K = {}", setting.columns, setting.classes));
-            let s = simulate(*setting, 1000 + seed)?;
+            let s = simulate(*setting, 1000 + seed);
             let found = with_work(&s, |w| {
                 let value = |m: &Mixture| w.fit(m).map_or((f64::NEG_INFINITY, 0), |f| (f.report.log_likelihood, f.report.evaluations));
                 let subspace = w.subspace()?;

@@ -6,6 +6,7 @@ mod common;
 use common::assert_close;
 use common::model::{fit_from, quantities};
 use common::random::Random;
+use common::simulate::shares;
 use softmix::data::{Choices, Data, Features};
 use softmix::fit::{Fit, FitOptions, Outcome, Starts};
 use softmix::mixture::Mixture;
@@ -13,18 +14,6 @@ use softmix::parallel::Context;
 
 fn features(values: &[f64], columns: usize) -> Features<'_> {
     Features::row_major(values, values.len() / columns, columns).unwrap()
-}
-
-/// The choice probabilities of classes of equal weights whose atoms are given.
-fn probabilities(values: &[f64], columns: usize, atoms: &[f64]) -> Vec<f64> {
-    let classes = atoms.len() / columns;
-    let mut pi = vec![0.0; values.len() / columns];
-    for atom in atoms.chunks(columns) {
-        let e: Vec<f64> = values.chunks(columns).map(|x| x.iter().zip(atom).map(|(x, t)| x * t).sum::<f64>().exp()).collect();
-        let total: f64 = e.iter().sum();
-        pi.iter_mut().zip(&e).for_each(|(pi, e)| *pi += e / total / classes as f64);
-    }
-    pi
 }
 
 /// An alternative, drawn by its probability.
@@ -47,7 +36,7 @@ fn a_class_too_many_keeps_no_fit_from_its_end() {
         let mut random = Random::new(seed);
         let (p, l, k) = (10 + random.below(190), 1 + random.below(3), 2 + random.below(3));
         let values = random.normals(p * l, 1.0);
-        let pi = probabilities(&values, l, &random.normals((k - 1) * l, 1.0));
+        let pi = shares(&values, l, &vec![1.0 / (k - 1) as f64; k - 1], &random.normals((k - 1) * l, 1.0));
         let draws = 10f64.powf(3.0 + 3.0 * random.uniform());
         let mut counts = vec![0.0; p];
         for _ in 0..20_000 {
@@ -69,7 +58,7 @@ fn no_random_classes_coincide() {
     let values = random.normals(20, 1.0);
     let (mut indptr, mut indices) = (vec![0], vec![]);
     for u in 0..60 {
-        let pi = probabilities(&values, 1, &[[1.5, -1.5, 0.0][u % 3]]);
+        let pi = shares(&values, 1, &[1.0], &[[1.5, -1.5, 0.0][u % 3]]);
         indices.extend((0..20).map(|_| draw(&pi, &mut random)));
         indptr.push(indices.len());
     }

@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::simulate::{matched_distance, multinomial, scale_to, shares};
 use common::{assert_close, golden};
 use rand::Rng;
-use rand_distr::{Binomial, Distribution, StandardNormal, StudentT};
+use rand_distr::{Distribution, StandardNormal, StudentT};
 use rand_pcg::Pcg64;
 use softmix::data::{Choices, Data, Features};
 use softmix::error::{Error, ErrorKind};
@@ -31,34 +32,6 @@ enum Law {
     Student3,
 }
 
-/// `Σ_k α_k A_ik` of every row.
-fn probabilities(x: &[f64], columns: usize, truth: &Mixture) -> Vec<f64> {
-    let mut pi = vec![0.0; x.len() / columns];
-    for k in 0..truth.classes() {
-        let s: Vec<f64> = x.chunks_exact(columns).map(|x| x.iter().zip(truth.atom(k)).map(|(a, b)| a * b).sum()).collect();
-        let top = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let z: f64 = s.iter().map(|s| (s - top).exp()).sum();
-        for (pi, s) in pi.iter_mut().zip(&s) {
-            *pi += truth.weights[k] * (s - top).exp() / z;
-        }
-    }
-    pi
-}
-
-/// Multinomial counts, row after row, each binomial in what is left.
-fn draw(pi: &[f64], n: u64, random: &mut Pcg64) -> Vec<f64> {
-    let (mut left, mut mass) = (n, 1.0);
-    pi.iter()
-        .map(|p| {
-            let share = (p / mass).clamp(0.0, 1.0);
-            let count = if left == 0 { 0 } else { Binomial::new(left, share).unwrap().sample(random) };
-            left -= count;
-            mass -= p;
-            count as f64
-        })
-        .collect()
-}
-
 /// Features of a law, atoms of one norm in random directions, equal weights; `n` draws, or expected counts for n = 0.
 fn job(seed: u64, p: usize, columns: usize, classes: usize, n: u64, norm: f64, law: Law) -> Job {
     let mut random = Pcg64::new(u128::from(seed), 7);
@@ -73,13 +46,10 @@ fn job(seed: u64, p: usize, columns: usize, classes: usize, n: u64, norm: f64, l
         })
         .collect();
     let mut atoms: Vec<f64> = (0..classes * columns).map(|_| normal(&mut random)).collect();
-    for atom in atoms.chunks_exact_mut(columns) {
-        let length = atom.iter().map(|a| a * a).sum::<f64>().sqrt();
-        atom.iter_mut().for_each(|a| *a *= norm / length);
-    }
+    scale_to(norm, &mut atoms, columns);
     let truth = Mixture { weights: vec![1.0 / classes as f64; classes], atoms };
-    let pi = probabilities(&x, columns, &truth);
-    let counts = if n == 0 { pi.iter().map(|p| 1e6 * p).collect() } else { draw(&pi, n, &mut random) };
+    let pi = shares(&x, columns, &truth.weights, &truth.atoms);
+    let counts = if n == 0 { pi.iter().map(|p| 1e6 * p).collect() } else { multinomial(&pi, n, &mut random) };
     Job { x, columns, truth, counts }
 }
 
@@ -91,31 +61,7 @@ impl Job {
 
     /// Mean distance of matched atoms in whitened units, over the best matching.
     fn error(&self, wh: &Whitening<'_>, atoms: &[f64]) -> f64 {
-        let l = self.columns;
-        let whiten = |atoms: &[f64]| -> Vec<Vec<f64>> {
-            atoms
-                .chunks_exact(l)
-                .map(|a| {
-                    let mut beta = vec![0.0; wh.rank];
-                    wh.whiten_atom(a, &mut beta);
-                    beta
-                })
-                .collect()
-        };
-        let (found, truth) = (whiten(atoms), whiten(&self.truth.atoms));
-        let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
-        // Exact matching by dynamic programming over subsets.
-        let k = found.len();
-        let mut best = vec![f64::INFINITY; 1 << k];
-        best[0] = 0.0;
-        for set in 0..1usize << k {
-            let next = set.count_ones() as usize;
-            for j in (0..k).filter(|j| next < k && set >> j & 1 == 0) {
-                let cost = best[set] + distance(&found[next], &truth[j]);
-                best[set | 1 << j] = best[set | 1 << j].min(cost);
-            }
-        }
-        best[(1 << k) - 1] / k as f64
+        matched_distance(wh, atoms, &self.truth.atoms)
     }
 }
 
@@ -480,9 +426,8 @@ fn estimators_find_the_atoms_of_exact_moments() {
         let truth = Mixture { weights: weights.to_vec(), atoms: atoms.to_vec() };
         // Offsets by an extra feature whose atom is 1.
         let with: Vec<f64> = x.chunks_exact(l).zip(&b).flat_map(|(x, b)| x.iter().chain([b])).copied().collect();
-        let longer = truth.atoms.chunks_exact(l).flat_map(|a| a.iter().chain(&[1.0])).copied().collect();
-        let counts: Vec<f64> =
-            probabilities(&with, l + 1, &Mixture { weights: weights.to_vec(), atoms: longer }).iter().map(|p| 1e6 * p).collect();
+        let longer: Vec<f64> = truth.atoms.chunks_exact(l).flat_map(|a| a.iter().chain(&[1.0])).copied().collect();
+        let counts: Vec<f64> = shares(&with, l + 1, weights, &longer).iter().map(|p| 1e6 * p).collect();
         let j = Job { x, columns: l, truth, counts };
         let features = Features::row_major(&j.x[..], b.len(), l).unwrap();
         let data = Data::new(features, Some(&b), None, Choices::Counts(&j.counts)).unwrap();
@@ -517,8 +462,8 @@ fn a_correction_from_the_truth_stays_there_and_reports_the_likelihood_of_what_it
         let b: Vec<f64> = (0..3000).map(|i| if offsets { 0.3 * f64::from(i % 5) } else { 0.0 }).collect();
         // Σ_k α_k A_ik with offsets, by an extra feature whose atom is 1.
         let with: Vec<f64> = j.x.chunks_exact(4).zip(&b).flat_map(|(x, b)| [x[0], x[1], x[2], x[3], *b]).collect();
-        let atoms = j.truth.atoms.chunks_exact(4).flat_map(|a| [a[0], a[1], a[2], a[3], 1.0]).collect();
-        let pi = probabilities(&with, 5, &Mixture { weights: j.truth.weights.clone(), atoms });
+        let atoms: Vec<f64> = j.truth.atoms.chunks_exact(4).flat_map(|a| [a[0], a[1], a[2], a[3], 1.0]).collect();
+        let pi = shares(&with, 5, &j.truth.weights, &atoms);
         let (indices, counts): (Vec<usize>, Vec<f64>) = pi.iter().enumerate().rev().map(|(i, p)| (i, 1e6 * p)).unzip();
         let features = Features::row_major(&single[..], 3000, 4).unwrap();
         let data =
@@ -643,7 +588,7 @@ fn more_classes_than_a_tensor_holds_are_found_from_spread_atoms() {
     let mut best = f64::INFINITY;
     let mut j = job(41, 5000, 2, 4, 200_000, 1.0, Law::Normal);
     j.truth.atoms = vec![2.0, 0.0, 0.0, 2.0, -2.0, 0.0, 0.0, -2.0];
-    j.counts = draw(&probabilities(&j.x, 2, &j.truth), 200_000, &mut Pcg64::new(1, 1));
+    j.counts = multinomial(&shares(&j.x, 2, &j.truth.weights, &j.truth.atoms), 200_000, &mut Pcg64::new(1, 1));
     let data = j.data();
     let mut memory = None;
     let wh = whitening(&data, &mut memory);

@@ -8,6 +8,7 @@ mod common;
 
 use common::model::*;
 use common::random::{Random, simulated_panel};
+use common::simulate::shares;
 use common::{Panel, electricity, flights, job, job_b, job_c, total_counts};
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -187,12 +188,7 @@ fn a_single_precision_phase_changes_how_a_fit_goes_and_not_where_it_ends() {
     let mut random = Pcg64::new(7, 1);
     let mut normal = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * random.sample::<f64, _>(StandardNormal)).collect() };
     let (x, truth, moves) = (normal(p * l, 1.0), normal(k * l, 1.5 / (l as f64).sqrt()), normal(k * l, 0.5 / (l as f64).sqrt()));
-    let mut n = vec![0.0; p];
-    for atom in truth.chunks_exact(l) {
-        let e: Vec<f64> = x.chunks_exact(l).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
-        let z: f64 = e.iter().sum();
-        n.iter_mut().zip(&e).for_each(|(n, e)| *n += (25_000.0 * e / z).round());
-    }
+    let n: Vec<f64> = shares(&x, l, &[0.25; 4], &truth).iter().map(|pi| (1e5 * pi).round()).collect();
     let shifted: Vec<f64> = x.iter().enumerate().map(|(i, x)| x + 1e4 * (i % l) as f64).collect();
     let start: Vec<f64> = truth.iter().zip(&moves).map(|(t, m)| t + m).collect();
     let weights = vec![1.0 / k as f64; k];
@@ -239,14 +235,8 @@ fn fits_led_by_single_reads_end_where_fits_in_full_do_and_say_so_wherever_they_a
             let x: Vec<f64> = r.normals(p * l, 1.0).iter().map(|x| if *x > 1.0 { x * x } else { *x }).collect();
             let truth = r.normals(k * l, 1.5 / (l as f64).sqrt());
             let start: Vec<f64> = truth.iter().zip(r.normals(k * l, distance / (l as f64).sqrt())).map(|(a, b)| a + b).collect();
-            let mut shares = vec![0.0; p];
-            for (j, atom) in truth.chunks(l).enumerate() {
-                let s: Vec<f64> = x.chunks(l).map(|x| x.iter().zip(atom).map(|(x, a)| x * a).sum::<f64>().exp()).collect();
-                let total: f64 = s.iter().sum();
-                shares.iter_mut().zip(&s).for_each(|(share, s)| *share += (j + 2) as f64 * s / total);
-            }
-            let total: f64 = shares.iter().sum();
-            let n: Vec<f64> = shares.iter().map(|s| (2e5 * s / total + 0.3 * r.normal()).round().max(0.0)).collect();
+            let rising: Vec<f64> = (0..k).map(|j| (j + 2) as f64 / (k * (k + 3) / 2) as f64).collect();
+            let n: Vec<f64> = shares(&x, l, &rising, &truth).iter().map(|pi| (2e5 * pi + 0.3 * r.normal()).round().max(0.0)).collect();
             let data = counts(&x, l, &n);
             let (more_x, more_n, sets) = ([&x[..], &x[..l]].concat(), [&n[..], &[1.0]].concat(), [0, p, p + 1]);
             let features = Features::row_major(&more_x[..], p + 1, l).unwrap();

@@ -4,6 +4,7 @@
 #[cfg(feature = "alloc")]
 pub mod model;
 pub mod random;
+pub mod simulate;
 
 use serde_json::Value;
 use softmix::data::{Choices, Data, Features};
