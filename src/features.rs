@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::scalar::Scalar;
 use crate::simd::panel::SETS;
-use crate::simd::{self, Ahead, Columns, Element, Isa, Rows, Strided};
+use crate::simd::{self, Ahead, Columns, Isa, Rows, Strided};
 use crate::workspace::filled;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -55,6 +55,16 @@ impl<'a> From<&'a alloc::vec::Vec<f64>> for Values<'a> {
     }
 }
 
+/// `$body`, compiled for either type that the values `$v` of features may have.
+macro_rules! each_type {
+    ($features:expr, |$v:ident| $body:expr) => {
+        match $features.values {
+            Values::F32($v) => $body,
+            Values::F64($v) => $body,
+        }
+    };
+}
+
 impl Values<'_> {
     fn len(&self) -> usize {
         match self {
@@ -64,7 +74,7 @@ impl Values<'_> {
     }
 }
 
-/// Features: a strided p × L view, row i the features of alternative i. Never copied as a whole.
+/// Features: a strided p × L view, row i the features of alternative i. Nothing here copies them as a whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Features<'a> {
     values: Values<'a>,
@@ -144,10 +154,7 @@ impl<'a> Features<'a> {
 
     /// Where the numbers begin.
     pub(crate) fn address(&self) -> usize {
-        match self.values {
-            Values::F32(v) => v.as_ptr() as usize,
-            Values::F64(v) => v.as_ptr() as usize,
-        }
+        each_type!(self, |v| v.as_ptr() as usize)
     }
 
     /// Bytes of the p × L numbers.
@@ -229,99 +236,80 @@ impl<'a> Features<'a> {
 
     /// Rows copied to `out`, row-major in f64.
     pub(crate) fn copy(&self, rows: Range<usize>, out: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, out: &mut [f64]) {
-            for (row, i) in out.chunks_exact_mut(f.columns).zip(rows) {
-                if f.column_stride == 1 {
-                    let from = &v[i * f.row_stride..][..f.columns];
+        each_type!(self, |v| {
+            for (row, i) in out.chunks_exact_mut(self.columns).zip(rows) {
+                if self.column_stride == 1 {
+                    let from = &v[i * self.row_stride..][..self.columns];
                     row.iter_mut().zip(from).for_each(|(x, v)| *x = v.to_f64());
                     continue;
                 }
                 for (l, x) in row.iter_mut().enumerate() {
-                    *x = v[i * f.row_stride + l * f.column_stride].to_f64();
+                    *x = v[i * self.row_stride + l * self.column_stride].to_f64();
                 }
             }
-        }
-        match self.values {
-            Values::F32(v) => run(v, self, rows, out),
-            Values::F64(v) => run(v, self, rows, out),
-        }
+        })
     }
 
     /// `largest ← max(largest, |x_row|)`, feature by feature.
     pub(crate) fn raise_to_magnitudes(&self, row: usize, largest: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>, row: usize, largest: &mut [f64]) {
-            if f.column_stride == 1 {
-                let row = &v[row * f.row_stride..][..f.columns];
+        each_type!(self, |v| {
+            if self.column_stride == 1 {
+                let row = &v[row * self.row_stride..][..self.columns];
                 largest.iter_mut().zip(row).for_each(|(m, x)| *m = if x.to_f64().abs() > *m { x.to_f64().abs() } else { *m });
                 return;
             }
-            let row = &v[row * f.row_stride..];
-            largest.iter_mut().enumerate().for_each(|(l, m)| *m = f64::max(*m, row[l * f.column_stride].to_f64().abs()));
-        }
-        match self.values {
-            Values::F32(v) => run(v, self, row, largest),
-            Values::F64(v) => run(v, self, row, largest),
-        }
+            let row = &v[row * self.row_stride..];
+            largest.iter_mut().enumerate().for_each(|(l, m)| *m = f64::max(*m, row[l * self.column_stride].to_f64().abs()));
+        })
     }
 
     /// `out = x_i − x_origin`, rows × L, taken in f64.
     pub(crate) fn differences<O: Scalar>(&self, isa: Isa, rows: Range<usize>, origin: usize, out: &mut [O]) {
-        fn run<T: Scalar, O: Scalar>(isa: Isa, v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, out: &mut [O]) {
-            if f.column_stride == 1 {
-                let x = Rows { values: &v[rows.start * f.row_stride..], rows: rows.len(), columns: f.columns, stride: f.row_stride };
-                return simd::row_differences(isa, x, &v[origin * f.row_stride..][..f.columns], out);
+        each_type!(self, |v| {
+            if self.column_stride == 1 {
+                let x =
+                    Rows { values: &v[rows.start * self.row_stride..], rows: rows.len(), columns: self.columns, stride: self.row_stride };
+                return simd::row_differences(isa, x, &v[origin * self.row_stride..][..self.columns], out);
             }
-            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
-            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+            let x = |i: usize, l: usize| v[i * self.row_stride + l * self.column_stride].to_f64();
+            for (out, i) in out.chunks_exact_mut(self.columns).zip(rows) {
                 out.iter_mut().enumerate().for_each(|(l, d)| *d = O::from_f64(x(i, l) - x(origin, l)));
             }
-        }
-        match self.values {
-            Values::F32(v) => run(isa, v, self, rows, origin, out),
-            Values::F64(v) => run(isa, v, self, rows, origin, out),
-        }
+        })
     }
 
     /// `out += Σ_j times_j (x_i − origin)`, i = `rows[j]`, in f64: see [`simd::add_row_differences`].
     pub(crate) fn add_differences_of(&self, isa: Isa, rows: &[usize], times: Option<&[f64]>, origin: &[f64], out: &mut [f64]) {
-        fn run<T: Scalar>(isa: Isa, v: &[T], f: &Features<'_>, rows: &[usize], times: Option<&[f64]>, origin: &[f64], out: &mut [f64]) {
-            if f.column_stride == 1 {
-                let x = Rows { values: v, rows: f.rows, columns: f.columns, stride: f.row_stride };
+        each_type!(self, |v| {
+            if self.column_stride == 1 {
+                let x = Rows { values: v, rows: self.rows, columns: self.columns, stride: self.row_stride };
                 return simd::add_row_differences(isa, x, rows, times, origin, out);
             }
             for (j, i) in rows.iter().enumerate() {
                 let times = times.map_or(1.0, |t| t[j]);
                 if times != 0.0 {
-                    let row = &v[i * f.row_stride..];
-                    let terms = origin.iter().enumerate().map(|(l, o)| row[l * f.column_stride].to_f64() - o);
+                    let row = &v[i * self.row_stride..];
+                    let terms = origin.iter().enumerate().map(|(l, o)| row[l * self.column_stride].to_f64() - o);
                     out.iter_mut().zip(terms).for_each(|(out, difference)| *out += times * difference);
                 }
             }
-        }
-        match self.values {
-            Values::F32(v) => run(isa, v, self, rows, times, origin, out),
-            Values::F64(v) => run(isa, v, self, rows, times, origin, out),
-        }
+        })
     }
 
     /// `out = x_i − x_origin` for the rows of a list, one after the other, in f64.
     pub(crate) fn differences_of(&self, rows: &[usize], origin: usize, out: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: &[usize], origin: usize, out: &mut [f64]) {
-            if f.column_stride == 1 {
-                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
-                for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
+        each_type!(self, |v| {
+            if self.column_stride == 1 {
+                let row = |i: usize| &v[i * self.row_stride..][..self.columns];
+                for (out, i) in out.chunks_exact_mut(self.columns).zip(rows) {
                     out.iter_mut().zip(row(*i)).zip(row(origin)).for_each(|((d, x), o)| *d = x.to_f64() - o.to_f64());
                 }
                 return;
             }
-            for (out, i) in out.chunks_exact_mut(f.columns).zip(rows) {
-                out.iter_mut().enumerate().for_each(|(l, d)| *d = f.get(*i, l) - f.get(origin, l));
+            for (out, i) in out.chunks_exact_mut(self.columns).zip(rows) {
+                out.iter_mut().enumerate().for_each(|(l, d)| *d = self.get(*i, l) - self.get(origin, l));
             }
-        }
-        match self.values {
-            Values::F32(v) => run(v, self, rows, origin, out),
-            Values::F64(v) => run(v, self, rows, origin, out),
-        }
+        })
     }
 
     /// Choice sets side by side, less their means: see [`simd::centered_sets`]. To where it stays (`kept`), or is used at once.
@@ -338,23 +326,17 @@ impl<'a> Features<'a> {
         let (columns, row_stride, column_stride, ahead) =
             (self.columns, self.row_stride, self.column_stride, Ahead::beyond_second(self.bytes()));
         let ahead = [ahead, if kept { ahead } else { Ahead::Nothing }];
-        match self.values {
-            Values::F32(values) => {
-                let x = Strided { values, columns, row_stride, column_stride };
-                simd::centered_sets(isa, x, offset, sets, height, out, stride, ahead);
-            }
-            Values::F64(values) => {
-                let x = Strided { values, columns, row_stride, column_stride };
-                simd::centered_sets(isa, x, offset, sets, height, out, stride, ahead);
-            }
-        }
+        each_type!(self, |values| {
+            let x = Strided { values, columns, row_stride, column_stride };
+            simd::centered_sets(isa, x, offset, sets, height, out, stride, ahead);
+        })
     }
 
     /// `sum += Σ_i a_i (x_i − x_origin)` over the rows i.
     pub(crate) fn add_differences(&self, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
-        fn run<T: Scalar>(v: &[T], f: &Features<'_>, rows: Range<usize>, origin: usize, a: &[f64], sum: &mut [f64]) {
-            if f.column_stride == 1 {
-                let row = |i: usize| &v[i * f.row_stride..][..f.columns];
+        each_type!(self, |v| {
+            if self.column_stride == 1 {
+                let row = |i: usize| &v[i * self.row_stride..][..self.columns];
                 for (a, i) in a.iter().zip(rows) {
                     for ((s, x), o) in sum.iter_mut().zip(row(i)).zip(row(origin)) {
                         *s += a * (x.to_f64() - o.to_f64());
@@ -362,17 +344,13 @@ impl<'a> Features<'a> {
                 }
                 return;
             }
-            let x = |i: usize, l: usize| v[i * f.row_stride + l * f.column_stride].to_f64();
+            let x = |i: usize, l: usize| v[i * self.row_stride + l * self.column_stride].to_f64();
             for (a, i) in a.iter().zip(rows) {
                 for (l, s) in sum.iter_mut().enumerate() {
                     *s += a * (x(i, l) - x(origin, l));
                 }
             }
-        }
-        match self.values {
-            Values::F32(v) => run(v, self, rows, origin, a, sum),
-            Values::F64(v) => run(v, self, rows, origin, a, sum),
-        }
+        })
     }
 
     /// The rows of `indices`, gathered to `out`, row-major in f64.
@@ -393,21 +371,19 @@ impl<'a> Features<'a> {
 
     /// Whether the features of some rows are finite. Cost: one read of them.
     pub(crate) fn are_finite(&self, rows: Range<usize>) -> bool {
-        fn run<T: Element>(v: &[T], f: &Features<'_>, rows: Range<usize>) -> bool {
+        each_type!(self, |v| {
             let isa = Isa::for_checks();
             let all_finite = |from: usize, length: usize| simd::all_finite(isa, &v[from..][..length]);
             // Runs of numbers side by side: rows, or features.
-            match (f.row_stride, f.column_stride) {
-                (r, 1) if r == f.columns => all_finite(rows.start * r, rows.len() * r),
-                (r, 1) => rows.into_iter().all(|i| all_finite(i * r, f.columns)),
-                (1, c) => (0..f.columns).all(|l| all_finite(l * c + rows.start, rows.len())),
-                _ => rows.into_iter().all(|i| (0..f.columns).all(|l| v[i * f.row_stride + l * f.column_stride].to_f64().is_finite())),
+            match (self.row_stride, self.column_stride) {
+                (r, 1) if r == self.columns => all_finite(rows.start * r, rows.len() * r),
+                (r, 1) => rows.into_iter().all(|i| all_finite(i * r, self.columns)),
+                (1, c) => (0..self.columns).all(|l| all_finite(l * c + rows.start, rows.len())),
+                _ => rows
+                    .into_iter()
+                    .all(|i| (0..self.columns).all(|l| v[i * self.row_stride + l * self.column_stride].to_f64().is_finite())),
             }
-        }
-        match self.values {
-            Values::F32(v) => run(v, self, rows),
-            Values::F64(v) => run(v, self, rows),
-        }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Isa;
 use super::ahead::Ahead;
-use super::dispatch::Kernel;
+use super::dispatch::{ElementKernel, Kernel, OfF64};
 use super::elementary::Elementary;
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
@@ -75,10 +75,10 @@ pub fn responsibilities(isa: Isa, j: &mut [f64], ld: usize, rows: usize, classes
 /// Unless `w` and `a` have the same length.
 pub fn subtract_scaled(isa: Isa, f: f64, a: &[f64], w: &mut [f64]) {
     assert_eq!(a.len(), w.len(), "a and w must have the same length");
-    isa.run(SubtractScaled { f, a, w });
+    isa.run(OfF64(SubtractScaled { f, a, w }));
 }
 
-/// The same where there is no NaN; else any number.
+/// [`max`] where there is no NaN; else any number.
 pub(crate) fn largest(isa: Isa, s: &[f64]) -> f64 {
     isa.run(Largest(s))
 }
@@ -273,7 +273,7 @@ impl Kernel for Responsibilities<'_> {
         while i < rows {
             // SAFETY: `first` chooses rows before `rows`, and the entry check has shown that every class has them.
             unsafe {
-                let at = j.as_mut_ptr().add(i);
+                let at = j.as_mut_ptr().wrapping_add(i);
                 let to = log_likelihood.as_mut_ptr().add(i);
                 if i + n <= rows {
                     some_responsibilities::<S, false>(simd, Lanes::<f64>::first(simd, n), at, ld, classes, to);
@@ -341,7 +341,7 @@ struct SubtractScaled<'a> {
     w: &'a mut [f64],
 }
 
-impl Kernel for SubtractScaled<'_> {
+impl ElementKernel<f64> for SubtractScaled<'_> {
     type Output = ();
 
     fn plain(self) {
@@ -349,14 +349,7 @@ impl Kernel for SubtractScaled<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl SubtractScaled<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let (n, rows) = (<S as Lanes<f64>>::N, self.w.len());
         let minus = simd.splat(-self.f);
         let (a, w) = (self.a.as_ptr(), self.w.as_mut_ptr());

@@ -92,7 +92,7 @@ impl Element for f32 {}
 impl Element for f64 {}
 
 struct OfF32<K>(K);
-struct OfF64<K>(K);
+pub(super) struct OfF64<K>(pub(super) K);
 
 impl<K: ElementKernel<f32>> Kernel for OfF32<K> {
     type Output = K::Output;

@@ -2,8 +2,8 @@
 
 use super::Isa;
 use super::ahead::Ahead;
-use super::dispatch::{Element, ElementKernel, Kernel};
-use super::vector::{Powers, Simd};
+use super::dispatch::{Element, ElementKernel, OfF64};
+use super::vector::Powers;
 
 /// Whether no number is NaN or infinite.
 pub fn all_finite<T: Element>(isa: Isa, x: &[T]) -> bool {
@@ -64,7 +64,7 @@ pub(crate) struct CountTotals {
 
 /// What all counts are together, the sum in the same order on every instruction set.
 pub(crate) fn count_totals(isa: Isa, counts: &[f64]) -> CountTotals {
-    isa.run(Counts(counts))
+    isa.run(OfF64(Counts(counts)))
 }
 
 struct Counts<'a>(&'a [f64]);
@@ -72,7 +72,7 @@ struct Counts<'a>(&'a [f64]);
 /// Numbers whose sums are apart.
 const LANES: usize = 16;
 
-impl Kernel for Counts<'_> {
+impl ElementKernel<f64> for Counts<'_> {
     type Output = CountTotals;
 
     fn plain(self) -> CountTotals {
@@ -88,14 +88,7 @@ impl Kernel for Counts<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> CountTotals {
-        self.over_vectors(simd)
-    }
-}
-
-impl Counts<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Powers<f64>>(self, simd: S) -> CountTotals {
+    fn vector<S: Powers<f64>>(self, simd: S) -> CountTotals {
         let (x, n) = (self.0.as_ptr(), self.0.len());
         let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
         // As many vectors as make LANES lanes, of those that the shortest vectors need.

@@ -1,8 +1,8 @@
 //! Sums of truncated generating functions of Hermite polynomials, with which moment equations are projected: see `moments/equations.rs`.
 
 use super::Isa;
-use super::dispatch::Kernel;
-use super::vector::{F64, Lanes, Simd};
+use super::dispatch::{ElementKernel, OfF64};
+use super::vector::{F64, Lanes, Powers};
 
 /// Orders at most.
 pub(crate) const MOST_ORDERS: usize = 9;
@@ -23,7 +23,7 @@ pub(crate) fn hermite_sums(isa: Isa, c: &[f64], shift: f64, s: f64, order: usize
         share /= (r + 1) as f64;
         (falls[r], shares[r]) = (r as f64 * s, share);
     }
-    isa.run(HermiteSums { c, shift, falls: &falls[..order], shares: &shares[..order], rho, out })
+    isa.run(OfF64(HermiteSums { c, shift, falls: &falls[..order], shares: &shares[..order], rho, out }))
 }
 
 struct HermiteSums<'a> {
@@ -36,7 +36,7 @@ struct HermiteSums<'a> {
     out: &'a mut [f64],
 }
 
-impl Kernel for HermiteSums<'_> {
+impl ElementKernel<f64> for HermiteSums<'_> {
     type Output = [f64; 3];
 
     fn plain(self) -> [f64; 3] {
@@ -57,14 +57,7 @@ impl Kernel for HermiteSums<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> [f64; 3] {
-        self.over_vectors(simd)
-    }
-}
-
-impl HermiteSums<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) -> [f64; 3] {
+    fn vector<S: Powers<f64>>(self, simd: S) -> [f64; 3] {
         let n = self.c.len();
         let zero = simd.splat(0.0);
         let mut sums = [[zero; U]; 3];
@@ -100,7 +93,9 @@ impl HermiteSums<'_> {
         }
         totals
     }
+}
 
+impl HermiteSums<'_> {
     /// Adds U vectors to the sums, and returns `ρ E_{R−1}`.
     #[inline(always)]
     fn add<S: Lanes<f64>>(&self, simd: S, c: [F64<S>; U], rho: [F64<S>; U], sums: &mut [[F64<S>; U]; 3]) -> [F64<S>; U] {

@@ -3,10 +3,10 @@
 //! A column of a group holds alternative 0 of its eight sets, then alternative 1, …: `s[8 j + lane]`. So every step over the alternatives
 //! of a set is one over whole vectors. A block has groups one after another, each of its own height J, and C columns of `rows = Σ 8 J`
 //! numbers; what belongs to a set and a column stands at `(group · C + column) · 8 + lane`. Places that no alternative fills hold −∞,
-//! but the first of a set that is not there.
+//! but the first of a set that is not there, or, where all sets are of one size, every place of it.
 
 use super::Isa;
-use super::dispatch::Kernel;
+use super::dispatch::{ElementKernel, Kernel, OfF64};
 use super::exp::{exp_or_zero, plain_exp_or_zero};
 use super::log::ln_of;
 use super::logsumexp::finite;
@@ -62,13 +62,13 @@ pub(crate) fn softmax_of_groups(isa: Isa, groups: Groups<'_>, s: &mut [f64], log
 /// `t = Σ ω_i` over the alternatives of each set.
 pub(crate) fn sums_of_groups(isa: Isa, groups: Groups<'_>, omega: &[f64], t: &mut [f64]) {
     groups.check(omega.len(), t.len());
-    isa.run(Sums { groups, omega, t });
+    isa.run(OfF64(Sums { groups, omega, t }));
 }
 
 /// `ω_i ← ω_i − t a_i`, t that of the set of i; or `ω_i = t a_i` if `FRESH`.
 pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups<'_>, t: &[f64], a: &[f64], omega: &mut [f64]) {
     groups.check(omega.len().min(a.len()), t.len());
-    isa.run(Products::<FRESH> { groups, t, a, omega });
+    isa.run(OfF64(Products::<FRESH> { groups, t, a, omega }));
 }
 
 /// `v[l · 8 G + set] = Σ w_i x_il` over the alternatives of each of the 8 G sets of one column w, for L features of `x`, `rows` apart:
@@ -76,7 +76,7 @@ pub(crate) fn products_of_groups<const FRESH: bool>(isa: Isa, groups: Groups<'_>
 pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups<'_>, w: &[f64], x: &[f64], v: &mut [f64]) {
     groups.check(x.len(), v.len());
     assert!(w.len() >= groups.rows, "a weight for every row");
-    isa.run(WeightedSums { groups, w, x, v });
+    isa.run(OfF64(WeightedSums { groups, w, x, v }));
 }
 
 /// `values_c += Σ t z` and `sizes_c += Σ |t z|` over the groups of `t` and `z`, eight numbers for each of C columns: one for each place of
@@ -84,7 +84,7 @@ pub(crate) fn weighted_sums_of_groups(isa: Isa, groups: Groups<'_>, w: &[f64], x
 pub(crate) fn products_of_zones(isa: Isa, t: &[f64], z: &[f64], values: &mut [f64], sizes: &mut [f64]) {
     let row = values.len();
     assert!(t.len() == z.len() && row == sizes.len() && row % SETS == 0 && (t.is_empty() || row > 0 && t.len() % row == 0), "whole groups");
-    isa.run(ProductsOfZones { t, z, values, sizes });
+    isa.run(OfF64(ProductsOfZones { t, z, values, sizes }));
 }
 
 struct Softmax<'a> {
@@ -187,7 +187,7 @@ struct Sums<'a> {
     t: &'a mut [f64],
 }
 
-impl Kernel for Sums<'_> {
+impl ElementKernel<f64> for Sums<'_> {
     type Output = ();
 
     fn plain(self) {
@@ -200,14 +200,7 @@ impl Kernel for Sums<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl Sums<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let Self { groups, omega, t } = self;
         for (height, at, set) in groups.each_column() {
             for lane in (0..SETS).step_by(S::N) {
@@ -232,7 +225,7 @@ struct Products<'a, const FRESH: bool> {
     omega: &'a mut [f64],
 }
 
-impl<const FRESH: bool> Kernel for Products<'_, FRESH> {
+impl<const FRESH: bool> ElementKernel<f64> for Products<'_, FRESH> {
     type Output = ();
 
     fn plain(self) {
@@ -246,14 +239,7 @@ impl<const FRESH: bool> Kernel for Products<'_, FRESH> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl<const FRESH: bool> Products<'_, FRESH> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let Self { groups, t, a, omega } = self;
         for (height, at, set) in groups.each_column() {
             for lane in (0..SETS).step_by(S::N) {
@@ -280,7 +266,7 @@ struct ProductsOfZones<'a> {
     sizes: &'a mut [f64],
 }
 
-impl Kernel for ProductsOfZones<'_> {
+impl ElementKernel<f64> for ProductsOfZones<'_> {
     type Output = ();
 
     fn plain(self) {
@@ -292,14 +278,7 @@ impl Kernel for ProductsOfZones<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl ProductsOfZones<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let Self { t, z, values, sizes } = self;
         let row = values.len();
         let mut at = 0;
@@ -327,7 +306,7 @@ struct WeightedSums<'a> {
     v: &'a mut [f64],
 }
 
-impl Kernel for WeightedSums<'_> {
+impl ElementKernel<f64> for WeightedSums<'_> {
     type Output = ();
 
     fn plain(self) {
@@ -344,14 +323,7 @@ impl Kernel for WeightedSums<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl WeightedSums<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let Self { groups, w, x, v } = self;
         let (rows, sets) = (groups.rows, groups.heights.len() * SETS);
         for l in 0..groups.columns {

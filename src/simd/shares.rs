@@ -2,10 +2,10 @@
 
 use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
-use super::dispatch::Kernel;
+use super::dispatch::{ElementKernel, OfF64};
 use super::log::ln_of_positive;
 use super::rows::columns_fit;
-use super::vector::{F64, Lanes, Powers, Simd, each};
+use super::vector::{F64, Lanes, Powers, each};
 use core::mem::MaybeUninit;
 
 /// Vectors that are weighed side by side.
@@ -45,7 +45,7 @@ pub(crate) fn row_weights_from(
     let (rows, classes) = (counts.len(), factors.len());
     assert!(columns_fit(classes, ld, rows, a.len().min(omega.len())), "room");
     assert_eq!(totals.len(), classes, "a total for every class");
-    isa.run(RowWeights { a, ld, factors, counts, omega, totals, far })
+    isa.run(OfF64(RowWeights { a, ld, factors, counts, omega, totals, far }))
 }
 
 /// Shares of counts: `share_i = n_i / π_i` and `totals_k = Σ_i f_k a_ik share_i`, with π as of [`row_weights`], of which this is all but
@@ -78,22 +78,22 @@ pub(crate) fn row_shares_to(
     );
     let all = RowShares { a, ld, factors, counts, shares: shares.as_mut_ptr().cast(), totals, far };
     match classes {
-        1 => isa.run(Classes::<1>(all)),
-        2 => isa.run(Classes::<2>(all)),
-        3 => isa.run(Classes::<3>(all)),
-        4 => isa.run(Classes::<4>(all)),
-        5 => isa.run(Classes::<5>(all)),
-        6 => isa.run(Classes::<6>(all)),
-        7 => isa.run(Classes::<7>(all)),
-        8 => isa.run(Classes::<8>(all)),
-        _ => isa.run(all),
+        1 => isa.run(OfF64(Classes::<1>(all))),
+        2 => isa.run(OfF64(Classes::<2>(all))),
+        3 => isa.run(OfF64(Classes::<3>(all))),
+        4 => isa.run(OfF64(Classes::<4>(all))),
+        5 => isa.run(OfF64(Classes::<5>(all))),
+        6 => isa.run(OfF64(Classes::<6>(all))),
+        7 => isa.run(OfF64(Classes::<7>(all))),
+        8 => isa.run(OfF64(Classes::<8>(all))),
+        _ => isa.run(OfF64(all)),
     }
 }
 
 /// `w_i ← w_i (f share_i − g)`, `[f, g] = factors`, and `Σ_i w_i f share_i` of what stood there.
 pub(crate) fn weigh_in_place(isa: Isa, w: &mut [f64], shares: &[f64], factors: [f64; 2]) -> f64 {
     assert_eq!(w.len(), shares.len(), "w and shares must have the same length");
-    isa.run(WeighInPlace { w, shares, factors })
+    isa.run(OfF64(WeighInPlace { w, shares, factors }))
 }
 
 /// `out_i = a_i (f share_i − g)`, `[f, g] = factors`.
@@ -114,7 +114,7 @@ pub(crate) fn weigh_columns(isa: Isa, a: &[f64], ld: usize, shares: &[f64], fact
     let (rows, classes) = (shares.len(), factors[0].len());
     assert!(columns_fit(classes, ld, rows, a.len().min(out.len())), "room");
     assert_eq!(factors[1].len(), classes, "two factors for every class");
-    isa.run(Weigh { a, ld, shares, factors, out, far });
+    isa.run(OfF64(Weigh { a, ld, shares, factors, out, far }));
 }
 
 struct RowWeights<'a> {
@@ -127,7 +127,7 @@ struct RowWeights<'a> {
     far: bool,
 }
 
-impl Kernel for RowWeights<'_> {
+impl ElementKernel<f64> for RowWeights<'_> {
     type Output = RowTotals;
 
     fn plain(self) -> RowTotals {
@@ -142,14 +142,7 @@ impl Kernel for RowWeights<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> RowTotals {
-        self.over_vectors(simd)
-    }
-}
-
-impl RowWeights<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+    fn vector<S: Powers<f64>>(self, simd: S) -> RowTotals {
         let Self { a, ld, factors, counts, omega, totals, far } = self;
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
@@ -290,7 +283,7 @@ struct RowShares<'a> {
     far: bool,
 }
 
-impl Kernel for RowShares<'_> {
+impl ElementKernel<f64> for RowShares<'_> {
     type Output = RowTotals;
 
     fn plain(self) -> RowTotals {
@@ -306,14 +299,7 @@ impl Kernel for RowShares<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> RowTotals {
-        self.over_vectors(simd)
-    }
-}
-
-impl RowShares<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+    fn vector<S: Powers<f64>>(self, simd: S) -> RowTotals {
         let Self { a, ld, factors, counts, shares, totals, far } = self;
         let n = <S as Lanes<f64>>::N;
         let rows = counts.len();
@@ -348,7 +334,7 @@ impl RowShares<'_> {
 /// The same of K classes, whose numbers stay in registers.
 struct Classes<'a, const K: usize>(RowShares<'a>);
 
-impl<const K: usize> Kernel for Classes<'_, K> {
+impl<const K: usize> ElementKernel<f64> for Classes<'_, K> {
     type Output = RowTotals;
 
     fn plain(self) -> RowTotals {
@@ -356,14 +342,7 @@ impl<const K: usize> Kernel for Classes<'_, K> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> RowTotals {
-        self.over_vectors(simd)
-    }
-}
-
-impl<const K: usize> Classes<'_, K> {
-    #[inline(always)]
-    fn over_vectors<S: Powers<f64>>(self, simd: S) -> RowTotals {
+    fn vector<S: Powers<f64>>(self, simd: S) -> RowTotals {
         let RowShares { a, ld, factors, counts, shares, totals, far } = self.0;
         let rows = counts.len();
         let mut sums = [simd.splat(0.0); K];
@@ -390,7 +369,7 @@ struct Weigh<'a> {
     far: bool,
 }
 
-impl Kernel for Weigh<'_> {
+impl ElementKernel<f64> for Weigh<'_> {
     type Output = ();
 
     fn plain(self) {
@@ -403,14 +382,7 @@ impl Kernel for Weigh<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) {
-        self.over_vectors(simd);
-    }
-}
-
-impl Weigh<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) {
+    fn vector<S: Powers<f64>>(self, simd: S) {
         let Self { a, ld, shares, factors: [f, g], out, far } = self;
         for (k, (f, g)) in f.iter().zip(g).enumerate() {
             // SAFETY: the entry check has shown that there are so many rows in every column.
@@ -466,7 +438,7 @@ struct WeighInPlace<'a> {
     factors: [f64; 2],
 }
 
-impl Kernel for WeighInPlace<'_> {
+impl ElementKernel<f64> for WeighInPlace<'_> {
     type Output = f64;
 
     fn plain(self) -> f64 {
@@ -480,14 +452,7 @@ impl Kernel for WeighInPlace<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> f64 {
-        self.over_vectors(simd)
-    }
-}
-
-impl WeighInPlace<'_> {
-    #[inline(always)]
-    fn over_vectors<S: Lanes<f64>>(self, simd: S) -> f64 {
+    fn vector<S: Powers<f64>>(self, simd: S) -> f64 {
         let (n, rows) = (<S as Lanes<f64>>::N, self.w.len());
         let (f, g) = (simd.splat(self.factors[0]), simd.splat(self.factors[1]));
         let (w, shares) = (self.w.as_mut_ptr(), self.shares.as_ptr());

@@ -272,18 +272,30 @@ impl<T: Elementary> ScaledExp<T> {
 
 impl<T: Elementary> Function<T> for ScaledExp<T> {
     #[inline(always)]
-    fn of<S: Powers<T>, const U: usize>(self, simd: S, mut x: [S::V; U]) -> [S::V; U] {
+    fn of<S: Powers<T>, const U: usize>(self, simd: S, x: [S::V; U]) -> [S::V; U] {
         if let Some(shifted) = &self.shifted {
             if !simd.any_below(x, shifted.lowest) {
                 return shifted.of(simd, x);
             }
         }
-        for x in &mut x {
-            *x = simd.sub(*x, simd.splat(self.a));
+        let mut d = x;
+        for d in &mut d {
+            *d = simd.sub(*d, simd.splat(self.a));
         }
-        let mut e = exp_of_difference::<T, S, U>(simd, x);
+        let mut e = exp_of_difference::<T, S, U>(simd, d);
         for e in &mut e {
             *e = simd.mul(*e, simd.splat(self.factor));
+        }
+        if let Some(shifted) = &self.shifted {
+            // The bits of a lane are the same whichever lanes stand beside it.
+            let lowest = simd.splat(shifted.lowest);
+            for (d, x) in d.iter_mut().zip(x) {
+                *d = simd.max(lowest, x);
+            }
+            let high = shifted.of(simd, d);
+            for u in 0..U {
+                e[u] = simd.select_less(x[u], lowest, e[u], high[u]);
+            }
         }
         e
     }
