@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::{Beside, Evaluation, Value, check_mixture, keeps_features};
 use crate::linalg::{self, axpy, dot};
 use crate::mixture::MixtureRef;
-use crate::optimize::penalty;
+use crate::optimize::{penalty, penalty_of};
 use crate::parallel::Context;
 use crate::reduce::Operation;
 use crate::whiten::Whitening;
@@ -101,14 +101,19 @@ impl<'w> Em<'w> {
             size = size.and(of(cl.saturating_mul(l))).and(of(c));
         }
         size = size.and(of(starts)).and(of(Evaluation::sets_of_race(shape).saturating_mul(c))).and(of(cl));
-        size.and(Evaluation::curvature_workspace(shape, c).or(linalg::solve_workspace(l)).or(of(ll)))
+        size.and(Self::scratch(shape, c))
+    }
+
+    fn scratch(shape: &Shape, columns: usize) -> WorkspaceSize {
+        let l = shape.columns;
+        let square = WorkspaceSize::of::<f64>(l.saturating_mul(l));
+        Evaluation::curvature_workspace(shape, columns).or(linalg::solve_workspace(l)).or(square)
     }
 
     pub fn new(shape: Shape, classes: usize, starts: usize, newton: bool, ws: &mut Workspace<'w>) -> Result<Self> {
         ws.require(Self::workspace(&shape, classes, starts, newton))?;
         let (l, c) = (shape.columns, classes * starts);
         let ev = Evaluation::new(shape, classes, starts, ws)?;
-        let scratch = Evaluation::curvature_workspace(&shape, c).or(linalg::solve_workspace(l)).or(WorkspaceSize::of::<f64>(l * l));
         Ok(Em {
             ev,
             trial: ws.f64s(c * l)?,
@@ -127,7 +132,7 @@ impl<'w> Em<'w> {
             value: ws.f64s(starts)?,
             t: ws.f64s(Evaluation::sets_of_race(&shape) * c)?,
             chosen: ws.f64s(c * l)?,
-            scratch: ws.split(scratch)?,
+            scratch: ws.split(Self::scratch(&shape, c))?,
             fresh: Fresh::No,
             thrifty: false,
             more: false,
@@ -186,15 +191,7 @@ impl<'w> Em<'w> {
         }
         self.value.copy_from_slice(self.ev.value);
         self.update_weights(data, weights);
-        self.ev.partition_products(data, self.partition, ctx)?;
-        self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
-        if taken {
-            self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
-        }
-        for k in 0..c {
-            (self.q[k], self.noise[k]) = self.objective(k, &atoms[k * l..(k + 1) * l], wh, ridge);
-            self.direct(k, wh, ridge, form, atoms, ctx)?;
-        }
+        self.aim(data, wh, ridge, form, taken, atoms, ctx)?;
         if !self.more {
             let halved = self.search(data, wh, ridge, atoms, ctx)?;
             (self.fresh, self.again) = (Fresh::Normalizers, self.thrifty && taken && !halved);
@@ -249,7 +246,7 @@ impl<'w> Em<'w> {
         atoms: &mut [f64],
         ctx: Context,
     ) -> Result<()> {
-        let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        let c = self.ev.columns();
         for iteration in 0..200 {
             self.fresh = Fresh::No;
             let taken = form != MStep::Gradient && !self.again;
@@ -257,15 +254,7 @@ impl<'w> Em<'w> {
                 true => self.ev.means_and_curvature(data, self.h, ctx, self.scratch.scope())?,
                 false => self.ev.means(data, ctx)?,
             }
-            self.ev.partition_products(data, self.partition, ctx)?;
-            self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
-            if taken {
-                self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
-            }
-            for k in 0..c {
-                (self.q[k], self.noise[k]) = self.objective(k, &atoms[k * l..(k + 1) * l], wh, ridge);
-                self.direct(k, wh, ridge, form, atoms, ctx)?;
-            }
+            self.aim(data, wh, ridge, form, taken, atoms, ctx)?;
             if (0..c).all(|k| self.gain[k] == 0.0) && iteration > 0 {
                 break;
             }
@@ -276,6 +265,30 @@ impl<'w> Em<'w> {
             if form != MStep::Converged || converged {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// The objective of every class, and the direction of its step; `taken`: whether its curvature was taken here.
+    fn aim(
+        &mut self,
+        data: &Data<'_>,
+        wh: &Whitening<'_>,
+        ridge: f64,
+        form: MStep,
+        taken: bool,
+        atoms: &[f64],
+        ctx: Context,
+    ) -> Result<()> {
+        let (l, c) = (self.ev.shape.columns, self.ev.columns());
+        self.ev.partition_products(data, self.partition, ctx)?;
+        self.chosen[..c * l].copy_from_slice(&self.ev.chosen[..c * l]);
+        if taken {
+            self.choices[..c].copy_from_slice(&self.ev.class_choices[..c]);
+        }
+        for k in 0..c {
+            (self.q[k], self.noise[k]) = self.objective(k, &atoms[k * l..(k + 1) * l], wh, ridge);
+            self.direct(k, wh, ridge, form, atoms, ctx)?;
         }
         Ok(())
     }
@@ -454,22 +467,18 @@ pub fn em_step(
     data.open(check(), Operation::Em, ctx.isa, arguments)?;
     let mut em = Em::new(shape, k, 1, form != MStep::Gradient, &mut ws)?;
     let (next_weights, next_atoms) = ws.f64s(k + atoms.len())?.split_at_mut(k);
-    let beta = &mut ws.f64s(shape.columns)?[..whitening.rank];
+    let beta = ws.f64s(shape.columns)?;
     // Steps to convergence go on from where they come to.
     em.alone = form != MStep::Converged;
     next_weights.copy_from_slice(weights);
     next_atoms.copy_from_slice(atoms);
-    let mut penalties = 0.0;
-    for atom in atoms.chunks_exact(shape.columns) {
-        whitening.whiten_atom(atom, beta);
-        penalties += penalty(ridge, beta);
-    }
-    if !f64::is_finite(penalties) {
+    let penalty = penalty_of(whitening, ridge, atoms, beta);
+    if !penalty.is_finite() {
         return Err(Error::new(ErrorKind::NotFinite, "penalty"));
     }
     em.step(data, whitening, ridge, form, next_weights, next_atoms, ctx)?;
     data.reduced()?;
-    let (log_likelihood, penalized_log_likelihood) = (em.value[0], em.value[0] - penalties);
+    let (log_likelihood, penalized_log_likelihood) = (em.value[0], em.value[0] - penalty);
     weights.copy_from_slice(next_weights);
     atoms.copy_from_slice(next_atoms);
     Ok(Value { log_likelihood, penalized_log_likelihood })

@@ -115,7 +115,7 @@ impl ErrorKind {
     /// The kind in words, of this argument.
     pub(crate) fn message_of(self, argument: &str) -> &'static str {
         match (self, argument) {
-            (ErrorKind::OutOfRange, "features") => "squares beyond the range of numbers",
+            (ErrorKind::OutOfRange, "features" | "X" | "x") => "squares beyond the range of numbers",
             (ErrorKind::Empty, "classes") => "none, where at least one is needed",
             _ => self.message(),
         }
@@ -147,18 +147,31 @@ impl ErrorKind {
 impl fmt::Display for Error {
     #[cold]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.argument, self.kind.message_of(self.argument))?;
-        let mut sep = " at ";
-        for (name, place) in [("row", self.row), ("column", self.column), ("class", self.class)] {
-            if let Some(i) = place {
-                write!(f, "{sep}{name} {i}")?;
-                sep = ", ";
-            }
+        describe(f, self.argument, self.kind.message_of(self.argument), [self.row, self.column, self.class], self.sizes)
+    }
+}
+
+/// An error as one line of text: the argument, if it has a name, what is wrong, its row (or position), column and class, and the sizes.
+pub(crate) fn describe(
+    out: &mut dyn fmt::Write,
+    argument: &str,
+    words: &str,
+    [row, column, class]: [Option<usize>; 3],
+    sizes: Option<(usize, usize)>,
+) -> fmt::Result {
+    let of_rows = column.is_some() || matches!(argument, "features" | "X" | "x" | "offset" | "counts");
+    out.write_str(argument)?;
+    write!(out, "{}{words}", if argument.is_empty() { "" } else { ": " })?;
+    let mut sep = " at ";
+    for (name, place) in [(if of_rows { "row" } else { "position" }, row), ("column", column), ("class", class)] {
+        if let Some(i) = place {
+            write!(out, "{sep}{name} {i}")?;
+            sep = ", ";
         }
-        match self.sizes {
-            Some((needed, given)) => write!(f, " (needed {needed}, given {given})"),
-            None => Ok(()),
-        }
+    }
+    match sizes {
+        Some((needed, given)) => write!(out, " (needed {needed}, given {given})"),
+        None => Ok(()),
     }
 }
 

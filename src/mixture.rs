@@ -40,6 +40,14 @@ impl<'a> MixtureRef<'a> {
         Ok(MixtureRef { weights, atoms })
     }
 
+    /// Checks a mixture of `classes` classes that is given as the argument `name`.
+    pub(crate) fn check(self, columns: usize, classes: usize, name: &'static str) -> Result<()> {
+        if self.classes() != classes {
+            return Err(Error::shape(name, classes, self.classes()));
+        }
+        MixtureRef::new(self.weights, self.atoms, columns).map(|_| ()).map_err(|e| Error { argument: name, ..e })
+    }
+
     /// Number of classes K.
     pub fn classes(&self) -> usize {
         self.weights.len()

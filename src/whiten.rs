@@ -181,7 +181,7 @@ fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut 
     let mut gram = |rows: &[f64]| {
         simd::gram(isa, Rows { values: rows, rows: rows.len() / l, columns: l, stride: l }, weights, covariance);
     };
-    let (mut held, mut n) = (0, 0);
+    let (mut held, mut n, origin) = (0, 0, data.origin(0));
     for first in spaced(if sets > 1 { sets } else { p }, step) {
         let range = if sets > 1 { data.set(first) } else { first..first + 1 };
         if (held + range.len()) * l > rows.len() {
@@ -189,7 +189,7 @@ fn covariance_of_every(data: &Data<'_>, isa: Isa, step: usize, covariance: &mut 
             held = 0;
         }
         let part = &mut rows[held * l..(held + range.len()) * l];
-        data.features().differences(isa, range.clone(), if sets > 1 { range.start } else { 0 }, part);
+        data.features().differences(isa, range.clone(), if sets > 1 { range.start } else { origin }, part);
         part.chunks_exact(l).for_each(|row| axpy(1.0, row, sum));
         if sets > 1 {
             sum.iter_mut().for_each(|s| *s /= range.len() as f64);
@@ -224,7 +224,8 @@ pub struct Whitening<'w> {
     pub to_atoms: &'w [f64],
     /// r × L: `β = from_atoms · θ`.
     pub from_atoms: &'w [f64],
-    /// Whether a feature is not identified: constant inside every choice set, or part of a collinear combination.
+    /// Whether a feature is not identified: constant inside every choice set, or collinear: of its standard deviation other features leave
+    /// less than `√(1e-13 L)`.
     pub unidentified: &'w [bool],
 }
 

@@ -300,7 +300,8 @@ fn check_fits(name: &str, data: &Data<'_>, k: usize, evaluations: u64, kinds: &[
     let smaller = MixtureRef::new(&less, &atoms[..less.len() * l], l).unwrap();
     for (i, rule) in kinds.iter().map(|i| (*i, all[*i])) {
         let grow = (i == 2 && k > 1).then_some(smaller);
-        let options = FitOptions { starts: rule, grow, ridge: 0.5, max_evaluations: evaluations, ..FitOptions::new(k) };
+        let single_phase = i % 2 == 0;
+        let options = FitOptions { starts: rule, grow, ridge: 0.5, single_phase, max_evaluations: evaluations, ..FitOptions::new(k) };
         let n = max_starts(&shape, &options);
         let (mut diverging, mut unidentified) = (vec![false; k], vec![false; l]);
         let mut start_kinds = vec![StartKind::Zero; n];
@@ -397,6 +398,14 @@ fn fits_of_every_layout_and_kind_of_start() {
             });
         }
     }
+}
+
+#[test]
+fn fits_on_a_sample_and_in_single_precision() {
+    let case = random_case(recipe(Layout::Counts, 17_000, 2, 4000, 4));
+    check_fits("a sample", &case.data(), 2, 400, &[3, 4], &[1]);
+    let case = random_case(recipe(Layout::Counts, 400, 200, 4000, 5));
+    check_fits("wide", &case.data(), 2, 60, &[0, 2, 4], &[1]);
 }
 
 /// Features of a case in single or double precision, by rows or by columns.

@@ -310,7 +310,7 @@ fn every_operation_refuses(data: &Data<'_>, weights: &[f64], atoms: &[f64], expe
 
     if k > 0 {
         let options = FitOptions { starts: Starts::Given(mixture), ..FitOptions::new(k) };
-        assert_eq!(fit_marked(data, &options, shape.columns), Err(expected), "fit");
+        assert_eq!(fit_marked(data, &options, shape.columns), Err(Error { argument: "starts", ..expected }), "fit");
     }
 }
 
@@ -540,7 +540,7 @@ fn options_are_in_range() {
         assert_eq!(fit_marked(&data, &FitOptions { starts: Starts::Given(three), ..good }, 2), Err(Error::shape("starts", 2, 3)));
         assert_eq!(fit_marked(&data, &FitOptions { grow: Some(three), ..good }, 2), Err(Error::shape("grow", 1, 3)));
         let wrong = MixtureRef { weights: &[1.0], atoms: &[0.0, NAN] };
-        let expected = Err(error(ErrorKind::NotFinite, "atoms").class(0).column(1));
+        let expected = Err(error(ErrorKind::NotFinite, "grow").class(0).column(1));
         assert_eq!(fit_marked(&data, &FitOptions { grow: Some(wrong), ..good }, 2), expected);
     }
 }
@@ -605,6 +605,11 @@ fn errors_say_what_and_where() {
     x[5] = NAN;
     let bad = Data::new(Features::row_major(&x[..], 6, 2).unwrap(), None, None, ONES).unwrap_err();
     assert_eq!(text(bad), "features: not a finite number at row 2, column 1");
+    let offset = [0.0, 0.0, 0.0, NAN, 0.0, 0.0];
+    let bad = Data::new(features(), Some(&offset), None, ONES).unwrap_err();
+    assert_eq!(text(bad), "offset: not a finite number at row 3");
+    let bad = Data::new(features(), None, Some(&[0, 4, 2, 6]), ONES).unwrap_err();
+    assert_eq!(text(bad), "sets: out of range or out of order at position 2");
     let data = Data::new(features(), None, None, ONES).unwrap();
     let many = Fit::new(&data, &FitOptions::new(9)).unwrap_err();
     assert_eq!(text(many), "classes: more classes than units with a positive weight (needed 6, given 9)");

@@ -5,6 +5,9 @@
 //! takes n instances of every setting and three seeds instead of one each, and prints a line an instance.
 #![cfg(feature = "alloc")]
 
+mod common;
+
+use common::simulate::{multinomial, scale_to, shares};
 use rand::Rng;
 use rand_distr::{ChiSquared, Distribution, Poisson, StandardNormal};
 use rand_pcg::Pcg64;
@@ -110,10 +113,7 @@ impl Instance {
         let mut x: Vec<f64> = (0..p * l).map(|_| feature()).collect();
         let mut theta: Vec<f64> = (0..k * l).map(|_| random.sample(StandardNormal)).collect();
         let (Atoms::Random(norm) | Atoms::Opposite(norm)) = atoms;
-        for atom in theta.chunks_mut(l) {
-            let scale = norm / atom.iter().map(|t| t * t).sum::<f64>().sqrt();
-            atom.iter_mut().for_each(|t| *t *= scale);
-        }
+        scale_to(norm, &mut theta, l);
         if matches!(atoms, Atoms::Opposite(_)) {
             for pair in theta.chunks_mut(2 * l).filter(|pair| pair.len() == 2 * l) {
                 let (a, b) = pair.split_at_mut(l);
@@ -127,14 +127,8 @@ impl Instance {
         };
         let total: f64 = raw.iter().sum();
         let weights: Vec<f64> = raw.iter().map(|w| w / total).collect();
-        let mut mixed = vec![0.0; p];
-        for (w, atom) in weights.iter().zip(theta.chunks(l)) {
-            let s: Vec<f64> = x.chunks(l).map(|x| x.iter().zip(atom).map(|(x, t)| x * t).sum::<f64>()).collect();
-            let top = s.iter().fold(f64::NEG_INFINITY, |m, s| s.max(m));
-            let z: f64 = s.iter().map(|s| (s - top).exp()).sum();
-            mixed.iter_mut().zip(s).for_each(|(m, s)| *m += w * (s - top).exp() / z);
-        }
-        let counts = mixed.iter().map(|m| Poisson::new((draws * m).max(1e-12)).unwrap().sample(&mut random)).collect();
+        let pi = shares(&x, l, &weights, &theta);
+        let counts = pi.iter().map(|m| Poisson::new((draws * m).max(1e-12)).unwrap().sample(&mut random)).collect();
         if matches!(law, Law::Wild) {
             let scale = |j: usize| 10f64.powf(6.0 * j as f64 / (l - 1).max(1) as f64 - 3.0);
             // x'_j = s_j (x_j + 3 x_{j−1} + 10): θ from the last feature to the first.
@@ -264,6 +258,32 @@ fn a_search_that_is_not_easy_is_of_all_alternatives() {
     }
     // As many as are asked for.
     assert_eq!(Fit::new(&data, &FitOptions { starts: Starts::Count(19), ..FitOptions::new(3) }).unwrap().report.starts, 19);
+}
+
+/// Of an alternative that lies far from all others a sample may have nothing: what starts came to on it is nothing on all, where others
+/// race.
+#[test]
+fn a_sample_that_misleads_is_not_rested_on() {
+    let (p, l) = (20_000, 3);
+    let mut on_all = 0;
+    for seed in 0..3 {
+        let mut random = Pcg64::new(seed, 9);
+        let mut x: Vec<f64> = (0..p * l).map(|_| random.sample(StandardNormal)).collect();
+        // The difference of two features tells both from all others, each of which is within what others have.
+        x.chunks_exact_mut(l).for_each(|x| x[1] = x[0] + 0.01 * x[1]);
+        x[..2 * l].copy_from_slice(&[0.0, 0.45, 0.0, 0.1, 0.7, 0.2]);
+        let mut counts = multinomial(&shares(&x, l, &[1.0], &[-0.5, 0.3, -0.8]), 18_000, &mut random);
+        (counts[0], counts[1]) = (12_000.0, 0.0);
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let [one, two] = [1, 2].map(|k| Fit::new(&data, &FitOptions::new(k)).unwrap().report);
+        let given = MixtureRef { weights: &[0.6, 0.4], atoms: &[-0.5, 0.3, -0.8, -30.0, 30.0, 0.0] };
+        let from_near = Fit::new(&data, &FitOptions { starts: Starts::Given(given), ..FitOptions::new(2) }).unwrap().report;
+        let least = f64::max(one.log_likelihood + 5.0, from_near.log_likelihood - 1e-2);
+        assert!(two.log_likelihood >= least, "{two:?} {one:?} {from_near:?}");
+        // A first draw of 64, and another.
+        on_all += usize::from(two.starts > 128);
+    }
+    assert!(on_all >= 2, "{on_all}");
 }
 
 /// A race on a sample of p alternatives: the same bits for any number of threads, sparse counts as dense ones, an end wherever the budget

@@ -62,6 +62,32 @@ impl<'a> Run<'a> {
         self.tell(self.state);
     }
 
+    /// Steps of EM of one start on `data`, as many as the budget holds. `beta`: L numbers.
+    pub fn steps(
+        &mut self,
+        problem: &Problem<'_, '_>,
+        data: &Data<'_>,
+        options: &FitOptions<'_>,
+        em: &mut Em<'_>,
+        place: &mut Place<'_>,
+        steps: usize,
+        beta: &mut [f64],
+    ) -> Result<()> {
+        em.restart(1);
+        for step in 1..=steps {
+            if self.cancelled || self.state.evaluations + 1 >= options.max_evaluations {
+                break;
+            }
+            // The penalty is that of the atoms where the step begins, as the value is.
+            let penalty = problem.penalty(place.atoms, beta);
+            em.more = step < steps;
+            em.step(data, problem.wh, options.ridge, race_form(&data.shape()), place.weights, place.atoms, options.context)?;
+            self.state.evaluations += 1;
+            self.tell_of_start(em.value[0] - penalty);
+        }
+        Ok(())
+    }
+
     /// Whether the fit must end.
     pub fn spent(&self) -> bool {
         self.cancelled || self.state.evaluations >= self.limit
@@ -272,20 +298,7 @@ pub(crate) fn finish(
         }
         attempt += 1;
         // EM is the fallback: it ascends wherever ascent is left.
-        em.restart(1);
-        let mut scratch = ws.scope();
-        let beta = scratch.f64s(wh.columns)?;
-        for step in 1..=10 {
-            if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
-                break;
-            }
-            // The penalty is that of the atoms where the step begins, as the value is.
-            let penalty = problem.penalty(place.atoms, beta);
-            em.more = step < 10;
-            em.step(data, wh, options.ridge, race_form(&shape), place.weights, place.atoms, ctx)?;
-            run.state.evaluations += 1;
-            run.tell_of_start(em.value[0] - penalty);
-        }
+        run.steps(problem, data, options, em, place, 10, ws.scope().f64s(wh.columns)?)?;
     }
 }
 

@@ -16,7 +16,7 @@ mod verdict;
 mod winner;
 
 use self::finish::{Pace, Place, Run, finish, finish_workspace};
-use self::race::{LEAST, Problem, Race};
+use self::race::{Problem, Race, UNRACED};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
 use self::winner::{finish_winner, mark_diverging, may_run_off};
@@ -46,6 +46,8 @@ const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
 /// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
 const GAINS: f64 = 4.0;
+/// What the best gains on all alternatives from its end on a sample, relatively, from which on the sample stands for something else.
+const MISLED: f64 = 0.05;
 /// The gradient from which on going on without end looks like an end: where a budget ends sooner, what is left is ascent.
 const STILL: f64 = 1e-4;
 
@@ -157,7 +159,7 @@ struct Begun {
 /// How a search ended.
 enum Ended {
     Done(FitReport),
-    /// On a sample starts did not agree: others must race on all alternatives.
+    /// On a sample starts did not agree, or it misled them: others must race on all alternatives.
     Open(Begun),
 }
 
@@ -177,8 +179,8 @@ fn search(
     let shape = data.shape();
     let samples = match size {
         Some(SampleSize { rows, .. }) => {
-            let by_size = sample::take(data, rows, Way::BySize, options.seed, &mut ws)?;
-            let evenly = sample::take(data, rows, Way::Evenly, options.seed, &mut ws)?;
+            let by_size = sample::take(data, problem.wh, rows, Way::BySize, options.seed, &mut ws)?;
+            let evenly = sample::take(data, problem.wh, rows, Way::Evenly, options.seed, &mut ws)?;
             let Some((by_size, excess)) = by_size else { return Ok(Ended::Open(begun)) };
             Some((by_size, excess, evenly.map(|(evenly, _)| evenly)))
         }
@@ -211,6 +213,7 @@ fn search(
         top: f64::NEG_INFINITY,
         leads: samples.is_some(),
         gain: 0.0,
+        misled: false,
         out,
     };
     search.run(ws)
@@ -244,8 +247,9 @@ struct Search<'a, 'd, 'o, 'p, 'w> {
     estimate: f64,
     top: f64,
     leads: bool,
-    /// What the best has gained from its end on the sample to that on all.
+    /// What the best has gained from its end on the sample to that on all, and whether that is so much that others must race on all.
     gain: f64,
+    misled: bool,
     out: &'a mut FitOutput<'p>,
 }
 
@@ -259,7 +263,8 @@ impl Search<'_, '_, '_, '_, '_> {
         while self.run.state.drawn < total {
             let n = if self.draws == 0 { batch } else { later }.min(total - self.run.state.drawn);
             let settled = self.draw(n, &mut ws)?;
-            if self.hands_over && self.draws == 1 && !self.verdict.agrees() && !self.run.spent() && self.run.state.drawn < total {
+            let open = self.misled || self.hands_over && self.draws == 1 && !self.verdict.agrees();
+            if open && !self.run.spent() && self.run.state.drawn < total {
                 let passes = self.passes();
                 return Ok(Ended::Open(Begun { state: self.run.state, passes, ..self.begun }));
             }
@@ -408,19 +413,8 @@ impl Search<'_, '_, '_, '_, '_> {
             }
         }
         // A start of so few that none have raced is led to a basin by EM; on counts L-BFGS leads, of one alone.
-        let warm = if n > LEAST || k == 1 || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
-        em.restart(1);
-        for step in 1..=warm {
-            if run.cancelled || run.state.evaluations + 1 >= options.max_evaluations {
-                break;
-            }
-            // The penalty is that of the atoms where the step begins, as the value is.
-            let penalty = problem.penalty(place.atoms, race.beta);
-            em.more = step < warm;
-            em.step(problem.data, problem.wh, options.ridge, race_form(shape), place.weights, place.atoms, options.context)?;
-            run.state.evaluations += 1;
-            run.tell_of_start(em.value[0] - penalty);
-        }
+        let warm = if n > UNRACED || k == 1 || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
+        run.steps(problem, problem.data, options, em, place, warm, race.beta)?;
         let spent = run.state.evaluations;
         let each = share_of_budget(options, shape, n, spent);
         // What is left of the share, against the best: of a start that is one of many.
@@ -438,6 +432,7 @@ impl Search<'_, '_, '_, '_, '_> {
         // Starts that end alike to rounding are one optimum: the first one stands for it.
         if self.begun.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
             self.gain = if open { self.gain } else { f - run.entered };
+            self.misled |= self.excess.is_some() && f - run.entered > MISLED * f.abs();
             best.weights.copy_from_slice(w);
             best.atoms.copy_from_slice(a);
             verdict.rise(data, k, run.state.best, f);

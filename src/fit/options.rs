@@ -35,7 +35,7 @@ pub struct FitOptions<'a> {
     /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; default none. See [`crate::scan`].
     pub grow: Option<MixtureRef<'a>>,
     /// Value-and-gradient evaluations over all starts after which the fit ends; default a million. What is under way then is finished
-    /// first: the moments that some starts are of, up to 24 evaluations; a start put where the best explains alternatives worst, whose own
+    /// first: where units make several choices the fit of one class that their starts begin with; the moments that some starts are of, up to 24 evaluations; a start put where the best explains alternatives worst, whose own
     /// steps, the cost of up to about thirty evaluations, count as one; a step of all starts that race in one product; one evaluation that
     /// a start must have, and one to go back from a step that failed; the check whether classes run off.
     pub max_evaluations: u64,
@@ -101,21 +101,13 @@ impl FitOptions<'_> {
         if self.context.threads == 0 {
             return option("threads");
         }
+        let columns = data.features().columns();
         if let Some(m) = self.grow {
-            MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
-            if m.classes() + 1 != self.classes {
-                return Err(Error::shape("grow", self.classes - 1, m.classes()));
-            }
+            m.check(columns, self.classes - 1, "grow")?;
         }
         match self.starts {
             Starts::Count(0) => option("starts"),
-            Starts::Given(m) => {
-                MixtureRef::new(m.weights, m.atoms, data.features().columns())?;
-                match m.classes() == self.classes {
-                    true => Ok(()),
-                    false => Err(Error::shape("starts", self.classes, m.classes())),
-                }
-            }
+            Starts::Given(m) => m.check(columns, self.classes, "starts"),
             _ => Ok(()),
         }
     }

@@ -29,8 +29,8 @@ pub struct Fit {
 impl Fit {
     /// Fits with memory of its own, which it frees at the end: as much as [`fit_workspace`] says, and the result.
     ///
-    /// Cost: by default draws of 6 to 120 starts, as many as are about a second's work, until some in a row find nothing better; a start
-    /// takes about 20 evaluations, the best ones a hundred or so more.
+    /// Cost: by default draws of [`default_starts`](super::default_starts), as many as are about a second's work, until some in a row find
+    /// nothing better; a start takes about 20 evaluations, the best ones a hundred or so more.
     ///
     /// # Errors
     /// Those of [`fit`]; `Workspace` where there is no memory.

@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::evaluate::blocks;
 use crate::linalg::dot;
 use crate::mixture::MixtureRef;
-use crate::optimize::penalty;
+use crate::optimize::penalty_of;
 use crate::parallel::Context;
 use crate::starts::draws::{self, MomentStarts};
 use crate::starts::rows::{RowStarts, fit_rows};
@@ -30,15 +30,7 @@ pub(crate) struct Problem<'a, 'd> {
 impl Problem<'_, '_> {
     /// `½ λ Σ_k |β_k|²`. `beta`: L numbers.
     pub fn penalty(&self, atoms: &[f64], beta: &mut [f64]) -> f64 {
-        let mut sum = 0.0;
-        if self.ridge > 0.0 {
-            let beta = &mut beta[..self.wh.rank];
-            for atom in atoms.chunks_exact(self.wh.columns) {
-                self.wh.whiten_atom(atom, beta);
-                sum += penalty(self.ridge, beta);
-            }
-        }
-        sum
+        penalty_of(self.wh, self.ridge, atoms, beta)
     }
 }
 
@@ -46,8 +38,8 @@ impl Problem<'_, '_> {
 /// choices.
 const COUNTS: [(usize, usize); 2] = [(8, 4), (20, 3)];
 const UNITS: [(usize, usize); 2] = [(8, 3), (20, 2)];
-/// Starts that need no race.
-pub(super) const LEAST: usize = 3;
+/// As many starts as this need no race.
+pub(super) const UNRACED: usize = 3;
 
 /// The starts of one draw, sorted by their value as the race goes on.
 pub(crate) struct Race<'w> {
@@ -155,8 +147,8 @@ impl<'w> Race<'w> {
             self.atoms.fill(0.0);
             return Ok(());
         }
-        if problem.data.is_part() {
-            return self.draw_on_shards(problem, first, n, best, state);
+        if problem.data.is_part() || self.units.is_none() && !problem.data.shape().units_are_draws {
+            return self.draw_apart(problem, first, n, best, state);
         }
         if let Some(units) = &mut self.units {
             units.prepare(problem, &mut self.em, best, ws)?;
@@ -215,16 +207,16 @@ impl<'w> Race<'w> {
         }
         for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(done) {
             self.kinds[j] = match best {
-                Some(best) if j % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
+                Some(best) if (first + j) % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
                 _ => draws::random(problem, first + j, w, a, self.beta),
             };
         }
         Ok(())
     }
 
-    /// Draws starts that every rank of a distributed run makes alike: random atoms and relocations; where units make several choices random
-    /// partitions too, each rank's of its own units.
-    fn draw_on_shards(
+    /// Draws starts that ask for no single row or unit, as every rank of a distributed run makes them alike: random atoms and relocations;
+    /// where units make several choices random partitions too, each rank's of its own units.
+    fn draw_apart(
         &mut self,
         problem: &Problem<'_, '_>,
         first: usize,
@@ -233,24 +225,29 @@ impl<'w> Race<'w> {
         state: &mut Progress,
     ) -> Result<()> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
-        if !problem.data.shape().units_are_draws {
-            for Range { start: from, end: to } in blocks(0..n, self.width) {
-                self.em.restart(to - from);
-                for j in from..to {
-                    self.kinds[j] = units::partition(problem, &mut self.em.ev, first + j, j - from);
-                }
-                let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
-                atoms.fill(0.0);
-                units::fit_responsibilities(problem, &mut self.em, 1, weights, atoms)?;
-                state.evaluations += (to - from) as u64;
+        // Of units three of four starts are partitions until there is a best, then one of four; half of all relocate a class of it. One in
+        // `random` of the others is random.
+        let (partitions, random) = match (problem.data.shape().units_are_draws, best) {
+            (true, _) => (0, 2),
+            (false, None) => (n - n / 4, 1),
+            (false, Some(_)) => (n / 4, 3),
+        };
+        for Range { start: from, end: to } in blocks(0..partitions, self.width) {
+            self.em.restart(to - from);
+            for j in from..to {
+                self.kinds[j] = units::partition(problem, &mut self.em.ev, first + j, j - from);
             }
+            let (weights, atoms) = (&mut self.weights[from * k..to * k], &mut self.atoms[from * k * l..to * k * l]);
+            atoms.fill(0.0);
+            units::fit_responsibilities(problem, &mut self.em, 1, weights, atoms)?;
+            state.evaluations += (to - from) as u64;
         }
-        for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n) {
-            match (problem.data.shape().units_are_draws, (first + j) % 4, best) {
-                (_, 0 | 2, Some(best)) => self.kinds[j] = draws::relocate(problem, first + j, best, w, a, self.beta),
-                (true, _, _) | (false, 1, _) => self.kinds[j] = draws::random(problem, first + j, w, a, self.beta),
-                _ => {}
-            }
+        let drawn = self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate();
+        for (j, (w, a)) in drawn.take(n).skip(partitions) {
+            self.kinds[j] = match best {
+                Some(best) if (first + j + 1) % random != 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
+                _ => draws::random(problem, first + j, w, a, self.beta),
+            };
         }
         Ok(())
     }
@@ -267,7 +264,7 @@ impl<'w> Race<'w> {
     ) -> Result<(usize, usize)> {
         let (mut running, mut back) = (n, 0);
         for (rounds, share) in if problem.data.shape().units_are_draws && fresh { COUNTS } else { UNITS } {
-            if running <= LEAST {
+            if running <= UNRACED {
                 break;
             }
             run.state.running = running;
@@ -335,8 +332,8 @@ impl<'w> Race<'w> {
         Ok(())
     }
 
-    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: at most 1e-6 below it, relatively, as on a sample
-    /// none is, not above, and with its classes.
+    /// Whether start `j` is on its way to `best`, of penalised log-likelihood `value`: at most 1e-6 below it, relatively, not above, and
+    /// with its classes. On a sample, whose values are others, hardly one is.
     pub fn came_to(&mut self, problem: &Problem<'_, '_>, j: usize, best: MixtureRef<'_>, value: f64) -> bool {
         let below = value - self.values[j];
         let close = below <= 1e-6 * value.abs() && below >= -rounding(problem.data, value);

@@ -36,7 +36,7 @@ impl Outcome {
     }
 }
 
-/// Which rule stopped the start that won.
+/// Which rule stopped the start that won, or [`StopRule::Callback`] where the callback ended the fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopRule {
@@ -95,7 +95,7 @@ pub struct FitReport {
     pub penalized_log_likelihood: f64,
     /// How it ended.
     pub outcome: Outcome,
-    /// Which rule stopped the start that won.
+    /// Which rule stopped the start that won, or [`StopRule::Callback`] where the callback ended the fit.
     pub stop: StopRule,
     /// The largest entry of the penalised gradient in log-odds and whitened atoms, over `Σ_u w_u Σ_i c_ui`.
     pub gradient_norm: f64,
@@ -105,7 +105,8 @@ pub struct FitReport {
     pub passes: u64,
     /// Starts drawn.
     pub starts: usize,
-    /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood.
+    /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. Without a ridge, where classes run off or are more than
+    /// the data tell of, many may agree a few units below what others would reach.
     pub at_best: usize,
     /// The start that won, in the order drawn.
     pub best_start: usize,

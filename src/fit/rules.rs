@@ -5,7 +5,7 @@ use crate::data::Shape;
 use crate::em::{MStep, VANISHED};
 use crate::starts::sample::{self, SampleSize};
 
-/// How often `Auto` draws at most.
+/// How many first draws all draws of `Auto` amount to at most; on counts the later ones are half as large.
 const BATCHES: usize = 24;
 /// Evaluations a start takes at least, its race and what comes before it, with as many for the finish of the best.
 const AFFORDABLE: u64 = 40;
@@ -23,8 +23,8 @@ fn starts_a_second(shape: &Shape, classes: usize) -> usize {
     100_000_000 / step.max(1)
 }
 
-/// Starts that `Auto` draws at once: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
-/// from 6 to 64 on counts. One for one class.
+/// Starts of the first draw of `Auto`: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
+/// from 6 to 64 on counts, of which later draws have half as many. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;

@@ -395,13 +395,7 @@ fn check_options(options: &CorrectionOptions<'_>, classes: usize, rank: usize, c
     }
     match options.start {
         CorrectionStart::Tensor if classes > rank + 1 => Err(Error::new(ErrorKind::IllPosed, "classes").sizes(rank + 1, classes)),
-        CorrectionStart::Given(m) => {
-            MixtureRef::new(m.weights, m.atoms, columns)?;
-            match m.classes() == classes {
-                true => Ok(()),
-                false => Err(Error::shape("start", classes, m.classes())),
-            }
-        }
+        CorrectionStart::Given(m) => m.check(columns, classes, "start"),
         _ => Ok(()),
     }
 }

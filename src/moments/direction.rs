@@ -45,7 +45,8 @@ pub fn direction_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` where no feature varies, and, if asked to fail, where the moments
-/// are those of no law on K points, two nodes coincide or a class has no weight; `Shape`, `InvalidOption` for a direction not of norm 1.
+/// are those of no law on K points, two nodes coincide or a class has no weight; `InvalidOption` for a direction not of norm 1;
+/// `TooManyClasses`, `Shape`, `Workspace`.
 pub fn direction(
     data: &Data<'_>,
     wh: &Whitening<'_>,

@@ -93,7 +93,7 @@ impl<'w> Scratch<'w> {
         let columns = block.saturating_mul(k.saturating_mul(2).saturating_add(4));
         let passes = of(n, sums_length(l, k)).and(of(n, columns)).and(of(n, block.saturating_mul(l))).and(of(k, l));
         let vectors = of(k, 1).and(of(k, 1)).and(of(k, 1)).and(of(k, 1));
-        let small = of(k, k).and(of(k.min(l), l)).and(of(k, k.min(l))).and(of(d, d)).and(of(4, d));
+        let small = of(k, k).and(of(k.min(l), l)).and(of(k, k.min(l))).and(of(d, d)).and(of(2, d));
         passes.and(vectors).and(small).and(linalg::cholesky_workspace(d).or(linalg::cholesky_workspace(k)))
     }
 
@@ -113,7 +113,7 @@ impl<'w> Scratch<'w> {
             basis: ws.f64s(k.min(l) * l)?,
             coordinates: ws.f64s(k * k.min(l))?,
             system: ws.f64s(d * d)?,
-            right: ws.f64s(4 * d)?,
+            right: ws.f64s(2 * d)?,
             factor: ws.split(linalg::cholesky_workspace(d).or(linalg::cholesky_workspace(k)))?,
         })
     }

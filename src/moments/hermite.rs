@@ -33,7 +33,7 @@ pub(super) fn check_direction(name: &'static str, direction: &[f64]) -> Result<(
     }
 }
 
-pub(crate) fn check_errors(name: &'static str, errors: &Option<&mut [f64]>, n: usize) -> Result<()> {
+pub(crate) fn check_length(name: &'static str, errors: &Option<&mut [f64]>, n: usize) -> Result<()> {
     match errors {
         Some(e) if e.len() != n => Err(Error::shape(name, n, e.len())),
         _ => Ok(()),
@@ -75,7 +75,7 @@ pub fn univariate(
     if moments.len() != len {
         return Err(Error::shape("moments", len, moments.len()));
     }
-    check_errors("errors", &errors, len)?;
+    check_length("errors", &errors, len)?;
     ws.require(univariate_workspace(&draws.data().shape(), n, order))?;
     let block = block_rows(l);
     let scratch = ws.f64s(Draws::scratch(l))?;
@@ -141,7 +141,7 @@ pub fn cross(
     if moments.len() != len {
         return Err(Error::shape("moments", len, moments.len()));
     }
-    check_errors("errors", &errors, len)?;
+    check_length("errors", &errors, len)?;
     ws.require(cross_workspace(&draws.data().shape(), order))?;
     let block = block_rows(l);
     let scratch = ws.f64s(Draws::scratch(l))?;

@@ -28,7 +28,7 @@ pub fn tensor_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
 ///
 /// # Errors
 /// `Unsupported` unless choices are counts over one choice set; `IllPosed` for K > r + 1, where no feature varies, and, if asked to fail,
-/// where B has not K positive eigenvalues or a class has no weight.
+/// where B has not K positive eigenvalues or a class has no weight; `TooManyClasses`, `Shape`, `Workspace`.
 pub fn tensor(
     data: &Data<'_>,
     wh: &Whitening<'_>,
@@ -237,7 +237,9 @@ pub(crate) fn simplex(weights: &mut [f64]) {
         weights.fill(1.0 / weights.len() as f64);
         return;
     }
-    let (mut low, mut high) = (largest - 1.0, largest);
+    // Relative to the largest, however large it is.
+    weights.iter_mut().for_each(|w| *w -= largest);
+    let (mut low, mut high) = (-1.0, 0.0);
     for _ in 0..60 {
         let level = 0.5 * (low + high);
         let sum: f64 = weights.iter().map(|w| f64::max(w - level, 0.0)).sum();

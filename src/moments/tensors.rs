@@ -2,7 +2,7 @@
 //! `Σ_k α_k δ_k^{⊗r}`: in full (M3 packed), contracted with vectors, and projected to few dimensions without the r × r × r tensor.
 
 use super::frame::{Draws, Frame, latent_rows};
-use super::hermite::check_errors;
+use super::hermite::check_length;
 use crate::data::Shape;
 use crate::error::{Error, ErrorKind, Result};
 use crate::evaluate::block_rows;
@@ -44,12 +44,12 @@ pub struct TensorOutput<'a> {
 impl TensorOutput<'_> {
     fn check(&self, r: usize) -> Result<()> {
         let (square, cube) = (r.saturating_mul(r), packed_len(r));
-        check_errors("first", &self.first, r)?;
-        check_errors("second", &self.second, square)?;
-        check_errors("third", &self.third, cube)?;
-        check_errors("first_errors", &self.first_errors, r)?;
-        check_errors("second_errors", &self.second_errors, square)?;
-        check_errors("third_errors", &self.third_errors, cube)?;
+        check_length("first", &self.first, r)?;
+        check_length("second", &self.second, square)?;
+        check_length("third", &self.third, cube)?;
+        check_length("first_errors", &self.first_errors, r)?;
+        check_length("second_errors", &self.second_errors, square)?;
+        check_length("third_errors", &self.third_errors, cube)?;
         // A standard error is about its moment.
         match (self.second_errors.is_some() && self.second.is_none(), self.third_errors.is_some() && self.third.is_none()) {
             (true, _) => Err(Error::shape("second", square, 0)),

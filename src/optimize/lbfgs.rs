@@ -376,9 +376,10 @@ fn search(o: &mut Objective<'_, '_, '_>, point: &Point<'_>, slope: f64, room: &m
             }
         };
     }
-    // A rise without the curvature condition is still a rise.
+    // A rise without the curvature condition is still a rise. Beyond the limit one more evaluation ends there, where all features are read
+    // anew for either end.
     match best {
-        Some(step) if o.evaluations < o.limit => {
+        Some(step) if o.evaluations < o.limit || !o.once.on => {
             trial.iter_mut().zip(&**v).zip(&**direction).for_each(|((t, v), d)| *t = v + step * d);
             o.evaluate(trial, trial_g).filter(|y| *y > f)
         }

@@ -9,7 +9,7 @@ use super::Objective;
 use super::span::Span;
 use crate::data::Shape;
 use crate::error::Result;
-use crate::evaluate::{Evaluation, sample, sample_scratch, sampled};
+use crate::evaluate::{Evaluation, sample_rows, sample_scratch, sample_serves};
 use crate::linalg;
 use crate::parallel::{for_each, take};
 use crate::simd::{self, Rows};
@@ -25,9 +25,9 @@ const PARTS: usize = 4;
 /// costs more than it saves; where there are few rows; or where it costs little beside an evaluation.
 fn pays(shape: &Shape) -> bool {
     // On all ranks or none.
-    let most = if sampled(shape) { 100 } else { 64 };
-    let few = !shape.is_part() && shape.rows / 2 <= sample(shape.columns);
-    sampled(shape) && shape.sets == 1 || shape.columns <= most || few
+    let most = if sample_serves(shape) { 100 } else { 64 };
+    let few = !shape.is_part() && shape.rows / 2 <= sample_rows(shape.columns);
+    sample_serves(shape) && shape.sets == 1 || shape.columns <= most || few
 }
 
 pub(crate) struct Metric<'w> {
@@ -53,7 +53,7 @@ impl<'w> Metric<'w> {
     /// Workspace of [`Metric::take`].
     pub fn take_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
         let of = WorkspaceSize::of::<f64>;
-        let curvature = if sampled(shape) { WorkspaceSize::EMPTY } else { Evaluation::curvature_workspace(shape, classes) };
+        let curvature = if sample_serves(shape) { WorkspaceSize::EMPTY } else { Evaluation::curvature_workspace(shape, classes) };
         let parts = of(part_scratch(shape).saturating_mul(classes.min(PARTS)));
         if pays(shape) { curvature.or(parts).or(Span::take_workspace(shape, classes)) } else { WorkspaceSize::EMPTY }
     }
@@ -71,7 +71,7 @@ impl<'w> Metric<'w> {
 
     /// Whether a better metric on the way saves more evaluations than it costs: a sample costs about L² / p of them.
     pub fn refresh_pays(shape: &Shape) -> bool {
-        !sampled(shape) || shape.columns.saturating_mul(shape.columns) <= shape.total_rows
+        !sample_serves(shape) || shape.columns.saturating_mul(shape.columns) <= shape.total_rows
     }
 
     /// Takes the metric at the point last evaluated.
@@ -82,7 +82,7 @@ impl<'w> Metric<'w> {
         if self.factors.is_empty() {
             return Ok(());
         }
-        if !sampled(&shape) {
+        if !sample_serves(&shape) {
             o.ev.class_curvature(o.data, self.factors, o.ctx, ws.scope())?;
         }
         let n = k.min(PARTS);
@@ -139,7 +139,7 @@ impl<'w> Metric<'w> {
 /// Numbers of scratch of a [`Part`].
 fn part_scratch(shape: &Shape) -> usize {
     let l = shape.columns;
-    let rows = if sampled(shape) { sample_scratch(l) } else { 0 };
+    let rows = if sample_serves(shape) { sample_scratch(l) } else { 0 };
     rows.max(linalg::large_cholesky_scratch(l))
 }
 
@@ -158,11 +158,11 @@ impl Part<'_> {
         let (l, shape) = (o.wh.columns, o.ev.shape);
         let least = 1e-8 * o.data.total_choices();
         for ((j, m), sum) in self.classes.clone().zip(self.factors.chunks_exact_mut(l * l)).zip(self.sums.chunks_exact_mut(l)) {
-            if sampled(&shape) {
+            if sample_serves(&shape) {
                 o.ev.sampled_covariance(o.data, j, o.ctx.isa, m, sum, self.scratch);
             }
             let t = o.ev.class_choices[j];
-            let curvature = (1.0 - SHARE_OF_ALL) * if sampled(&shape) { t } else { 1.0 };
+            let curvature = (1.0 - SHARE_OF_ALL) * if sample_serves(&shape) { t } else { 1.0 };
             let all = SHARE_OF_ALL * t.max(least) + o.ridge;
             for (m, c) in m.iter_mut().zip(o.wh.covariance) {
                 *m = curvature * *m + all * c;

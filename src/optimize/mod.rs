@@ -1,7 +1,7 @@
 //! The methods that finish on the observed likelihood itself, in log-odds and whitened atoms.
 //!
 //! The objective is `f(η, β) = ℓ − ½ λ Σ_k |β_k|²`, with `α = softmax(η, 0)` and `θ_k = T β_k`: the ridge penalty is a plain norm in
-//! whitened features. Both methods only ever move to points where f is not lower.
+//! whitened features. Both methods only ever move to points where f is not lower, beyond rounding.
 
 pub(crate) mod divergence;
 pub(crate) mod lbfgs;
@@ -39,6 +39,19 @@ pub(crate) enum Stop {
 /// `½ λ |β|²`; 0 without a ridge, however long β is.
 pub(crate) fn penalty(ridge: f64, beta: &[f64]) -> f64 {
     if ridge > 0.0 { 0.5 * ridge * dot(beta, beta) } else { 0.0 }
+}
+
+/// `½ λ Σ_k |β_k|²` of atoms. `beta`: L numbers.
+pub(crate) fn penalty_of(wh: &Whitening<'_>, ridge: f64, atoms: &[f64], beta: &mut [f64]) -> f64 {
+    if ridge == 0.0 {
+        return 0.0;
+    }
+    let beta = &mut beta[..wh.rank];
+    let of = |atom: &[f64]| {
+        wh.whiten_atom(atom, beta);
+        penalty(ridge, beta)
+    };
+    atoms.chunks_exact(wh.columns).map(of).sum()
 }
 
 /// The objective of one start, with the maps between parameters.
@@ -196,7 +209,8 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
     }
 
     /// The diagonal of the complete-data information where features under a class vary as they do in all: `W α (1 − α)` for log-odds,
-    /// `t_k + λ` for atoms. It scales trust regions and the first step of L-BFGS.
+    /// `t_k + λ` for atoms. It scales the first step of L-BFGS, and log-odds in the damping of Newton's
+    /// method.
     pub fn scale(&self, out: &mut [f64]) {
         let (k, r) = (self.classes(), self.wh.rank);
         let (eta, beta) = out.split_at_mut(k - 1);

@@ -30,7 +30,7 @@ pub enum StartKind {
     Subspace,
     /// A random partition of the units, each class fitted to its own.
     Partition,
-    /// A clustering of the units by their estimates, each class fitted to its own.
+    /// A clustering of the units by their estimates, or of the alternatives that were chosen, each class fitted to its own.
     Cluster,
     /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
     Relocate,

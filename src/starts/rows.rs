@@ -23,8 +23,8 @@ use rand_pcg::Pcg64;
 const CANDIDATES: usize = 4;
 const ROUNDS: usize = 2;
 /// M-steps from what found a candidate, and its steps of EM alone.
-const FOUND: usize = 8;
-const ALONE: usize = 8;
+const M_STEPS: usize = 8;
+const STEPS: usize = 8;
 
 /// What starts of counts are drawn from. A unit is an alternative and its draws.
 pub(crate) struct RowStarts<'w> {
@@ -293,10 +293,10 @@ impl<'w> RowStarts<'w> {
     /// log-likelihoods.
     fn refine(&mut self, problem: &Problem<'_, '_>, em: &mut Em<'_>, n: usize, atoms: &mut [f64]) -> Result<()> {
         let (data, k) = (problem.data, self.classes);
-        fit_rows(problem, em, FOUND, atoms)?;
+        fit_rows(problem, em, M_STEPS, atoms)?;
         self.share[..n].iter_mut().for_each(|s| *s = (*s / data.total_weight()).clamp(1e-6, 0.5));
         let (mut own, mut all, mut logs, mut draws) = ([0.0; BATCH], [0.0; BATCH], [0.0; BATCH], [0.0; BATCH]);
-        for round in 0..=ALONE {
+        for round in 0..=STEPS {
             clear(&mut em.ev, 0..n);
             self.gain[..n].fill(0.0);
             self.most[..n].fill(0.0);
@@ -331,7 +331,7 @@ impl<'w> RowStarts<'w> {
             for (share, n) in self.share[..n].iter_mut().zip(&*em.ev.class_weight) {
                 *share = (n / data.total_weight()).clamp(1e-6, 1.0 - 1e-6);
             }
-            if round < ALONE {
+            if round < STEPS {
                 step_rows(problem, em, atoms)?;
             }
         }

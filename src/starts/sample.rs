@@ -1,7 +1,9 @@
 //! Alternatives of one large choice set that stand for all of them while starts race.
 //!
 //! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson
-//! 1952): what `n (½ n_i / N + ½ / p)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that proportion, n in all.
+//! 1952): what `n (½ n_i / N + ¼ / p + ¼ d_i / Σ d)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that
+//! proportion, n in all. d_i is the squared distance from the mean, in standard deviations of the features, so that what lies far out, and
+//! would have the whole of a class with a long atom, is not left out. Where fewer than a quarter of n were chosen, they are all taken.
 //! An alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over the alternatives, such as `Z_k`,
 //! are then those of all but for sampling errors, and so is the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend on
 //! the mixture; and because every class holds to alternatives that were chosen, at least `½ α_k n` of them tell of it, however narrow it
@@ -10,6 +12,7 @@
 use super::stream;
 use crate::data::{Choices, Data, Features, Shape};
 use crate::error::Result;
+use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
 
@@ -60,7 +63,7 @@ pub(crate) fn shape_of(shape: &Shape, n: usize) -> Shape {
 /// Workspace of [`take`].
 pub(crate) fn workspace(shape: &Shape, n: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
-    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n))
+    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n)).and(of(shape.columns))
 }
 
 /// Whether so many alternatives are available that n of them save something.
@@ -73,27 +76,43 @@ fn available(data: &Data<'_>) -> usize {
 }
 
 /// n alternatives of the one choice set of `data`, less the origin, of which [`serves`] has said that there are more;
-/// `None` where too few of those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: p, and n L.
-pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, ws: &mut Workspace<'w>) -> Result<Option<(Data<'a>, f64)>> {
+/// `None` where too few of those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: 3 p L by size, else
+/// p, and n L.
+pub(crate) fn take<'a, 'w: 'a>(
+    data: &Data<'_>,
+    wh: &Whitening<'_>,
+    n: usize,
+    way: Way,
+    seed: u64,
+    ws: &mut Workspace<'w>,
+) -> Result<Option<(Data<'a>, f64)>> {
     let (p, l) = (data.features().rows(), data.features().columns());
     let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);
     let mut scratch = ws.scope();
     let picked = scratch.fill(n, 0usize)?;
     let Choices::Counts(all) = *data.choices() else { unreachable!("samples are of counts of all alternatives") };
     let there = available(data) as f64;
-    let (each, even) = match way {
-        Way::BySize => (0.5 / data.total_choices(), 0.5 / there),
-        Way::Evenly => (0.0, 1.0 / there),
+    let by_size = way == Way::BySize;
+    let (each, even) = if by_size { (0.5 / data.total_choices(), 0.25 / there) } else { (0.0, 1.0 / there) };
+    let mean = scratch.f64s(l)?;
+    let distance = by_size.then(|| Distance::new(data, wh, mean));
+    let share = |i: usize| match &distance {
+        _ if !data.available(i) => 0.0,
+        Some(d) => each * all[i] + even + even * d.square(i) / d.mean_square(),
+        None => even,
     };
-    let share = |i: usize| if data.available(i) { each * all[i] + even } else { 0.0 };
-    // Those that are expected once at least are taken once.
-    let certain = |i: usize| n as f64 * share(i) >= 1.0;
+    // Those that are expected once at least are taken once; and what was chosen, if it is little.
+    let few = by_size && all.iter().filter(|n| **n > 0.0).count() <= n / 4;
+    let certain = |i: usize| few && all[i] > 0.0 || n as f64 * share(i) >= 1.0;
     let (mut sure, mut rest) = (0, 0.0);
     for i in 0..p {
         match certain(i) {
             true => sure += 1,
             false => rest += share(i),
         }
+    }
+    if sure >= n {
+        return Ok(None);
     }
     // The others, one in every stretch of equal shares: nothing that returns evenly among them is in step with that.
     let scale = (n - sure) as f64 / rest;
@@ -139,9 +158,44 @@ pub(crate) fn take<'a, 'w: 'a>(data: &Data<'_>, n: usize, way: Way, seed: u64, w
     Ok(Some((Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?, excess)))
 }
 
+/// Distances from the mean of the alternatives, in standard deviations of every feature that varies.
+struct Distance<'a> {
+    data: &'a Data<'a>,
+    wh: &'a Whitening<'a>,
+    mean: &'a [f64],
+}
+
+impl<'a> Distance<'a> {
+    fn new(data: &'a Data<'_>, wh: &'a Whitening<'_>, mean: &'a mut [f64]) -> Self {
+        let (x, origin) = (data.features(), data.origin(0));
+        mean.fill(0.0);
+        let there = (0..x.rows()).filter(|&i| data.available(i));
+        there.clone().for_each(|i| x.add_differences(i..i + 1, origin, &[1.0], mean));
+        let n = there.count() as f64;
+        mean.iter_mut().enumerate().for_each(|(j, m)| *m = x.get(origin, j) + *m / n);
+        Distance { data, wh, mean }
+    }
+
+    /// The features that vary, and their variances.
+    fn variances(&self) -> impl Iterator<Item = (usize, f64)> {
+        let l = self.wh.columns;
+        (0..l).map(move |j| (j, self.wh.covariance[j * l + j])).filter(|(_, v)| *v > 0.0)
+    }
+
+    fn mean_square(&self) -> f64 {
+        (self.variances().count() as f64).max(1.0)
+    }
+
+    fn square(&self, i: usize) -> f64 {
+        let deviation = |j: usize| self.data.features().get(i, j) - self.mean[j];
+        self.variances().map(|(j, v)| deviation(j) * deviation(j) / v).sum()
+    }
+}
+
 #[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::*;
+    use crate::simd::Isa;
     use crate::testing::numbers;
     use crate::workspace::WorkspaceBuffer;
     use alloc::vec::Vec;
@@ -170,9 +224,11 @@ mod tests {
         let near = |a: f64, b: f64, by: f64| assert!((a - b).abs() <= by * b.abs(), "{a} for {b}");
         let data = Data::new(features, Some(&offset), None, Choices::Counts(&counts)).unwrap();
         assert!(serves(&data, n) && !serves(&data, p / 4));
+        let mut kept = WorkspaceBuffer::new(Whitening::workspace(&data.shape())).unwrap();
+        let wh = Whitening::new(&data, Isa::detect(), &mut kept.lend()).unwrap();
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
         let mut ws = buffer.lend();
-        let (sample, excess) = take(&data, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
+        let (sample, excess) = take(&data, &wh, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
         assert_eq!(sample.shape(), shape_of(&data.shape(), n));
         near(sample.total_choices(), data.total_choices(), 0.03);
         near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
@@ -201,7 +257,7 @@ mod tests {
 
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
         let mut ws = buffer.lend();
-        let (evenly, none) = take(&data, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+        let (evenly, none) = take(&data, &wh, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
         assert_eq!(none, 0.0);
         let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
         assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
@@ -238,10 +294,12 @@ mod tests {
         let (x, mut counts) = (numbers(4000, 1), alloc::vec![0.0; 4000]);
         counts[17] = 5.0;
         let data = Data::new(Features::row_major(&x[..], 4000, 1).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let mut kept = WorkspaceBuffer::new(Whitening::workspace(&data.shape())).unwrap();
+        let wh = Whitening::new(&data, Isa::detect(), &mut kept.lend()).unwrap();
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), 500).and(workspace(&data.shape(), 500))).unwrap();
         let mut ws = buffer.lend();
-        assert!(take(&data, 500, Way::Evenly, 0, &mut ws).unwrap().is_none());
-        let (sample, _) = take(&data, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
+        assert!(take(&data, &wh, 500, Way::Evenly, 0, &mut ws).unwrap().is_none());
+        let (sample, _) = take(&data, &wh, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
         assert_eq!(sample.total_choices(), 5.0);
     }
 }
