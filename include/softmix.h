@@ -563,8 +563,8 @@ typedef struct smx_whitening {
   /** To be filled: r x L in an array of L x L: `b = from_atoms . atom`. */
   double *from_atoms;
   /**
-   * To be filled: L flags: whether a feature is not identified, being constant inside every choice set or part of a collinear
-   * combination.
+   * To be filled: L flags: whether a feature is not identified, being constant inside every choice set or collinear: of its standard
+   * deviation other features leave less than 3e-7 sqrt(L).
    */
   uint8_t *unidentified;
 } smx_whitening;
@@ -760,7 +760,7 @@ typedef int32_t smx_start_kind;
 /** How a fit ended. None of these is an error; take unknown ones for "not converged". */
 typedef int32_t smx_outcome;
 
-/** Which rule stopped the start that won. */
+/** Which rule stopped the start that won, or SMX_STOP_PROGRESS where the progress function ended the fit. */
 typedef int32_t smx_stop;
 
 /** What smx_fit finds. The arrays are the program's; `weights` and `atoms` must be there, the others may be NULL. */
@@ -773,7 +773,7 @@ typedef struct smx_fit_result {
   double *atoms;
   /** To be filled: K flags: whether a class runs off. */
   uint8_t *diverging;
-  /** To be filled: L flags: whether a feature is not identified. */
+  /** To be filled: L flags: whether a feature is not identified: see smx_whitening. */
   uint8_t *unidentified;
   /**
    * To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
@@ -787,7 +787,10 @@ typedef struct smx_fit_result {
   size_t starts_capacity;
   /** Starts drawn: as many entries of `start_values` and `start_kinds` are written. */
   size_t starts;
-  /** Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. */
+  /**
+   * Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. Without a ridge, where classes run off or are more than
+   * the data tell of, many may agree a few units below what others would reach.
+   */
   size_t at_best;
   /** The start that won, in the order drawn. */
   size_t best_start;
@@ -805,7 +808,7 @@ typedef struct smx_fit_result {
   uint64_t passes;
   /** How the fit ended: SMX_CONVERGED, or why not. */
   smx_outcome outcome;
-  /** Which rule stopped the start that won. */
+  /** Which rule stopped the start that won, or SMX_STOP_PROGRESS. */
   smx_stop stop;
 } smx_fit_result;
 
@@ -939,7 +942,10 @@ typedef struct smx_scan_result {
   size_t *parameters;
   /** To be filled: -2 log-likelihood + 2 d, n numbers. */
   double *aic;
-  /** To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers. */
+  /**
+   * To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers; where they are shares of a whole the criteria mean
+   * nothing.
+   */
   double *bic;
   /** To be filled: bic plus twice the entropy of the posterior class probabilities, n numbers. */
   double *icl;
@@ -963,7 +969,7 @@ typedef struct smx_scan_result {
    * To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
    * beyond: those of smx_subspace with a tilt of 1/2, for which one class is fitted and the features are read about ten times more. All
    * are NaN where smx_subspace has none: where choices are not counts over one choice set, no feature is identified, or the data are a
-   * part of a whole.
+   * part of a whole; and after a cancellation.
    */
   double *eigenvalues;
   /** 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN. */
@@ -1044,7 +1050,7 @@ typedef struct smx_criteria_result {
   size_t struct_size;
   /** Parameters d = K - 1 + K r, r the rank of the features inside choice sets. */
   size_t parameters;
-  /** Observations n: weights of the units, summed. */
+  /** Observations n: weights of the units, summed; where they are shares of a whole the criteria mean nothing. */
   double observations;
   /** -2 log-likelihood + 2 d. */
   double aic;

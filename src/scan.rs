@@ -20,7 +20,7 @@ use {crate::fit::Fit, crate::workspace::WorkspaceBuffer, alloc::vec::Vec};
 pub struct Criteria {
     /// Parameters `d = K − 1 + K r`, r the rank of the features inside choice sets.
     pub parameters: usize,
-    /// Observations `n = Σ_u w_u`.
+    /// Observations `n = Σ_u w_u`: of weights or counts that are shares of a whole the criteria mean nothing.
     pub observations: f64,
     /// `−2 ℓ + 2 d`.
     pub aic: f64,
@@ -245,7 +245,7 @@ pub fn scan(
 pub struct Scan {
     /// One fit a number of classes, in rising order, with its criteria. Fewer than asked for when cancelled.
     pub fits: Vec<(Fit, Criteria)>,
-    /// What second moments say of the number of classes, where choices are counts over one choice set.
+    /// What second moments say of the number of classes, where choices are counts over one choice set; not of a scan that was cancelled.
     pub profile: Option<Profile>,
 }
 
@@ -265,9 +265,9 @@ impl Scan {
     ) -> Result<Self> {
         begin(data, options, &classes, || Ok(()))?;
         let mut fits: Vec<(Fit, Criteria)> = Vec::new();
+        let mut cancelled = false;
         for k in classes {
             let grow = fits.last().map(|(fit, _)| fit.mixture.view()).or(options.grow);
-            let mut cancelled = false;
             let mut progress = |p: &Progress| {
                 cancelled |= !progress(k, p);
                 !cancelled
@@ -281,7 +281,8 @@ impl Scan {
                 break;
             }
         }
-        Ok(Scan { fits, profile: Profile::new(data, options.context).ok() })
+        let profile = if cancelled { None } else { Profile::new(data, options.context).ok() };
+        Ok(Scan { fits, profile })
     }
 
     /// The position of the fit where `criterion` is smallest, the first of equals.

@@ -163,22 +163,13 @@ impl Captions {
 
 /// The first form: counts of the rows of the features, in their order.
 fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: Option<Precision>) -> Result<Input> {
-    let mut input = if is_npy(features) {
+    let (matrix, names, (alternatives, coordinates)) = if is_npy(features) {
         if columns.is_some() {
             return Err(Fault::Usage(format!("--columns names columns of a CSV; {} has no names", features.display())));
         }
         let features = npy::features(features, precision.map(|p| p == Precision::F32))?;
         let names = (0..features.columns).map(nameless).collect();
-        Input {
-            files: String::new(),
-            names,
-            alternatives: None,
-            coordinates: None,
-            units: None,
-            features,
-            sets: None,
-            choices: Chosen::Counts(Vec::new()),
-        }
+        (features, names, (None, None))
     } else {
         let table = Table::open(features)?;
         if columns.is_none() {
@@ -194,9 +185,8 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
             captions.push(row);
             matrix.push(row, &columns)
         })?;
-        let (alternatives, coordinates) = captions.finish(matrix.rows);
-        let choices = Chosen::Counts(Vec::new());
-        Input { files: String::new(), names, alternatives, coordinates, units: None, features: matrix, sets: None, choices }
+        let captions = captions.finish(matrix.rows);
+        (matrix, names, captions)
     };
     let n = if is_npy(counts) {
         npy::counts(counts)?
@@ -214,7 +204,7 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         })?;
         n
     };
-    let p = input.features.rows;
+    let p = matrix.rows;
     if n.len() != p {
         let advice = if n.len().abs_diff(p) == 1 { "; the first line of a CSV is its header" } else { "" };
         return bad(format!("{}: {} counts for the {p} rows of {}{advice}", counts.display(), n.len(), features.display()));
@@ -223,9 +213,8 @@ fn rows(features: &Path, counts: &Path, columns: Option<&[String]>, precision: O
         return bad(format!("{}: every count is zero", counts.display()));
     }
     summable(counts, n.iter())?;
-    input.files = files(&[features, counts]);
-    input.choices = Chosen::Counts(n);
-    Ok(input)
+    let (files, choices) = (files(&[features, counts]), Chosen::Counts(n));
+    Ok(Input { files, names, alternatives, coordinates, units: None, features: matrix, sets: None, choices })
 }
 
 /// Refuses counts of a file whose sum is infinite.

@@ -126,11 +126,7 @@ pub fn text(input: &Input, solutions: &[Solution], scan: bool) -> Result<String>
     text.map(|t| t + "\n").or_else(|e| bad(e.to_string()))
 }
 
-/// A start given as JSON of this program.
-pub struct Given {
-    pub mixture: Mixture,
-}
-
+/// A fit as JSON of this program.
 #[derive(Deserialize)]
 struct GivenJson {
     #[serde(default)]
@@ -148,39 +144,37 @@ struct GivenClass {
     atom: Vec<f64>,
 }
 
-impl Given {
-    /// Reads the mixture of a file, of a scan that with so many `classes`, and checks it against the names of the features.
-    pub fn read(path: &Path, names: &[String], classes: Option<Classes>) -> Result<Self> {
-        let at = path.display();
-        let text = fs::read_to_string(path).map_err(|e| Fault::file(path, e))?;
-        let mut json: GivenJson = serde_json::from_str(&text).map_err(|e| Fault::file(path, format!("not a fit as JSON: {e}")))?;
-        let mut fits = std::mem::take(&mut json.fits);
-        if !fits.is_empty() {
-            let Some(k) = classes.map(|c| c.first) else {
-                return usage(format!("--classes is missing: {at} is a scan, which of its fits is the start?"));
-            };
-            match fits.iter().position(|f| f.classes.len() == k) {
-                Some(i) => json = fits.swap_remove(i),
-                None => return usage(format!("--classes {k}: {at} is a scan without such a fit")),
-            }
+/// Reads the mixture of a file, of a scan that with so many `classes`, and checks it against the names of the features.
+pub fn mixture(path: &Path, names: &[String], classes: Option<Classes>) -> Result<Mixture> {
+    let at = path.display();
+    let text = fs::read_to_string(path).map_err(|e| Fault::file(path, e))?;
+    let mut json: GivenJson = serde_json::from_str(&text).map_err(|e| Fault::file(path, format!("not a fit as JSON: {e}")))?;
+    let mut fits = std::mem::take(&mut json.fits);
+    if !fits.is_empty() {
+        let Some(k) = classes.map(|c| c.first) else {
+            return usage(format!("--classes is missing: {at} is a scan, which of its fits is the start?"));
+        };
+        match fits.iter().position(|f| f.classes.len() == k) {
+            Some(i) => json = fits.swap_remove(i),
+            None => return usage(format!("--classes {k}: {at} is a scan without such a fit")),
         }
-        let k = json.classes.len();
-        if k == 0 {
-            return bad(format!("{at}: no classes"));
-        }
-        if let Some(c) = classes.filter(|c| c.first != k) {
-            return usage(format!("--classes {}: {at} has {k} classes", c.first));
-        }
-        let told = !json.features.is_empty() && !Input::nameless(&json.features) && !Input::nameless(names);
-        if told && json.features != names {
-            return bad(format!("{at}: its features are {}, those of the data {}", listed(&json.features), listed(names)));
-        }
-        if let Some((j, c)) = json.classes.iter().enumerate().find(|(_, c)| c.atom.len() != names.len()) {
-            return bad(format!("{at}: classes[{j}].atom has {} numbers for {} features", c.atom.len(), names.len()));
-        }
-        let weights: Vec<f64> = json.classes.iter().map(|c| c.weight).collect();
-        let atoms: Vec<f64> = json.classes.into_iter().flat_map(|c| c.atom).collect();
-        MixtureRef::new(&weights, &atoms, names.len()).map_err(|e| Fault::file(path, e))?;
-        Ok(Given { mixture: Mixture { weights, atoms } })
     }
+    let k = json.classes.len();
+    if k == 0 {
+        return bad(format!("{at}: no classes"));
+    }
+    if let Some(c) = classes.filter(|c| c.first != k) {
+        return usage(format!("--classes {}: {at} has {k} classes", c.first));
+    }
+    let told = !json.features.is_empty() && !Input::nameless(&json.features) && !Input::nameless(names);
+    if told && json.features != names {
+        return bad(format!("{at}: its features are {}, those of the data {}", listed(&json.features), listed(names)));
+    }
+    if let Some((j, c)) = json.classes.iter().enumerate().find(|(_, c)| c.atom.len() != names.len()) {
+        return bad(format!("{at}: classes[{j}].atom has {} numbers for {} features", c.atom.len(), names.len()));
+    }
+    let weights: Vec<f64> = json.classes.iter().map(|c| c.weight).collect();
+    let atoms: Vec<f64> = json.classes.into_iter().flat_map(|c| c.atom).collect();
+    MixtureRef::new(&weights, &atoms, names.len()).map_err(|e| Fault::file(path, e))?;
+    Ok(Mixture { weights, atoms })
 }

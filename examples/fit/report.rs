@@ -30,7 +30,7 @@ pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> Str
         true => {
             let best = BestBy::of(solutions);
             criteria_table(&mut out, solutions, &best);
-            profile(&mut out, input);
+            profile(&mut out, job, input);
             let by_bic = best.bic.and_then(|k| solutions.iter().find(|s| s.classes.len() == k));
             if let Some(k) = best.bic {
                 line(&mut out, &format!("\nThe fit of {k} classes, the best by BIC:"));
@@ -53,8 +53,9 @@ pub fn text(job: &Job, input: &Input, solutions: &[Solution], scan: bool) -> Str
 }
 
 /// What second moments say of the number of classes, where they apply.
-fn profile(out: &mut String, input: &Input) {
-    let Some(p) = input.data().ok().and_then(|data| Profile::new(&data, Context::default()).ok()) else { return };
+fn profile(out: &mut String, job: &Job, input: &Input) {
+    let ctx = Context { threads: job.threads, ..Context::default() };
+    let Some(p) = input.data().ok().and_then(|data| Profile::new(&data, ctx).ok()) else { return };
     let values: Vec<String> = p.eigenvalues.iter().take(12).map(|v| format!("{v:.3}")).collect();
     let text = format!("K = {} (eigenvalues {}; noise {:.3})", p.report.suggested_classes, values.join(", "), p.report.noise);
     entry(out, "moments suggest", &text);
@@ -331,7 +332,7 @@ fn starts(job: &Job, input: &Input, s: &Solution) -> String {
     let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let k = s.classes.len();
     let rule = match (job.starts, &job.init, input.data()) {
-        (None, None, Ok(data)) if k > 1 => format!("; the library's own rule: {} at a time", default_starts(&data.shape(), k)),
+        (None, None, Ok(data)) if k > 1 => format!("; the library's own rule: {} at first", default_starts(&data.shape(), k)),
         _ => String::new(),
     };
     let advice = match s.at_best {

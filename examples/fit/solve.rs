@@ -3,7 +3,7 @@
 use crate::args::{Classes, Job};
 use crate::fault::{Fault, Result, bad, quoted, usage};
 use crate::input::Input;
-use crate::json::Given;
+use crate::json;
 use crate::report::plural;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use softmix::data::Data;
@@ -92,9 +92,9 @@ struct Place<'a> {
 /// Solves the job: one solution for every number of classes.
 pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
     let data = input.data()?;
-    let given = job.init.as_deref().map(|path| Given::read(path, &input.names, job.classes)).transpose()?;
+    let given = job.init.as_deref().map(|path| json::mixture(path, &input.names, job.classes)).transpose()?;
     let classes = match (&given, job.classes) {
-        (Some(m), _) => Classes { first: m.mixture.classes(), last: m.mixture.classes(), scan: false },
+        (Some(m), _) => Classes { first: m.classes(), last: m.classes(), scan: false },
         (None, Some(classes)) => classes,
         (None, None) => return usage("--classes is missing"),
     };
@@ -105,7 +105,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
     let at = Place { files: &input.files, names: &input.names, init: job.init.as_deref() };
     let ctx = Context { threads: job.threads, ..Context::default() };
     if let (true, Some(given)) = (job.evaluate, &given) {
-        return Ok(vec![evaluated(&data, at, &given.mixture, job.ridge, ctx)?]);
+        return Ok(vec![evaluated(&data, at, given, job.ridge, ctx)?]);
     }
     if job.threads > 1 && !cfg!(feature = "rayon") && !job.quiet {
         eprintln!("note: one thread is used; more need the feature rayon");
@@ -117,7 +117,7 @@ pub fn solve(job: &Job, input: &Input) -> Result<Vec<Solution>> {
         (options.ridge, options.seed, options.context) = (job.ridge, job.seed, ctx);
         options.max_evaluations = job.max_evaluations.unwrap_or(options.max_evaluations);
         options.starts = match (&given, job.starts) {
-            (Some(m), _) => Starts::Given(m.mixture.view()),
+            (Some(m), _) => Starts::Given(m.view()),
             (None, Some(n)) => Starts::Count(n),
             (None, None) => Starts::Auto,
         };

@@ -159,7 +159,7 @@ impl Evaluation<'_> {
             sum.fill(0.0);
             class_weight.fill(0.0);
             value.fill(0.0);
-            let mut omega = &mut *task.rows;
+            let mut omega = &mut *task.of.rows;
             for b in task.blocks.clone() {
                 let (at, ld) = (layout.start(b), layout.length(b));
                 let a = &ev.a[at * c..(at + ld) * c];
@@ -274,7 +274,7 @@ impl Evaluation<'_> {
                 let Piece { part, z, totals, value, .. } = carve(piece, &shape, c);
                 [&mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
                 if let Some(weights) = weights {
-                    ev.units_of(ev.found(), data, weights, *first, of, value, room.columns, room.weight, ctx);
+                    ev.units_of(ev.found(), data, weights, *first, of, value, room.columns, room.column, ctx);
                 }
                 ev.add_units(data, *first, of.r, &mut OfUnits { class_weight: z, class_choices: totals, chosen: part });
             });
@@ -420,7 +420,7 @@ impl Evaluation<'_> {
             let omega = &**omega;
             let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
             each_task(layout, c, length, scratch, matrices, ctx, |layout, task, _| {
-                let mut t = &mut *task.sets;
+                let mut t = &mut *task.of.sets;
                 for b in task.blocks.clone() {
                     let omega = &omega[layout.start(b) * c..layout.start(b + 1) * c];
                     sums_of_groups(ctx.isa, layout.groups(b, c), omega, take(&mut t, layout.sets_of_block() * c));
@@ -479,7 +479,7 @@ impl Evaluation<'_> {
             let base = layout.start(task.blocks.start);
             for b in task.blocks.clone() {
                 let (at, ld) = (layout.start(b), layout.length(b));
-                let omega = &mut task.rows[(at - base) * c..(at - base + ld) * c];
+                let omega = &mut task.of.rows[(at - base) * c..(at - base + ld) * c];
                 let a = &ev.a[at * c..(at + ld) * c];
                 match layout.kind {
                     Kind::Groups => {
@@ -543,7 +543,7 @@ impl Evaluation<'_> {
             let Piece { sum, .. } = carve(task.piece, &shape, c);
             sum.fill(0.0);
             let longest = task.blocks.clone().map(|b| layout.length(b)).max().unwrap_or(0);
-            let products = filled(&mut task.rows[..longest * c], 0.0);
+            let products = filled(&mut task.of.rows[..longest * c], 0.0);
             for b in task.blocks.clone() {
                 let (at, ld, sets) = (layout.start(b), layout.length(b), layout.sets_of_block() * c);
                 let (a, t) = (&ev.a[at * c..(at + ld) * c], &ev.t[b * sets..(b + 1) * sets]);

@@ -37,7 +37,7 @@ impl Evaluation<'_> {
             let columns = &mut *room.columns;
             class_weight.fill(0.0);
             value.fill(0.0);
-            let mut shares = &mut *task.rows;
+            let mut shares = &mut *task.of.rows;
             for b in task.blocks.clone() {
                 let (at, ld, range) = (layout.start(b), layout.block, layout.rows(b));
                 let shares = take(&mut shares, ld * starts);

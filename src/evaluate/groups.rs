@@ -36,7 +36,7 @@ impl Evaluation<'_> {
         }
         for_each(ctx.threads, &mut parts[..n], |part| {
             let Some((task, copy)) = part else { return };
-            let (mut rows, mut log_z) = (&mut *task.rows, &mut *task.sets);
+            let (mut rows, mut log_z) = (&mut *task.of.rows, &mut *task.of.sets);
             for b in task.blocks.clone() {
                 let n = layout.length(b);
                 let room = if probabilities { take(&mut rows, n * c) } else { &mut rows[..n * c] };
@@ -49,7 +49,7 @@ impl Evaluation<'_> {
                 simd::logits_of_columns_ahead(ctx.isa, x, atoms, layout.offsets(b), a, n, ahead);
                 softmax_of_groups(ctx.isa, layout.groups(b, c), a, take(&mut log_z, layout.sets_of_block() * c));
             }
-            carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
+            carve(task.piece, &shape, c).value[0] = if all_finite(ctx.isa, task.of.sets) { 1.0 } else { 0.0 };
         });
         // SAFETY: the tasks have filled every block; no features are kept that were not before.
         unsafe {

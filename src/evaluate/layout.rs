@@ -142,7 +142,7 @@ pub(crate) fn grouped_rows(offsets: &[usize], largest: usize) -> Option<usize> {
         return None;
     }
     let size = |set: usize| offsets[set + 1] - offsets[set];
-    let alike = largest * sets == rows;
+    let alike = largest.checked_mul(sets) == Some(rows);
     let mut places = 0;
     each_block(sets, sets_in_block(rows, sets, alike), size, |_, _, heights| places += heights.iter().sum::<usize>() * SETS);
     (places <= most_places(rows, sets)).then_some(places)
@@ -204,7 +204,7 @@ impl<'w> Layout<'w> {
         let kind = kind(shape);
         let plain = block_rows(l).min(rows.max(1).next_multiple_of(8));
         let grouped = kind == Kind::Groups;
-        let alike = shape.largest_set * sets == rows;
+        let alike = shape.largest_set.checked_mul(sets) == Some(rows);
         let in_block = if grouped { sets_in_block(rows, sets, alike) } else { 0 };
         let (blocks, places) = match kind {
             Kind::One => (rows.div_ceil(plain), 0),

@@ -28,7 +28,7 @@ mod units;
 pub(crate) use draws::Draws;
 pub(crate) use layout::{block_rows, blocks, grouped_rows, set_groups};
 pub(crate) use passes::Evaluation;
-pub(crate) use sampled::{sample, sample_scratch, sampled};
+pub(crate) use sampled::{sample_rows, sample_scratch, sample_serves};
 pub(crate) use scores::unit_scratch;
 pub(crate) use sweep::{Beside, keeps_features};
 
@@ -262,7 +262,7 @@ pub fn observed_information(
     Ok(())
 }
 
-/// Second derivatives may be beyond the range of numbers where the log-likelihood is not.
+/// Derivatives and penalties may be beyond the range of numbers where the log-likelihood is not.
 fn finite(name: &'static str, values: &[f64]) -> Result<()> {
     match values.iter().all(|x| x.is_finite()) {
         true => Ok(()),

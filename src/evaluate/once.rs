@@ -70,10 +70,10 @@ impl Evaluation<'_> {
         let matrices = Matrices { rows: kept, ..Matrices::default() };
         let n = each_task(layout, k, length, scratch, matrices, ctx, |layout, task, room| {
             let Piece { sum, part, z: masses, value, .. } = carve(task.piece, &shape, k);
-            let Room { columns, weight: shares, copy } = room;
+            let Room { columns, column: shares, copy } = room;
             let t = &mut part[..k];
             [&mut *sum, masses, t, value].into_iter().for_each(|v| v.fill(0.0));
-            let mut kept = &mut *task.rows;
+            let mut kept = &mut *task.of.rows;
             for b in task.blocks.clone() {
                 let (range, ld) = (layout.rows(b), layout.block);
                 let (columns, shares) = (&mut columns[..ld * k], &mut shares[..range.len()]);

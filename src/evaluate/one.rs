@@ -35,7 +35,7 @@ impl Evaluation<'_> {
                 sum.fill(0.0);
                 m.fill(f64::NEG_INFINITY);
             }
-            let (mut a, mut tops, mut totals) = (&mut *task.rows, &mut *task.scales, &mut *task.other_scales);
+            let (mut a, mut tops, mut totals) = (&mut *task.of.rows, &mut *task.of.scales, &mut *task.of.other_scales);
             for b in task.blocks.clone() {
                 let (range, block) = (layout.rows(b), layout.block);
                 let (a, tops, totals, n) = (take(&mut a, block * c), take(&mut tops, c), take(&mut totals, c), range.len());

@@ -329,12 +329,12 @@ impl<'w> Evaluation<'w> {
         let matrices = Matrices { rows: &mut *room, others: &mut *waiting, ..Matrices::default() };
         let ahead = data.features().ahead();
         each_task(layout, c, length, scratch, matrices, ctx, |layout, task, room| {
-            let (mut a, mut waiting) = (&mut *task.rows, &mut *task.others);
+            let (mut a, mut waiting) = (&mut *task.of.rows, &mut *task.of.others);
             let mut offsets = [0; super::layout::MOST_ROWS + 1];
             let mut found = [0.0; super::layout::MOST_ROWS];
             for b in task.blocks.clone() {
                 let (range, n) = (layout.rows(b), layout.length(b));
-                // SAFETY: as above.
+                // SAFETY: `written` says that blocks have all been written, else `a` is filled.
                 let a = unsafe { written_or_zero(take(&mut a, n * c), written) };
                 let waiting = filled(take(&mut waiting, n * c), 0.0);
                 for part in blocks(range.clone(), block_rows(l)) {
@@ -403,7 +403,7 @@ impl<'w> Evaluation<'w> {
         }
     }
 
-    /// `A_ic` of some rows.
+    /// `A_ic` of some rows; of rows in a row 0 below `NOTHING`.
     pub fn probabilities_of(&self, rows: &[usize], c: usize, out: &mut [f64]) {
         match rows.first() {
             Some(first) if rows.windows(2).all(|pair| pair[1] == pair[0] + 1) => self.probabilities(c, *first, out),

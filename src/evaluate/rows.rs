@@ -66,7 +66,7 @@ impl Evaluation<'_> {
                 for b in task.blocks.clone() {
                     for rows in blocks(ev.rows_of_block(data, b), block_rows(shape.columns)) {
                         let n = rows.len();
-                        let (matrix, numbers) = (&mut room.columns[..n * c], &mut room.weight[..n]);
+                        let (matrix, numbers) = (&mut room.columns[..n * c], &mut room.column[..n]);
                         body(ev, rows.clone(), matrix, numbers);
                         let at = rows.start - *first;
                         if let Some(to) = to.r.get_mut(at * c..(at + n) * c) {

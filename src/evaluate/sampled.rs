@@ -13,7 +13,7 @@ use crate::simd::{self, Isa, Rows};
 const BLOCK: usize = 128;
 const STRIP: usize = 4;
 /// Rows that tell the curvature of one class: more save evaluations, up to where they cost as much.
-pub(crate) fn sample(columns: usize) -> usize {
+pub(crate) fn sample_rows(columns: usize) -> usize {
     let l = columns;
     l.saturating_mul(4).max(l.saturating_mul(16).clamp(512, 768))
 }
@@ -22,13 +22,13 @@ pub(crate) fn sample(columns: usize) -> usize {
 /// of every set that its mean takes.
 fn sample_of_sets(shape: &Shape) -> usize {
     let told = (shape.rows / shape.sets.max(1)).saturating_sub(1).max(1);
-    sample(shape.columns).saturating_mul(8).div_ceil(told).max(32)
+    sample_rows(shape.columns).saturating_mul(8).div_ceil(told).max(32)
 }
 
 /// Whether there are enough rows, or choice sets, for a sample of them to tell as much.
-pub(crate) fn sampled(shape: &Shape) -> bool {
+pub(crate) fn sample_serves(shape: &Shape) -> bool {
     let all = match shape.sets {
-        1 => shape.rows / 2 <= sample(shape.columns),
+        1 => shape.rows / 2 <= sample_rows(shape.columns),
         sets => sets / 2 <= sample_of_sets(shape),
     };
     !shape.is_part() && !all
@@ -68,7 +68,7 @@ impl Evaluation<'_> {
     fn sample_rows(&self, data: &Data<'_>, k: usize, isa: Isa, h: &mut [f64], sum: &mut [f64], scratch: Sample<'_>) -> f64 {
         let Sample { rows, weights, a } = scratch;
         let (l, p) = (self.shape.columns, self.shape.rows);
-        let n = sample(l) as f64;
+        let n = sample_rows(l) as f64;
         let origin = data.origin(0);
         let (mut cumulated, mut taken, mut held) = (0.0, 0.0, 0);
         let mut picked = [0; BLOCK];
@@ -179,7 +179,7 @@ mod tests {
             let features = Features::row_major(&x[..], p, l).unwrap();
             let data = Data::new(features, Some(&b), (sets > 1).then_some(&offsets), Choices::Counts(&n)).unwrap();
             let (shape, ctx) = (data.shape(), Context::default());
-            assert!(sampled(&shape));
+            assert!(sample_serves(&shape));
             let mut memory = WorkspaceBuffer::new(WorkspaceSize::of::<f64>(1 << 23)).unwrap();
             let mut ws = memory.lend();
             let mut ev = Evaluation::new(shape, 2, 1, &mut ws).unwrap();

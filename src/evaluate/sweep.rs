@@ -245,7 +245,7 @@ impl Evaluation<'_> {
         let Piece { sum, part, m: factors, z, totals, value } = carve(task.piece, &self.shape, c);
         [&mut *sum, &mut *part, z, totals, value].into_iter().for_each(|v| v.fill(0.0));
         let units = OfUnits { class_weight: z, class_choices: totals, chosen: part };
-        let mut sums = self.begin(data, clean.start, &blocks, task.others, units, sum, leaves.parts, curvature.lend());
+        let mut sums = self.begin(data, clean.start, &blocks, task.of.others, units, sum, leaves.parts, curvature.lend());
         // Block b stands `shift` rows before its place; those that are held stand between `from` and `high`, all written.
         let (place, mut shift) = (|b: usize| layout.start(b) - before, 0);
         let (mut from, mut high) = (0, if written { place(blocks.end) } else { 0 });
@@ -258,18 +258,18 @@ impl Evaluation<'_> {
         };
         for b in blocks.clone() {
             if b == clean.end && shift > 0 {
-                shift_rows(task.rows, copies, place(done) - shift..place(b) - shift, place(done));
+                shift_rows(task.of.rows, copies, place(done) - shift..place(b) - shift, place(done));
                 (shift, from, high) = (0, place(done), high.max(place(b)));
             }
             let n = layout.length(b);
             let here = place(b) - shift..place(b + 1) - shift;
             if here.end > high {
-                filled(&mut task.rows[here.start.max(high) * c..here.end * c], 0.0);
+                filled(&mut task.of.rows[here.start.max(high) * c..here.end * c], 0.0);
                 high = here.end;
             }
             // SAFETY: this is before `high`, and not before `from`.
-            let a = unsafe { written_or_zero(&mut task.rows[here.start * c..here.end * c], true) };
-            let log_z = &mut task.sets[(b - blocks.start) * sets..][..sets];
+            let a = unsafe { written_or_zero(&mut task.of.rows[here.start * c..here.end * c], true) };
+            let log_z = &mut task.of.sets[(b - blocks.start) * sets..][..sets];
             let (x, ahead) = match leaves.features {
                 false => layout.copy_block(data, ctx.isa, b, &mut copies[here.start * l..here.end * l]),
                 true => (layout.features_of(b, l), layout.ahead(n * l)),
@@ -283,33 +283,33 @@ impl Evaluation<'_> {
             held = 0;
             // SAFETY: as above; features are written with the probabilities.
             let (a, x) = unsafe {
-                let a = written_or_zero(&mut task.rows[from * c..here.end * c], true);
+                let a = written_or_zero(&mut task.of.rows[from * c..here.end * c], true);
                 (a, if leaves.features { None } else { Some(&*written_or_zero(&mut copies[from * l..here.end * l], true)) })
             };
-            let found = Found::new(a, task.sets, x, (before + shift + from, blocks.start * sets));
+            let found = Found::new(a, task.of.sets, x, (before + shift + from, blocks.start * sets));
             if self.shape.units_are_rows {
-                let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
+                let t = &mut task.of.other_sets[(b - blocks.start) * sets..][..sets];
                 self.sums_of_counts(found, data, weights, b, t, factors, value, &mut sums, leaves.sums, ctx);
                 done = b + 1;
             } else {
                 let (first, mut ready) = (unit, (b + 1).min(clean.end));
                 unit = self.ended(data, unit..own.units.end, layout.rows_of(data, b..b + 1).end, &mut ready);
                 let mut of_these = found_of.some(first - own.units.start..unit - own.units.start, c);
-                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.weight, ctx);
+                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.column, ctx);
                 self.add_units(data, first, of_these.r, &mut sums.units);
                 for b in (done..ready).filter(|_| leaves.sums) {
-                    let t = &mut task.other_sets[(b - blocks.start) * sets..][..sets];
+                    let t = &mut task.of.other_sets[(b - blocks.start) * sets..][..sets];
                     self.sums_of_block(found, data, b, (found_of.r, own.units.start), t, &mut sums, ctx);
                 }
                 done = ready.max(done);
             }
             let less = if !leaves.probabilities && clean.contains(&b) { place(done) - shift - place(clean.start) } else { 0 };
             if less > 0 {
-                shift_rows(task.rows, copies, place(done) - shift..place(b + 1) - shift, place(clean.start));
+                shift_rows(task.of.rows, copies, place(done) - shift..place(b + 1) - shift, place(clean.start));
                 shift += less;
             }
         }
-        factors[0] = if all_finite(ctx.isa, task.sets) { 1.0 } else { 0.0 };
+        factors[0] = if all_finite(ctx.isa, task.of.sets) { 1.0 } else { 0.0 };
     }
 
     /// The first of some units with a choice from row `end` on, or the end of them. Blocks from that of its first choice on are not `ready`.
@@ -353,7 +353,7 @@ impl Evaluation<'_> {
             let found = unsafe { Found::of_some(a, self.log_z) };
             for pair in self.own[..n].windows(2) {
                 let (first, mut of_these) = (pair[0].units.end, all.some(pair[0].units.end..pair[1].units.start, c));
-                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.weight, ctx);
+                self.units_of(found, data, weights, first, &mut of_these, value, room.columns, room.column, ctx);
                 self.add_units(data, first, of_these.r, &mut units);
             }
             self.give_posterior(all);

@@ -12,7 +12,7 @@ use core::slice::ChunksExactMut;
 /// Entries of units, and units, that go through the kernels together.
 pub(super) const ENTRIES: usize = 256;
 pub(super) const UNITS: usize = 64;
-const _: () = assert!(MOST_ROWS <= ENTRIES, "the counts of a block fit");
+const _: () = assert!(MOST_ROWS <= ENTRIES, "the numbers of a block fit");
 
 /// Scratch of the tasks: a piece each, which stays until all are done; and rooms to work in.
 #[derive(Default)]
@@ -56,16 +56,16 @@ pub(super) struct Rooms<'w> {
 pub(super) struct Room<'a> {
     /// C × `columns_length`.
     pub columns: &'a mut [f64],
-    /// A block of counts or log-likelihoods.
-    pub weight: &'a mut [f64],
+    /// A number for each row of a block: shares, probabilities or log-likelihoods.
+    pub column: &'a mut [f64],
     /// A block of features that are not side by side.
     pub copy: &'a mut [MaybeUninit<f64>],
 }
 
 impl<'a> Room<'a> {
     fn of(numbers: &'a mut [f64], copy: &'a mut [MaybeUninit<f64>], length: Length) -> Self {
-        let (columns, weight) = numbers.split_at_mut(length.columns);
-        Room { columns, weight, copy }
+        let (columns, column) = numbers.split_at_mut(length.columns);
+        Room { columns, column, copy }
     }
 }
 
@@ -161,18 +161,7 @@ pub(super) fn carve<'a>(piece: &'a mut [f64], shape: &Shape, c: usize) -> Piece<
 pub(super) struct Task<'a, T> {
     pub blocks: Range<usize>,
     pub piece: &'a mut [f64],
-    /// A matrix over rows.
-    pub rows: &'a mut [T],
-    /// Another.
-    pub others: &'a mut [T],
-    /// A matrix over choice sets.
-    pub sets: &'a mut [f64],
-    /// Another.
-    pub other_sets: &'a mut [f64],
-    /// Blocks × C.
-    pub scales: &'a mut [f64],
-    /// Another.
-    pub other_scales: &'a mut [f64],
+    pub of: Matrices<'a, T>,
 }
 
 /// Blocks of task `t` of `n`.
@@ -258,15 +247,14 @@ fn cut<'a, T>(
     move |t| {
         let blocks = share(layout, t, n);
         let numbers = layout.numbers(&blocks) * c;
-        Task {
-            piece: take(&mut pieces, length.piece),
+        let of = Matrices {
             rows: take(&mut rows, numbers),
             others: take(&mut others, numbers),
             sets: take(&mut sets, blocks.len() * sets_of_block),
             other_sets: take(&mut other_sets, blocks.len() * sets_of_block),
             scales: take(&mut scales, blocks.len() * c),
             other_scales: take(&mut other_scales, blocks.len() * c),
-            blocks,
-        }
+        };
+        Task { piece: take(&mut pieces, length.piece), of, blocks }
     }
 }

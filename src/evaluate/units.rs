@@ -420,7 +420,7 @@ impl Evaluation<'_> {
         let ev = &*self;
         let matrices: Matrices<'_, f64> = Matrices { sets: t, ..Matrices::default() };
         each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, _| {
-            let mut left = &mut *task.sets;
+            let mut left = &mut *task.of.sets;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {
                 let (sets, rows) = (layout.sets(data, b), ev.rows_of_block(data, b));
@@ -458,7 +458,7 @@ impl Evaluation<'_> {
         let ev = &*self;
         let matrices = Matrices { rows: room, ..Matrices::default() };
         each_task(&ev.layout, c, length, &mut scratch, matrices, ctx, |layout, task, _| {
-            let mut left = &mut *task.rows;
+            let mut left = &mut *task.of.rows;
             let mut walk = Walk::from(data, ev.rows_of_block(data, task.blocks.start).start);
             for b in task.blocks.clone() {
                 let (before, end) = (layout.start(b) * c, ev.rows_of_block(data, b).end);

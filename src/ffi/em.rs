@@ -5,7 +5,7 @@
 
 use super::call::{Call, Fault, Input, Output, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
-use super::evaluate::{atoms_length, check_ridge, context, query, reserved, smx_isa, smx_run_options};
+use super::evaluate::{atoms_length, check_ridge, context, query, run_context, smx_isa, smx_run_options};
 use super::status::*;
 use crate::data::Shape;
 use crate::em::{MStep, em_step, em_step_workspace};
@@ -41,8 +41,8 @@ pub struct smx_whitening {
     pub to_atoms: *mut f64,
     /// To be filled: r x L in an array of L x L: `b = from_atoms . atom`.
     pub from_atoms: *mut f64,
-    /// To be filled: L flags: whether a feature is not identified, being constant inside every choice set or part of a collinear
-    /// combination.
+    /// To be filled: L flags: whether a feature is not identified, being constant inside every choice set or collinear: of its standard
+    /// deviation other features leave less than 3e-7 sqrt(L).
     pub unidentified: *mut u8,
 }
 
@@ -201,9 +201,7 @@ pub unsafe extern "C" fn smx_whiten(
             let memory = Memory::new(call, data)?;
             let l = memory.columns();
             let mut result = call.result("whitening", whitening)?;
-            let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let square = l.checked_mul(l).ok_or_else(|| Fault::new(SMX_OVERFLOW, "covariance"))?;
             let covariance = call.output("covariance", result.covariance, square)?;
             let to_atoms = call.output("to_atoms", result.to_atoms, square)?;

@@ -47,6 +47,17 @@ impl Struct for smx_run_options {
     }
 }
 
+/// What run options say, checked.
+///
+/// # Safety
+/// As for [`Call::options`].
+pub(super) unsafe fn run_context(call: &mut Call, options: *const smx_run_options) -> Result<Context> {
+    // SAFETY: by the caller's promise.
+    let o: smx_run_options = unsafe { call.options("options", options) }?;
+    reserved(o.reserved)?;
+    context(o.isa, o.threads)
+}
+
 /// Options of smx_evaluate and smx_information. NULL in place of them: the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -195,16 +206,11 @@ impl MixtureInput {
     }
 }
 
-/// Bytes for a size that may be absent.
-pub(super) fn bytes(size: Result<crate::workspace::WorkspaceSize>) -> usize {
-    size.map_or(usize::MAX, |s| s.bytes())
-}
-
 /// A workspace query: no error but the largest size, which no workspace has.
 pub(super) fn query(body: impl FnOnce() -> Result<crate::workspace::WorkspaceSize>) -> usize {
     let mut size = usize::MAX;
     guard(|| {
-        size = bytes(body());
+        size = body().map_or(usize::MAX, |s| s.bytes());
         Ok(())
     });
     size

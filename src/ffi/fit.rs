@@ -33,7 +33,7 @@ pub const SMX_DIVERGING: smx_outcome = 4;
 /// The progress function asked for an end; the best so far is the result.
 pub const SMX_CANCELLED: smx_outcome = 5;
 
-/// Which rule stopped the start that won.
+/// Which rule stopped the start that won, or SMX_STOP_PROGRESS where the progress function ended the fit.
 pub type smx_stop = i32;
 /// The gradient tolerance.
 pub const SMX_STOP_GRADIENT: smx_stop = 1;
@@ -212,7 +212,7 @@ pub struct smx_fit_result {
     pub atoms: *mut f64,
     /// To be filled: K flags: whether a class runs off.
     pub diverging: *mut u8,
-    /// To be filled: L flags: whether a feature is not identified.
+    /// To be filled: L flags: whether a feature is not identified: see smx_whitening.
     pub unidentified: *mut u8,
     /// To be filled: penalised log-likelihood at the end of every start, in the order drawn. Of those that were given up, where they stood,
     /// minus infinity where that is no number or they were never evaluated; of those that raced on a sample of the alternatives, as on
@@ -224,7 +224,8 @@ pub struct smx_fit_result {
     pub starts_capacity: usize,
     /// Starts drawn: as many entries of `start_values` and `start_kinds` are written.
     pub starts: usize,
-    /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood.
+    /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. Without a ridge, where classes run off or are more than
+    /// the data tell of, many may agree a few units below what others would reach.
     pub at_best: usize,
     /// The start that won, in the order drawn.
     pub best_start: usize,
@@ -242,7 +243,7 @@ pub struct smx_fit_result {
     pub passes: u64,
     /// How the fit ended: SMX_CONVERGED, or why not.
     pub outcome: smx_outcome,
-    /// Which rule stopped the start that won.
+    /// Which rule stopped the start that won, or SMX_STOP_PROGRESS.
     pub stop: smx_stop,
 }
 

@@ -8,12 +8,12 @@ use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::{WhiteningInput, smx_whitening};
 use super::evaluate::{MixtureInput, atoms_length, check_ridge, context, penalty, query, reserved, smx_evaluate_options, smx_isa};
-use super::evaluate::{penalty_input, smx_run_options};
+use super::evaluate::{penalty_input, run_context, smx_run_options};
 use super::status::*;
 use crate::data::Shape;
 use crate::error::Error;
 use crate::evaluate::{hessian_vector, hessian_vector_workspace, information_workspace, observed_information, score_products};
-use crate::inference::{Variance, covariance, covariance_workspace, standard_errors, standard_errors_workspace};
+use crate::inference::{Variance, covariance, standard_errors, standard_errors_workspace};
 use crate::parallel::Context;
 use crate::predict::{choice_probabilities, choice_probabilities_workspace};
 use crate::scan::{criteria, criteria_workspace};
@@ -60,7 +60,7 @@ pub struct smx_criteria_result {
     pub struct_size: usize,
     /// Parameters d = K - 1 + K r, r the rank of the features inside choice sets.
     pub parameters: usize,
-    /// Observations n: weights of the units, summed.
+    /// Observations n: weights of the units, summed; where they are shares of a whole the criteria mean nothing.
     pub observations: f64,
     /// -2 log-likelihood + 2 d.
     pub aic: f64,
@@ -91,7 +91,7 @@ fn all_parameters(classes: usize, columns: usize) -> Result<usize> {
 
 /// Workspace of standard errors or covariances, and of the flags that C has as bytes.
 fn errors_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
-    standard_errors_workspace(shape, classes).or(covariance_workspace(shape, classes)).and(WorkspaceSize::of::<bool>(shape.columns))
+    standard_errors_workspace(shape, classes).and(WorkspaceSize::of::<bool>(shape.columns))
 }
 
 impl smx_inference_options {
@@ -166,9 +166,7 @@ pub unsafe extern "C" fn smx_choice_probabilities(
         enter(error, |call| {
             let memory = Memory::of_alternatives(call, data)?;
             let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
-            let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let n = memory.rows().checked_mul(classes).ok_or_else(|| Fault::new(SMX_OVERFLOW, "by_class"))?;
             let by_class = call.optional_output("by_class", by_class, n)?;
             let mixed = call.optional_output("mixed", mixed, memory.rows())?;
@@ -232,9 +230,7 @@ pub unsafe extern "C" fn smx_criteria(
             let memory = Memory::new(call, data)?;
             let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
             let mut r: smx_criteria_result = call.result("result", result)?;
-            let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -475,9 +471,7 @@ pub unsafe extern "C" fn smx_score_products(
             if !(0..=1).contains(&sampling) {
                 return Err(Fault::new(SMX_INVALID_OPTION, "sampling"));
             }
-            let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let products = call.output("products", products, parameters(classes, memory.columns())?.1)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
@@ -538,9 +532,7 @@ pub unsafe extern "C" fn smx_hessian_vector(
             let mixture = MixtureInput::new(call, classes, memory.columns(), weights, atoms)?;
             let d = parameters(classes, memory.columns())?.0;
             let vector = call.input("vector", vector, d)?;
-            let o = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let product = call.output("product", product, d)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;

@@ -7,7 +7,7 @@
 use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::{WhiteningInput, smx_whitening};
-use super::evaluate::{context, query, reserved, smx_run_options};
+use super::evaluate::{query, run_context, smx_run_options};
 use super::status::*;
 use crate::data::Shape;
 use crate::error::{Error, ErrorKind};
@@ -163,9 +163,7 @@ pub unsafe extern "C" fn smx_subspace(
             let l = memory.columns();
             let wh = WhiteningInput::new(call, whitening, l)?;
             let mut r: smx_subspace_result = call.result("result", result)?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let mean_atom = call.output("mean_atom", r.mean_atom, l)?;
             let eigenvalues = call.output("eigenvalues", r.eigenvalues, wh.rank())?;
             let directions = call.output("directions", r.directions, wh.rank() * l)?;
@@ -239,9 +237,7 @@ pub unsafe extern "C" fn smx_latent_moments(
             let length = order.checked_add(1).and_then(|r| r.checked_mul(number)).ok_or_else(|| overflow("moments"))?;
             let moments = call.output("moments", moments, length)?;
             let errors = call.optional_output("errors", errors, length)?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -308,9 +304,7 @@ pub unsafe extern "C" fn smx_latent_tensors(
             let first_errors = call.optional_output("first_errors", t.first_errors, r)?;
             let second_errors = call.optional_output("second_errors", t.second_errors, r * r)?;
             let third_errors = call.optional_output("third_errors", t.third_errors, cube)?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -384,9 +378,7 @@ pub unsafe extern "C" fn smx_cross_moments(
             let length = order.checked_add(1).and_then(|n| n.checked_mul(wh.rank())).ok_or_else(|| Fault::new(SMX_OVERFLOW, "moments"))?;
             let moments = call.output("moments", moments, length)?;
             let errors = call.optional_output("errors", errors, length)?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -452,9 +444,7 @@ pub unsafe extern "C" fn smx_third_projected(
             let vectors = call.input("vectors", vectors, n)?;
             let constants = call.optional_input("constants", constants, number)?;
             let third = call.output("third", third, packed_len(number))?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -505,9 +495,7 @@ pub unsafe extern "C" fn smx_third_slices(
             let vectors = call.input("vectors", vectors, n)?;
             let length = n.checked_mul(wh.rank()).ok_or_else(|| overflow("slices"))?;
             let slices = call.output("slices", slices, length)?;
-            let o: smx_run_options = call.options("options", options)?;
-            reserved(o.reserved)?;
-            let ctx = context(o.isa, o.threads)?;
+            let ctx = run_context(call, options)?;
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;

@@ -9,7 +9,7 @@ use super::call::{Fault, Output, Result, Struct, enter, guard};
 use super::data::{Memory, fitting, shape_of, smx_data};
 use super::em::copy_flags;
 use super::evaluate::{atoms_length, query};
-use super::fit::{grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
+use super::fit::{SMX_CANCELLED, grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
 use super::status::*;
 use crate::data::Shape;
 use crate::fit::FitOptions;
@@ -42,7 +42,8 @@ pub struct smx_scan_result {
     pub parameters: *mut usize,
     /// To be filled: -2 log-likelihood + 2 d, n numbers.
     pub aic: *mut f64,
-    /// To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers.
+    /// To be filled: -2 log-likelihood + d ln(weights of the units, summed), n numbers; where they are shares of a whole the criteria mean
+    /// nothing.
     pub bic: *mut f64,
     /// To be filled: bic plus twice the entropy of the posterior class probabilities, n numbers.
     pub icl: *mut f64,
@@ -65,7 +66,7 @@ pub struct smx_scan_result {
     /// To be filled: eigenvalues of the covariance of the atoms that second moments suggest, decreasing, r of them in an array of L, NaN
     /// beyond: those of smx_subspace with a tilt of 1/2, for which one class is fitted and the features are read about ten times more. All
     /// are NaN where smx_subspace has none: where choices are not counts over one choice set, no feature is identified, or the data are a
-    /// part of a whole.
+    /// part of a whole; and after a cancellation.
     pub eigenvalues: *mut f64,
     /// 1 + the eigenvalues above the noise; 0 where `eigenvalues` is NULL or all NaN.
     pub suggested_classes: usize,
@@ -282,10 +283,13 @@ pub unsafe extern "C" fn smx_scan(
             scan(&data, &rust, first..=last, &mut relay(&o), &mut found, ws.scope()).map_err(of_last)?;
             (r.suggested_classes, r.noise) = (0, f64::NAN);
             if let Some(out) = eigenvalues {
-                match profile(&data, profiled, ctx, ws) {
-                    Ok(found) => (r.suggested_classes, r.noise) = (found.suggested_classes, found.noise),
-                    // There is none of such data.
-                    Err(_) => profiled.fill(f64::NAN),
+                profiled.fill(f64::NAN);
+                // There is none of some data, and no time for one after a cancellation.
+                if lines[..n].last().is_none_or(|line| line.outcome != SMX_CANCELLED) {
+                    match profile(&data, profiled, ctx, ws) {
+                        Ok(found) => (r.suggested_classes, r.noise) = (found.suggested_classes, found.noise),
+                        Err(_) => profiled.fill(f64::NAN),
+                    }
                 }
                 out.get().copy_from_slice(profiled);
             }

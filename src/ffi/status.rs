@@ -5,7 +5,7 @@
 //! made by smx_error_init, which then says what was wrong and where: in which argument, at which row, column and class.
 
 use super::call::{Fault, Struct, guard};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe};
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write};
 
@@ -256,7 +256,6 @@ pub unsafe extern "C" fn smx_error_format(error: *const smx_error, buffer: *mut 
 impl smx_error {
     fn write(&self, out: &mut dyn Write) -> fmt::Result {
         let some = |i: usize| (i != SMX_NONE).then_some(i);
-        let words = message(self.status).to_str().unwrap_or_default();
         let mut name = [0u8; 32];
         let mut n = 0;
         while n < 32 && self.argument[n] != 0 {
@@ -264,28 +263,13 @@ impl smx_error {
             n += 1;
         }
         // The record may have been written by anybody: a name that is not text is left out.
-        match core::str::from_utf8(&name[..n]) {
-            Ok(name) if n > 0 => {
-                let words = match self.status {
-                    SMX_OUT_OF_RANGE => ErrorKind::OutOfRange.message_of(name),
-                    SMX_EMPTY => ErrorKind::Empty.message_of(name),
-                    _ => words,
-                };
-                write!(out, "{name}: {words}")?;
-            }
-            _ => out.write_str(words)?,
-        }
-        let mut sep = " at ";
-        for (name, place) in [("row", self.row), ("column", self.column), ("class", self.class_index)] {
-            if let Some(i) = some(place) {
-                write!(out, "{sep}{name} {i}")?;
-                sep = ", ";
-            }
-        }
-        match some(self.needed).zip(some(self.given)) {
-            Some((needed, given)) => write!(out, " (needed {needed}, given {given})"),
-            None => Ok(()),
-        }
+        let name = core::str::from_utf8(&name[..n]).unwrap_or_default();
+        let words = match self.status {
+            SMX_OUT_OF_RANGE => ErrorKind::OutOfRange.message_of(name),
+            SMX_EMPTY => ErrorKind::Empty.message_of(name),
+            _ => message(self.status).to_str().unwrap_or_default(),
+        };
+        describe(out, name, words, [some(self.row), some(self.column), some(self.class_index)], some(self.needed).zip(some(self.given)))
     }
 }
 
