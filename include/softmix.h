@@ -564,7 +564,7 @@ typedef struct smx_whitening {
   double *from_atoms;
   /**
    * To be filled: L flags: whether a feature is not identified, being constant inside every choice set or collinear: of its standard
-   * deviation other features leave less than 3e-7 sqrt(L).
+   * deviation other features leave less than 3e-7 sqrt(L), or than eight times the rounding of its largest value.
    */
   uint8_t *unidentified;
 } smx_whitening;

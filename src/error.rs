@@ -159,7 +159,7 @@ pub(crate) fn describe(
     [row, column, class]: [Option<usize>; 3],
     sizes: Option<(usize, usize)>,
 ) -> fmt::Result {
-    let of_rows = column.is_some() || matches!(argument, "features" | "X" | "x" | "offset" | "counts");
+    let of_rows = column.is_some() || matches!(argument, "features" | "X" | "x" | "offset");
     out.write_str(argument)?;
     write!(out, "{}{words}", if argument.is_empty() { "" } else { ": " })?;
     let mut sep = " at ";

@@ -225,7 +225,7 @@ pub struct Whitening<'w> {
     /// r × L: `β = from_atoms · θ`.
     pub from_atoms: &'w [f64],
     /// Whether a feature is not identified: constant inside every choice set, or collinear: of its standard deviation other features leave
-    /// less than `√(1e-13 L)`.
+    /// less than `√(1e-13 L)`, or than eight times the rounding of its largest value.
     pub unidentified: &'w [bool],
 }
 
@@ -299,7 +299,7 @@ impl<'w> Whitening<'w> {
             for j in 0..n {
                 let variance = covariance[j * n + j];
                 let noise = data.features().epsilon() * largest[j];
-                sd[j] = if variance > 16.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
+                sd[j] = if variance > 64.0 * noise * noise { libm::sqrt(variance) } else { 0.0 };
                 // Squares may be below the range of f64, too.
                 let vanishes = variance == 0.0 && largest[j] > 0.0 && largest[j] < SMALLEST;
                 let small = sd[j] > 0.0 && sd[j] < SMALLEST || vanishes && step == 1 && data.any(varies(data, j));

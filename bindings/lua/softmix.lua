@@ -92,7 +92,8 @@ local function whole(t, name, least, otherwise, level)
     if n == nil and otherwise then
         return otherwise
     end
-    if type(n) ~= "cdata" and (type(n) ~= "number" or n < least or n ~= math.floor(n) or n >= 2 ^ 63) then
+    local number = type(n) == "cdata" and tonumber(n) or n
+    if type(number) ~= "number" or number < least or number ~= math.floor(number) or number >= 2 ^ 64 then
         error(("%s: expected a whole number from %d, got %s"):format(name, least, tostring(n)), level + 1)
     end
     return n
@@ -133,7 +134,7 @@ local function check_lengths(t, data)
     enough(t, "counts", t.indptr and entries or rows, "double")
 end
 
-local kinds = {offset = "double", counts = "double", weights = "double", set_offsets = "size_t", indptr = "size_t", indices = "size_t"}
+local kinds = {double = {"offset", "counts", "weights"}, size_t = {"set_offsets", "indptr", "indices"}}
 
 local function describe(t)
     local data = new("smx_data")
@@ -147,9 +148,11 @@ local function describe(t)
     if not double and not are("float", t.features) then
         refuse("features", "doubles or floats")
     end
-    for name, kind in pairs(kinds) do
-        if t[name] ~= nil and not are(kind, t[name]) then
-            refuse(name, kind == "double" and "doubles" or "size_t")
+    for _, kind in ipairs {"double", "size_t"} do
+        for _, name in ipairs(kinds[kind]) do
+            if t[name] ~= nil and not are(kind, t[name]) then
+                refuse(name, kind == "double" and "doubles" or "size_t")
+            end
         end
     end
     for _, name in ipairs {"units", "entries", "indices", "weights"} do

@@ -80,7 +80,7 @@ for _, wrong in ipairs {whole, {1, 2}, "2", 3} do
     assert(not ok and tostring(e):find("features: expected doubles or floats", 1, true), tostring(e))
 end
 
-for name, wrong in pairs {row_stride = 1.5, column_stride = -1, counts = single, offset = {1, 2}, set_offsets = x, units = 3, weights = x} do
+for name, wrong in pairs {rows = -2LL, row_stride = 1.5, column_stride = -1, counts = single, offset = {1, 2}, set_offsets = x, units = 3, weights = x} do
     local t = {features = x, rows = p, columns = L, counts = counts, classes = 2}
     t[name] = wrong
     local ok, e = pcall(function() local model = softmix.fit(t) return model end)

@@ -462,7 +462,7 @@ class SoftmaxMixture:
     outcome_ : "converged", "iteration_limit", "stalled", "diverging" or "cancelled"; but for the first and last with a warning
     diverging_ : (classes,) bool
     unidentified_ : (features,) bool, with a warning: constant inside every choice set, or collinear: of its standard deviation others
-        leave less than 3e-7 sqrt(features)
+        leave less than 3e-7 sqrt(features), or than eight times the rounding of its largest value
     start_values_, start_kinds_ : of every start, in the order drawn; best_start_ : the one that won; at_best_ : how many
         reached the best. Where classes run off, or are more than the data tell of, many may agree a little below it: with ridge=1 they
         seldom do

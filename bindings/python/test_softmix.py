@@ -279,7 +279,7 @@ class Softmix(unittest.TestCase):
             ("counts: negative at row 2, column 7", lambda: softmix.fit(X, negative, 1)),
             ("counts: not a finite number at row 2, column 7", lambda: softmix.scan(X, missing, 1, 2)),
             ("counts: alternative not available at row 2, column 7", lambda: softmix.fit(X, Csr(three), 1, offset=offset)),
-            ("counts: empty at row 2", lambda: softmix.fit(X, empty, 1)),
+            ("counts: empty at position 2", lambda: softmix.fit(X, empty, 1)),
             ("counts: empty", lambda: softmix.fit(X, matrix[:0], 1)),
             ("counts: needed where X is given", lambda: softmix.scan(X, None, 1, 2)),
             ("counts: expected numbers, got <U", lambda: softmix.fit(X, text, 1)),

@@ -40,8 +40,8 @@
 #
 # Of counts or weights that are shares of a whole, AIC, BIC and standard errors mean nothing.
 #
-# A scan has table (a data frame with a row for each number of classes), fits (a list of fits), best_aic, best_bic and best_icl (numbers of
-# classes), and of counts over one choice set suggested_classes, eigenvalues and noise: what second moments say.
+# A scan has table (a data frame with a row for each number of classes), fits (a list of fits, without unidentified and evaluations),
+# best_aic, best_bic and best_icl (numbers of classes), and of counts over one choice set suggested_classes, eigenvalues and noise: what second moments say.
 #
 # Not here, but in C and Python: features in single precision, fits over many machines.
 
@@ -83,7 +83,7 @@ softmix <- local({
     matrix <- is.matrix(counts)
     if (matrix) {
       if (ncol(counts) != nrow(x)) refuse("counts: ", ncol(counts), " columns for ", nrow(x), " rows of x")
-      counts <- t(counts)
+      counts <- base::t(counts)
       at <- which(is.na(counts) | counts != 0, arr.ind = TRUE) # C refuses what is NA
       choices <- list(indptr = c(0, cumsum(tabulate(at[, 2], ncol(counts)))), indices = at[, 1], counts = counts[at])
     }
@@ -109,6 +109,8 @@ softmix <- local({
     found
   }
 
+  # The order of C, class after class, and from it.
+  by_rows <- function(atoms) as.double(base::t(atoms))
   by_class <- function(atoms, classes) matrix(atoms, classes, byrow = TRUE)
 
   # Gives a fit what it needs of its data.
@@ -124,7 +126,7 @@ softmix <- local({
       if (!is.list(init) || is.null(init$weights) || is.null(init$atoms)) refuse("init: expected a list with weights and atoms")
       atoms <- as.matrix(numbers(init$atoms, "init$atoms"))
       if (ncol(atoms) != ncol(data[[1]])) refuse("init$atoms: ", ncol(atoms), " columns for ", ncol(data[[1]]), " features")
-      init <- list(double(init$weights, "init$weights"), as.double(t(atoms)))
+      init <- list(double(init$weights, "init$weights"), by_rows(atoms))
     }
     fit <- watched(progress, 3, function(progress) native("fit", data, classes, init, list(
       ridge, seed, starts, max_evaluations, gradient_tolerance, single_phase, threads, progress)))
@@ -134,7 +136,10 @@ softmix <- local({
       warning("softmix: the fit ended as ", fit$outcome, if (any(fit$diverging)) ": classes run off, try a ridge")
     }
     if (any(fit$unidentified)) {
-      features <- if (is.null(colnames(x))) which(fit$unidentified) else colnames(x)[fit$unidentified]
+      at <- which(fit$unidentified)
+      features <- colnames(x)[at]
+      if (is.null(features)) features <- at
+      features[features == ""] <- at[features == ""]
       warning("softmix: not identified, being constant inside every choice set or collinear: ", toString(features))
     }
     complete(fit, data, colnames(x), ridge)
@@ -143,7 +148,9 @@ softmix <- local({
   scan <- function(x, counts = NULL, classes, choices = NULL, sets = NULL, offset = NULL, ridge = 0, seed = 0, starts = 0,
                    max_evaluations = 1e6, gradient_tolerance = 1e-8, single_phase = FALSE, threads = 1, progress = NULL) {
     data <- describe(x, counts, choices, sets, offset)
-    if (!is.numeric(classes) || length(classes) == 0 || any(diff(classes) != 1)) refuse("classes: expected whole numbers in a row, as 1:4")
+    if (!is.numeric(classes) || length(classes) == 0 || !isTRUE(all(diff(classes) == 1))) {
+      refuse("classes: expected whole numbers in a row, as 1:4")
+    }
     found <- watched(progress, 4, function(progress) native("scan", data, classes[1], classes[length(classes)], list(
       ridge, seed, starts, max_evaluations, gradient_tolerance, single_phase, threads, progress)))
     columns <- c("log_likelihood", "penalized_log_likelihood", "parameters", "aic", "bic", "icl", "outcome", "starts", "at_best")
@@ -154,11 +161,12 @@ softmix <- local({
     fits <- lapply(seq_len(n), function(j) {
       k <- table$classes[j]
       of <- ends[j] - k + seq_len(k)
-      numbers <- (ends[j] - k) * features + seq_len(k * features)
+      of_atoms <- (ends[j] - k) * features + seq_len(k * features)
       kept <- c("log_likelihood", "penalized_log_likelihood", "parameters", "outcome", "starts", "at_best")
-      fit <- list(weights = found$weights[of], atoms = by_class(found$atoms[numbers], k), diverging = found$diverging[of])
-      complete(c(fit, as.list(table[j, kept])), data, colnames(x), ridge)
+      fit <- list(weights = found$weights[of], atoms = by_class(found$atoms[of_atoms], k), diverging = found$diverging[of])
+      complete(c(fit, as.list(table[j, kept]), rank = found$rank), data, colnames(x), ridge)
     })
+    if (found$rank < features) warning("softmix: ", found$rank, " of ", features, " features are identified")
     ended <- !(table$outcome %in% c("converged", "cancelled"))
     if (any(ended)) {
       warning("softmix: fits of ", toString(table$classes[ended]), " classes ended as ", toString(table$outcome[ended]),
@@ -192,7 +200,7 @@ predict.softmix <- function(object, newdata = NULL, counts = NULL, choices = NUL
     }
   }
   k <- length(object$weights)
-  found <- here$native(if (choice) "choice" else "posterior", data, object$weights, as.double(t(object$atoms)), threads)
+  found <- here$native(if (choice) "choice" else "posterior", data, object$weights, here$by_rows(object$atoms), threads)
   switch(type, posterior = matrix(found, ncol = k, byrow = TRUE), class = max.col(matrix(found, ncol = k, byrow = TRUE), "first"),
          choice = found$mixed, choice_by_class = matrix(found$by_class, ncol = k, byrow = TRUE))
 }
@@ -201,13 +209,13 @@ coef.softmix <- function(object, ...) {
   features <- if (is.null(colnames(object$atoms))) paste0("x", seq_len(ncol(object$atoms))) else colnames(object$atoms)
   classes <- seq_along(object$weights)
   of_atoms <- paste0("class", rep(classes, each = length(features)), ":", features)
-  structure(c(object$weights, as.double(t(object$atoms))), names = c(paste0("weight", classes), of_atoms))
+  structure(c(object$weights, environment(softmix)$by_rows(object$atoms)), names = c(paste0("weight", classes), of_atoms))
 }
 
 vcov.softmix <- function(object, variance = c("information", "robust", "sampling"), threads = 1, ...) {
   here <- environment(softmix)
   number <- match(match.arg(variance), c("information", "robust", "sampling")) - 1
-  found <- here$native("covariance", object$data, object$weights, as.double(t(object$atoms)), object$ridge, number, threads)
+  found <- here$native("covariance", object$data, object$weights, here$by_rows(object$atoms), object$ridge, number, threads)
   names <- names(coef(object))
   structure(found, dimnames = list(names, names))
 }

@@ -292,11 +292,11 @@ SEXP softmix_scan(SEXP choices, SEXP from, SEXP to, SEXP given)
 {
     static const char *const names[] = {"weights", "atoms", "diverging", "log_likelihood", "penalized_log_likelihood", "parameters", "aic",
                                         "bic", "icl", "outcome", "starts", "at_best", "eigenvalues", "noise", "suggested_classes",
-                                        "best_aic", "best_bic", "best_icl", ""};
+                                        "best_aic", "best_bic", "best_icl", "rank", ""};
     struct described data = describe(choices);
     size_t l = data.raw.columns, first = (size_t)whole(from, 1, INT_MAX, "classes");
     size_t last = (size_t)whole(to, (double)first, INT_MAX, "classes");
-    size_t n = last - first + 1, all = 0, size, i;
+    size_t n = last - first + 1, all, size, i;
     /* More classes than units, or fits than C takes, are left to the call. */
     int room = last <= units_of(&data) && n <= SMX_SCAN_MAX;
     SEXP out = PROTECT(Rf_mkNamed(VECSXP, (const char **)names)), outcomes;
@@ -345,6 +345,7 @@ SEXP softmix_scan(SEXP choices, SEXP from, SEXP to, SEXP given)
     SET_VECTOR_ELT(out, 15, Rf_ScalarReal((double)result.best_aic));
     SET_VECTOR_ELT(out, 16, Rf_ScalarReal((double)result.best_bic));
     SET_VECTOR_ELT(out, 17, Rf_ScalarReal((double)result.best_icl));
+    SET_VECTOR_ELT(out, 18, Rf_ScalarReal((double)result.rank));
     UNPROTECT(2);
     return out;
 }
@@ -401,7 +402,7 @@ SEXP softmix_covariance(SEXP choices, SEXP weights, SEXP atoms, SEXP ridge, SEXP
     size_t k = (size_t)XLENGTH(weights), l = data.raw.columns, all = k * (l + 1), size;
     const double *w = numbers(weights, (R_xlen_t)k, "weights"), *a = numbers(atoms, (R_xlen_t)(k * l), "atoms");
     SEXP out = PROTECT(Rf_allocMatrix(REALSXP, (int)all, (int)all));
-    double *numbers_of = (double *)(void *)R_alloc(3 * l * l + 1, sizeof(double));
+    double *matrices = (double *)(void *)R_alloc(3 * l * l + 1, sizeof(double));
     smx_whitening whitening;
     smx_run_options run;
     smx_inference_options options;
@@ -409,9 +410,9 @@ SEXP softmix_covariance(SEXP choices, SEXP weights, SEXP atoms, SEXP ridge, SEXP
     void *workspace;
     smx_error_init(&error, sizeof error);
     smx_whitening_init(&whitening, sizeof whitening);
-    whitening.covariance = numbers_of;
-    whitening.to_atoms = numbers_of + l * l;
-    whitening.from_atoms = numbers_of + 2 * l * l;
+    whitening.covariance = matrices;
+    whitening.to_atoms = matrices + l * l;
+    whitening.from_atoms = matrices + 2 * l * l;
     whitening.unidentified = (unsigned char *)R_alloc(l + 1, 1);
     smx_run_options_init(&run, sizeof run);
     smx_inference_options_init(&options, sizeof options);

@@ -42,7 +42,7 @@ pub struct smx_whitening {
     /// To be filled: r x L in an array of L x L: `b = from_atoms . atom`.
     pub from_atoms: *mut f64,
     /// To be filled: L flags: whether a feature is not identified, being constant inside every choice set or collinear: of its standard
-    /// deviation other features leave less than 3e-7 sqrt(L).
+    /// deviation other features leave less than 3e-7 sqrt(L), or than eight times the rounding of its largest value.
     pub unidentified: *mut u8,
 }
 

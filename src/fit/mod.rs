@@ -179,13 +179,15 @@ fn search(
     let shape = data.shape();
     let samples = match size {
         Some(SampleSize { rows, .. }) => {
-            let by_size = sample::take(data, problem.wh, rows, Way::BySize, options.seed, &mut ws)?;
-            let evenly = sample::take(data, problem.wh, rows, Way::Evenly, options.seed, &mut ws)?;
+            let by_size = sample::take(data, problem.wh, (rows, Way::BySize), options.seed, problem.ctx.isa, &mut ws)?;
+            let evenly = sample::take(data, problem.wh, (rows, Way::Evenly), options.seed, problem.ctx.isa, &mut ws)?;
             let Some((by_size, excess)) = by_size else { return Ok(Ended::Open(begun)) };
             Some((by_size, excess, evenly.map(|(evenly, _)| evenly)))
         }
         None => None,
     };
+    // A sample by size takes three reads.
+    let begun = Begun { passes: begun.passes + if samples.is_some() { 3 } else { 0 }, ..begun };
     let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..*problem };
     let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
     let mut race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
@@ -432,7 +434,7 @@ impl Search<'_, '_, '_, '_, '_> {
         // Starts that end alike to rounding are one optimum: the first one stands for it.
         if self.begun.report.as_ref().is_none_or(|r| f > r.penalized_log_likelihood + 1e-12 * f.abs()) {
             self.gain = if open { self.gain } else { f - run.entered };
-            self.misled |= self.excess.is_some() && f - run.entered > MISLED * f.abs();
+            self.misled |= self.leads && f - run.entered > MISLED * f.abs();
             best.weights.copy_from_slice(w);
             best.atoms.copy_from_slice(a);
             verdict.rise(data, k, run.state.best, f);

@@ -225,8 +225,8 @@ impl<'w> Race<'w> {
         state: &mut Progress,
     ) -> Result<()> {
         let (k, l) = (self.em.ev.classes, problem.wh.columns);
-        // Of units three of four starts are partitions until there is a best, then one of four; half of all relocate a class of it. One in
-        // `random` of the others is random.
+        // Of units three of four starts are partitions until there is a best, then one of four. The others are random, and from then on one
+        // in `random` of them, while the rest relocate a class of the best.
         let (partitions, random) = match (problem.data.shape().units_are_draws, best) {
             (true, _) => (0, 2),
             (false, None) => (n - n / 4, 1),

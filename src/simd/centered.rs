@@ -24,8 +24,8 @@ pub(crate) struct Strided<'a, T> {
 }
 
 /// Alternative j of set s, the rows `sets[s]`, feature l: `(x − x_0) − mean_j (x − x_0)` to `out[l * stride + 8 j + s]`, x_0 the first
-/// of the set that is available, so that a common shift costs no digits; 0 for j from the end of a set up to `height`. Rows whose `offset` is −∞, if there are
-/// offsets, are not available: they count for nothing, and are 0.
+/// of the set that is available, so that a common shift costs no digits; 0 for j from the end of a set up to `height`. Rows whose `offset`
+/// is −∞, if there are offsets, are not available: they count for nothing, and are 0.
 ///
 /// # Panics
 /// Unless the sets lie inside the features and the offsets and are no larger than `height`, and there is room.

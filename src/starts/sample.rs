@@ -3,7 +3,7 @@
 //! A sample by size, weighted by the inverse of how often each alternative is expected in it (Hansen and Hurwitz 1943; Horvitz and Thompson
 //! 1952): what `n (½ n_i / N + ¼ / p + ¼ d_i / Σ d)` expects once or more is taken once, `e_i = 1`; for the others e_i is in that
 //! proportion, n in all. d_i is the squared distance from the mean, in standard deviations of the features, so that what lies far out, and
-//! would have the whole of a class with a long atom, is not left out. Where fewer than a quarter of n were chosen, they are all taken.
+//! would have the whole of a class with a long atom, is not left out. Where no more than a quarter of n were chosen, they are all taken.
 //! An alternative that is taken counts `n_i / e_i` choices and has the offset `b_i − log e_i`. Sums over the alternatives, such as `Z_k`,
 //! are then those of all but for sampling errors, and so is the log-likelihood less `−Σ_i (n_i / e_i) log e_i`, which does not depend on
 //! the mixture; and because every class holds to alternatives that were chosen, at least `½ α_k n` of them tell of it, however narrow it
@@ -12,6 +12,9 @@
 use super::stream;
 use crate::data::{Choices, Data, Features, Shape};
 use crate::error::Result;
+use crate::evaluate::blocks;
+use crate::linalg::axpy;
+use crate::simd::Isa;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
 use rand::Rng;
@@ -63,7 +66,8 @@ pub(crate) fn shape_of(shape: &Shape, n: usize) -> Shape {
 /// Workspace of [`take`].
 pub(crate) fn workspace(shape: &Shape, n: usize) -> WorkspaceSize {
     let of = WorkspaceSize::of::<f64>;
-    of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n)).and(WorkspaceSize::of::<usize>(n)).and(of(shape.columns))
+    let taken = of(n.saturating_mul(shape.columns)).and(of(n)).and(of(n));
+    taken.and(WorkspaceSize::of::<usize>(n)).and(Shares::workspace(shape.columns))
 }
 
 /// Whether so many alternatives are available that n of them save something.
@@ -76,41 +80,31 @@ fn available(data: &Data<'_>) -> usize {
 }
 
 /// n alternatives of the one choice set of `data`, less the origin, of which [`serves`] has said that there are more;
-/// `None` where too few of those taken were chosen. With the sum by which the log-likelihood exceeds that of all. Cost: 3 p L by size, else
+/// `None` where too few of those taken were chosen, or n hold no more than what is certain. With the sum by which the log-likelihood exceeds that of all. Cost: 3 p L by size, else
 /// p, and n L.
 pub(crate) fn take<'a, 'w: 'a>(
     data: &Data<'_>,
     wh: &Whitening<'_>,
-    n: usize,
-    way: Way,
+    (n, way): (usize, Way),
     seed: u64,
+    isa: Isa,
     ws: &mut Workspace<'w>,
 ) -> Result<Option<(Data<'a>, f64)>> {
-    let (p, l) = (data.features().rows(), data.features().columns());
+    let l = data.features().columns();
     let (features, counts, offset) = (ws.f64s(n * l)?, ws.f64s(n)?, ws.f64s(n)?);
     let mut scratch = ws.scope();
     let picked = scratch.fill(n, 0usize)?;
     let Choices::Counts(all) = *data.choices() else { unreachable!("samples are of counts of all alternatives") };
-    let there = available(data) as f64;
     let by_size = way == Way::BySize;
-    let (each, even) = if by_size { (0.5 / data.total_choices(), 0.25 / there) } else { (0.0, 1.0 / there) };
-    let mean = scratch.f64s(l)?;
-    let distance = by_size.then(|| Distance::new(data, wh, mean));
-    let share = |i: usize| match &distance {
-        _ if !data.available(i) => 0.0,
-        Some(d) => each * all[i] + even + even * d.square(i) / d.mean_square(),
-        None => even,
-    };
+    let mut shares = Shares::new(data, all, by_size.then_some(wh), isa, &mut scratch)?;
     // Those that are expected once at least are taken once; and what was chosen, if it is little.
     let few = by_size && all.iter().filter(|n| **n > 0.0).count() <= n / 4;
-    let certain = |i: usize| few && all[i] > 0.0 || n as f64 * share(i) >= 1.0;
+    let certain = |i: usize, share: f64| few && all[i] > 0.0 || n as f64 * share >= 1.0;
     let (mut sure, mut rest) = (0, 0.0);
-    for i in 0..p {
-        match certain(i) {
-            true => sure += 1,
-            false => rest += share(i),
-        }
-    }
+    shares.each(|i, share| match certain(i, share) {
+        true => sure += 1,
+        false => rest += share,
+    });
     if sure >= n {
         return Ok(None);
     }
@@ -119,7 +113,7 @@ pub(crate) fn take<'a, 'w: 'a>(
     let mut random = stream(seed, STREAMS + usize::from(way == Way::Evenly));
     let (mut held, mut stretch, mut sum, mut excess) = (0, 0, 0.0, 0.0);
     let mut next: f64 = random.random();
-    let mut last = 0;
+    let mut last = (0, 1.0);
     let mut put = |i: usize, expected: f64| {
         let (count, b) = (all[i], data.offset().map_or(0.0, |b| b[i]));
         picked[held] = i;
@@ -130,24 +124,23 @@ pub(crate) fn take<'a, 'w: 'a>(
         excess += counts[held] * (offset[held] - b);
         held += 1;
     };
-    for i in 0..p {
-        if certain(i) {
-            put(i, 1.0);
-            continue;
+    shares.each(|i, share| {
+        if certain(i, share) {
+            return put(i, 1.0);
         }
-        let expected = scale * share(i);
+        let expected = scale * share;
         if expected > 0.0 {
-            (sum, last) = (sum + expected, i);
+            (sum, last) = (sum + expected, (i, expected));
         }
         while stretch < n - sure && next < sum {
             put(i, expected);
             stretch += 1;
             next = stretch as f64 + random.random::<f64>();
         }
-    }
+    });
     // What rounding has left out.
     while stretch < n - sure {
-        put(last, scale * share(last));
+        put(last.0, last.1);
         stretch += 1;
     }
     if way == Way::Evenly && counts.iter().filter(|n| **n > 0.0).count() <= FEW {
@@ -158,44 +151,78 @@ pub(crate) fn take<'a, 'w: 'a>(
     Ok(Some((Data::new(Features::row_major(&*features, n, l)?, offset, None, Choices::Counts(counts))?, excess)))
 }
 
-/// Distances from the mean of the alternatives, in standard deviations of every feature that varies.
-struct Distance<'a> {
+/// Rows whose features are looked at together.
+const ROWS: usize = 64;
+
+/// The shares of the alternatives; 0 of what is not available.
+struct Shares<'a> {
     data: &'a Data<'a>,
-    wh: &'a Whitening<'a>,
-    mean: &'a [f64],
+    counts: &'a [f64],
+    isa: Isa,
+    /// Whether they are by size, or even.
+    by_size: bool,
+    there: f64,
+    origin: usize,
+    /// The mean less the origin, and what squared differences from it are multiplied by: 1 over the variance, over all features that vary.
+    mean: &'a mut [f64],
+    scale: &'a mut [f64],
+    /// ROWS × L.
+    block: &'a mut [f64],
 }
 
-impl<'a> Distance<'a> {
-    fn new(data: &'a Data<'_>, wh: &'a Whitening<'_>, mean: &'a mut [f64]) -> Self {
-        let (x, origin) = (data.features(), data.origin(0));
+impl<'a> Shares<'a> {
+    fn workspace(columns: usize) -> WorkspaceSize {
+        let of = WorkspaceSize::of::<f64>;
+        of(columns).and(of(columns)).and(of(columns.saturating_mul(ROWS)))
+    }
+
+    /// By size where there is a whitening, else even.
+    fn new(data: &'a Data<'_>, counts: &'a [f64], wh: Option<&Whitening<'_>>, isa: Isa, ws: &mut Workspace<'a>) -> Result<Self> {
+        let l = data.features().columns();
+        let (mean, scale, block) = (ws.f64s(l)?, ws.f64s(l)?, ws.f64s(ROWS * l)?);
         mean.fill(0.0);
-        let there = (0..x.rows()).filter(|&i| data.available(i));
-        there.clone().for_each(|i| x.add_differences(i..i + 1, origin, &[1.0], mean));
-        let n = there.count() as f64;
-        mean.iter_mut().enumerate().for_each(|(j, m)| *m = x.get(origin, j) + *m / n);
-        Distance { data, wh, mean }
+        let (there, origin) = (available(data) as f64, data.origin(0));
+        let shares = Shares { data, counts, isa, by_size: wh.is_some(), there, origin, mean, scale, block };
+        if let Some(wh) = wh {
+            let vary = (0..l).filter(|j| wh.covariance[j * l + j] > f64::MIN_POSITIVE).count() as f64;
+            for (j, scale) in shares.scale.iter_mut().enumerate() {
+                let variance = wh.covariance[j * l + j];
+                *scale = if variance > f64::MIN_POSITIVE { 1.0 / (variance * vary) } else { 0.0 };
+            }
+            for rows in blocks(0..data.features().rows(), ROWS) {
+                data.features().differences(isa, rows.clone(), shares.origin, &mut shares.block[..rows.len() * l]);
+                let there = shares.block.chunks_exact(l).zip(rows).filter(|(_, i)| data.available(*i));
+                there.for_each(|(x, _)| axpy(1.0, x, shares.mean));
+            }
+            shares.mean.iter_mut().for_each(|m| *m /= shares.there);
+        }
+        Ok(shares)
     }
 
-    /// The features that vary, and their variances.
-    fn variances(&self) -> impl Iterator<Item = (usize, f64)> {
-        let l = self.wh.columns;
-        (0..l).map(move |j| (j, self.wh.covariance[j * l + j])).filter(|(_, v)| *v > 0.0)
-    }
-
-    fn mean_square(&self) -> f64 {
-        (self.variances().count() as f64).max(1.0)
-    }
-
-    fn square(&self, i: usize) -> f64 {
-        let deviation = |j: usize| self.data.features().get(i, j) - self.mean[j];
-        self.variances().map(|(j, v)| deviation(j) * deviation(j) / v).sum()
+    /// Calls `body` with every alternative and its share.
+    fn each(&mut self, mut body: impl FnMut(usize, f64)) {
+        let (l, even) = (self.data.features().columns(), 1.0 / self.there);
+        let each = 0.5 / self.data.total_choices();
+        for rows in blocks(0..self.data.features().rows(), ROWS) {
+            if self.by_size {
+                self.data.features().differences(self.isa, rows.clone(), self.origin, &mut self.block[..rows.len() * l]);
+            }
+            for (i, x) in rows.zip(self.block.chunks_exact(l)) {
+                let far = || -> f64 { x.iter().zip(&*self.mean).zip(&*self.scale).map(|((x, m), s)| (x - m) * (x - m) * s).sum() };
+                let share = match self.by_size {
+                    _ if !self.data.available(i) => 0.0,
+                    true => each * self.counts[i] + 0.25 * even * (1.0 + far()),
+                    false => even,
+                };
+                body(i, share);
+            }
+        }
     }
 }
 
 #[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::*;
-    use crate::simd::Isa;
     use crate::testing::numbers;
     use crate::workspace::WorkspaceBuffer;
     use alloc::vec::Vec;
@@ -228,7 +255,7 @@ mod tests {
         let wh = Whitening::new(&data, Isa::detect(), &mut kept.lend()).unwrap();
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
         let mut ws = buffer.lend();
-        let (sample, excess) = take(&data, &wh, n, Way::BySize, 3, &mut ws).unwrap().unwrap();
+        let (sample, excess) = take(&data, &wh, (n, Way::BySize), 3, Isa::detect(), &mut ws).unwrap().unwrap();
         assert_eq!(sample.shape(), shape_of(&data.shape(), n));
         near(sample.total_choices(), data.total_choices(), 0.03);
         near(sum(&sample, &|_| 1.0), sum(&data, &|_| 1.0), 0.06);
@@ -257,12 +284,31 @@ mod tests {
 
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
         let mut ws = buffer.lend();
-        let (evenly, none) = take(&data, &wh, n, Way::Evenly, 3, &mut ws).unwrap().unwrap();
+        let (evenly, none) = take(&data, &wh, (n, Way::Evenly), 3, Isa::detect(), &mut ws).unwrap().unwrap();
         assert_eq!(none, 0.0);
         let Choices::Counts(taken) = *evenly.choices() else { unreachable!() };
         assert!((0..n).all(|i| evenly.available(i)) && taken.iter().all(|c| c.fract() == 0.0));
         let available = (0..p).filter(|i| !hidden(*i)).count();
         near(sum(&evenly, &|_| 1.0) * available as f64 / n as f64, sum(&data, &|_| 1.0), 0.06);
+    }
+
+    /// What lies far out is in it whether it was chosen or not, with features in common that are a million times as large; and so is all that
+    /// was chosen, if that is little.
+    #[test]
+    fn what_lies_far_out_and_what_little_was_chosen_is_in_a_sample() {
+        let (p, l, n) = (20_000, 2, 2000);
+        let far = |i: usize| i % 4000 == 33;
+        let value = |i: usize, x: f64| 1e6 + x + if far(i) { 60.0 } else { 0.0 };
+        let x: Vec<f64> = numbers(p * l, 5).iter().enumerate().map(|(j, x)| if j % l == 0 { value(j / l, *x) } else { *x }).collect();
+        let counts: Vec<f64> = (0..p).map(|i| if i % 50 == 7 { 1.0 } else { 0.0 }).collect();
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, Choices::Counts(&counts)).unwrap();
+        let mut kept = WorkspaceBuffer::new(Whitening::workspace(&data.shape())).unwrap();
+        let wh = Whitening::new(&data, Isa::detect(), &mut kept.lend()).unwrap();
+        let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), n)).unwrap();
+        let (sample, excess) = take(&data, &wh, (n, Way::BySize), 1, Isa::detect(), &mut buffer.lend()).unwrap().unwrap();
+        let Choices::Counts(taken) = *sample.choices() else { unreachable!() };
+        assert_eq!((taken.iter().filter(|n| **n == 1.0).count(), sample.total_choices(), excess), (400, 400.0, 0.0));
+        assert_eq!((0..n).filter(|i| sample.features().get(*i, 0) > 30.0 && sample.offset().unwrap()[*i] == 0.0).count(), 5);
     }
 
     #[test]
@@ -298,8 +344,8 @@ mod tests {
         let wh = Whitening::new(&data, Isa::detect(), &mut kept.lend()).unwrap();
         let mut buffer = WorkspaceBuffer::new(workspace(&data.shape(), 500).and(workspace(&data.shape(), 500))).unwrap();
         let mut ws = buffer.lend();
-        assert!(take(&data, &wh, 500, Way::Evenly, 0, &mut ws).unwrap().is_none());
-        let (sample, _) = take(&data, &wh, 500, Way::BySize, 0, &mut ws).unwrap().unwrap();
+        assert!(take(&data, &wh, (500, Way::Evenly), 0, Isa::detect(), &mut ws).unwrap().is_none());
+        let (sample, _) = take(&data, &wh, (500, Way::BySize), 0, Isa::detect(), &mut ws).unwrap().unwrap();
         assert_eq!(sample.total_choices(), 5.0);
     }
 }
