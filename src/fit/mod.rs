@@ -186,8 +186,8 @@ fn search(
         }
         None => None,
     };
-    // A sample by size takes three reads.
-    let begun = Begun { passes: begun.passes + if samples.is_some() { 3 } else { 0 }, ..begun };
+    // A sample by size takes two reads.
+    let begun = Begun { passes: begun.passes + if samples.is_some() { 2 } else { 0 }, ..begun };
     let racing = Problem { data: samples.as_ref().map_or(problem.data, |(by_size, ..)| by_size), ..*problem };
     let of_moments = samples.as_ref().map_or(problem.data, |(by_size, _, evenly)| evenly.as_ref().unwrap_or(by_size));
     let mut race = Race::new(&racing, k, batch_size(&shape, options), &mut ws)?;
