@@ -16,8 +16,8 @@
 #     softmix_scan(x, counts, classes = 1:4)      # how many classes? A fit for each number, and criteria
 #
 # Panels: softmix(x, choices = list(indptr =, indices =, counts =, weights =), sets = , classes = ): unit u chose rows
-# indices[(indptr[u] + 1):indptr[u + 1]] of x (rows counted from 1), each as often as counts says (default: once), and has a weight (default:
-# 1); choice set s holds rows sets[s] + 1 to sets[s + 1].
+# indices[(indptr[u] + 1):indptr[u + 1]] of x (rows counted from 1), each as often as counts says (default: once), and has a weight
+# (default: 1); choice set s holds rows sets[s] + 1 to sets[s + 1].
 #
 # offset    added to the logits, a number for each row of x; -Inf: not available
 # ridge     penalty, in observations; 0: maximum likelihood
@@ -41,7 +41,8 @@
 # Of counts or weights that are shares of a whole, AIC, BIC and standard errors mean nothing.
 #
 # A scan has table (a data frame with a row for each number of classes), fits (a list of fits, without unidentified and evaluations),
-# best_aic, best_bic and best_icl (numbers of classes), and of counts over one choice set suggested_classes, eigenvalues and noise: what second moments say.
+# best_aic, best_bic and best_icl (numbers of classes), and of counts over one choice set suggested_classes, eigenvalues and noise: what
+# second moments say.
 #
 # Not here, but in C and Python: features in single precision, fits over many machines.
 
