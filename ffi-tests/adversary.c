@@ -231,17 +231,17 @@ static void everything(const smx_data *data)
     wh.to_atoms = to;
     wh.from_atoms = from;
     wh.unidentified = unidentified;
-    well &= smx_whiten(data, &wh, NULL, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_whiten(data, NULL, &wh, workspace, ROOM, NULL) == SMX_OK;
     smx_evaluation_init(&evaluation, sizeof evaluation);
     evaluation.unit_log_likelihoods = unit;
     evaluation.responsibilities = r;
     well &= smx_evaluate(data, K, weights, atoms, NULL, &evaluation, workspace, ROOM, NULL) == SMX_OK;
-    well &= smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_choice_probabilities(data, K, weights, atoms, NULL, by_class, mixed, workspace, ROOM, NULL) == SMX_OK;
     smx_criteria_result_init(&criteria, sizeof criteria);
-    well &= smx_criteria(data, K, weights, atoms, L, &criteria, NULL, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_criteria(data, K, weights, atoms, L, NULL, &criteria, workspace, ROOM, NULL) == SMX_OK;
     smx_inference_options_init(&inference, sizeof inference);
     inference.variance = SMX_VARIANCE_ROBUST;
-    well &= smx_standard_errors(data, &wh, K, weights, atoms, moments, unit, &inference, workspace, ROOM, NULL) == SMX_OK;
+    well &= smx_standard_errors(data, &wh, K, weights, atoms, &inference, moments, unit, workspace, ROOM, NULL) == SMX_OK;
     well &= smx_information(data, K, weights, atoms, NULL, information, workspace, ROOM, NULL) == SMX_OK;
     well &= smx_score_products(data, K, weights, atoms, 1, NULL, information, workspace, ROOM, NULL) == SMX_OK;
     well &= smx_hessian_vector(data, K, weights, atoms, vector, NULL, product, workspace, ROOM, NULL) == SMX_OK;
@@ -249,7 +249,7 @@ static void everything(const smx_data *data)
         smx_em_options em;
         smx_em_options_init(&em, sizeof em);
         em.m_step = form;
-        well &= smx_em_step(data, &wh, K, weights, atoms, NULL, NULL, &em, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_em_step(data, &wh, K, &em, weights, atoms, NULL, NULL, workspace, ROOM, NULL) == SMX_OK;
     }
     smx_fit_options_init(&options, sizeof options);
     options.starts = 2;
@@ -267,19 +267,19 @@ static void everything(const smx_data *data)
         subspace.mean_atom = mean;
         subspace.eigenvalues = values;
         subspace.directions = directions;
-        well &= smx_subspace(data, &wh, 0.5, &subspace, NULL, workspace, ROOM, NULL) == SMX_OK;
-        well &= smx_latent_moments(data, &wh, 1, axis, 3, moments, errors, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_subspace(data, &wh, 0.5, NULL, &subspace, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_latent_moments(data, &wh, 1, axis, 3, NULL, moments, errors, workspace, ROOM, NULL) == SMX_OK;
         smx_tensors_init(&tensors, sizeof tensors);
         tensors.first = first;
         tensors.second = second;
         tensors.third = third;
-        well &= smx_latent_tensors(data, &wh, &tensors, NULL, workspace, ROOM, NULL) == SMX_OK;
-        well &= smx_cross_moments(data, &wh, axis, 2, cross, NULL, NULL, workspace, ROOM, NULL) == SMX_OK;
-        well &= smx_third_projected(data, &wh, 1, axis, NULL, moments, NULL, workspace, ROOM, NULL) == SMX_OK;
-        well &= smx_third_slices(data, &wh, 1, axis, slices, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_latent_tensors(data, &wh, NULL, &tensors, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_cross_moments(data, &wh, axis, 2, NULL, cross, NULL, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_third_projected(data, &wh, 1, axis, NULL, NULL, moments, workspace, ROOM, NULL) == SMX_OK;
+        well &= smx_third_slices(data, &wh, 1, axis, NULL, slices, workspace, ROOM, NULL) == SMX_OK;
         smx_estimate_options_init(&estimate, sizeof estimate);
         for (estimate.method = SMX_METHOD_CORRECTED; estimate.method <= SMX_METHOD_DIRECTION; estimate.method++) {
-            status = smx_estimate(data, &wh, K, weights, atoms, NULL, &estimate, workspace, ROOM, NULL);
+            status = smx_estimate(data, &wh, K, &estimate, weights, atoms, NULL, workspace, ROOM, NULL);
             well &= status == SMX_OK || status == SMX_ILL_POSED;
         }
     }

@@ -70,11 +70,11 @@ static void em(const smx_data *data)
     whitening.to_atoms = to_atoms;
     whitening.from_atoms = from_atoms;
     whitening.unidentified = unidentified;
-    check(smx_whiten(data, &whitening, NULL, workspace, needed, &error), &error);
+    check(smx_whiten(data, NULL, &whitening, workspace, needed, &error), &error);
     for (i = 0; i < FEATURES; i++)
         atoms[i] = to_atoms[i];     /* one unit along the first whitened direction */
     for (i = 0; i < 10; i++) {
-        check(smx_em_step(data, &whitening, 2, weights, atoms, &now, NULL, NULL, workspace, size, &error), &error);
+        check(smx_em_step(data, &whitening, 2, NULL, weights, atoms, &now, NULL, workspace, size, &error), &error);
         if (now < before - 1e-9 * -before) {
             fprintf(stderr, "EM lowered the likelihood\n");
             exit(1);

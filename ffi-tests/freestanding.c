@@ -99,7 +99,7 @@ static int latent(const smx_data *data, const smx_whitening *whitening, double s
     smx_fit_options fit_options;
     smx_fit_result result;
     size_t i, l;
-    if (smx_latent_moments(data, whitening, 1, direction, ORDER, moments, errors, NULL, workspace, sizeof workspace, NULL) != SMX_OK)
+    if (smx_latent_moments(data, whitening, 1, direction, ORDER, NULL, moments, errors, workspace, sizeof workspace, NULL) != SMX_OK)
         return 20;
     for (i = 0; i < P; i++)
         for (l = 0; l < L; l++)
@@ -118,7 +118,7 @@ static int latent(const smx_data *data, const smx_whitening *whitening, double s
         return 21;
     smx_estimate_options_init(&options, sizeof options);
     options.method = SMX_METHOD_TENSOR;
-    if (smx_estimate(data, whitening, K, weights, atoms, NULL, &options, workspace, sizeof workspace, NULL) != SMX_OK)
+    if (smx_estimate(data, whitening, K, &options, weights, atoms, NULL, workspace, sizeof workspace, NULL) != SMX_OK)
         return 22;
     if (distance(weights[0] + weights[1], 1) > 1e-12)
         return 23;
@@ -165,12 +165,12 @@ static int run(void)
     whitening.to_atoms = to_atoms;
     whitening.from_atoms = from_atoms;
     whitening.unidentified = unidentified;
-    if (smx_whiten(&data, &whitening, NULL, workspace, sizeof workspace, &error) != SMX_OK || whitening.rank != L)
+    if (smx_whiten(&data, NULL, &whitening, workspace, sizeof workspace, &error) != SMX_OK || whitening.rank != L)
         return 4;
     atoms[0] = 0.5;
     atoms[3] = -0.5;
     for (i = 0; i < 50; i++) {
-        if (smx_em_step(&data, &whitening, K, weights, atoms, &before, NULL, NULL, workspace, sizeof workspace, &error) != SMX_OK)
+        if (smx_em_step(&data, &whitening, K, NULL, weights, atoms, &before, NULL, workspace, sizeof workspace, &error) != SMX_OK)
             return 5;
         if (!(before > last - 1e-9))
             return 6;
@@ -179,7 +179,7 @@ static int run(void)
     if (!(last > -300))
         return 7;
     /* An error has its place here too. */
-    if (smx_em_step(&data, &whitening, K, weights, atoms, NULL, NULL, NULL, workspace, 100, &error) != SMX_WORKSPACE || error.given != 100)
+    if (smx_em_step(&data, &whitening, K, NULL, weights, atoms, NULL, NULL, workspace, 100, &error) != SMX_WORKSPACE || error.given != 100)
         return 8;
     return latent(&data, &whitening, last);
 }

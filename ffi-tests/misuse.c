@@ -88,7 +88,7 @@ static smx_status op_whiten(void)
 {
     size_t size = smx_whiten_workspace(&s.data);
     void *memory = workspace(&size);
-    smx_status status = smx_whiten(&s.data, &s.whitening, &s.run_options, memory, size, &record);
+    smx_status status = smx_whiten(&s.data, &s.run_options, &s.whitening, memory, size, &record);
     free(memory);
     return status;
 }
@@ -97,7 +97,7 @@ static smx_status op_em(void)
 {
     size_t size = smx_em_step_workspace(&s.data, s.classes, &s.em_options);
     void *memory = workspace(&size);
-    smx_status status = smx_em_step(&s.data, &s.whitening, s.classes, s.weights, s.atoms, &s.log_likelihood, &s.penalized, &s.em_options,
+    smx_status status = smx_em_step(&s.data, &s.whitening, s.classes, &s.em_options, s.weights, s.atoms, &s.log_likelihood, &s.penalized,
                                     memory, size, &record);
     free(memory);
     return status;
@@ -116,7 +116,7 @@ static smx_status op_probabilities(void)
 {
     size_t size = smx_choice_probabilities_workspace(&s.data, s.classes);
     void *memory = workspace(&size);
-    smx_status status = smx_choice_probabilities(&s.data, s.classes, s.weights, s.atoms, s.by_class, s.mixed, &s.run_options, memory, size,
+    smx_status status = smx_choice_probabilities(&s.data, s.classes, s.weights, s.atoms, &s.run_options, s.by_class, s.mixed, memory, size,
                                                  &record);
     free(memory);
     return status;
@@ -126,8 +126,8 @@ static smx_status op_errors(void)
 {
     size_t size = smx_standard_errors_workspace(&s.data, s.classes);
     void *memory = workspace(&size);
-    smx_status status = smx_standard_errors(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.weight_errors, s.atom_errors,
-                                            &s.inference_options, memory, size, &record);
+    smx_status status = smx_standard_errors(&s.data, &s.whitening, s.classes, s.weights, s.atoms,
+                                            &s.inference_options, s.weight_errors, s.atom_errors, memory, size, &record);
     free(memory);
     return status;
 }
@@ -136,7 +136,7 @@ static smx_status op_covariance(void)
 {
     size_t size = smx_covariance_workspace(&s.data, s.classes);
     void *memory = workspace(&size);
-    smx_status status = smx_covariance(&s.data, &s.whitening, s.classes, s.weights, s.atoms, s.estimates, &s.inference_options, memory,
+    smx_status status = smx_covariance(&s.data, &s.whitening, s.classes, s.weights, s.atoms, &s.inference_options, s.estimates, memory,
                                        size, &record);
     free(memory);
     return status;
@@ -175,7 +175,7 @@ static smx_status op_criteria(void)
 {
     size_t size = smx_criteria_workspace(&s.data, s.classes);
     void *memory = workspace(&size);
-    smx_status status = smx_criteria(&s.data, s.classes, s.weights, s.atoms, s.rank, &s.criteria, &s.run_options, memory, size, &record);
+    smx_status status = smx_criteria(&s.data, s.classes, s.weights, s.atoms, s.rank, &s.run_options, &s.criteria, memory, size, &record);
     free(memory);
     return status;
 }
@@ -367,7 +367,8 @@ static void pointers(void)
     REFUSE(EVERY, SMX_NULL, s.data.set_offsets = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.indptr = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.indices = NULL);
-    REFUSE(EVERY - PROBABILITIES, SMX_NULL, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
+    REFUSE(EVERY - PROBABILITIES, SMX_INVALID_OPTION, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
+    REFUSE(EVERY - PROBABILITIES, SMX_NULL, s.data.choices = SMX_COUNTS; NO_UNITS; s.data.entries = 0; s.data.indices = NULL; s.data.counts = NULL);
     ACCEPT(PROBABILITIES, s.data.choices = SMX_COUNTS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; NO_UNITS; s.data.counts = NULL);
     REFUSE(EVERY, SMX_NULL, s.data.choices = SMX_SPARSE_COUNTS; NO_UNITS; s.data.indices = NULL);
@@ -500,6 +501,7 @@ static void structs(void)
     REFUSE(FIT, SMX_STRUCT_SIZE, s.result.struct_size = 0);
     REFUSE(SCAN, SMX_STRUCT_SIZE, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues) - 1);
     ACCEPT(SCAN, s.scan.struct_size = offsetof(smx_scan_result, eigenvalues); s.scan.eigenvalues = s.features);
+    ACCEPT(SCAN, s.scan.struct_size = offsetof(smx_scan_result, noise)); /* a version between the first and this one */
     REFUSE(RUN, SMX_STRUCT_SIZE, s.run_options.struct_size--);
     REFUSE(INFERENCE, SMX_STRUCT_SIZE, s.inference_options.struct_size--);
     REFUSE(RUN, SMX_INVALID_OPTION, s.run_options.reserved = 7);
@@ -753,15 +755,15 @@ static void aliases(void)
         reset();
         memcpy(s.features, &s.criteria, sizeof s.criteria);
         memcpy(&before, &s, sizeof s);
-        if (smx_choice_probabilities(&s.data, K, s.weights, s.atoms, s.features, NULL, NULL, room, n, NULL) != bad
-            || smx_choice_probabilities(&s.data, K, s.weights, s.atoms, s.by_class, s.by_class + 1, NULL, room, n, NULL) != bad
-            || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, s.weights, s.atom_errors, NULL, room, n, NULL) != bad
-            || smx_covariance(&s.data, &s.whitening, K, s.weights, s.atoms, s.whitening.to_atoms, NULL, room, n, NULL) != bad
+        if (smx_choice_probabilities(&s.data, K, s.weights, s.atoms, NULL, s.features, NULL, room, n, NULL) != bad
+            || smx_choice_probabilities(&s.data, K, s.weights, s.atoms, NULL, s.by_class, s.by_class + 1, room, n, NULL) != bad
+            || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.weights, s.atom_errors, room, n, NULL) != bad
+            || smx_covariance(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.whitening.to_atoms, room, n, NULL) != bad
             || smx_information(&s.data, K, s.weights, s.atoms, NULL, s.counts, room, n, NULL) != bad
             || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, s.offset, room, n, NULL) != bad
             || smx_hessian_vector(&s.data, K, s.weights, s.atoms, s.vector, NULL, s.vector, room, n, NULL) != bad
-            || smx_criteria(&s.data, K, s.weights, s.atoms, s.rank, (smx_criteria_result *)(void *)s.features, NULL, room, n, NULL) != bad
-            || smx_em_step(&s.data, &s.whitening, K, s.weights, s.atoms, s.atoms, NULL, NULL, room, n, NULL) != bad
+            || smx_criteria(&s.data, K, s.weights, s.atoms, s.rank, NULL, (smx_criteria_result *)(void *)s.features, room, n, NULL) != bad
+            || smx_em_step(&s.data, &s.whitening, K, NULL, s.weights, s.atoms, s.atoms, NULL, room, n, NULL) != bad
             || memcmp(&before, &s, sizeof s) != 0)
             fail("alias", "a result", bad, 0);
     }
@@ -791,25 +793,25 @@ static void arguments(void)
         || smx_evaluate(&s.data, K, NULL, s.atoms, NULL, &s.evaluation, room, sizeof room, NULL) != bad
         || smx_evaluate(&s.data, K, s.weights, NULL, NULL, &s.evaluation, room, sizeof room, NULL) != bad
         || smx_evaluate(&s.data, K, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_whiten(NULL, &s.whitening, NULL, room, sizeof room, NULL) != bad
+        || smx_whiten(NULL, NULL, &s.whitening, room, sizeof room, NULL) != bad
         || smx_whiten(&s.data, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_em_step(NULL, &s.whitening, K, s.weights, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_em_step(&s.data, NULL, K, s.weights, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_em_step(&s.data, &s.whitening, K, NULL, s.atoms, NULL, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_em_step(&s.data, &s.whitening, K, s.weights, NULL, NULL, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_choice_probabilities(NULL, K, s.weights, s.atoms, s.by_class, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_choice_probabilities(&s.data, K, NULL, s.atoms, s.by_class, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_standard_errors(&s.data, NULL, K, s.weights, s.atoms, s.weight_errors, s.atom_errors, NULL, room, 9, NULL) != bad
-        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.atom_errors, NULL, room, 9, NULL) != bad
-        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, s.weight_errors, NULL, NULL, room, 9, NULL) != bad
-        || smx_covariance(&s.data, NULL, K, s.weights, s.atoms, s.estimates, NULL, room, 9, NULL) != bad
+        || smx_em_step(NULL, &s.whitening, K, NULL, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_em_step(&s.data, NULL, K, NULL, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_em_step(&s.data, &s.whitening, K, NULL, NULL, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_em_step(&s.data, &s.whitening, K, NULL, s.weights, NULL, NULL, NULL, room, sizeof room, NULL) != bad
+        || smx_choice_probabilities(NULL, K, s.weights, s.atoms, NULL, s.by_class, NULL, room, sizeof room, NULL) != bad
+        || smx_choice_probabilities(&s.data, K, NULL, s.atoms, NULL, s.by_class, NULL, room, sizeof room, NULL) != bad
+        || smx_standard_errors(&s.data, NULL, K, s.weights, s.atoms, NULL, s.weight_errors, s.atom_errors, room, 9, NULL) != bad
+        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, NULL, s.atom_errors, room, 9, NULL) != bad
+        || smx_standard_errors(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, s.weight_errors, NULL, room, 9, NULL) != bad
+        || smx_covariance(&s.data, NULL, K, s.weights, s.atoms, NULL, s.estimates, room, 9, NULL) != bad
         || smx_covariance(&s.data, &s.whitening, K, s.weights, s.atoms, NULL, NULL, room, 9, NULL) != bad
         || smx_information(&s.data, K, s.weights, s.atoms, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_score_products(&s.data, K, s.weights, s.atoms, 0, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_hessian_vector(&s.data, K, s.weights, s.atoms, NULL, NULL, s.product, room, sizeof room, NULL) != bad
         || smx_hessian_vector(&s.data, K, s.weights, s.atoms, s.vector, NULL, NULL, room, sizeof room, NULL) != bad
-        || smx_criteria(NULL, K, s.weights, s.atoms, s.rank, &s.criteria, NULL, room, sizeof room, NULL) != bad
-        || smx_criteria(&s.data, K, NULL, s.atoms, s.rank, &s.criteria, NULL, room, sizeof room, NULL) != bad
+        || smx_criteria(NULL, K, s.weights, s.atoms, s.rank, NULL, &s.criteria, room, sizeof room, NULL) != bad
+        || smx_criteria(&s.data, K, NULL, s.atoms, s.rank, NULL, &s.criteria, room, sizeof room, NULL) != bad
         || smx_criteria(&s.data, K, s.weights, s.atoms, s.rank, NULL, NULL, room, sizeof room, NULL) != bad
         || smx_scan(NULL, 1, K, NULL, &s.scan, room, sizeof room, NULL) != bad
         || smx_scan(&s.data, 1, K, NULL, NULL, room, sizeof room, NULL) != bad

@@ -76,7 +76,7 @@ static void whiten(const smx_data *data, smx_whitening *whitening)
     whitening->to_atoms = to_atoms;
     whitening->from_atoms = from_atoms;
     whitening->unidentified = unidentified;
-    require(smx_whiten(data, whitening, NULL, workspace, size, NULL) == SMX_OK && whitening->rank == L, "whitening");
+    require(smx_whiten(data, NULL, whitening, workspace, size, NULL) == SMX_OK && whitening->rank == L, "whitening");
     free(workspace);
 }
 
@@ -99,7 +99,7 @@ static smx_status estimate(const smx_data *data, const smx_whitening *whitening,
     void *workspace = memory(size);
     smx_status status;
     smx_error_init(&error, sizeof error);
-    status = smx_estimate(data, whitening, K, weights, atoms, report, options, workspace, workspace ? size - short_by : 0, &error);
+    status = smx_estimate(data, whitening, K, options, weights, atoms, report, workspace, workspace ? size - short_by : 0, &error);
     require(status == error.status, "record");
     free(workspace);
     return status;
@@ -157,14 +157,14 @@ static void latent(const smx_data *data, const smx_whitening *whitening)
     void *workspace = memory(size), *workspace3 = memory(size3), *workspace4 = memory(size4);
     smx_tensors tensors;
     smx_subspace_result subspace;
-    require(smx_latent_moments(data, whitening, 2, directions, ORDER, moments, errors, NULL, workspace, size, NULL) == SMX_OK, "moments");
+    require(smx_latent_moments(data, whitening, 2, directions, ORDER, NULL, moments, errors, workspace, size, NULL) == SMX_OK, "moments");
     require(fabs(moments[0] - 1) < 1e-12 && fabs(moments[ORDER + 1] - 1) < 1e-12 && errors[1] > 0 && errors[1] < 0.02, "order 0 is 1");
     smx_tensors_init(&tensors, sizeof tensors);
     tensors.first = first;
     tensors.second = second;
     tensors.third = third;
     tensors.first_errors = first_errors;
-    require(smx_latent_tensors(data, whitening, &tensors, NULL, workspace3, size3, NULL) == SMX_OK, "tensors");
+    require(smx_latent_tensors(data, whitening, NULL, &tensors, workspace3, size3, NULL) == SMX_OK, "tensors");
     for (i = 0; i < 2; i++) {
         require(fabs(first[i] - moments[i * (ORDER + 1) + 1]) < 1e-10, "first moments agree");
         require(fabs(second[i * L + i] - moments[i * (ORDER + 1) + 2]) < 1e-10, "second moments agree");
@@ -177,31 +177,31 @@ static void latent(const smx_data *data, const smx_whitening *whitening)
         double shifted[1], one[1] = {1};
         size_t size5 = smx_cross_moments_workspace(data, 2), size6 = smx_third_moments_workspace(data, L);
         void *workspace5 = memory(size5), *workspace6 = memory(size6);
-        require(smx_cross_moments(data, whitening, all, 2, crossed, cross_errors, NULL, workspace5, size5, NULL) == SMX_OK, "cross");
+        require(smx_cross_moments(data, whitening, all, 2, NULL, crossed, cross_errors, workspace5, size5, NULL) == SMX_OK, "cross");
         for (i = 0; i < L; i++) {
             require(fabs(crossed[i] - first[i]) < 1e-10 && fabs(crossed[L + i] - second[i]) < 1e-10, "cross moments of order 0 and 1");
             require(fabs(cross_errors[i] - first_errors[i]) < 1e-12, "and their errors");
         }
         require(fabs(crossed[2 * L] - third[0]) < 1e-10, "cross moments of order 2");
-        require(smx_third_projected(data, whitening, L, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_OK, "projected");
+        require(smx_third_projected(data, whitening, L, all, NULL, NULL, packed, workspace6, size6, NULL) == SMX_OK, "projected");
         for (i = 0; i < THIRD; i++)
             require(fabs(packed[i] - third[i]) < 1e-10, "through the axes: the tensor itself");
-        require(smx_third_projected(data, whitening, 1, all, one, shifted, NULL, workspace6, size6, NULL) == SMX_OK, "shifted");
+        require(smx_third_projected(data, whitening, 1, all, one, NULL, shifted, workspace6, size6, NULL) == SMX_OK, "shifted");
         /* (1 + d)^3 */
         require(fabs(shifted[0] - (1 + 3 * first[0] + 3 * second[0] + third[0])) < 1e-10, "with constants");
-        require(smx_third_slices(data, whitening, 2, all, slices, NULL, workspace6, size6, NULL) == SMX_OK, "slices");
+        require(smx_third_slices(data, whitening, 2, all, NULL, slices, workspace6, size6, NULL) == SMX_OK, "slices");
         require(fabs(slices[0] - third[0]) < 1e-10 && fabs(slices[L * L] - third[1]) < 1e-10 && fabs(slices[1] - third[1]) < 1e-10, "slices");
-        require(smx_cross_moments(data, whitening, all, 2, crossed, NULL, NULL, workspace5, size5 - 1, NULL) == SMX_WORKSPACE, "cross 1");
-        require(smx_cross_moments(data, whitening, all, SIZE_MAX, crossed, NULL, NULL, workspace5, size5, NULL) == SMX_OVERFLOW, "cross R");
-        require(smx_cross_moments(data, whitening, NULL, 2, crossed, NULL, NULL, workspace5, size5, NULL) == SMX_NULL, "cross null");
-        require(smx_cross_moments(data, whitening, all, 2, all, NULL, NULL, workspace5, size5, NULL) == SMX_ALIAS, "cross alias");
-        require(smx_third_projected(data, whitening, SIZE_MAX, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_OVERFLOW, "many");
-        require(smx_third_projected(data, whitening, L, all, all, all + 1, NULL, workspace6, size6, NULL) == SMX_ALIAS, "projected alias");
-        require(smx_third_slices(data, whitening, SIZE_MAX / 64, all, slices, NULL, workspace6, size6, NULL) == SMX_OVERFLOW, "many slices");
-        require(smx_third_slices(data, whitening, L, all, packed, NULL, workspace6, size6 - 1, NULL) == SMX_WORKSPACE, "slices 1");
+        require(smx_cross_moments(data, whitening, all, 2, NULL, crossed, NULL, workspace5, size5 - 1, NULL) == SMX_WORKSPACE, "cross 1");
+        require(smx_cross_moments(data, whitening, all, SIZE_MAX, NULL, crossed, NULL, workspace5, size5, NULL) == SMX_OVERFLOW, "cross R");
+        require(smx_cross_moments(data, whitening, NULL, 2, NULL, crossed, NULL, workspace5, size5, NULL) == SMX_NULL, "cross null");
+        require(smx_cross_moments(data, whitening, all, 2, NULL, all, NULL, workspace5, size5, NULL) == SMX_ALIAS, "cross alias");
+        require(smx_third_projected(data, whitening, SIZE_MAX, all, NULL, NULL, packed, workspace6, size6, NULL) == SMX_OVERFLOW, "many");
+        require(smx_third_projected(data, whitening, L, all, all, NULL, all + 1, workspace6, size6, NULL) == SMX_ALIAS, "projected alias");
+        require(smx_third_slices(data, whitening, SIZE_MAX / 64, all, NULL, slices, workspace6, size6, NULL) == SMX_OVERFLOW, "many slices");
+        require(smx_third_slices(data, whitening, L, all, NULL, packed, workspace6, size6 - 1, NULL) == SMX_WORKSPACE, "slices 1");
         all[4] = NAN;
-        require(smx_third_slices(data, whitening, 2, all, slices, NULL, workspace6, size6, NULL) == SMX_NOT_FINITE, "slices NaN");
-        require(smx_third_projected(data, whitening, 2, all, NULL, packed, NULL, workspace6, size6, NULL) == SMX_NOT_FINITE, "projected NaN");
+        require(smx_third_slices(data, whitening, 2, all, NULL, slices, workspace6, size6, NULL) == SMX_NOT_FINITE, "slices NaN");
+        require(smx_third_projected(data, whitening, 2, all, NULL, NULL, packed, workspace6, size6, NULL) == SMX_NOT_FINITE, "projected NaN");
         require(smx_cross_moments_workspace(NULL, 2) == SMX_NONE && smx_cross_moments_workspace(data, SIZE_MAX) == SMX_NONE
                     && smx_third_moments_workspace(NULL, 2) == SMX_NONE && smx_third_moments_workspace(data, SIZE_MAX) == SMX_NONE, "queries");
         free(workspace5);
@@ -211,25 +211,25 @@ static void latent(const smx_data *data, const smx_whitening *whitening)
     subspace.mean_atom = mean;
     subspace.eigenvalues = eigenvalues;
     subspace.directions = axes;
-    require(smx_subspace(data, whitening, 0, &subspace, NULL, workspace4, size4, NULL) == SMX_OK, "subspace");
+    require(smx_subspace(data, whitening, 0, NULL, &subspace, workspace4, size4, NULL) == SMX_OK, "subspace");
     require(subspace.suggested_classes == 2 && eigenvalues[0] > eigenvalues[1] && subspace.draws > 1, "two classes");
     require(fabs(mean[0] - 0.28) < 0.1, "mean atom");
 
     directions[0] = 2;
-    require(smx_latent_moments(data, whitening, 2, directions, ORDER, moments, errors, NULL, workspace, size, NULL) == SMX_INVALID_OPTION,
+    require(smx_latent_moments(data, whitening, 2, directions, ORDER, NULL, moments, errors, workspace, size, NULL) == SMX_INVALID_OPTION,
             "a direction has norm 1");
     directions[0] = 1;
-    require(smx_latent_moments(data, whitening, 2, directions, ORDER, moments, moments + 1, NULL, workspace, size, NULL) == SMX_ALIAS, "alias");
-    require(smx_latent_moments(data, whitening, 2, NULL, ORDER, moments, NULL, NULL, workspace, size, NULL) == SMX_NULL, "null");
-    require(smx_latent_moments(data, whitening, SIZE_MAX, directions, 3, moments, NULL, NULL, workspace, size, NULL) == SMX_OVERFLOW, "many");
-    require(smx_latent_moments(data, whitening, 2, directions, SIZE_MAX, moments, NULL, NULL, workspace, size, NULL) == SMX_OVERFLOW, "order");
-    require(smx_latent_moments(data, whitening, 2, directions, ORDER, moments, errors, NULL, workspace, size - 1, NULL) == SMX_WORKSPACE, "1");
+    require(smx_latent_moments(data, whitening, 2, directions, ORDER, NULL, moments, moments + 1, workspace, size, NULL) == SMX_ALIAS, "alias");
+    require(smx_latent_moments(data, whitening, 2, NULL, ORDER, NULL, moments, NULL, workspace, size, NULL) == SMX_NULL, "null");
+    require(smx_latent_moments(data, whitening, SIZE_MAX, directions, 3, NULL, moments, NULL, workspace, size, NULL) == SMX_OVERFLOW, "many");
+    require(smx_latent_moments(data, whitening, 2, directions, SIZE_MAX, NULL, moments, NULL, workspace, size, NULL) == SMX_OVERFLOW, "order");
+    require(smx_latent_moments(data, whitening, 2, directions, ORDER, NULL, moments, errors, workspace, size - 1, NULL) == SMX_WORKSPACE, "1");
     tensors.third = NULL;
     tensors.third_errors = third;
-    require(smx_latent_tensors(data, whitening, &tensors, NULL, workspace3, size3, NULL) == SMX_NULL, "errors of nothing");
-    require(smx_subspace(data, whitening, -1, &subspace, NULL, workspace4, size4, NULL) == SMX_INVALID_OPTION, "tilt");
-    require(smx_subspace(data, whitening, NAN, &subspace, NULL, workspace4, size4, NULL) == SMX_INVALID_OPTION, "tilt NaN");
-    require(smx_subspace(NULL, whitening, 0, &subspace, NULL, workspace4, size4, NULL) == SMX_NULL, "no data");
+    require(smx_latent_tensors(data, whitening, NULL, &tensors, workspace3, size3, NULL) == SMX_NULL, "errors of nothing");
+    require(smx_subspace(data, whitening, -1, NULL, &subspace, workspace4, size4, NULL) == SMX_INVALID_OPTION, "tilt");
+    require(smx_subspace(data, whitening, NAN, NULL, &subspace, workspace4, size4, NULL) == SMX_INVALID_OPTION, "tilt NaN");
+    require(smx_subspace(NULL, whitening, 0, NULL, &subspace, workspace4, size4, NULL) == SMX_NULL, "no data");
     require(smx_subspace_workspace(NULL) == SMX_NONE && smx_latent_moments_workspace(data, SIZE_MAX, SIZE_MAX) == SMX_NONE
                 && smx_latent_tensors_workspace(NULL, 0) == SMX_NONE && smx_estimate_workspace(data, SIZE_MAX, NULL) == SMX_NONE, "queries");
     free(workspace);
@@ -279,7 +279,7 @@ static void scan(const smx_data *data)
         smx_criteria_result_init(&criteria, sizeof criteria);
         size = smx_criteria_workspace(data, k);
         workspace = memory(size);
-        require(smx_criteria(data, k, result.weights, result.atoms, result.rank, &criteria, NULL, workspace, size, NULL) == SMX_OK, "criteria");
+        require(smx_criteria(data, k, result.weights, result.atoms, result.rank, NULL, &criteria, workspace, size, NULL) == SMX_OK, "criteria");
         free(workspace);
         require(criteria.parameters == k - 1 + k * FEATURES && criteria.observations == GROUPS, "parameters and observations");
         require(fabs(criteria.aic - (-2 * result.log_likelihood + 2 * (double)criteria.parameters)) < 1e-6, "aic");
@@ -376,6 +376,13 @@ static void kernels(void)
             require(smx_logsumexp(lowest, 2, &value, isa) == SMX_OK && value == -INFINITY, "logsumexp of -infinity alone");
             require(smx_sum_of(NULL, 0, &all, isa) == SMX_OK && smx_sum_log(all) == -INFINITY, "the sum of nothing");
             require(smx_sum_log(smx_sum_merge(all, a)) == smx_sum_log(a) && smx_sum_log(smx_sum_merge(a, all)) == smx_sum_log(a), "adds nothing");
+            {
+                /* So does any sum of 0, whatever its largest exponent. */
+                struct smx_sum zero = {0, 0}, far = {-1e5, 1.5};
+                require(smx_sum_log(smx_sum_merge(zero, far)) == smx_sum_log(far) && smx_sum_log(smx_sum_merge(far, zero)) == smx_sum_log(far), "zero");
+                zero.max = -INFINITY;
+                require(smx_sum_log(smx_sum_merge(zero, zero)) == -INFINITY, "two zeros");
+            }
         }
         value = NAN;
         require(smx_exp(&value, &value, 1, isa) == SMX_OK && isnan(value), "NaN passes through");
@@ -384,7 +391,7 @@ static void kernels(void)
     require(smx_exp(values, values + 1, 3, 0) == SMX_ALIAS && smx_logsumexp(values, 3, values + 2, 0) == SMX_ALIAS, "alias");
     require(smx_softmax(values, out, SIZE_MAX, 0) == SMX_OVERFLOW && smx_logsumexp(values, SIZE_MAX / 4, &value, 0) == SMX_OVERFLOW, "overflow");
     require(smx_logsumexp_columns(values, SIZE_MAX, 2, out, 0) == SMX_OVERFLOW && smx_logsumexp_columns(values, 0, 0, NULL, 0) == SMX_OK, "columns");
-    require(smx_logsumexp_strided(values, 3, 0, &value, 0) == SMX_SHAPE && smx_logsumexp_strided(values, 3, SIZE_MAX, &value, 0) == SMX_OVERFLOW, "stride");
+    require(smx_logsumexp_strided(values, 3, 0, &value, 0) == SMX_INVALID_OPTION && smx_logsumexp_strided(values, 3, SIZE_MAX, &value, 0) == SMX_OVERFLOW, "stride");
     require(smx_logsumexp_strided(NULL, 0, 5, &value, 0) == SMX_OK && value < 0 && isinf(value), "no numbers apart");
     require(smx_exp((double *)(void *)((char *)values + 1), out, 3, 0) == SMX_ALIGNMENT, "alignment");
     require(smx_exp(values, out, 3, 5) == SMX_INVALID_OPTION && smx_exp(values, out, 3, -1) == SMX_INVALID_OPTION, "isa");

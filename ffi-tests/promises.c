@@ -159,11 +159,11 @@ static void without_choices(const smx_data *data)
     for (set = 0; set < 2; set++) {
         d.counts = NULL;
         size = smx_choice_probabilities_workspace(&d, K);
-        WELL(smx_choice_probabilities(&d, K, weights, atoms, by_class[0], mixed[0], NULL, room(size), size, NULL));
+        WELL(smx_choice_probabilities(&d, K, weights, atoms, NULL, by_class[0], mixed[0], room(size), size, NULL));
         smx_error_init(&error, sizeof error);
         REQUIRE(smx_data_check(&d, NULL, &error) == SMX_NULL && !strcmp(error.argument, "counts"));
         d.counts = ones;
-        WELL(smx_choice_probabilities(&d, K, weights, atoms, by_class[1], mixed[1], NULL, room(size), size, NULL));
+        WELL(smx_choice_probabilities(&d, K, weights, atoms, NULL, by_class[1], mixed[1], room(size), size, NULL));
         REQUIRE(!memcmp(by_class[0], by_class[1], sizeof by_class[0]) && !memcmp(mixed[0], mixed[1], sizeof mixed[0]));
         d.set_offsets = NULL;
         d.sets = 1;
@@ -212,7 +212,7 @@ static void evaluation(const smx_data *data)
     REQUIRE(summary.units == U && summary.observed_units == U && summary.sets == S);
     REQUIRE(close_to(summary.total_weight, all_weight, 1e-14) && close_to(summary.total_choices, all_choices, 1e-14));
     size = smx_choice_probabilities_workspace(data, K);
-    WELL(smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, room(size), size, NULL));
+    WELL(smx_choice_probabilities(data, K, weights, atoms, NULL, by_class, mixed, room(size), size, NULL));
     for (i = 0; i < P; i++) {
         for (k = 0; k < K; k++)
             REQUIRE(close_to(by_class[i * K + k], probability(i, atoms + k * L), 1e-13));
@@ -223,7 +223,7 @@ static void evaluation(const smx_data *data)
     without_choices(data);
     if (smx_data_check(data, NULL, NULL) == SMX_UNAVAILABLE) {
         /* Somebody chose it: of probabilities this is no matter of the choices, which are checked all the same. */
-        REQUIRE(smx_choice_probabilities(data, K, weights, atoms, by_class, mixed, NULL, workspace, size, NULL) == SMX_UNAVAILABLE);
+        REQUIRE(smx_choice_probabilities(data, K, weights, atoms, NULL, by_class, mixed, workspace, size, NULL) == SMX_UNAVAILABLE);
     }
     offset[indices[0] == 0 ? 1 : 0] = 0.25;
 }
@@ -288,7 +288,7 @@ static void whiten(const smx_data *data, smx_whitening *whitening)
     whitening->to_atoms = to_atoms;
     whitening->from_atoms = from_atoms;
     whitening->unidentified = unidentified;
-    WELL(smx_whiten(data, whitening, NULL, room(size), size, NULL));
+    WELL(smx_whiten(data, NULL, whitening, room(size), size, NULL));
 }
 
 static void whitenings(const smx_data *data, smx_whitening *whitening)
@@ -356,7 +356,7 @@ static void steps(const smx_data *data, const smx_whitening *whitening)
                 for (i = 0; i < L; i++)
                     for (j = 0; j < L; j++)
                         norm += a[k * L + i] * covariance[i * L + j] * a[k * L + j];
-            WELL(smx_em_step(data, whitening, K, w, a, &before, &penalized, &options, room(size), size, NULL));
+            WELL(smx_em_step(data, whitening, K, &options, w, a, &before, &penalized, room(size), size, NULL));
             REQUIRE(close_to(before, at, 1e-13) && close_to(penalized, at - 0.75 * norm, 1e-13));
             REQUIRE(penalized >= last - 1e-9);
             REQUIRE(close_to(w[0] + w[1], 1, 1e-14));
@@ -614,7 +614,7 @@ static void criteria_of_scans(const smx_data *data)
         REQUIRE(starts[j] == 5);
         smx_criteria_result_init(&criteria, sizeof criteria);
         size = smx_criteria_workspace(data, k);
-        WELL(smx_criteria(data, k, w + before, a + before * L, L, &criteria, NULL, room(size), size, NULL));
+        WELL(smx_criteria(data, k, w + before, a + before * L, L, NULL, &criteria, room(size), size, NULL));
         REQUIRE(criteria.parameters == d && close_to(criteria.observations, n, 1e-14) && close_to(criteria.aic, aic[j], 1e-12));
         REQUIRE(close_to(criteria.bic, bic[j], 1e-12) && close_to(criteria.icl, icl[j], 1e-10));
         if (aic[j] < lowest_aic) {
@@ -644,7 +644,7 @@ static void profiles(const smx_data *draws, const smx_whitening *whitening, cons
     subspace.mean_atom = mean;
     subspace.eigenvalues = values;
     subspace.directions = directions;
-    WELL(smx_subspace(draws, whitening, 0.5, &subspace, NULL, room(size), size, NULL));
+    WELL(smx_subspace(draws, whitening, 0.5, NULL, &subspace, room(size), size, NULL));
     REQUIRE(subspace.suggested_classes == 1 + (size_t)(values[0] > subspace.noise) + (size_t)(values[1] > subspace.noise));
     smx_fit_options_init(&options, sizeof options);
     options.starts = 1;
@@ -801,13 +801,13 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
         smx_inference_options_init(&options, sizeof options);
         options.variance = variance;
         size = smx_standard_errors_workspace(data, K);
-        WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, we, ae, &options, room(size), size, NULL));
+        WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, &options, we, ae, room(size), size, NULL));
         for (i = 0; i < K * L; i++)
             REQUIRE(close_to(ae[i], sqrt(v[(i + 1) * D + i + 1]), 1e-8));
         /* The delta method: the weight of the first of two classes moves by w (1 - w) with its log-odds. */
         REQUIRE(close_to(we[0], f.weights[0] * f.weights[1] * sqrt(v[0]), 1e-8) && close_to(we[1], we[0], 1e-8));
         size = smx_covariance_workspace(data, K);
-        WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, all[0], &options, room(size), size, NULL));
+        WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, &options, all[0], room(size), size, NULL));
         for (i = 0; i < ESTIMATES; i++)
             for (j = 0; j < ESTIMATES; j++) {
                 /* Both weights move with the one log-odds, against each other. */
@@ -829,10 +829,10 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
         WELL(smx_fit(data, 1, NULL, &alone, room(bytes), bytes, NULL));
         both[2] = both[0];
         both[3] = both[1];
-        WELL(smx_standard_errors(data, whitening, K, halves, both, we, ae, NULL, room(size), size, NULL));
+        WELL(smx_standard_errors(data, whitening, K, halves, both, NULL, we, ae, room(size), size, NULL));
         REQUIRE(isnan(we[0]) && isnan(we[1]) && isnan(ae[0]) && isnan(ae[1]) && isnan(ae[2]) && isnan(ae[3]));
         size = smx_covariance_workspace(data, K);
-        WELL(smx_covariance(data, whitening, K, halves, both, all[0], NULL, room(size), size, NULL));
+        WELL(smx_covariance(data, whitening, K, halves, both, NULL, all[0], room(size), size, NULL));
         for (i = 0; i < ESTIMATES * ESTIMATES; i++)
             REQUIRE(isnan(all[i / ESTIMATES][i % ESTIMATES]));
         size = smx_standard_errors_workspace(data, K);
@@ -841,10 +841,10 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
     kept = f.weights[1];
     f.weights[0] += f.weights[1];
     f.weights[1] = 0;
-    WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, we, ae, NULL, room(size), size, NULL));
+    WELL(smx_standard_errors(data, whitening, K, f.weights, f.atoms, NULL, we, ae, room(size), size, NULL));
     REQUIRE(isnan(ae[2]) && isnan(ae[3]));
     size = smx_covariance_workspace(data, K);
-    WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, all[0], NULL, room(size), size, NULL));
+    WELL(smx_covariance(data, whitening, K, f.weights, f.atoms, NULL, all[0], room(size), size, NULL));
     for (i = 0; i < ESTIMATES; i++)
         for (j = 0; j < ESTIMATES; j++)
             REQUIRE(isnan(all[i][j]) == (i == 1 || i > 3 || j == 1 || j > 3));
@@ -860,7 +860,7 @@ static void inference(const smx_data *data, const smx_whitening *whitening)
             x[i * L + 1] = 1;
         }
         whiten(data, &flat);
-        WELL(smx_standard_errors(data, &flat, K, f.weights, f.atoms, we, ae, NULL, room(size), size, NULL));
+        WELL(smx_standard_errors(data, &flat, K, f.weights, f.atoms, NULL, we, ae, room(size), size, NULL));
         REQUIRE(isnan(ae[1]) && isnan(ae[3]));
         for (i = 0; i < P; i++)
             x[i * L + 1] = column[i];
@@ -892,16 +892,16 @@ static void moments(void)
     data.counts = n;
     whiten(&data, &whitening);
     size = smx_latent_moments_workspace(&data, 1, ORDER);
-    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, bare, NULL, NULL, room(size), size, NULL));
+    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, NULL, bare, NULL, room(size), size, NULL));
     data.offset = moved;
-    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, shifted, NULL, NULL, room(size), size, NULL));
+    WELL(smx_latent_moments(&data, &whitening, 1, direction, ORDER, NULL, shifted, NULL, room(size), size, NULL));
     REQUIRE(memcmp(bare, shifted, sizeof bare) == 0);
     data.offset = NULL;
     smx_estimate_options_init(&options, sizeof options);
     smx_estimate_report_init(&report, sizeof report);
     options.max_evaluations = 3;
     size = smx_estimate_workspace(&data, K, &options);
-    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    WELL(smx_estimate(&data, &whitening, K, &options, w, a, &report, room(size), size, NULL));
     REQUIRE(report.evaluations >= 1 && report.evaluations <= 3 && report.passes >= 1 && report.shrinkage == 0 && report.tilt >= 0);
     {
         smx_evaluation out;
@@ -913,39 +913,39 @@ static void moments(void)
     memcpy(start, a, sizeof a);
     options.start_weights = weights;
     options.start_atoms = start;
-    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    WELL(smx_estimate(&data, &whitening, K, &options, w, a, &report, room(size), size, NULL));
     options.start_weights = NULL;
-    REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_NULL);
+    REQUIRE(smx_estimate(&data, &whitening, K, &options, w, a, &report, room(size), size, NULL) == SMX_NULL);
     /* Where the moments are those of no mixture. */
     smx_estimate_options_init(&options, sizeof options);
     options.method = SMX_METHOD_DIRECTION;
     options.direction = direction;
     size = smx_estimate_workspace(&data, K, &options);
-    WELL(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL));
+    WELL(smx_estimate(&data, &whitening, K, &options, w, a, &report, room(size), size, NULL));
     REQUIRE(isnan(report.log_likelihood) && report.tilt == 0 && report.evaluations == 0 && report.passes == 0 && report.shrinkage >= 0);
     {
         double many[7], atoms7[7 * L];
         size = smx_estimate_workspace(&data, 7, &options);
-        WELL(smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL));
+        WELL(smx_estimate(&data, &whitening, 7, &options, many, atoms7, &report, room(size), size, NULL));
         REQUIRE(report.shrinkage > 0);
         options.project = 0;
         size = smx_estimate_workspace(&data, 7, &options);
-        REQUIRE(smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL) == SMX_ILL_POSED);
+        REQUIRE(smx_estimate(&data, &whitening, 7, &options, many, atoms7, &report, room(size), size, NULL) == SMX_ILL_POSED);
         options.method = SMX_METHOD_TENSOR; /* at most r + 1 classes */
         size = smx_estimate_workspace(&data, 7, &options);
-        REQUIRE(size == SIZE_MAX || smx_estimate(&data, &whitening, 7, many, atoms7, &report, &options, room(size), size, NULL) != SMX_OK);
+        REQUIRE(size == SIZE_MAX || smx_estimate(&data, &whitening, 7, &options, many, atoms7, &report, room(size), size, NULL) != SMX_OK);
     }
     options.method = SMX_METHOD_DIRECTION;
     direction[0] = 2;
     size = smx_estimate_workspace(&data, K, &options);
-    REQUIRE(smx_estimate(&data, &whitening, K, w, a, &report, &options, room(size), size, NULL) == SMX_INVALID_OPTION);
+    REQUIRE(smx_estimate(&data, &whitening, K, &options, w, a, &report, room(size), size, NULL) == SMX_INVALID_OPTION);
     direction[0] = 0.6;
     units = panel();
     profiles(&data, &whitening, &units);
     /* Units have no latent moments. */
     whiten(&units, &whitening);
     size = smx_latent_moments_workspace(&data, 1, ORDER);
-    REQUIRE(smx_latent_moments(&units, &whitening, 1, direction, ORDER, bare, NULL, NULL, workspace, size, NULL) == SMX_UNSUPPORTED);
+    REQUIRE(smx_latent_moments(&units, &whitening, 1, direction, ORDER, NULL, bare, NULL, workspace, size, NULL) == SMX_UNSUPPORTED);
     REQUIRE(smx_subspace_workspace(&units) == SIZE_MAX || smx_subspace_workspace(&units) < sizeof workspace);
 }
 
@@ -1005,7 +1005,7 @@ static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struc
     wh.from_atoms = n->from;
     wh.unidentified = n->unidentified;
     size = smx_whiten_workspace(data);
-    WELL(smx_whiten(data, &wh, &run, room(size), size, NULL));
+    WELL(smx_whiten(data, &run, &wh, room(size), size, NULL));
     smx_evaluation_init(&out, sizeof out);
     out.unit_log_likelihoods = n->unit;
     out.responsibilities = n->r;
@@ -1015,11 +1015,11 @@ static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struc
     WELL(smx_evaluate(data, K, weights, atoms, &evaluate, &out, room(size), size, NULL));
     n->value[0] = out.log_likelihood;
     size = smx_choice_probabilities_workspace(data, K);
-    WELL(smx_choice_probabilities(data, K, weights, atoms, n->by_class, n->mixed, &run, room(size), size, NULL));
+    WELL(smx_choice_probabilities(data, K, weights, atoms, &run, n->by_class, n->mixed, room(size), size, NULL));
     memcpy(n->w, weights, sizeof n->w);
     memcpy(n->a, atoms, sizeof n->a);
     size = smx_em_step_workspace(data, K, &em);
-    WELL(smx_em_step(data, &wh, K, n->w, n->a, n->before, n->before + 1, &em, room(size), size, NULL));
+    WELL(smx_em_step(data, &wh, K, &em, n->w, n->a, n->before, n->before + 1, room(size), size, NULL));
     fitting.starts = 3;
     smx_fit_result_init(&result, sizeof result);
     result.weights = n->fitted_w;
@@ -1038,15 +1038,15 @@ static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struc
     WELL(smx_scan(data, 1, 2, &fitting, &scan, room(size), size, NULL));
     smx_criteria_result_init(&criteria, sizeof criteria);
     size = smx_criteria_workspace(data, K);
-    WELL(smx_criteria(data, K, weights, atoms, L, &criteria, &run, room(size), size, NULL));
+    WELL(smx_criteria(data, K, weights, atoms, L, &run, &criteria, room(size), size, NULL));
     n->criteria[0] = criteria.aic;
     n->criteria[1] = criteria.bic;
     n->criteria[2] = criteria.icl;
     inference.variance = SMX_VARIANCE_ROBUST;
     size = smx_standard_errors_workspace(data, K);
-    WELL(smx_standard_errors(data, &wh, K, n->fitted_w, n->fitted_a, n->we, n->ae, &inference, room(size), size, NULL));
+    WELL(smx_standard_errors(data, &wh, K, n->fitted_w, n->fitted_a, &inference, n->we, n->ae, room(size), size, NULL));
     size = smx_covariance_workspace(data, K);
-    WELL(smx_covariance(data, &wh, K, n->fitted_w, n->fitted_a, n->estimates, &inference, room(size), size, NULL));
+    WELL(smx_covariance(data, &wh, K, n->fitted_w, n->fitted_a, &inference, n->estimates, room(size), size, NULL));
     size = smx_information_workspace(data, K);
     WELL(smx_information(data, K, weights, atoms, &evaluate, n->information, room(size), size, NULL));
     WELL(smx_score_products(data, K, weights, atoms, 1, &run, n->products, room(size), size, NULL));
@@ -1061,25 +1061,25 @@ static void all_numbers(const smx_data *data, smx_isa isa, size_t threads, struc
         subspace.eigenvalues = n->eigenvalues;
         subspace.directions = n->directions;
         size = smx_subspace_workspace(data);
-        WELL(smx_subspace(data, &wh, 0.5, &subspace, &run, room(size), size, NULL));
+        WELL(smx_subspace(data, &wh, 0.5, &run, &subspace, room(size), size, NULL));
         size = smx_latent_moments_workspace(data, 1, 3);
-        WELL(smx_latent_moments(data, &wh, 1, axis, 3, n->moments, n->errors, &run, room(size), size, NULL));
+        WELL(smx_latent_moments(data, &wh, 1, axis, 3, &run, n->moments, n->errors, room(size), size, NULL));
         smx_tensors_init(&tensors, sizeof tensors);
         tensors.first = n->first;
         tensors.second = n->second;
         tensors.third = n->third;
         size = smx_latent_tensors_workspace(data, 0);
-        WELL(smx_latent_tensors(data, &wh, &tensors, &run, room(size), size, NULL));
+        WELL(smx_latent_tensors(data, &wh, &run, &tensors, room(size), size, NULL));
         size = smx_cross_moments_workspace(data, 2);
-        WELL(smx_cross_moments(data, &wh, axis, 2, n->cross, NULL, &run, room(size), size, NULL));
+        WELL(smx_cross_moments(data, &wh, axis, 2, &run, n->cross, NULL, room(size), size, NULL));
         size = smx_third_moments_workspace(data, 1);
-        WELL(smx_third_projected(data, &wh, 1, axis, NULL, n->projected, &run, room(size), size, NULL));
-        WELL(smx_third_slices(data, &wh, 1, axis, n->slices, &run, room(size), size, NULL));
+        WELL(smx_third_projected(data, &wh, 1, axis, NULL, &run, n->projected, room(size), size, NULL));
+        WELL(smx_third_slices(data, &wh, 1, axis, &run, n->slices, room(size), size, NULL));
         smx_estimate_options_init(&estimate, sizeof estimate);
         estimate.isa = isa;
         estimate.threads = threads;
         size = smx_estimate_workspace(data, K, &estimate);
-        WELL(smx_estimate(data, &wh, K, n->estimate_w, n->estimate_a, NULL, &estimate, room(size), size, NULL));
+        WELL(smx_estimate(data, &wh, K, &estimate, n->estimate_w, n->estimate_a, NULL, room(size), size, NULL));
     }
 }
 

@@ -422,7 +422,7 @@ fn whitening(m: &mut Memory, b: &mut Bytes, w: &World, found: bool) -> *mut smx_
             let size = if size > LARGEST { 0 } else { size };
             let ws = m.block(size, |_| 0x5Au8);
             w.ranks.left.set(w.ranks.works);
-            let known = smx_whiten(w.data, &mut own, std::ptr::null(), ws.cast(), size, null_mut()) == SMX_OK;
+            let known = smx_whiten(w.data, std::ptr::null(), &mut own, ws.cast(), size, null_mut()) == SMX_OK;
             rank = if known { own.rank } else { rank };
             if (!known || b.rarely()) && square <= MOST {
                 rank = b.size(0, 4);
@@ -555,7 +555,7 @@ pub fn run(input: &[u8]) {
         2 => {
             let wh = whitening(m, b, &w, false);
             let options = run_options(m, b);
-            call!(smx_whiten_workspace(w.data), |ws, n| smx_whiten(w.data, wh, options, ws, n, error));
+            call!(smx_whiten_workspace(w.data), |ws, n| smx_whiten(w.data, options, wh, ws, n, error));
         }
         3 => {
             let wh = whitening(m, b, &w, true);
@@ -566,7 +566,7 @@ pub fn run(input: &[u8]) {
                 o.ridge = if b.below(2) == 0 { 0.0 } else { b.positive() };
             });
             call!(smx_em_step_workspace(w.data, k, options), |ws, n| smx_em_step(
-                w.data, wh, k, weights, atoms, value, penalized, options, ws, n, error
+                w.data, wh, k, options, weights, atoms, value, penalized, ws, n, error
             ));
         }
         4 => {
@@ -601,14 +601,14 @@ pub fn run(input: &[u8]) {
             let (by_class, mixed) = (m.outputs(b, pk), m.outputs(b, p));
             let options = run_options(m, b);
             call!(smx_choice_probabilities_workspace(w.data, k), |ws, n| smx_choice_probabilities(
-                w.data, k, weights, atoms, by_class, mixed, options, ws, n, error
+                w.data, k, weights, atoms, options, by_class, mixed, ws, n, error
             ));
         }
         6 => {
             let (weights, atoms) = mixture(m, b, k, l);
             let result = new!(m, b, smx_criteria_result, smx_criteria_result_init, |r| ());
             let (options, rank) = (run_options(m, b), b.size(1, 3));
-            call!(smx_criteria_workspace(w.data, k), |ws, n| smx_criteria(w.data, k, weights, atoms, rank, result, options, ws, n, error));
+            call!(smx_criteria_workspace(w.data, k), |ws, n| smx_criteria(w.data, k, weights, atoms, rank, options, result, ws, n, error));
         }
         7 => {
             let wh = whitening(m, b, &w, true);
@@ -620,13 +620,13 @@ pub fn run(input: &[u8]) {
             });
             if b.below(2) == 0 {
                 call!(smx_standard_errors_workspace(w.data, k), |ws, n| smx_standard_errors(
-                    w.data, wh, k, weights, atoms, we, ae, options, ws, n, error
+                    w.data, wh, k, weights, atoms, options, we, ae, ws, n, error
                 ));
             } else {
                 let all = k.saturating_add(kl);
                 let covariance = m.outputs(b, all.saturating_mul(all));
                 call!(smx_covariance_workspace(w.data, k), |ws, n| smx_covariance(
-                    w.data, wh, k, weights, atoms, covariance, options, ws, n, error
+                    w.data, wh, k, weights, atoms, options, covariance, ws, n, error
                 ));
             }
         }
@@ -678,7 +678,7 @@ pub fn run(input: &[u8]) {
                 }
             });
             call!(smx_estimate_workspace(w.data, k, options), |ws, n| smx_estimate(
-                w.data, wh, k, weights, atoms, report, options, ws, n, error
+                w.data, wh, k, options, weights, atoms, report, ws, n, error
             ));
         }
         12 => {
@@ -688,7 +688,7 @@ pub fn run(input: &[u8]) {
                 (r.mean_atom, r.eigenvalues, r.directions) = (mean, values, axes);
             });
             let (tilt, options) = (b.positive(), run_options(m, b));
-            call!(smx_subspace_workspace(w.data), |ws, n| smx_subspace(w.data, wh, tilt, result, options, ws, n, error));
+            call!(smx_subspace_workspace(w.data), |ws, n| smx_subspace(w.data, wh, tilt, options, result, ws, n, error));
         }
         13 => {
             let wh = whitening(m, b, &w, true);
@@ -702,7 +702,7 @@ pub fn run(input: &[u8]) {
             let (moments, errors) = (m.outputs(b, length), m.outputs(b, length));
             let options = run_options(m, b);
             call!(smx_latent_moments_workspace(w.data, v, order), |ws, n| smx_latent_moments(
-                w.data, wh, v, directions, order, moments, errors, options, ws, n, error
+                w.data, wh, v, directions, order, options, moments, errors, ws, n, error
             ));
         }
         14 => {
@@ -723,7 +723,7 @@ pub fn run(input: &[u8]) {
             });
             let options = run_options(m, b);
             call!(smx_latent_tensors_workspace(w.data, i32::from(wanted)), |ws, n| smx_latent_tensors(
-                w.data, wh, tensors, options, ws, n, error
+                w.data, wh, options, tensors, ws, n, error
             ));
         }
         15 => {
@@ -737,7 +737,7 @@ pub fn run(input: &[u8]) {
             let (moments, errors) = (m.outputs(b, length), m.outputs(b, length));
             let options = run_options(m, b);
             call!(smx_cross_moments_workspace(w.data, order), |ws, n| smx_cross_moments(
-                w.data, wh, direction, order, moments, errors, options, ws, n, error
+                w.data, wh, direction, order, options, moments, errors, ws, n, error
             ));
         }
         16 | 17 => {
@@ -753,8 +753,8 @@ pub fn run(input: &[u8]) {
             let constants = if b.below(2) == 0 { m.numbers(b, v) } else { null_mut() };
             let options = run_options(m, b);
             call!(smx_third_moments_workspace(w.data, v), |ws, n| match op {
-                16 => smx_third_projected(w.data, wh, v, vectors, constants, third, options, ws, n, error),
-                _ => smx_third_slices(w.data, wh, v, vectors, third, options, ws, n, error),
+                16 => smx_third_projected(w.data, wh, v, vectors, constants, options, third, ws, n, error),
+                _ => smx_third_slices(w.data, wh, v, vectors, options, third, ws, n, error),
             });
         }
         _ => {

@@ -28,40 +28,46 @@
  *       void *workspace = malloc(size);
  *       smx_status status = smx_fit(&data, classes, NULL, &result, workspace, size, NULL);
  *
- *   Memory. The library allocates nothing in any function below, and keeps no pointer after it returned. What it needs to work with it
- *   asks for: a function `smx_f` that takes a workspace has an `smx_f_workspace` (or its comment names another), a pure function of sizes.
- *   A workspace may have any alignment and any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for is SMX_WORKSPACE. (With more than one
- *   thread, in libraries built with the feature "rayon", the thread pool has memory of its own.)
+ *   Arguments come in one order: data, whitening, sizes and mixtures; options; results; workspace and its size; the error record.
+ *
+ *   Memory. The library allocates nothing in any function below, and keeps no pointer after it returned. What it needs to work with it asks
+ *   for: a function `smx_f` that takes a workspace has an `smx_f_workspace` (or its comment names another), a pure function of sizes. A
+ *   workspace may have any alignment and any contents; it is garbage afterwards, and may serve the next call. One byte less than asked for
+ *   is SMX_WORKSPACE. (With more than one thread, in libraries built with the feature "rayon", the thread pool has memory of its own.)
  *
  *   Pointers. All others must be aligned for their type; arrays hold as many elements as their comment says, sizes are size_t and count
- *   elements unless they say bytes. What a call writes (results, workspace, error record) may not overlap anything else that it
- *   is given: that is SMX_ALIAS. What it only reads may overlap, and may be read by others meanwhile. NULL where it is not allowed is
- *   SMX_NULL. Memory that is not there cannot be detected: lengths that the program states must be true.
+ *   elements unless they say bytes. What a call writes (results, workspace, error record) may not overlap anything else that it is given:
+ *   that is SMX_ALIAS. What it only reads may overlap, and may be read by others meanwhile; what has strides is read from the first element
+ *   to the last, gaps included. NULL where it is not allowed is SMX_NULL. Memory that is not there cannot be detected: lengths that the
+ *   program states must be true.
  *
- *   Structs begin with their size, set by their `smx_..._init(&s, sizeof s)`, which also fills in the defaults; fields are added at the
- *   end only, so that programs and libraries of different versions understand each other. A struct that is shorter than its first version,
- *   or longer than the library knows with something other than zero there, is SMX_STRUCT_SIZE. Where a comment says that
- *   options may be NULL, NULL means the defaults. Fields called `reserved` are zero.
+ *   Structs begin with their size, set by their `smx_..._init(&s, sizeof s)`, which also fills in the defaults; fields are added at the end
+ *   only, so that programs and libraries of different versions understand each other. A struct that is shorter than its first version, of a
+ *   size that no version has (not a multiple of its alignment, or beyond 4096 bytes), or longer than the library knows with something other
+ *   than zero there, is SMX_STRUCT_SIZE. Where a comment says that options may be NULL, NULL means the defaults. Fields called `reserved`
+ *   are zero.
  *
  *   Choices among names (layouts, instruction sets, ...) are int32_t: a number that names nothing is SMX_INVALID_OPTION, never more.
  *
- *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after SMX_PANIC
- *   are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity
- *   other than an offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels
- *   alone pass it on. NaN in results is only where their comment says so.
+ *   Errors. On a status other than SMX_OK, results are not written; smx_em_step then leaves its parameters as they were. Only after
+ *   SMX_PANIC are they unspecified. If several things are wrong, which one is named is not specified. A NaN, or an infinity other than an
+ *   offset of minus infinity, in an array that is read is an error with its place, and in an option SMX_INVALID_OPTION; kernels alone pass
+ *   it on. NaN in results is only where their comment says so.
  *
- *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same memory.
- *   `threads` in options is the number of threads that one call uses at most (libraries built without the feature "rayon" use one); its results
- *   are the same bits for any number.
+ *   Threads. No function keeps state: any may be called from any number of threads at a time, as long as no two calls write the same
+ *   memory. `threads` in options is the number of threads that one call uses at most (libraries built without the feature "rayon" use one);
+ *   its results are the same bits for any number.
  *
- *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no
- *   clock, no locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to
- *   nearest, exceptions masked (status flags may be raised). A thread that calls needs 64 KiB of stack. A child process after fork may
- *   call everything with `threads` 1; the thread pool that more threads use does not live on in it.
+ *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no clock, no
+ *   locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to nearest, exceptions
+ *   masked (status flags may be raised). A thread that calls needs 64 KiB of stack. A child process after fork may call everything with
+ *   `threads` 1; the thread pool that more threads use does not live on in it. An archive that is built without the operating system calls
+ *   one function where others return SMX_PANIC: `smx_panic`, which the program defines as
+ *   `void (const unsigned char *file, size_t length, uint32_t line)` with C linkage, and which does not return.
  *
- *   Not promised: equal bits on different instruction sets, machines or versions; the order in which arguments are checked; the size of
- *   a workspace from one version to the next (ask again); the number of calls of a progress function; useful
- *   numbers under another rounding mode, or where subnormal numbers are flushed to zero (but a status, and no harm).
+ *   Not promised: equal bits on different instruction sets, machines or versions; the order in which arguments are checked; the size of a
+ *   workspace from one version to the next (ask again); the number of calls of a progress function; useful numbers under another rounding
+ *   mode, or where subnormal numbers are flushed to zero (but a status, and no harm).
  */
 
 #ifndef SOFTMIX_H
@@ -115,8 +121,9 @@ typedef struct smx_error {
   /** The size or number that was given; SMX_NONE when not known. */
   size_t given;
   /**
-   * Name of the argument, field or option at fault, or of a quantity that they made no number: "log-likelihood", "logits", "moments";
-   * ended by a zero.
+   * Name of the argument, field or option at fault (`weights` are mixing weights where `class_index` is known, else those of units), of a
+   * quantity that they made no number ("log-likelihood", "logits", "penalty", "moments"), or "ranks" where others are at fault; ended by a
+   * zero.
    */
   char argument[32];
 } smx_error;
@@ -228,8 +235,8 @@ size_t smx_error_format(const struct smx_error *error,
  *
  * Rules:
  *
- * - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison:
- *   where they differ all ranks return SMX_DISAGREEMENT.
+ * - All ranks call the same functions with the same options, whitenings, mixtures and sizes K, in the same order. Every call begins with a
+ *   comparison: where they differ all ranks return SMX_DISAGREEMENT. (`threads`, `progress` and `user` are each rank's own.)
  * - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
  *   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
  *   kind of processor; where their instruction sets differ they get SMX_DISAGREEMENT too.
@@ -611,15 +618,15 @@ size_t smx_whiten_workspace(const smx_data *data);
  * Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
  *
  * @param data the data
- * @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
  * @param options may be NULL
+ * @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
  * @param workspace smx_whiten_workspace bytes, of any alignment; free to use again afterwards
  * @param workspace_size bytes that there are
  * @param error may be NULL
  */
 smx_status smx_whiten(const smx_data *data,
-                      struct smx_whitening *whitening,
                       const smx_run_options *options,
+                      struct smx_whitening *whitening,
                       void *workspace,
                       size_t workspace_size,
                       smx_error *error);
@@ -641,11 +648,11 @@ size_t smx_em_step_workspace(const smx_data *data, size_t classes, const struct 
  * @param data the data
  * @param whitening what smx_whiten found for these data
  * @param classes K
+ * @param options may be NULL
  * @param weights K mixing weights, before and after; kept on errors
  * @param atoms K x L, before and after; kept on errors
  * @param log_likelihood log-likelihood where the step began; may be NULL
  * @param penalized_log_likelihood the same less the penalty; may be NULL
- * @param options may be NULL
  * @param workspace smx_em_step_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -653,11 +660,11 @@ size_t smx_em_step_workspace(const smx_data *data, size_t classes, const struct 
 smx_status smx_em_step(const smx_data *data,
                        const struct smx_whitening *whitening,
                        size_t classes,
+                       const struct smx_em_options *options,
                        double *weights,
                        double *atoms,
                        double *log_likelihood,
                        double *penalized_log_likelihood,
-                       const struct smx_em_options *options,
                        void *workspace,
                        size_t workspace_size,
                        smx_error *error);
@@ -715,7 +722,8 @@ typedef struct smx_fit_options {
   int32_t reserved;
   /**
    * Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
-   * features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood.
+   * features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood. A class of weight 0 and
+   * atom 0 costs nothing: superfluous classes end so.
    */
   double ridge;
   /** Seed of the random starts; default 0. Equal seeds give equal fits. */
@@ -725,7 +733,10 @@ typedef struct smx_fit_options {
    * when they do not agree.
    */
   size_t starts;
-  /** The only start to try, K mixing weights; default NULL: none given. */
+  /**
+   * The only start to try, K mixing weights; default NULL: none given. Atoms that coincide are moved apart: between classes of one atom the
+   * likelihood has a saddle.
+   */
   const double *start_weights;
   /** Its atoms, K x L. */
   const double *start_atoms;
@@ -792,7 +803,7 @@ typedef struct smx_fit_result {
    * the data tell of, many may agree a few units below what others would reach.
    */
   size_t at_best;
-  /** The start that won, in the order drawn. */
+  /** The start that won, in the order drawn: the first of those that ended equally high, up to rounding. */
   size_t best_start;
   /** Rank of the features inside choice sets. */
   size_t rank;
@@ -1066,8 +1077,8 @@ typedef struct smx_criteria_result {
 #define SMX_VARIANCE_ROBUST 1
 
 /**
- * The sandwich, weights of units being sampling weights: one unit stands behind each. Not for counts, where it would be one draw behind
- * each alternative.
+ * The sandwich, weights of units being sampling weights: one unit stands behind each. It means nothing for counts (and is not
+ * refused there), where one draw would stand behind each alternative.
  */
 #define SMX_VARIANCE_ROBUST_SAMPLING 2
 
@@ -1091,9 +1102,9 @@ size_t smx_choice_probabilities_workspace(const smx_data *data, size_t classes);
  * @param classes K
  * @param weights K mixing weights
  * @param atoms K x L
+ * @param options may be NULL
  * @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
  * @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
- * @param options may be NULL
  * @param workspace smx_choice_probabilities_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1102,9 +1113,9 @@ smx_status smx_choice_probabilities(const smx_data *data,
                                     size_t classes,
                                     const double *weights,
                                     const double *atoms,
+                                    const smx_run_options *options,
                                     double *by_class,
                                     double *mixed,
-                                    const smx_run_options *options,
                                     void *workspace,
                                     size_t workspace_size,
                                     smx_error *error);
@@ -1130,8 +1141,8 @@ size_t smx_criteria_workspace(const smx_data *data, size_t classes);
  * @param weights K mixing weights
  * @param atoms K x L
  * @param rank r, at most L: of smx_fit_result or smx_whitening
- * @param result made by smx_criteria_result_init
  * @param options may be NULL
+ * @param result made by smx_criteria_result_init
  * @param workspace smx_criteria_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1141,8 +1152,8 @@ smx_status smx_criteria(const smx_data *data,
                         const double *weights,
                         const double *atoms,
                         size_t rank,
-                        struct smx_criteria_result *result,
                         const smx_run_options *options,
+                        struct smx_criteria_result *result,
                         void *workspace,
                         size_t workspace_size,
                         smx_error *error);
@@ -1160,17 +1171,18 @@ size_t smx_standard_errors_workspace(const smx_data *data, size_t classes);
  * Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
  *
  * NaN where they are not defined: of features that are not identified, of empty classes, beyond the range of doubles, or of everything
- * where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations,
- * p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
+ * where the information is not positive definite, or is so by rounding alone. Those of classes that run off (`diverging` of a fit) are
+ * numbers without a meaning: large ones from the information, small ones where they are robust. p L^2 K / 2 + U (K L)^2 / 2 + D^3
+ * operations, p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
  *
  * @param data the data
  * @param whitening what smx_whiten found for these data
  * @param classes K
  * @param weights K mixing weights
  * @param atoms K x L
+ * @param options may be NULL
  * @param weight_errors to be filled: K numbers
  * @param atom_errors to be filled: K x L
- * @param options may be NULL
  * @param workspace smx_standard_errors_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1180,9 +1192,9 @@ smx_status smx_standard_errors(const smx_data *data,
                                size_t classes,
                                const double *weights,
                                const double *atoms,
+                               const struct smx_inference_options *options,
                                double *weight_errors,
                                double *atom_errors,
-                               const struct smx_inference_options *options,
                                void *workspace,
                                size_t workspace_size,
                                smx_error *error);
@@ -1207,8 +1219,8 @@ size_t smx_covariance_workspace(const smx_data *data, size_t classes);
  * @param classes K
  * @param weights K mixing weights
  * @param atoms K x L
- * @param covariance to be filled: P x P
  * @param options may be NULL
+ * @param covariance to be filled: P x P
  * @param workspace smx_covariance_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1218,8 +1230,8 @@ smx_status smx_covariance(const smx_data *data,
                           size_t classes,
                           const double *weights,
                           const double *atoms,
-                          double *covariance,
                           const struct smx_inference_options *options,
+                          double *covariance,
                           void *workspace,
                           size_t workspace_size,
                           smx_error *error);
@@ -1384,10 +1396,10 @@ size_t smx_subspace_workspace(const smx_data *data);
  * Offsets enter as weights of the alternatives.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
- * @param tilt 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
- * @param result made by smx_subspace_result_init, its three arrays set
+ * @param whitening what smx_whiten found for these data; where its rank is 0, SMX_ILL_POSED
+ * @param tilt at least 0; 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
  * @param options may be NULL
+ * @param result made by smx_subspace_result_init, its three arrays set
  * @param workspace smx_subspace_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1395,8 +1407,8 @@ size_t smx_subspace_workspace(const smx_data *data);
 smx_status smx_subspace(const smx_data *data,
                         const smx_whitening *whitening,
                         double tilt,
-                        struct smx_subspace_result *result,
                         const smx_run_options *options,
+                        struct smx_subspace_result *result,
                         void *workspace,
                         size_t workspace_size,
                         smx_error *error);
@@ -1418,11 +1430,11 @@ size_t smx_latent_moments_workspace(const smx_data *data, size_t number, size_t 
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param number V
- * @param directions V x r numbers, each direction of norm 1 in whitened features
+ * @param directions V x r numbers, each direction of norm 1 (to 1e-6, or SMX_INVALID_OPTION) in whitened features
  * @param order R
+ * @param options may be NULL
  * @param moments to be filled: V x (R + 1); of high orders they may be beyond a double, infinite or NaN, with infinite errors
  * @param errors to be filled: standard errors of `moments`; may be NULL
- * @param options may be NULL
  * @param workspace smx_latent_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1432,9 +1444,9 @@ smx_status smx_latent_moments(const smx_data *data,
                               size_t number,
                               const double *directions,
                               size_t order,
+                              const smx_run_options *options,
                               double *moments,
                               double *errors,
-                              const smx_run_options *options,
                               void *workspace,
                               size_t workspace_size,
                               smx_error *error);
@@ -1453,16 +1465,16 @@ size_t smx_latent_tensors_workspace(const smx_data *data, int32_t errors);
  *
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data
- * @param tensors made by smx_tensors_init, the arrays that are wanted set
  * @param options may be NULL
+ * @param tensors made by smx_tensors_init, the arrays that are wanted set
  * @param workspace smx_latent_tensors_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
  */
 smx_status smx_latent_tensors(const smx_data *data,
                               const smx_whitening *whitening,
-                              const struct smx_tensors *tensors,
                               const smx_run_options *options,
+                              const struct smx_tensors *tensors,
                               void *workspace,
                               size_t workspace_size,
                               smx_error *error);
@@ -1482,11 +1494,11 @@ size_t smx_cross_moments_workspace(const smx_data *data, size_t order);
  *
  * @param data counts over one choice set
  * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
- * @param direction v: r numbers, of norm 1 in whitened features
+ * @param direction v: r numbers, of norm 1 (to 1e-6, or SMX_INVALID_OPTION) in whitened features
  * @param order R
+ * @param options may be NULL
  * @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
  * @param errors to be filled: standard errors of `moments`; may be NULL
- * @param options may be NULL
  * @param workspace smx_cross_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1495,9 +1507,9 @@ smx_status smx_cross_moments(const smx_data *data,
                              const smx_whitening *whitening,
                              const double *direction,
                              size_t order,
+                             const smx_run_options *options,
                              double *moments,
                              double *errors,
-                             const smx_run_options *options,
                              void *workspace,
                              size_t workspace_size,
                              smx_error *error);
@@ -1520,8 +1532,8 @@ size_t smx_third_moments_workspace(const smx_data *data, size_t number);
  * @param number C
  * @param vectors C x r numbers v, in whitened features
  * @param constants C numbers w; NULL: zeros
- * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
  * @param options may be NULL
+ * @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
  * @param workspace smx_third_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1531,8 +1543,8 @@ smx_status smx_third_projected(const smx_data *data,
                                size_t number,
                                const double *vectors,
                                const double *constants,
-                               double *third,
                                const smx_run_options *options,
+                               double *third,
                                void *workspace,
                                size_t workspace_size,
                                smx_error *error);
@@ -1545,8 +1557,8 @@ smx_status smx_third_projected(const smx_data *data,
  * @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
  * @param number C
  * @param vectors C x r numbers, in whitened features
- * @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
  * @param options may be NULL
+ * @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
  * @param workspace smx_third_moments_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1555,8 +1567,8 @@ smx_status smx_third_slices(const smx_data *data,
                             const smx_whitening *whitening,
                             size_t number,
                             const double *vectors,
-                            double *slices,
                             const smx_run_options *options,
+                            double *slices,
                             void *workspace,
                             size_t workspace_size,
                             smx_error *error);
@@ -1572,7 +1584,7 @@ smx_status smx_third_slices(const smx_data *data,
 /** Estimators. */
 typedef int32_t smx_method;
 
-/** Options of smx_estimate. NULL in place of them: the defaults. */
+/** Options of smx_estimate. NULL in place of them: the defaults. Numbers are checked whatever the method, arrays where it uses them. */
 typedef struct smx_estimate_options {
   /** sizeof(smx_estimate_options), set by smx_estimate_options_init. */
   size_t struct_size;
@@ -1597,7 +1609,7 @@ typedef struct smx_estimate_options {
   const double *start_weights;
   /** Its atoms, K x L. */
   const double *start_atoms;
-  /** SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most. */
+  /** SMX_METHOD_DIRECTION: a direction of norm 1 (to 1e-6) in whitened features, r numbers; default NULL: where the atoms differ most. */
   const double *direction;
 } smx_estimate_options;
 
@@ -1646,12 +1658,12 @@ size_t smx_estimate_workspace(const smx_data *data,
  * A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself. Classes come in no order.
  *
  * @param data counts over one choice set
- * @param whitening what smx_whiten found for these data
+ * @param whitening what smx_whiten found for these data; SMX_METHOD_CORRECTED: where its rank is 0, SMX_ILL_POSED
  * @param classes K
+ * @param options may be NULL
  * @param weights to be filled: K mixing weights
  * @param atoms to be filled: K x L
  * @param report may be NULL
- * @param options may be NULL
  * @param workspace smx_estimate_workspace bytes, of any alignment
  * @param workspace_size bytes that there are
  * @param error may be NULL
@@ -1659,10 +1671,10 @@ size_t smx_estimate_workspace(const smx_data *data,
 smx_status smx_estimate(const smx_data *data,
                         const smx_whitening *whitening,
                         size_t classes,
+                        const struct smx_estimate_options *options,
                         double *weights,
                         double *atoms,
                         struct smx_estimate_report *report,
-                        const struct smx_estimate_options *options,
                         void *workspace,
                         size_t workspace_size,
                         smx_error *error);

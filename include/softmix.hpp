@@ -138,7 +138,7 @@ private:
 inline std::size_t product(std::size_t a, std::size_t b)
 {
     if (b != 0 && a > (std::numeric_limits<std::size_t>::max)() / b / sizeof(double))
-        throw std::length_error("softmix: sizes overflow");
+        fail(SMX_OVERFLOW, "data");
     return a * b;
 }
 
@@ -317,7 +317,7 @@ public:
     const smx_data *raw() const noexcept { return &raw_; }
 
 private:
-    smx_data raw_;
+    smx_data raw_{};
 };
 
 /// A mixture: K weights, and K atoms of L numbers, class after class.
@@ -506,8 +506,8 @@ struct scanned {
     std::size_t best_aic = 0, best_bic = 0, best_icl = 0;
     std::size_t rank = 0;
     std::uint64_t evaluations = 0;
-    /// The profile of the atoms that second moments suggest: eigenvalues, decreasing, and 1 + those above the noise. Empty, 0 and NaN where counts are
-    /// not over one choice set.
+    /// The profile of the atoms that second moments suggest: eigenvalues, decreasing, and 1 + those above the noise. Empty, 0 and NaN where
+    /// choices are not counts over one choice set, no feature is identified, the data are a shard, or the scan was cancelled.
     std::vector<double> eigenvalues;
     std::size_t suggested_classes = 0;
     double noise = 0;
@@ -526,7 +526,7 @@ struct scanned {
 inline scanned scan(const data &d, std::size_t first, std::size_t last, const fit_options &options = {})
 {
     if (options.start)
-        throw std::invalid_argument("softmix: a scan takes no start");
+        detail::fail(SMX_INVALID_OPTION, "start_weights");
     detail::watcher watch{options.progress, nullptr};
     const smx_fit_options o = detail::raw(options, d, first, watch);
     const std::size_t l = d.columns();
@@ -638,8 +638,8 @@ inline probabilities choice_probabilities(const data &d, const mixture &m, const
     const smx_run_options o = run.raw();
     const detail::workspace ws(smx_choice_probabilities_workspace(d.raw(), m.classes()));
     detail::check([&](smx_error *e) {
-        return smx_choice_probabilities(d.raw(), m.classes(), m.weights.data(), m.atoms.data(), found.by_class.data(), found.mixed.data(),
-                                        &o, ws.data(), ws.size(), e);
+        return smx_choice_probabilities(d.raw(), m.classes(), m.weights.data(), m.atoms.data(),
+                                        &o, found.by_class.data(), found.mixed.data(), ws.data(), ws.size(), e);
     });
     return found;
 }
@@ -660,7 +660,7 @@ public:
         raw_.unidentified = flags_.data();
         const smx_run_options o = run.raw();
         const detail::workspace ws(smx_whiten_workspace(d.raw()));
-        detail::check([&](smx_error *e) { return smx_whiten(d.raw(), &raw_, &o, ws.data(), ws.size(), e); });
+        detail::check([&](smx_error *e) { return smx_whiten(d.raw(), &o, &raw_, ws.data(), ws.size(), e); });
     }
 
     whitening(const whitening &) = delete;
@@ -696,7 +696,7 @@ inline double em_step(const data &d, const whitening &w, mixture &m, double ridg
     double before = 0;
     const detail::workspace ws(smx_em_step_workspace(d.raw(), m.classes(), &o));
     detail::check([&](smx_error *e) {
-        return smx_em_step(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), &before, nullptr, &o, ws.data(), ws.size(), e);
+        return smx_em_step(d.raw(), w.raw(), m.classes(), &o, m.weights.data(), m.atoms.data(), &before, nullptr, ws.data(), ws.size(), e);
     });
     return before;
 }
@@ -732,8 +732,8 @@ inline mixture standard_errors(const data &d, const whitening &w, const mixture 
     errors.atoms.resize(m.atoms.size());
     const detail::workspace ws(smx_standard_errors_workspace(d.raw(), m.classes()));
     detail::check([&](smx_error *e) {
-        return smx_standard_errors(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), errors.weights.data(),
-                                   errors.atoms.data(), &o, ws.data(), ws.size(), e);
+        return smx_standard_errors(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), &o, errors.weights.data(),
+                                   errors.atoms.data(), ws.data(), ws.size(), e);
     });
     return errors;
 }
@@ -749,7 +749,7 @@ inline std::vector<double> covariance(const data &d, const whitening &w, const m
     std::vector<double> covariance(p * p);
     const detail::workspace ws(smx_covariance_workspace(d.raw(), m.classes()));
     detail::check([&](smx_error *e) {
-        return smx_covariance(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), covariance.data(), &o, ws.data(), ws.size(),
+        return smx_covariance(d.raw(), w.raw(), m.classes(), m.weights.data(), m.atoms.data(), &o, covariance.data(), ws.data(), ws.size(),
                               e);
     });
     return covariance;

@@ -241,7 +241,8 @@ fn varies(data: &Data<'_>, j: usize) -> bool {
 impl<'w> Whitening<'w> {
     /// What ranks must agree on.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = f64> {
-        self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied()
+        let flags = self.unidentified.iter().map(|flag| f64::from(u8::from(*flag)));
+        self.covariance.iter().chain(self.to_atoms).chain(self.from_atoms).copied().chain(flags)
     }
 
     /// Workspace of [`Whitening::new`], of which the result borrows its part.
@@ -374,7 +375,7 @@ impl<'w> Whitening<'w> {
                     let row = &m[order[a] * n..];
                     c[a] /= row[a];
                     let ca = c[a];
-                    linalg::axpy(-ca, &row[..a], &mut c[..a]);
+                    axpy(-ca, &row[..a], &mut c[..a]);
                     unidentified[order[a]] |= ca.abs() > 1e-6;
                 }
             }
@@ -393,7 +394,7 @@ impl<'w> Whitening<'w> {
     pub fn unwhiten_atom(&self, beta: &[f64], atom: &mut [f64]) {
         atom.fill(0.0);
         for (b, row) in beta.iter().zip(self.to_atoms.chunks_exact(self.columns)) {
-            linalg::axpy(*b, row, atom);
+            axpy(*b, row, atom);
         }
     }
 
@@ -420,7 +421,7 @@ impl<'w> Whitening<'w> {
         }
         for ((row, half), out) in self.to_atoms.chunks_exact(n).zip(half.chunks_exact_mut(n)).zip(out.chunks_mut(ld)) {
             for (l, t) in row.iter().enumerate() {
-                linalg::axpy(*t, &left[l * n..(l + 1) * n], half);
+                axpy(*t, &left[l * n..(l + 1) * n], half);
             }
             for (out, column) in out.iter_mut().zip(self.to_atoms.chunks_exact(n)) {
                 *out = dot(half, column);

@@ -74,7 +74,7 @@ fn quantities_through_c_are_those_of_the_oracle() {
         // SAFETY: every array has the size that the header gives, every struct is made by its initialiser.
         unsafe {
             let mut ws = memory(smx_whiten_workspace(&data));
-            assert_eq!(smx_whiten(&data, &mut whitening, null(), ws.as_mut_ptr().cast(), ws.len(), null_mut()), SMX_OK);
+            assert_eq!(smx_whiten(&data, null(), &mut whitening, ws.as_mut_ptr().cast(), ws.len(), null_mut()), SMX_OK);
             assert_close("sigma", &s, &case.floats("sigma"), 1e-12);
             let options =
                 smx_evaluate_options { ridge: case.ridge, covariance: s.as_ptr(), ..new!(smx_evaluate_options, smx_evaluate_options_init) };
@@ -109,7 +109,7 @@ fn quantities_through_c_are_those_of_the_oracle() {
             let mut ws = memory(smx_em_step_workspace(&data, k, &options));
             let (p, n) = (ws.as_mut_ptr().cast::<c_void>(), ws.len());
             let (a, t) = (alpha.as_mut_ptr(), theta.as_mut_ptr());
-            let status = smx_em_step(&data, &whitening, k, a, t, &mut before, null_mut(), &options, p, n, null_mut());
+            let status = smx_em_step(&data, &whitening, k, &options, a, t, &mut before, null_mut(), p, n, null_mut());
             assert_eq!(status, SMX_OK);
             assert_close("before", &[before], &[case.float("loglik")], 1e-12);
             assert_close("em_alpha", &alpha, &case.floats("em_alpha"), 1e-7);

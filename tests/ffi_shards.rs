@@ -273,7 +273,7 @@ unsafe fn whiten(data: &smx_data, out: &mut Results) -> (smx_status, *mut smx_wh
     // SAFETY: every pointer is to room of the size that the header asks for.
     unsafe {
         let (mut ws, size) = workspace(smx_whiten_workspace(data));
-        (smx_whiten(data, whitening, null(), ws.as_mut_ptr().cast(), size, null_mut()), whitening)
+        (smx_whiten(data, null(), whitening, ws.as_mut_ptr().cast(), size, null_mut()), whitening)
     }
 }
 
@@ -285,7 +285,7 @@ unsafe fn em(data: &smx_data, s: &Setting, out: &mut Results, m_step: smx_m_step
     unsafe {
         let (mut ws, size) = workspace(smx_em_step_workspace(data, 2, &options));
         let (ws, second) = (ws.as_mut_ptr().cast(), values.add(1));
-        smx_em_step(data, &s.whitening, 2, weights, atoms, values, second, &options, ws, size, null_mut())
+        smx_em_step(data, &s.whitening, 2, &options, weights, atoms, values, second, ws, size, null_mut())
     }
 }
 
@@ -297,7 +297,7 @@ unsafe fn errors(data: &smx_data, s: &Setting, out: &mut Results, variance: smx_
     unsafe {
         let (mut ws, size) = workspace(smx_standard_errors_workspace(data, 2));
         let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
-        smx_standard_errors(data, &s.whitening, 2, w, a, weights, atoms, &options, ws, size, null_mut())
+        smx_standard_errors(data, &s.whitening, 2, w, a, &options, weights, atoms, ws, size, null_mut())
     }
 }
 
@@ -308,7 +308,7 @@ unsafe fn covariance(data: &smx_data, s: &Setting, out: &mut Results) -> smx_sta
     unsafe {
         let (mut ws, size) = workspace(smx_covariance_workspace(data, 2));
         let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
-        smx_covariance(data, &s.whitening, 2, w, a, covariance, null(), ws, size, null_mut())
+        smx_covariance(data, &s.whitening, 2, w, a, null(), covariance, ws, size, null_mut())
     }
 }
 
@@ -423,7 +423,7 @@ const OPERATIONS: [Operation; 18] = [
         unsafe {
             let (mut ws, size) = workspace(smx_choice_probabilities_workspace(data, 2));
             let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
-            smx_choice_probabilities(data, 2, w, a, by_class, mixed, null(), ws, size, null_mut())
+            smx_choice_probabilities(data, 2, w, a, null(), by_class, mixed, ws, size, null_mut())
         }
     }),
     ("criteria", |data, s, out| {
@@ -432,7 +432,7 @@ const OPERATIONS: [Operation; 18] = [
         unsafe {
             let (mut ws, size) = workspace(smx_criteria_workspace(data, 2));
             let (w, a, ws) = (s.weights.as_ptr(), s.atoms.as_ptr(), ws.as_mut_ptr().cast());
-            smx_criteria(data, 2, w, a, 2, result, null(), ws, size, null_mut())
+            smx_criteria(data, 2, w, a, 2, null(), result, ws, size, null_mut())
         }
     }),
     ("standard_errors", |data, s, out| unsafe { errors(data, s, out, SMX_VARIANCE_INFORMATION) }),
@@ -535,13 +535,13 @@ fn latent_moments_of_shards_are_refused() {
         let (mut ws, size) = workspace(1 << 20);
         let (ws, none) = (ws.as_mut_ptr().cast::<c_void>(), null_mut());
         let answers = [
-            smx_subspace(&part, whitening, 0.0, subspace, null(), ws, size, none),
-            smx_latent_moments(&part, whitening, 1, v, 2, m, none.cast(), null(), ws, size, none),
-            smx_latent_tensors(&part, whitening, &tensors, null(), ws, size, none),
-            smx_cross_moments(&part, whitening, v, 2, m, none.cast(), null(), ws, size, none),
-            smx_third_projected(&part, whitening, 1, v, null(), m, null(), ws, size, none),
-            smx_third_slices(&part, whitening, 1, v, m, null(), ws, size, none),
-            smx_estimate(&part, whitening, 2, w, a, none.cast(), null(), ws, size, none),
+            smx_subspace(&part, whitening, 0.0, null(), subspace, ws, size, none),
+            smx_latent_moments(&part, whitening, 1, v, 2, null(), m, none.cast(), ws, size, none),
+            smx_latent_tensors(&part, whitening, null(), &tensors, ws, size, none),
+            smx_cross_moments(&part, whitening, v, 2, null(), m, none.cast(), ws, size, none),
+            smx_third_projected(&part, whitening, 1, v, null(), null(), m, ws, size, none),
+            smx_third_slices(&part, whitening, 1, v, null(), m, ws, size, none),
+            smx_estimate(&part, whitening, 2, null(), w, a, none.cast(), ws, size, none),
         ];
         assert_eq!(answers, [SMX_UNSUPPORTED; 7]);
     }

@@ -33,7 +33,7 @@ from ctypes import POINTER, Structure, byref, c_char, c_double, c_int32, c_size_
 
 import numpy as np
 
-__all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "NotConverged", "version"]
+__all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "NotConverged", "NotIdentified", "EmptyClasses", "version"]
 
 _NONE = ctypes.c_size_t(-1).value
 _NULL = -200
@@ -41,6 +41,8 @@ _MOST_FITS = 4096
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
 _KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow", 8: "moments",
           9: "corrected_moments", 10: "subspace"}
+# The mixing weight up to which a class is empty.
+_EMPTY = 1e-10
 _VARIANCES = {"information": 0, "robust": 1, "sampling": 2}
 _ISAS = {"auto": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}
 _SPLITS = {"rows": 1, "sets": 2}
@@ -208,6 +210,10 @@ class NotConverged(UserWarning):
 
 class NotIdentified(UserWarning):
     """Features are constant inside every choice set, or collinear."""
+
+
+class EmptyClasses(UserWarning):
+    """Classes have no weight, and their atoms no meaning: fewer say the same."""
 
 
 def _new(kind, name):
@@ -422,6 +428,8 @@ class _Described:
         return _Described, (self.X, choices, self.sets, self.offset)
 
     def _is_matrix(self, shape):
+        if len(shape) != 2:
+            raise ValueError(f"counts: expected a matrix of two dimensions, got {len(shape)}")
         if shape[1] != len(self.X):
             raise ValueError(f"counts: {shape[1]} columns for {len(self.X)} alternatives")
         self.matrix = True
@@ -444,10 +452,10 @@ class SoftmaxMixture:
     ----------
     classes : number of classes
     ridge : penalty, in observations: `ridge / 2 * sum_k atom_k' S atom_k`, S the mean covariance of the features inside choice sets over
-        the alternatives that are available; 0 is maximum likelihood
+        the alternatives that are available; 0 is maximum likelihood. A class of weight 0 and atom 0 costs nothing: superfluous ones end so
     starts : number of starts; None: the library's own rule
     seed : of the random starts; equal seeds give equal fits
-    init : (weights, atoms), the only start to try
+    init : (weights, atoms), the only start to try; atoms that coincide are moved apart
     max_evaluations, gradient_tolerance : when to stop
     single_phase : whether early steps over one large choice set read features in single precision; the result is that of X as it is
     threads : threads of one call; more than one in libraries built with them
@@ -456,7 +464,7 @@ class SoftmaxMixture:
 
     Attributes
     ----------
-    weights_ : (classes,), decreasing
+    weights_ : (classes,), decreasing; with a warning where classes are empty, up to 1e-10
     atoms_ : (classes, features), in the units of X
     log_likelihood_, penalized_log_likelihood_ : without multinomial coefficients
     outcome_ : "converged", "iteration_limit", "stalled", "diverging" or "cancelled"; but for the first and last with a warning
@@ -520,7 +528,10 @@ class SoftmaxMixture:
         self.start_kinds_ = [_KINDS.get(kind, f"kind {kind}") for kind in kinds[: r.starts]]
         self.evaluations_, self.passes_, self.gradient_norm_, self.rank_ = r.evaluations, r.passes, r.gradient_norm, r.rank
         self.n_features_in_ = l
-        self._data = data
+        self._data, self._ridge = data, o.ridge
+        empty = np.flatnonzero(weights <= _EMPTY).tolist()
+        if empty:
+            warnings.warn(f"classes {empty} are empty: fewer say the same", EmptyClasses, stacklevel=stacklevel)
         if self.unidentified_.any():
             warnings.warn(f"features {np.flatnonzero(unidentified).tolist()} are not identified: constant inside every choice set, or collinear",
                           NotIdentified, stacklevel=stacklevel)
@@ -621,17 +632,18 @@ class SoftmaxMixture:
         out = np.empty((len(data.X), k) if by_class else len(data.X))
         memory, pointer, size = _workspace(_lib.smx_choice_probabilities_workspace(byref(data.raw), k))
         where = (out.ctypes.data, None) if by_class else (None, out.ctypes.data)
-        data.call(_lib.smx_choice_probabilities, k, weights, atoms, *where, byref(o), pointer, size)
+        data.call(_lib.smx_choice_probabilities, k, weights, atoms, byref(o), *where, pointer, size)
         return out
 
     def standard_errors(self, variance="information"):
         """Standard errors of weights and atoms, from the "information", or "robust" for weights of units that are frequencies or "sampling"
-        for weights that are of sampling. NaN where they are not defined."""
+        for weights that are of sampling. NaN where they are not defined, as for atoms of classes that run off."""
         data, k, weights, atoms, wh, o = self._inference(variance)
         weight_errors, atom_errors = np.empty(k), np.empty((k, data.X.shape[1]))
         memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
-        data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, weight_errors.ctypes.data, atom_errors.ctypes.data, byref(o), pointer,
+        data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, byref(o), weight_errors.ctypes.data, atom_errors.ctypes.data, pointer,
                   size)
+        atom_errors[self.diverging_] = np.nan
         return weight_errors, atom_errors
 
     def covariance(self, variance="information"):
@@ -641,7 +653,9 @@ class SoftmaxMixture:
         all_parameters = k * (1 + data.X.shape[1])
         covariance = np.empty((all_parameters, all_parameters))
         memory, pointer, size = _workspace(_lib.smx_covariance_workspace(byref(data.raw), k))
-        data.call(_lib.smx_covariance, byref(wh), k, weights, atoms, covariance.ctypes.data, byref(o), pointer, size)
+        data.call(_lib.smx_covariance, byref(wh), k, weights, atoms, byref(o), covariance.ctypes.data, pointer, size)
+        undefined = np.concatenate([np.zeros(k, bool), np.repeat(self.diverging_, data.X.shape[1])])
+        covariance[undefined] = covariance[:, undefined] = np.nan
         return covariance
 
     def _inference(self, variance):
@@ -656,9 +670,9 @@ class SoftmaxMixture:
         wh.unidentified = flags.ctypes.data
         run = self._run(_RunOptions, "run_options")
         memory, pointer, size = _workspace(_lib.smx_whiten_workspace(byref(data.raw)))
-        data.call(_lib.smx_whiten, byref(wh), byref(run), pointer, size)
+        data.call(_lib.smx_whiten, byref(run), byref(wh), pointer, size)
         o = self._run(_InferenceOptions, "inference_options")
-        o.variance, o.ridge = variance, _real(self.ridge, "ridge")
+        o.variance, o.ridge = variance, self._ridge
         wh.arrays = numbers, flags    # as long as what points to them
         return data, k, weights, atoms, wh, o
 
@@ -681,7 +695,7 @@ class Scan:
     weights, atoms, diverging : lists of arrays (K,), (K, features), and (K,) of bools: the classes that run off
     best_aic, best_bic, best_icl : numbers of classes where the criteria are smallest
     eigenvalues, noise, suggested_classes : the profile of the atoms that second moments suggest, and 1 + the eigenvalues above the noise; None, NaN
-        and 0 where counts are not over one choice set
+        and 0 where choices are not counts over one choice set, no feature is identified, or the scan was cancelled
     """
 
     def __repr__(self):
@@ -780,4 +794,11 @@ def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **option
     s.best_aic, s.best_bic, s.best_icl, s.rank, s.evaluations = r.best_aic, r.best_bic, r.best_icl, r.rank, r.evaluations
     s.suggested_classes, s.noise = r.suggested_classes, r.noise
     s.eigenvalues = eigenvalues[: r.rank] if r.suggested_classes else None
+    if s.rank < l and r.fits:
+        warnings.warn(f"{s.rank} of {l} features are identified: others are constant inside every choice set, or collinear", NotIdentified,
+                      stacklevel=2)
+    for kind, what, of in [(NotConverged, "did not converge", [outcome not in ("converged", "cancelled") for outcome in s.outcomes]),
+                           (EmptyClasses, "have empty classes", [w.min() <= _EMPTY for w in s.weights])]:
+        if any(of):
+            warnings.warn(f"fits of {s.classes[np.array(of)].tolist()} classes {what}", kind, stacklevel=2)
     return s

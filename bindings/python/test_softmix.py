@@ -374,6 +374,39 @@ class Softmix(unittest.TestCase):
         self.assertTrue(model.diverging_.any())
         self.assertTrue(any(w.category is softmix.NotConverged and "ridge" in str(w.message) and w.filename == __file__ for w in caught))
         self.assertEqual(softmix.fit(self.X, self.matrix.sum(0), classes=3, ridge=10.0).outcome_, "converged")
+        # What is known of a class that runs off is nothing, whatever is asked.
+        for variance in ("information", "robust"):
+            atoms = len(model.weights_) + np.flatnonzero(np.repeat(model.diverging_, self.X.shape[1]))
+            self.assertTrue(np.isnan(model.standard_errors(variance)[1][model.diverging_]).all())
+            self.assertTrue(np.isnan(model.covariance(variance)[atoms]).all() and np.isnan(model.covariance(variance)[:, atoms]).all())
+
+    def test_what_a_fit_cannot_tell_is_told(self):
+        def caught(call):
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always")
+                result = call()
+            self.assertTrue(all(w.filename == __file__ for w in found))
+            return result, {w.category for w in found}
+
+        X, counts = np.random.default_rng(11).normal(size=(6, 2)), np.random.default_rng(1).poisson(100, size=6)
+        model, told = caught(lambda: softmix.fit(X, counts, 3, ridge=10.0))
+        self.assertEqual((told, model.outcome_, (model.weights_ <= 1e-10).any()), ({softmix.EmptyClasses}, "converged", True))
+        collinear = np.column_stack([X, X[:, 0]])
+        found, told = caught(lambda: softmix.scan(collinear, counts, 1, 3, ridge=10.0))
+        self.assertEqual((told, found.rank, len(found.weights)), ({softmix.EmptyClasses, softmix.NotIdentified}, 2, 3))
+        self.assertIn(softmix.NotConverged, caught(lambda: softmix.scan(self.X, self.matrix.sum(0), 4, 4))[1])
+
+    def test_parameters_set_after_a_fit_are_those_of_the_next(self):
+        model = softmix.fit(self.X, self.matrix, classes=2)
+        errors = model.standard_errors()[1]
+        np.testing.assert_array_equal(model.set_params(ridge=1000.0).standard_errors()[1], errors)
+
+    def test_a_start_of_equal_atoms_comes_to_classes(self):
+        X, sets, indptr, chosen = electricity()
+        units = softmix.Units(indptr, chosen)
+        one = softmix.fit(X, units, classes=1, sets=sets)
+        model = softmix.fit(X, units, classes=2, sets=sets, init=([0.5, 0.5], np.vstack([one.atoms_, one.atoms_])))
+        self.assertGreater(model.log_likelihood_, one.log_likelihood_ + 100)
 
     def test_progress_is_told_and_may_end_the_fit(self):
         seen = []

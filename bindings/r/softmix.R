@@ -27,8 +27,8 @@
 # max_evaluations, gradient_tolerance  when to stop
 # single_phase  whether early steps over one large choice set read x in single precision; the result is that of x as it is
 # threads   of one call, in libraries built with them
-# progress  called as progress(finished, drawn, best) during the fit: starts finished and drawn, best log-likelihood; FALSE ends the fit.
-#           In scans as progress(finished, drawn, best, classes)
+# progress  called as progress(finished, drawn, best) during the fit: starts finished and drawn, best penalised log-likelihood; FALSE ends
+#           the fit. In scans as progress(finished, drawn, best, classes)
 #
 # A fit has weights (decreasing), atoms (classes x features, in the units of x), log_likelihood (without multinomial coefficients),
 # penalized_log_likelihood, outcome ("converged", "cancelled", or with a warning "iteration_limit", "stalled", "diverging"), diverging (of
@@ -136,6 +136,7 @@ softmix <- local({
     if (!(fit$outcome %in% c("converged", "cancelled"))) {
       warning("softmix: the fit ended as ", fit$outcome, if (any(fit$diverging)) ": classes run off, try a ridge")
     }
+    if (any(fit$weights <= 1e-10)) warning("softmix: classes ", toString(which(fit$weights <= 1e-10)), " are empty: fewer say the same")
     if (any(fit$unidentified)) {
       at <- which(fit$unidentified)
       features <- colnames(x)[at]
@@ -173,6 +174,8 @@ softmix <- local({
       warning("softmix: fits of ", toString(table$classes[ended]), " classes ended as ", toString(table$outcome[ended]),
               if (any(found$diverging)) ": classes run off, try a ridge")
     }
+    empty <- vapply(fits, function(fit) any(fit$weights <= 1e-10), TRUE)
+    if (any(empty)) warning("softmix: fits of ", toString(table$classes[empty]), " classes have empty classes")
     rest <- found[c("best_aic", "best_bic", "best_icl", "suggested_classes", "noise")]
     eigenvalues <- found$eigenvalues[!is.nan(found$eigenvalues)]
     structure(c(list(table = table, fits = fits), rest, list(eigenvalues = eigenvalues)), class = "softmix_scan")
@@ -217,6 +220,8 @@ vcov.softmix <- function(object, variance = c("information", "robust", "sampling
   here <- environment(softmix)
   number <- match(match.arg(variance), c("information", "robust", "sampling")) - 1
   found <- here$native("covariance", object$data, object$weights, here$by_rows(object$atoms), object$ridge, number, threads)
+  undefined <- length(object$weights) + which(rep(object$diverging, each = ncol(object$atoms)))
+  found[undefined, ] <- found[, undefined] <- NaN
   names <- names(coef(object))
   structure(found, dimnames = list(names, names))
 }

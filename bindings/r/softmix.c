@@ -390,7 +390,7 @@ SEXP softmix_choice(SEXP choices, SEXP weights, SEXP atoms, SEXP threads)
     options.threads = threads_of(threads);
     size = smx_choice_probabilities_workspace(&data.raw, k);
     workspace = workspace_of(&size);
-    check(smx_choice_probabilities(&data.raw, k, w, a, by_class, mixed, &options, workspace, size, &error), &error, &data);
+    check(smx_choice_probabilities(&data.raw, k, w, a, &options, by_class, mixed, workspace, size, &error), &error, &data);
     UNPROTECT(1);
     return out;
 }
@@ -421,10 +421,10 @@ SEXP softmix_covariance(SEXP choices, SEXP weights, SEXP atoms, SEXP ridge, SEXP
     options.ridge = at_least_zero(ridge, "ridge");
     size = smx_whiten_workspace(&data.raw);
     workspace = workspace_of(&size);
-    check(smx_whiten(&data.raw, &whitening, &run, workspace, size, &error), &error, &data);
+    check(smx_whiten(&data.raw, &run, &whitening, workspace, size, &error), &error, &data);
     size = smx_covariance_workspace(&data.raw, k);
     workspace = workspace_of(&size);
-    check(smx_covariance(&data.raw, &whitening, k, w, a, REAL(out), &options, workspace, size, &error), &error, &data);
+    check(smx_covariance(&data.raw, &whitening, k, w, a, &options, REAL(out), workspace, size, &error), &error, &data);
     UNPROTECT(1);
     return out;
 }

@@ -41,6 +41,13 @@ constant <- tryCatch(softmix(cbind(x, 1), colSums(counts), classes = 1), warning
 stopifnot(grepl("collinear: 6$", constant))
 warned <- tryCatch(softmix(x, colSums(counts), classes = 4), warning = conditionMessage)
 stopifnot(grepl("try a ridge", warned))
+runs_off <- suppressWarnings(softmix(x, colSums(counts), classes = 4))
+for (variance in c("information", "robust")) {
+  of_atoms <- 4 + which(rep(runs_off$diverging, each = ncol(x)))
+  stopifnot(length(of_atoms) > 0, is.nan(vcov(runs_off, variance)[of_atoms, ]), is.nan(vcov(runs_off, variance)[, of_atoms]))
+}
+empty <- tryCatch(softmix(cbind(c(0, 1, 2, 3), c(1, 0, 0, 1)), rep(100, 4), classes = 3, ridge = 10), warning = conditionMessage)
+stopifnot(grepl("empty", empty))
 for (wrong in list(list(seed = -1), list(seed = NaN), list(seed = 0.5), list(starts = NA), list(starts = -2), list(starts = c(3, 4)),
                    list(classes = 0), list(classes = NA), list(classes = 2.7), list(classes = c(2, 3)), list(classes = "2"), list(classes = 1e12))) {
   arguments <- modifyList(list(x = x, counts = counts, classes = 2), wrong)

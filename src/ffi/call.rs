@@ -214,9 +214,8 @@ pub(super) trait Struct: Copy {
 const LARGEST: usize = 4096;
 
 fn check_struct_size<S: Struct>(size: usize, name: &'static str) -> Result<()> {
-    // Those of this version, of the first, and of later ones, which end where a field does.
-    let later = (size_of::<S>()..=LARGEST).contains(&size) && size % align_of::<S>() == 0;
-    match size == S::FIRST_SIZE || later {
+    // Those of every version since the first end where a field does.
+    match (S::FIRST_SIZE..=LARGEST).contains(&size) && size % align_of::<S>() == 0 {
         true => Ok(()),
         false => Err(Fault::sizes(SMX_STRUCT_SIZE, name, size_of::<S>(), size)),
     }

@@ -261,7 +261,7 @@ impl<'h> Memory<'h> {
         let has_units = !d.indptr.is_null() || !d.weights.is_null() || d.units > 0;
         let has_entries = !d.indices.is_null() || d.entries > 0;
         if match d.choices {
-            SMX_COUNTS => !d.counts.is_null() && (has_units || has_entries),
+            SMX_COUNTS => (has_units || has_entries) && (needed || !d.counts.is_null()),
             SMX_SPARSE_COUNTS => has_units,
             _ => false,
         } {
@@ -325,12 +325,14 @@ impl<'h> Memory<'h> {
 
     /// An error of the data with the field of `smx_data` that its place is in.
     fn named_in_c(&self, e: Error) -> Error {
+        let d = &self.description;
         let argument = match (e.argument, e.kind) {
-            // Where all of a set is unavailable, the place is the set.
-            ("sets", kind) if kind != ErrorKind::Unavailable => "set_offsets",
+            ("sets", _) => "set_offsets",
             ("units", _) => "indptr",
-            ("choices", ErrorKind::Unavailable) if self.description.choices == SMX_COUNTS => "counts",
-            ("choices", ErrorKind::Unavailable) => "indices",
+            ("choices", ErrorKind::Unavailable) if d.choices != SMX_COUNTS => "indices",
+            ("choices", _) if !d.counts.is_null() => "counts",
+            ("choices", _) if !d.weights.is_null() => "weights",
+            ("choices", _) => "indices",
             (name, _) => name,
         };
         Error { argument, ..e }
@@ -388,6 +390,9 @@ pub(super) unsafe fn shape_of(data: *const smx_data, classes: usize) -> Result<S
     let shape = d.shape(shard.as_ref())?;
     if shape.rows == 0 || shape.columns == 0 {
         return Err(Fault::new(SMX_EMPTY, "features"));
+    }
+    if classes == 0 {
+        return Err(Fault::new(SMX_EMPTY, "classes"));
     }
     held(&shape, classes)?;
     Ok(shape)

@@ -181,16 +181,16 @@ pub unsafe extern "C" fn smx_whiten_workspace(data: *const smx_data) -> usize {
 /// Whitens the features inside choice sets. p L^2 / 2 and L^3 operations.
 ///
 /// @param data the data
-/// @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
 /// @param options may be NULL
+/// @param whitening made by smx_whitening_init, its four arrays set; they, `columns` and `rank` are written when all is well
 /// @param workspace smx_whiten_workspace bytes, of any alignment; free to use again afterwards
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_whiten(
     data: *const smx_data,
-    whitening: *mut smx_whitening,
     options: *const smx_run_options,
+    whitening: *mut smx_whitening,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -217,9 +217,7 @@ pub unsafe extern "C" fn smx_whiten(
                 out[..n].copy_from_slice(from);
                 out[n..].fill(0.0);
             }
-            for (out, flag) in unidentified.get().iter_mut().zip(wh.unidentified) {
-                *out = u8::from(*flag);
-            }
+            copy_flags(Some(unidentified), wh.unidentified);
             (result.columns, result.rank) = (l, wh.rank);
             result.write(whitening);
             Ok(())
@@ -250,11 +248,11 @@ pub unsafe extern "C" fn smx_em_step_workspace(data: *const smx_data, classes: u
 /// @param data the data
 /// @param whitening what smx_whiten found for these data
 /// @param classes K
+/// @param options may be NULL
 /// @param weights K mixing weights, before and after; kept on errors
 /// @param atoms K x L, before and after; kept on errors
 /// @param log_likelihood log-likelihood where the step began; may be NULL
 /// @param penalized_log_likelihood the same less the penalty; may be NULL
-/// @param options may be NULL
 /// @param workspace smx_em_step_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -263,11 +261,11 @@ pub unsafe extern "C" fn smx_em_step(
     data: *const smx_data,
     whitening: *const smx_whitening,
     classes: usize,
+    options: *const smx_em_options,
     weights: *mut f64,
     atoms: *mut f64,
     log_likelihood: *mut f64,
     penalized_log_likelihood: *mut f64,
-    options: *const smx_em_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,

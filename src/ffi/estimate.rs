@@ -6,7 +6,8 @@
 use super::call::{Fault, Result, Struct, enter, guard};
 use super::data::{Memory, shape_of, smx_data};
 use super::em::{WhiteningInput, smx_whitening};
-use super::evaluate::{MixtureInput, atoms_length, context, query, smx_isa};
+use super::evaluate::{atoms_length, context, query, smx_isa};
+use super::fit::given_start;
 use super::moments::flags;
 use super::status::*;
 use crate::data::Shape;
@@ -25,7 +26,7 @@ pub const SMX_METHOD_TENSOR: smx_method = 1;
 /// Moments along one direction (Lindsay and Basak); any number of classes, of which it is good for few.
 pub const SMX_METHOD_DIRECTION: smx_method = 2;
 
-/// Options of smx_estimate. NULL in place of them: the defaults.
+/// Options of smx_estimate. NULL in place of them: the defaults. Numbers are checked whatever the method, arrays where it uses them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct smx_estimate_options {
@@ -50,7 +51,7 @@ pub struct smx_estimate_options {
     pub start_weights: *const f64,
     /// Its atoms, K x L.
     pub start_atoms: *const f64,
-    /// SMX_METHOD_DIRECTION: a direction of norm 1 in whitened features, r numbers; default NULL: where the atoms differ most.
+    /// SMX_METHOD_DIRECTION: a direction of norm 1 (to 1e-6) in whitened features, r numbers; default NULL: where the atoms differ most.
     pub direction: *const f64,
 }
 
@@ -149,12 +150,12 @@ pub unsafe extern "C" fn smx_estimate_workspace(data: *const smx_data, classes: 
 /// A mixture from moments alone: no iteration over starts. A start for smx_fit, or an estimate by itself. Classes come in no order.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data
+/// @param whitening what smx_whiten found for these data; SMX_METHOD_CORRECTED: where its rank is 0, SMX_ILL_POSED
 /// @param classes K
+/// @param options may be NULL
 /// @param weights to be filled: K mixing weights
 /// @param atoms to be filled: K x L
 /// @param report may be NULL
-/// @param options may be NULL
 /// @param workspace smx_estimate_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -163,10 +164,10 @@ pub unsafe extern "C" fn smx_estimate(
     data: *const smx_data,
     whitening: *const smx_whitening,
     classes: usize,
+    options: *const smx_estimate_options,
     weights: *mut f64,
     atoms: *mut f64,
     report: *mut smx_estimate_report,
-    options: *const smx_estimate_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -179,13 +180,13 @@ pub unsafe extern "C" fn smx_estimate(
             let wh = WhiteningInput::new(call, whitening, l)?;
             let weights = call.output("weights", weights, classes)?;
             let atoms = call.output("atoms", atoms, atoms_length(classes, l)?)?;
-            let mut found = if report.is_null() { None } else { Some(call.result("report", report)?) };
+            let mut found = smx_estimate_report::blank();
+            if !report.is_null() {
+                found.struct_size = call.result("report", report)?.struct_size;
+            }
             let o: smx_estimate_options = call.options("options", options)?;
             let ctx = context(o.isa, o.threads)?;
-            let start = match (o.start_weights.is_null(), o.start_atoms.is_null()) {
-                (true, true) => None,
-                _ => Some(MixtureInput::named(call, ["start_weights", "start_atoms"], classes, l, o.start_weights, o.start_atoms)?),
-            };
+            let start = given_start(call, o.start_weights, o.start_atoms, classes, l)?;
             let along = call.optional_input("direction", o.direction, wh.rank())?;
             let ill_posed = match o.project {
                 0 => IllPosed::Fail,
@@ -202,6 +203,9 @@ pub unsafe extern "C" fn smx_estimate(
                 tilt if tilt >= 0.0 && tilt.is_finite() => Some(tilt),
                 _ => return Err(Fault::new(SMX_INVALID_OPTION, "tilt")),
             };
+            if o.max_evaluations == 0 {
+                return Err(Fault::new(SMX_INVALID_OPTION, "max_evaluations"));
+            }
             let ws = call.workspace(workspace, workspace_size)?;
             call.disjoint()?;
             let data = memory.data()?;
@@ -209,13 +213,12 @@ pub unsafe extern "C" fn smx_estimate(
             let wh = wh.get(ws.fill(l, false)?)?;
             // Copied to the program's arrays at the end.
             let (alpha, theta) = (ws.f64s(classes)?, ws.f64s(classes * l)?);
-            let mut blank = smx_estimate_report::blank();
             match o.method {
                 SMX_METHOD_TENSOR => tensor(&data, &wh, ill_posed, alpha, theta, ctx, ws)?,
                 SMX_METHOD_DIRECTION => {
                     let along = along.map(|v| v.get());
-                    let found = direction(&data, &wh, along, ill_posed, alpha, theta, ctx, ws);
-                    blank.shrinkage = found.map_err(|e| Fault::from(e).renamed("along", "direction"))?.shrinkage;
+                    let report = direction(&data, &wh, along, ill_posed, alpha, theta, ctx, ws);
+                    found.shrinkage = report.map_err(|e| Fault::from(e).renamed("along", "direction"))?.shrinkage;
                 }
                 _ => {
                     let start = match &start {
@@ -224,15 +227,14 @@ pub unsafe extern "C" fn smx_estimate(
                     };
                     let options = CorrectionOptions { start, tilt, order, max_evaluations: o.max_evaluations };
                     let r = corrected(&data, &wh, &options, alpha, theta, ctx, ws)?;
-                    (blank.log_likelihood, blank.tilt) = (r.log_likelihood, r.tilt);
-                    (blank.evaluations, blank.passes) = (r.evaluations as u64, r.passes);
+                    (found.log_likelihood, found.tilt) = (r.log_likelihood, r.tilt);
+                    (found.evaluations, found.passes) = (r.evaluations as u64, r.passes);
                 }
             }
             weights.get().copy_from_slice(alpha);
             atoms.get().copy_from_slice(theta);
-            if let Some(found) = &mut found {
-                blank.struct_size = found.struct_size;
-                blank.write(report);
+            if !report.is_null() {
+                found.write(report);
             }
             Ok(())
         })

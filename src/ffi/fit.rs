@@ -115,14 +115,16 @@ pub struct smx_fit_options {
     /// Zero.
     pub reserved: i32,
     /// Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
-    /// features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood.
+    /// features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood. A class of weight 0 and
+    /// atom 0 costs nothing: superfluous classes end so.
     pub ridge: f64,
     /// Seed of the random starts; default 0. Equal seeds give equal fits.
     pub seed: u64,
     /// Starts to try: so many, fewer if max_evaluations is spent first, and one for one class; default 0: the library's own rule, and more
     /// when they do not agree.
     pub starts: usize,
-    /// The only start to try, K mixing weights; default NULL: none given.
+    /// The only start to try, K mixing weights; default NULL: none given. Atoms that coincide are moved apart: between classes of one atom the
+    /// likelihood has a saddle.
     pub start_weights: *const f64,
     /// Its atoms, K x L.
     pub start_atoms: *const f64,
@@ -227,7 +229,7 @@ pub struct smx_fit_result {
     /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. Without a ridge, where classes run off or are more than
     /// the data tell of, many may agree a few units below what others would reach.
     pub at_best: usize,
-    /// The start that won, in the order drawn.
+    /// The start that won, in the order drawn: the first of those that ended equally high, up to rounding.
     pub best_start: usize,
     /// Rank of the features inside choice sets.
     pub rank: usize,
@@ -309,11 +311,11 @@ const fn start_kind(kind: StartKind) -> smx_start_kind {
     }
 }
 
-/// The start of the options, registered.
-fn given_start(call: &mut Call, o: &smx_fit_options, classes: usize, columns: usize) -> Result<Option<MixtureInput>> {
-    match (o.start_weights.is_null(), o.start_atoms.is_null()) {
+/// The start that options may hold, registered.
+pub(super) fn given_start(call: &mut Call, w: *const f64, a: *const f64, classes: usize, columns: usize) -> Result<Option<MixtureInput>> {
+    match (w.is_null(), a.is_null()) {
         (true, true) => Ok(None),
-        _ => MixtureInput::named(call, ["start_weights", "start_atoms"], classes, columns, o.start_weights, o.start_atoms).map(Some),
+        _ => MixtureInput::named(call, ["start_weights", "start_atoms"], classes, columns, w, a).map(Some),
     }
 }
 
@@ -372,6 +374,14 @@ fn workspace_of(shape: &Shape, o: &FitOptions<'_>) -> WorkspaceSize {
     let n = max_starts(shape, o);
     let flags = WorkspaceSize::of::<bool>(o.classes).and(WorkspaceSize::of::<bool>(shape.columns));
     fit_workspace(shape, o).and(flags).and(WorkspaceSize::of::<f64>(n)).and(WorkspaceSize::of::<StartKind>(n))
+}
+
+/// Workspace that there can be: what overflows is the room for starts.
+pub(super) fn sized(needed: WorkspaceSize) -> Result<WorkspaceSize> {
+    match needed.bytes() {
+        usize::MAX => Err(Fault::new(SMX_OVERFLOW, "starts")),
+        _ => Ok(needed),
+    }
 }
 
 /// # Safety
@@ -459,9 +469,10 @@ pub unsafe extern "C" fn smx_fit(
             let n = atoms_length(classes, l)?;
             let o = call.options("options", options)?;
             let ctx = o.check()?;
-            let start = given_start(call, &o, classes, l)?;
+            let start = given_start(call, o.start_weights, o.start_atoms, classes, l)?;
             let grow = grown(call, &o, classes, l)?;
             let size = sizing(&o, classes);
+            let needed = sized(workspace_of(&shape, &size))?;
             let most = max_starts(&shape, &size);
             let mut r = call.result("result", result)?;
             let weights = call.output("weights", r.weights, classes)?;
@@ -474,7 +485,7 @@ pub unsafe extern "C" fn smx_fit(
             let start_values = call.optional_output("start_values", r.start_values, most)?;
             let start_kinds = call.optional_output("start_kinds", r.start_kinds, most)?;
             let ws = call.workspace(workspace, workspace_size)?;
-            ws.holds(workspace_of(&shape, &size))?;
+            ws.holds(needed)?;
             call.disjoint()?;
 
             let data = memory.data()?;

@@ -26,8 +26,8 @@ pub type smx_variance = i32;
 pub const SMX_VARIANCE_INFORMATION: smx_variance = 0;
 /// The sandwich, weights of units being frequencies: w equal units stand behind a unit of weight w.
 pub const SMX_VARIANCE_ROBUST: smx_variance = 1;
-/// The sandwich, weights of units being sampling weights: one unit stands behind each. Not for counts, where it would be one draw behind
-/// each alternative.
+/// The sandwich, weights of units being sampling weights: one unit stands behind each. It means nothing for counts (and is not
+/// refused there), where one draw would stand behind each alternative.
 pub const SMX_VARIANCE_ROBUST_SAMPLING: smx_variance = 2;
 
 /// Options of smx_standard_errors and smx_covariance. NULL in place of them: the defaults.
@@ -142,9 +142,9 @@ fn room_for_probabilities(shape: &Shape, classes: usize) -> WorkspaceSize {
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L
+/// @param options may be NULL
 /// @param by_class to be filled: probability of each alternative in each class, p x K, row after row; may be NULL
 /// @param mixed to be filled: the same mixed over the classes, p numbers; may be NULL
-/// @param options may be NULL
 /// @param workspace smx_choice_probabilities_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -154,9 +154,9 @@ pub unsafe extern "C" fn smx_choice_probabilities(
     classes: usize,
     weights: *const f64,
     atoms: *const f64,
+    options: *const smx_run_options,
     by_class: *mut f64,
     mixed: *mut f64,
-    options: *const smx_run_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -206,8 +206,8 @@ pub unsafe extern "C" fn smx_criteria_workspace(data: *const smx_data, classes: 
 /// @param weights K mixing weights
 /// @param atoms K x L
 /// @param rank r, at most L: of smx_fit_result or smx_whitening
-/// @param result made by smx_criteria_result_init
 /// @param options may be NULL
+/// @param result made by smx_criteria_result_init
 /// @param workspace smx_criteria_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -218,8 +218,8 @@ pub unsafe extern "C" fn smx_criteria(
     weights: *const f64,
     atoms: *const f64,
     rank: usize,
-    result: *mut smx_criteria_result,
     options: *const smx_run_options,
+    result: *mut smx_criteria_result,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -262,17 +262,18 @@ pub unsafe extern "C" fn smx_standard_errors_workspace(data: *const smx_data, cl
 /// Standard errors at a fitted mixture, by the observed information or the sandwich; for the weights by the delta method.
 ///
 /// NaN where they are not defined: of features that are not identified, of empty classes, beyond the range of doubles, or of everything
-/// where the information is not positive definite, or is so by rounding alone. p L^2 K / 2 + U (K L)^2 / 2 + D^3 operations,
-/// p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
+/// where the information is not positive definite, or is so by rounding alone. Those of classes that run off (`diverging` of a fit) are
+/// numbers without a meaning: large ones from the information, small ones where they are robust. p L^2 K / 2 + U (K L)^2 / 2 + D^3
+/// operations, p L^2 K (K + 1) / 4 + D^3 for counts over one choice set, and 3 U D^2 / 2 more where they are robust.
 ///
 /// @param data the data
 /// @param whitening what smx_whiten found for these data
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L
+/// @param options may be NULL
 /// @param weight_errors to be filled: K numbers
 /// @param atom_errors to be filled: K x L
-/// @param options may be NULL
 /// @param workspace smx_standard_errors_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -283,9 +284,9 @@ pub unsafe extern "C" fn smx_standard_errors(
     classes: usize,
     weights: *const f64,
     atoms: *const f64,
+    options: *const smx_inference_options,
     weight_errors: *mut f64,
     atom_errors: *mut f64,
-    options: *const smx_inference_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -338,8 +339,8 @@ pub unsafe extern "C" fn smx_covariance_workspace(data: *const smx_data, classes
 /// @param classes K
 /// @param weights K mixing weights
 /// @param atoms K x L
-/// @param covariance to be filled: P x P
 /// @param options may be NULL
+/// @param covariance to be filled: P x P
 /// @param workspace smx_covariance_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -350,8 +351,8 @@ pub unsafe extern "C" fn smx_covariance(
     classes: usize,
     weights: *const f64,
     atoms: *const f64,
-    covariance: *mut f64,
     options: *const smx_inference_options,
+    covariance: *mut f64,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,

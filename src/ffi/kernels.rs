@@ -79,7 +79,7 @@ unsafe fn reduce<T: Element, R>(x: *const T, n: usize, out: *mut R, isa: smx_isa
 /// The values from the first of `n` to the last of them, `stride` apart.
 fn extent(n: usize, stride: usize) -> Result<usize> {
     if stride == 0 {
-        return Err(Fault::new(SMX_SHAPE, "stride"));
+        return Err(Fault::new(SMX_INVALID_OPTION, "stride"));
     }
     let last = n.saturating_sub(1).checked_mul(stride).and_then(|last| last.checked_add(n.min(1)));
     last.ok_or_else(|| Fault::new(SMX_OVERFLOW, "x"))

@@ -138,10 +138,10 @@ pub unsafe extern "C" fn smx_subspace_workspace(data: *const smx_data) -> usize 
 /// Offsets enter as weights of the alternatives.
 ///
 /// @param data counts over one choice set
-/// @param whitening what smx_whiten found for these data
-/// @param tilt 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
-/// @param result made by smx_subspace_result_init, its three arrays set
+/// @param whitening what smx_whiten found for these data; where its rank is 0, SMX_ILL_POSED
+/// @param tilt at least 0; 0: the moments as they are; above 0, rows far from the one-class fit count less, which is clearer for far atoms
 /// @param options may be NULL
+/// @param result made by smx_subspace_result_init, its three arrays set
 /// @param workspace smx_subspace_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -150,8 +150,8 @@ pub unsafe extern "C" fn smx_subspace(
     data: *const smx_data,
     whitening: *const smx_whitening,
     tilt: f64,
-    result: *mut smx_subspace_result,
     options: *const smx_run_options,
+    result: *mut smx_subspace_result,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn smx_subspace(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, number: usize, order: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(latent_moments_workspace(&unsafe { shape_of(data, number) }?, number, order)))
+    query(|| Ok(latent_moments_workspace(&unsafe { shape_of(data, number.max(1)) }?, number, order)))
 }
 
 /// Moments sum_k weight_k (v . d_k)^r, r = 0 to R, along V directions v, from Hermite polynomials. Finite offsets do not enter. One read of
@@ -203,11 +203,11 @@ pub unsafe extern "C" fn smx_latent_moments_workspace(data: *const smx_data, num
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param number V
-/// @param directions V x r numbers, each direction of norm 1 in whitened features
+/// @param directions V x r numbers, each direction of norm 1 (to 1e-6, or SMX_INVALID_OPTION) in whitened features
 /// @param order R
+/// @param options may be NULL
 /// @param moments to be filled: V x (R + 1); of high orders they may be beyond a double, infinite or NaN, with infinite errors
 /// @param errors to be filled: standard errors of `moments`; may be NULL
-/// @param options may be NULL
 /// @param workspace smx_latent_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -218,9 +218,9 @@ pub unsafe extern "C" fn smx_latent_moments(
     number: usize,
     directions: *const f64,
     order: usize,
+    options: *const smx_run_options,
     moments: *mut f64,
     errors: *mut f64,
-    options: *const smx_run_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -266,8 +266,8 @@ pub unsafe extern "C" fn smx_latent_tensors_workspace(data: *const smx_data, err
 ///
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data
-/// @param tensors made by smx_tensors_init, the arrays that are wanted set
 /// @param options may be NULL
+/// @param tensors made by smx_tensors_init, the arrays that are wanted set
 /// @param workspace smx_latent_tensors_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -275,8 +275,8 @@ pub unsafe extern "C" fn smx_latent_tensors_workspace(data: *const smx_data, err
 pub unsafe extern "C" fn smx_latent_tensors(
     data: *const smx_data,
     whitening: *const smx_whitening,
-    tensors: *const smx_tensors,
     options: *const smx_run_options,
+    tensors: *const smx_tensors,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -347,11 +347,11 @@ pub unsafe extern "C" fn smx_cross_moments_workspace(data: *const smx_data, orde
 ///
 /// @param data counts over one choice set
 /// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
-/// @param direction v: r numbers, of norm 1 in whitened features
+/// @param direction v: r numbers, of norm 1 (to 1e-6, or SMX_INVALID_OPTION) in whitened features
 /// @param order R
+/// @param options may be NULL
 /// @param moments to be filled: (R + 1) x r, order after order; of high orders as those of smx_latent_moments
 /// @param errors to be filled: standard errors of `moments`; may be NULL
-/// @param options may be NULL
 /// @param workspace smx_cross_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -361,9 +361,9 @@ pub unsafe extern "C" fn smx_cross_moments(
     whitening: *const smx_whitening,
     direction: *const f64,
     order: usize,
+    options: *const smx_run_options,
     moments: *mut f64,
     errors: *mut f64,
-    options: *const smx_run_options,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -405,7 +405,7 @@ fn third_moments_workspace(shape: &Shape, vectors: usize) -> WorkspaceSize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, number: usize) -> usize {
     // SAFETY: the caller vouches for the struct.
-    query(|| Ok(third_moments_workspace(&unsafe { shape_of(data, number) }?, number)))
+    query(|| Ok(third_moments_workspace(&unsafe { shape_of(data, number.max(1)) }?, number)))
 }
 
 /// Third moments seen through C vectors: entry (a, b, c) is sum_k weight_k (w_a + v_a . d_k) (w_b + v_b . d_k) (w_c + v_c . d_k), without
@@ -416,8 +416,8 @@ pub unsafe extern "C" fn smx_third_moments_workspace(data: *const smx_data, numb
 /// @param number C
 /// @param vectors C x r numbers v, in whitened features
 /// @param constants C numbers w; NULL: zeros
-/// @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
 /// @param options may be NULL
+/// @param third to be filled: C (C + 1) (C + 2) / 6 numbers, packed as in smx_tensors; infinite or NaN where they are beyond a double
 /// @param workspace smx_third_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -428,8 +428,8 @@ pub unsafe extern "C" fn smx_third_projected(
     number: usize,
     vectors: *const f64,
     constants: *const f64,
-    third: *mut f64,
     options: *const smx_run_options,
+    third: *mut f64,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,
@@ -467,8 +467,8 @@ pub unsafe extern "C" fn smx_third_projected(
 /// @param whitening what smx_whiten found for these data, of rank r; where that is 0, SMX_ILL_POSED
 /// @param number C
 /// @param vectors C x r numbers, in whitened features
-/// @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
 /// @param options may be NULL
+/// @param slices to be filled: C x r x r; infinite or NaN where they are beyond a double
 /// @param workspace smx_third_moments_workspace bytes, of any alignment
 /// @param workspace_size bytes that there are
 /// @param error may be NULL
@@ -478,8 +478,8 @@ pub unsafe extern "C" fn smx_third_slices(
     whitening: *const smx_whitening,
     number: usize,
     vectors: *const f64,
-    slices: *mut f64,
     options: *const smx_run_options,
+    slices: *mut f64,
     workspace: *mut c_void,
     workspace_size: usize,
     error: *mut smx_error,

@@ -9,7 +9,7 @@ use super::call::{Fault, Output, Result, Struct, enter, guard};
 use super::data::{Memory, fitting, shape_of, smx_data};
 use super::em::copy_flags;
 use super::evaluate::{atoms_length, query};
-use super::fit::{SMX_CANCELLED, grown, outcome, relay, sizing, smx_fit_options, smx_outcome};
+use super::fit::{SMX_CANCELLED, grown, outcome, relay, sized, sizing, smx_fit_options, smx_outcome};
 use super::status::*;
 use crate::data::Shape;
 use crate::fit::FitOptions;
@@ -240,6 +240,8 @@ pub unsafe extern "C" fn smx_scan(
                 }
             }
             let grow = grown(call, &o, first, l)?;
+            let size = sizing(&o, last);
+            let needed = sized(workspace_of(&shape, &size, first, last)?)?;
             let mut r: smx_scan_result = call.result("result", result)?;
             let weights = call.output("weights", r.weights, all)?;
             let atoms = call.output("atoms", r.atoms, all * l)?;
@@ -255,8 +257,7 @@ pub unsafe extern "C" fn smx_scan(
             let at_best = call.optional_output("at_best", r.at_best, fits)?;
             let eigenvalues = call.optional_output("eigenvalues", r.eigenvalues, l)?;
             let ws = call.workspace(workspace, workspace_size)?;
-            let size = sizing(&o, last);
-            ws.holds(workspace_of(&shape, &size, first, last)?)?;
+            ws.holds(needed)?;
             call.disjoint()?;
 
             let data = memory.data()?;

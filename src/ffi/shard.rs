@@ -18,8 +18,8 @@
 //!
 //! Rules:
 //!
-//! - All ranks call the same functions with the same options, mixtures and sizes K, in the same order. Every call begins with a comparison:
-//!   where they differ all ranks return SMX_DISAGREEMENT.
+//! - All ranks call the same functions with the same options, whitenings, mixtures and sizes K, in the same order. Every call begins with a
+//!   comparison: where they differ all ranks return SMX_DISAGREEMENT. (`threads`, `progress` and `user` are each rank's own.)
 //! - The function reduces on the thread that called the library, one call at a time, in the same order with the same `op` and `len` on
 //!   every rank. What it leaves in `buffer` must be the same bits on every rank. All ranks run the same build of the library on the same
 //!   kind of processor; where their instruction sets differ they get SMX_DISAGREEMENT too.

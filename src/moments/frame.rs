@@ -219,7 +219,7 @@ fn base_mean(data: &Data<'_>, log_base: &[f64], mean: &mut [f64], ctx: Context, 
     Ok(())
 }
 
-fn largest(log_base: &[f64]) -> f64 {
+pub(super) fn largest(log_base: &[f64]) -> f64 {
     log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
@@ -286,8 +286,11 @@ impl<'a> Draws<'a> {
     }
 
     fn of(data: &'a Data<'a>, log_weights: Option<&'a [f64]>) -> Result<Self> {
-        if data.set_count() != 1 || matches!(data.choices(), Choices::Units { .. }) || data.is_part() {
-            return Err(Error::new(ErrorKind::Unsupported, "choices"));
+        let units = matches!(data.choices(), Choices::Units { .. });
+        for (argument, is) in [("choices", units), ("sets", data.set_count() != 1), ("shard", data.is_part())] {
+            if is {
+                return Err(Error::new(ErrorKind::Unsupported, argument));
+            }
         }
         let mut draws = Draws { data, log_weights, total: 0.0, squares: 0.0 };
         let (mut total, mut squares) = (0.0, 0.0);
@@ -374,10 +377,10 @@ impl<'a> Draws<'a> {
         self.squares / self.total / self.total
     }
 
-    /// Standard errors from `Σ e f`, `Σ e f²` and the moments m, where they are wanted.
-    pub(crate) fn standard_errors(&self, out: Option<&mut [f64]>, first: &[f64], second: &[f64], moments: &[f64]) {
+    /// Standard errors from `Σ e f`, `Σ e f²` and the moments m.
+    pub(crate) fn standard_errors(&self, out: &mut [f64], first: &[f64], second: &[f64], moments: &[f64]) {
         let mass = self.error_mass();
-        for (((out, first), second), m) in out.into_iter().flatten().zip(first).zip(second).zip(moments) {
+        for (((out, first), second), m) in out.iter_mut().zip(first).zip(second).zip(moments) {
             *out = standard_error(*first, *second, *m, mass);
         }
     }

@@ -18,8 +18,7 @@ fn check_directions(directions: &[f64], rank: usize) -> Result<usize> {
         return Err(Error::shape("directions", rank, directions.len()));
     }
     for (i, v) in directions.chunks_exact(rank).enumerate() {
-        // The place of a number, or the direction that is not of norm 1.
-        check_direction("directions", v).map_err(|e| e.at(e.row.map_or(i, |at| i * rank + at)))?;
+        check_direction("directions", v).map_err(|e| e.at(i * rank + e.row.unwrap_or(0)))?;
     }
     Ok(directions.len() / rank)
 }
@@ -103,7 +102,9 @@ pub fn univariate(
             }
         }
     });
-    draws.standard_errors(errors, first, second, moments);
+    if let Some(errors) = errors {
+        draws.standard_errors(errors, first, second, moments);
+    }
     Ok(())
 }
 
@@ -168,6 +169,8 @@ pub fn cross(
             }
         }
     });
-    draws.standard_errors(errors, first, second, moments);
+    if let Some(errors) = errors {
+        draws.standard_errors(errors, first, second, moments);
+    }
     Ok(())
 }

@@ -165,13 +165,15 @@ pub fn tensors(draws: &Draws<'_>, frame: &Frame<'_>, mut out: TensorOutput<'_>, 
             }
         }
     }
-    draws.standard_errors(out.first_errors, e1, f1, mean);
+    if let Some(errors) = out.first_errors {
+        draws.standard_errors(errors, e1, f1, mean);
+    }
     if let (Some(errors), Some(m2)) = (out.second_errors, out.second.as_deref()) {
-        draws.standard_errors(Some(&mut *errors), e2, f2, m2);
+        draws.standard_errors(errors, e2, f2, m2);
         symmetrize(errors, r);
     }
     if let (Some(errors), Some(m3)) = (out.third_errors, out.third.as_deref()) {
-        draws.standard_errors(Some(errors), e3, f3, m3);
+        draws.standard_errors(errors, e3, f3, m3);
     }
     if let Some(m1) = out.first {
         m1.copy_from_slice(mean);

@@ -23,8 +23,14 @@ impl LogSumExp {
         T::run(isa, Contiguous(x))
     }
 
-    /// The sum of both. Commutative; the order of several merges changes the last digits only.
+    /// The sum of both. Commutative; the order of several merges changes the last digits only. A sum of 0 adds nothing, whatever its `max`.
     pub fn merge(self, other: Self) -> Self {
+        match (self.sum == 0.0, other.sum == 0.0) {
+            (true, true) => return Self::EMPTY,
+            (true, false) => return other,
+            (false, true) => return self,
+            (false, false) => {}
+        }
         let mut running = Running { max: self.max, sum: self.sum, rest: 0.0 };
         running.rescale(other.max);
         running.add(other.sum * libm::exp(other.max - running.max));
