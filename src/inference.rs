@@ -4,6 +4,8 @@
 //! weights by the delta method, `∂α_k / ∂η_j = α_k (δ_jk − α_j)`. A standard error is NaN where it is not defined: of a feature that is not
 //! identified, of a class that is empty, of what is beyond the range of f64, or of everything when the information is not positive definite
 //! or is so by rounding alone: a pivot of its Cholesky factorisation is no more than `1e-13 D` of the complete-data information there.
+//! Those of classes that run off are numbers without a meaning, large ones from the information and small ones where they are robust: leave
+//! them out.
 
 use crate::data::{Data, Shape};
 use crate::error::{Error, ErrorKind, Result};

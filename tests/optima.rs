@@ -180,6 +180,62 @@ fn more_classes_than_there_are_come_to_an_end() {
     }
 }
 
+/// Between classes of one atom, or as good as one, the likelihood has a saddle, which no step leaves: those of a start are moved apart.
+#[test]
+fn a_start_of_classes_that_coincide_comes_to_an_optimum() {
+    let (panel, flights) = (electricity(361), flights());
+    let counts = total_counts(&flights);
+    let counts = Data::new(*flights.data().features(), None, None, Choices::Counts(&counts)).unwrap();
+    for (data, apart) in [(&panel.data(), 0.0), (&panel.data(), 1e-10), (&counts, 0.0)] {
+        let one = Fit::new(data, &FitOptions::new(1)).unwrap();
+        let atoms: Vec<f64> = one.mixture.atoms.iter().copied().chain(one.mixture.atoms.iter().map(|t| t * (1.0 + apart))).collect();
+        let two = fit_from(data, &Mixture { weights: vec![0.5, 0.5], atoms }, 0.0);
+        let best = Fit::new(data, &FitOptions::new(2)).unwrap().report;
+        let (got, of_one) = (two.report.log_likelihood, one.report.log_likelihood);
+        assert_eq!(two.report.outcome, Outcome::Converged);
+        assert!(got - of_one > 0.9 * (best.log_likelihood - of_one), "{got} of {of_one} to {}", best.log_likelihood);
+    }
+}
+
+/// With a ridge a class of weight 0 and atom 0 costs nothing: more classes never fit worse, of data of one class or of some.
+#[test]
+fn with_a_ridge_more_classes_are_as_good() {
+    let mut emptied = 0;
+    for seed in 0..60 {
+        let mut random = Random::new(900 + seed);
+        let (sets, size, l) = (40 + 2 * seed as usize, 3, 3);
+        let x = random.normals(sets * size * l, 1.0);
+        let offsets: Vec<usize> = (0..=sets).map(|s| s * size).collect();
+        let mut n = vec![0.0; sets * size];
+        for s in 0..sets {
+            let row = |i: usize| &x[(s * size + i) * l..][..l];
+            let utility = |i: usize| (1.2 * row(i)[0] - 0.8 * row(i)[1] + 0.5 * row(i)[2]).exp();
+            let total: f64 = (0..size).map(utility).sum();
+            for _ in 0..5 {
+                let (mut u, mut i) = (total * random.uniform(), 0);
+                while i + 1 < size && u >= utility(i) {
+                    u -= utility(i);
+                    i += 1;
+                }
+                n[s * size + i] += 1.0;
+            }
+        }
+        let features = Features::row_major(&x, sets * size, l).unwrap();
+        let data = Data::new(features, None, Some(&offsets), Choices::Counts(&n)).unwrap();
+        let mut before = f64::NEG_INFINITY;
+        for k in 1..=3 {
+            let fit = Fit::new(&data, &FitOptions { ridge: 2.0, seed, ..FitOptions::new(k) }).unwrap();
+            let found = fit.report.penalized_log_likelihood;
+            assert!(found >= before - 1e-9 * before.abs(), "seed {seed}, K = {k}: {found} is below {before}");
+            assert_eq!(fit.report.outcome, Outcome::Converged);
+            emptied += usize::from(fit.mixture.weights[k - 1] < 1e-10);
+            before = found;
+        }
+    }
+    println!("{emptied} of 120 have empty classes");
+    assert!(emptied >= 20);
+}
+
 /// With early steps in single precision a fit by L-BFGS ends where it ends without, on shifted features too; data in f32 or of many sets
 /// are left as they are.
 #[test]

@@ -267,14 +267,13 @@ fn source(args: &mut Args) -> Result<Source> {
             return Ok(flights());
         }
     };
+    stray(&panel_only, "--features")?;
     match alternative {
         Some(alternative) => {
-            stray(&panel_only, "--features")?;
             let (columns, count) = (needed(columns, "--columns", "--alternative")?, needed(count, "--count", "--alternative")?);
             Ok(Source::Items { features, counts, alternative, columns, count, unit: unit.unwrap_or_default() })
         }
         None => {
-            stray(&panel_only, "--features")?;
             stray(&[("--count", count.is_some()), ("--unit", unit.is_some())], "--features without --alternative")?;
             Ok(Source::Rows { features, counts, columns })
         }

@@ -155,8 +155,13 @@ fn fitted(data: &Data<'_>, at: Place<'_>, options: &FitOptions<'_>, quiet: bool,
     let seconds = begun.elapsed().as_secs_f64();
     bar.bar.set_message("standard errors");
     let fit = fit.or_else(|e| refused(e, at))?;
-    let (report, told) = (fit.report, evaluated(data, at, &fit.mixture, options.ridge, options.context)?);
+    let (report, mut told) = (fit.report, evaluated(data, at, &fit.mixture, options.ridge, options.context)?);
     bar.bar.finish_and_clear();
+    // How precisely the atom of a class that runs off is known cannot be said.
+    for (class, _) in told.classes.iter_mut().zip(&fit.diverging).filter(|(_, runs_off)| **runs_off) {
+        class.errors.fill(f64::NAN);
+        class.robust_errors.fill(f64::NAN);
+    }
     Ok(Solution {
         ending: Some((report.outcome, report.stop)),
         diverging: fit.diverging,

@@ -36,9 +36,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(data: &'a Data<'a>, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
-        let (best, current) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        let state = Progress { finished: 0, drawn: 0, racing: true, running: 0, start: 0, evaluations: 0, best, current };
+    pub fn new(data: &'a Data<'a>, state: Progress, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
         let (entered, told) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
         Run { data, state, progress, cancelled: false, limit, excess: None, pace: None, entered, still: false, told, polishes: false }
     }
@@ -219,7 +217,8 @@ pub(crate) fn finish(
             place.pack(&mut o);
             let (v, g) = (&mut *place.v, &mut *place.g);
             o.evaluations = run.state.evaluations - spent;
-            if !pays && attempt == 0 && !core::ptr::eq(problem.data, data) {
+            // One evaluation of the exact features follows at least one of the copy.
+            if !pays && attempt == 0 && limit > o.evaluations + 1 && !core::ptr::eq(problem.data, data) {
                 (o.data, o.exact) = (problem.data, Some(data));
             }
             o.once.serves &= lead.is_some() && !newton_is_cheap(&shape, k);

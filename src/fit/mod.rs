@@ -19,7 +19,7 @@ use self::finish::{Pace, Place, Run, finish, finish_workspace};
 use self::race::{Problem, Race, UNRACED};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
-use self::winner::{finish_winner, mark_diverging, may_run_off};
+use self::winner::{empty_classes, finish_winner, mark_diverging, may_run_off};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
@@ -132,7 +132,7 @@ pub fn fit(
         best.weights[..k - 1].copy_from_slice(m.weights);
         best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
     }
-    let mut begun = Begun { state: Run::new(data, progress, options.max_evaluations).state, report: None, suspect: false, passes: 0 };
+    let mut begun = Begun { state: Progress::BEGUN, report: None, suspect: false, passes: 0 };
     if let Some(size) = sample_size(&shape, options).filter(|size| sample::serves(data, size.rows)) {
         match search(data, &problem, options, Some(size), begun, &mut best, progress, &mut out, ws.scope())? {
             Ended::Done(report) => return Ok(report),
@@ -207,7 +207,7 @@ fn search(
         race: &mut race,
         of_all: of_all.as_mut(),
         best: Place { weights: best.weights, atoms: best.atoms, v: best.v, g: best.g, order: best.order },
-        run: Run { state: begun.state, ..Run::new(data, progress, options.max_evaluations) },
+        run: Run::new(data, begun.state, progress, options.max_evaluations),
         draws: 0,
         begun,
         verdict: Verdict::default(),
@@ -454,6 +454,9 @@ impl Search<'_, '_, '_, '_, '_> {
         };
         let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = self;
         let em = of_all.as_deref_mut().unwrap_or(&mut race.em);
+        if options.ridge > 0.0 && options.classes > 1 && !matches!(options.starts, Starts::Given(_)) {
+            empty_classes(problem, options, em, best, run, &mut report, &mut race.beta[..shape.columns], ws.scope())?;
+        }
         // What it becomes on the way may run off.
         finish_winner(problem, options, em, best, run, &mut report, &mut suspect, &mut race.beta[..shape.columns], ws.scope())?;
         // Where the budget or the caller ended it far from any end, going on is what there is to do.

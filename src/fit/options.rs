@@ -17,7 +17,7 @@ pub enum Starts<'a> {
     Auto,
     /// So many, of the kinds of `Auto`; fewer if `max_evaluations` is spent first, and one for one class.
     Count(usize),
-    /// This one alone.
+    /// This one alone. Atoms that coincide are moved apart: between classes of one atom the likelihood has a saddle.
     Given(MixtureRef<'a>),
 }
 

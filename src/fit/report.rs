@@ -86,6 +86,20 @@ pub struct Progress {
     pub current: f64,
 }
 
+impl Progress {
+    /// Where every fit begins.
+    pub(super) const BEGUN: Progress = Progress {
+        finished: 0,
+        drawn: 0,
+        racing: true,
+        running: 0,
+        start: 0,
+        evaluations: 0,
+        best: f64::NEG_INFINITY,
+        current: f64::NEG_INFINITY,
+    };
+}
+
 /// What a fit found, beside the mixture.
 #[derive(Clone, Copy, Debug)]
 pub struct FitReport {
@@ -108,7 +122,7 @@ pub struct FitReport {
     /// Starts that ended within 1e-8 |f| of the best, f the penalised log-likelihood. Without a ridge, where classes run off or are more than
     /// the data tell of, many may agree a few units below what others would reach.
     pub at_best: usize,
-    /// The start that won, in the order drawn.
+    /// The start that won, in the order drawn: the first of those that ended equally high, up to rounding.
     pub best_start: usize,
     /// Rank of the features inside choice sets.
     pub rank: usize,

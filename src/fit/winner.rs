@@ -1,16 +1,75 @@
-//! The winner of a fit: carried on to its end, and which of its classes run off.
+//! The winner of a fit: carried on to its end, with fewer classes where those do as well, and which of its classes run off.
 
 use super::finish::{Place, Run, finish};
 use super::race::Problem;
-use super::{FitOptions, FitReport, Starts, StopRule, looks_at_curvature, newton_pays};
+use super::{FitOptions, FitReport, Starts, StopRule, is_empty_class, looks_at_curvature, newton_pays};
 use crate::em::Em;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::optimize::Objective;
 use crate::optimize::divergence::{candidate, diverging};
 use crate::workspace::Workspace;
 
-/// Evaluations that polish the winner, at most.
+/// Evaluations that polish the winner, at most, or carry one of fewer classes on.
 const POLISH: u64 = 30;
+
+/// By how much of the penalised log-likelihood, for every parameter, what is left of a class that follows the noise may be below the best
+/// before the others have taken its part.
+const TAKEN: f64 = 20.0;
+
+/// Where there is a ridge, a class of weight 0 and atom 0 costs nothing, so that the best of K classes is as good as that of fewer: empties
+/// the smallest classes of the winner as long as it loses nothing by it. `beta`: L numbers.
+pub(super) fn empty_classes(
+    problem: &Problem<'_, '_>,
+    options: &FitOptions<'_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    report: &mut FitReport,
+    beta: &mut [f64],
+    mut ws: Workspace<'_>,
+) -> Result<()> {
+    let (data, k, l) = (run.data, best.weights.len(), beta.len());
+    let (weights, atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
+    let parameters = (k - 1 + k * problem.wh.rank) as f64;
+    run.state.start = report.best_start;
+    for _ in 1..k {
+        let live = || (0..k).filter(|&c| !is_empty_class(best.weights[c]));
+        let Some(smallest) = live().min_by(|&a, &b| best.weights[a].total_cmp(&best.weights[b])) else { break };
+        if live().count() < 2 || run.spent() {
+            break;
+        }
+        weights.copy_from_slice(best.weights);
+        atoms.copy_from_slice(best.atoms);
+        best.weights[smallest] = 0.0;
+        best.atoms[smallest * l..(smallest + 1) * l].fill(0.0);
+        let rest: f64 = best.weights.iter().sum();
+        best.weights.iter_mut().for_each(|w| *w /= rest);
+        em.restart(1);
+        em.ev.evaluate_value(data, best.weights, best.atoms, false, problem.ctx)?;
+        run.state.evaluations += 1;
+        let (f, before) = (em.ev.value[0] - problem.penalty(best.atoms, beta), report.penalized_log_likelihood);
+        let mut won = None;
+        if f + TAKEN * parameters >= before && !run.spent() {
+            let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
+            // Until it has won it is one that races with the winner.
+            (run.state.racing, run.state.running) = (true, 1);
+            match finish(problem, &FitOptions { max_evaluations: limit, ..*options }, true, em, best, run, ws.scope()) {
+                Err(error) if error.kind == ErrorKind::NotFinite => data.reduced()?,
+                found => won = Some(found?).filter(|found| found.penalized_log_likelihood >= before - 1e-12 * before.abs()),
+            }
+            (run.state.racing, run.state.running) = (false, 0);
+        }
+        let Some(found) = won else {
+            best.weights.copy_from_slice(weights);
+            best.atoms.copy_from_slice(atoms);
+            break;
+        };
+        *report = FitReport { best_start: report.best_start, ..found };
+        run.state.best = found.penalized_log_likelihood;
+        run.tell_of_start(found.penalized_log_likelihood);
+    }
+    Ok(())
+}
 
 /// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect`
 /// is whether a class of what it becomes may run off. `beta`: L numbers.

@@ -177,7 +177,7 @@ pub(crate) fn lbfgs(
     let mut stop = None;
     if o.exact.is_some() {
         // One evaluation is kept for the exact features.
-        o.limit = o.limit.saturating_sub(1).max(1);
+        o.limit -= 1;
         let phase = if o.once.serves { lead } else { ascend };
         let led = phase(o, &mut memory, &mut point, &mut room, tolerance.max(SINGLE), progress, ws.scope())?;
         o.limit += 1;

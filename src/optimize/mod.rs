@@ -209,8 +209,7 @@ impl<'a, 'd, 'w> Objective<'a, 'd, 'w> {
     }
 
     /// The diagonal of the complete-data information where features under a class vary as they do in all: `W α (1 − α)` for log-odds,
-    /// `t_k + λ` for atoms. It scales the first step of L-BFGS, and log-odds in the damping of
-    /// Newton's method.
+    /// `t_k + λ` for atoms. It scales the first step of L-BFGS, and log-odds in the damping of Newton's method.
     pub fn scale(&self, out: &mut [f64]) {
         let (k, r) = (self.classes(), self.wh.rank);
         let (eta, beta) = out.split_at_mut(k - 1);

@@ -1,6 +1,6 @@
 //! Starts of counts: latent moments, random atoms in their subspace or anywhere, a class of the best mixture split or put somewhere.
 
-use super::{StartKind, direction, stream};
+use super::{StartKind, direction, square_distance, stream};
 use crate::data::Shape;
 use crate::error::Result;
 use crate::fit::race::Problem;
@@ -19,6 +19,10 @@ const CORRECTION: usize = 24;
 /// The longest whitened atom of a start by moments: where offsets leave nearly all of the base measure to one alternative, its frame knows
 /// no bounds.
 const LONGEST: f64 = 100.0;
+
+/// How near to each other whitened atoms of a given start count as one, and how far apart they are moved.
+const TOGETHER: f64 = 1e-6;
+const APART: f64 = 0.1;
 
 /// Workspace of [`moment_starts`] for K classes.
 pub(crate) fn moment_starts_workspace(shape: &Shape, classes: usize) -> WorkspaceSize {
@@ -81,26 +85,22 @@ pub(crate) fn moment_starts(
     if report.is_ok() && is_near(a) {
         *kind = StartKind::CorrectedMoments;
         found.starts += 1;
-        match places.next() {
-            Some(next) => (kind, w, a) = next,
-            None => return Ok(found),
-        }
+        let Some(next) = places.next() else { return Ok(found) };
+        (kind, w, a) = next;
     }
-    let tensor = if k <= r + 1 { tensor(data, wh, IllPosed::Project, w, a, ctx, ws.scope()).ok() } else { None };
-    found.passes += u64::from(tensor.is_some());
-    if tensor.is_some() && is_near(a) {
+    let fits = k <= r + 1;
+    found.passes += u64::from(fits);
+    if fits && tensor(data, wh, IllPosed::Project, w, a, ctx, ws.scope()).is_ok() && is_near(a) {
         *kind = StartKind::Moments;
         found.starts += 1;
-        match places.next() {
-            Some(next) => (kind, w, a) = next,
-            None => return Ok(found),
-        }
+        let Some(next) = places.next() else { return Ok(found) };
+        (kind, w, a) = next;
     }
     let (mean, values, directions) = (ws.f64s(l)?, &mut ws.f64s(l)?[..r], &mut ws.f64s(l * l)?[..r * l]);
+    found.passes += 1;
     if subspace(data, wh, 0.0, mean, values, directions, ctx, ws).is_err() {
         return Ok(found);
     }
-    found.passes += 1;
     let mut start = first + found.starts;
     loop {
         // Atoms with the covariance of the second moments, in their min(K, r) leading directions.
@@ -118,10 +118,8 @@ pub(crate) fn moment_starts(
         *kind = StartKind::Subspace;
         found.starts += 1;
         start += 1;
-        match places.next() {
-            Some(next) => (kind, w, a) = next,
-            None => return Ok(found),
-        }
+        let Some(next) = places.next() else { return Ok(found) };
+        (kind, w, a) = next;
     }
 }
 
@@ -144,6 +142,29 @@ pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64
         problem.wh.unwhiten_atom(beta, atom);
     }
     StartKind::Random
+}
+
+/// Moves atoms that coincide apart, in random directions: where classes are one the likelihood has a saddle, which no step leaves. `beta`:
+/// 2 L numbers.
+pub(crate) fn part(problem: &Problem<'_, '_>, atoms: &mut [f64], beta: &mut [f64]) {
+    let (wh, l) = (problem.wh, problem.wh.columns);
+    let mut random = stream(problem.seed, 0);
+    let (room, beta) = beta.split_at_mut(l);
+    let beta = &mut beta[..wh.rank];
+    for c in 1..atoms.len() / l {
+        let (before, atom) = atoms[..(c + 1) * l].split_at_mut(c * l);
+        wh.whiten_atom(atom, beta);
+        let nearest = TOGETHER * TOGETHER * (1.0 + linalg::dot(beta, beta));
+        let coincides = before.chunks_exact(l).any(|other| {
+            wh.whiten_atom(other, &mut room[..wh.rank]);
+            square_distance(&room[..wh.rank], beta) <= nearest
+        });
+        if coincides {
+            direction(&mut random, APART, beta);
+            wh.unwhiten_atom(beta, room);
+            linalg::axpy(1.0, room, atom);
+        }
+    }
 }
 
 /// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or
