@@ -81,9 +81,6 @@ fn blocks(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(isa.name(), id), |b| b.iter(&mut *run));
             group.finish();
         };
-        group("max", ROWS, ROWS, &mut || {
-            black_box(simd::max(isa, black_box(&s[..ROWS])));
-        });
         group("exp_shifted_sum_to", ROWS, ROWS, &mut || {
             black_box(simd::exp_shifted_sum_to(isa, black_box(&s[..ROWS]), 8.0, &mut y[..ROWS]));
         });

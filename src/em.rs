@@ -141,7 +141,7 @@ impl<'w> Em<'w> {
         })
     }
 
-    /// The atoms were changed from outside.
+    /// Begins anew with `starts` starts, whose atoms were changed from outside; what was asked for before is off again.
     pub fn restart(&mut self, starts: usize) {
         self.ev.set_starts(starts);
         (self.fresh, self.thrifty, self.more, self.again) = (Fresh::No, false, false, false);

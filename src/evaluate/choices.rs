@@ -18,7 +18,7 @@ use core::ops::Range;
 
 /// Which sums are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sums {
+pub(super) enum Sums {
     /// `X^T Ω`
     Chosen,
     /// `X^T (t ∘ A)`, of many choice sets that do not stand side by side. Overwrites Ω.
@@ -558,7 +558,7 @@ impl Evaluation<'_> {
     }
 
     /// The sums of the `n` tasks, in their order.
-    fn add_sums(&mut self, n: usize, what: Sums) {
+    pub(super) fn add_sums(&mut self, n: usize, what: Sums) {
         let (c, l, length) = (self.columns(), self.shape.columns, self.scratch_length());
         let out = if what == Sums::Mean { &mut self.mean[..c * l] } else { &mut self.chosen[..c * l] };
         out.fill(0.0);

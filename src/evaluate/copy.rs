@@ -186,7 +186,7 @@ impl Layout<'_> {
     ) -> (Columns<'r, f64>, usize) {
         let (x, rows) = (data.features(), self.length(b));
         self.each_group(data, b, |height, at, sets| x.centered_sets(isa, data.offset(), sets, height, &mut room[at..], rows, false));
-        // SAFETY: as above.
+        // SAFETY: every group fills the room of its rows.
         let values = unsafe { written_or_zero(room, true) };
         let ahead = x.ahead_of(values.as_ptr(), self.rows_of(data, b..b + 1).end);
         (Columns { values, rows, columns: x.columns(), stride: rows }, ahead)

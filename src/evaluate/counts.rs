@@ -3,6 +3,7 @@
 //! Beside the probabilities, row weights depend on `share_i = n_i / π_i` alone, `π_i = Σ_k α_k A_ik`: `Ω_ik = α_k A_ik share_i`, and the
 //! gradient is `X^T (Ω − t ∘ A)` with `Ω_ik − t_k A_ik = A_ik (α_k share_i − t_k)`.
 
+use super::choices::Sums;
 use super::layout::zone;
 use super::passes::{Evaluation, TRUSTED};
 use super::tasks::{Matrices, Piece, carve, each_task};
@@ -118,10 +119,7 @@ impl Evaluation<'_> {
             }
         });
         self.scratch = scratch;
-        self.chosen[..c * l].fill(0.0);
-        for piece in self.scratch.of_tasks(n, length) {
-            axpy(1.0, &piece[..c * l], &mut self.chosen[..c * l]);
-        }
+        self.add_sums(n, Sums::Difference);
         self.mean[..c * l].fill(0.0);
     }
 }

@@ -65,6 +65,7 @@ pub(crate) struct Evaluation<'w> {
     pub(super) unit_features: &'w mut [f64],
     /// Of one choice set: what x_i are less there, and the features that they were, 0 before; 0 of others.
     pub(super) unit_origin: &'w mut [f64],
+    /// Features at one address are the same for as long as the evaluation lives.
     pub(super) unit_source: usize,
     /// Row weights; empty for counts over one choice set, which have shares of each start.
     pub(super) omega: Numbers<'w>,
@@ -193,12 +194,12 @@ impl<'w> Evaluation<'w> {
 
     /// Value and the parts of the gradient at `weights` (starts × K) and `atoms` (C × L): all of section 2.
     pub fn evaluate(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.evaluate_beside(data, weights, atoms, Beside::Probabilities, true, ctx)
+        self.evaluate_beside(data, weights, atoms, Beside::Probabilities, ctx)
     }
 
-    /// The same where nothing is asked for afterwards.
+    /// The same where no probabilities are asked for afterwards.
     pub fn evaluate_alone(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], ctx: Context) -> Result<()> {
-        self.evaluate_beside(data, weights, atoms, Beside::Nothing, keeps_features(data), ctx)
+        self.evaluate_beside(data, weights, atoms, Beside::Nothing, ctx)
     }
 
     /// The same value and responsibilities, bit for bit, and the gradient in the log-odds, without the sums over the features, and so in one read
@@ -212,15 +213,8 @@ impl<'w> Evaluation<'w> {
         self.row_weights(data, Some(weights), true, ctx)
     }
 
-    fn evaluate_beside(
-        &mut self,
-        data: &Data<'_>,
-        weights: &[f64],
-        atoms: &[f64],
-        beside: Beside<'_, '_>,
-        features: bool,
-        ctx: Context,
-    ) -> Result<()> {
+    fn evaluate_beside(&mut self, data: &Data<'_>, weights: &[f64], atoms: &[f64], beside: Beside<'_, '_>, ctx: Context) -> Result<()> {
+        let features = matches!(beside, Beside::Probabilities) || keeps_features(data);
         // Counts are known of the whole, entries of this rank.
         let (observed, rows) = match *data.choices() {
             Choices::Counts(_) => (data.observed_units(), self.shape.total_rows),

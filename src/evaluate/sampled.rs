@@ -12,6 +12,7 @@ use crate::simd::{self, Isa, Rows};
 /// Rows gathered for one product, and rows looked at together.
 const BLOCK: usize = 128;
 const STRIP: usize = 4;
+
 /// Rows that tell the curvature of one class: more save evaluations, up to where they cost as much.
 pub(crate) fn sample_rows(columns: usize) -> usize {
     let l = columns;

@@ -43,9 +43,8 @@ pub(crate) fn keeps_features(data: &Data<'_>) -> bool {
 /// What a sweep is to find beside value, responsibilities, t and gradient.
 pub(crate) enum Beside<'a, 'w> {
     /// No t and no gradient either; the probabilities, if they are asked for.
-    Value {
-        probabilities: bool,
-    },
+    Value { probabilities: bool },
+    /// t and the gradient alone.
     Nothing,
     /// The probabilities, as second-order quantities need them.
     Probabilities,

@@ -39,7 +39,7 @@ pub(crate) struct Equations<'a> {
     pub order: usize,
 }
 
-/// Memory of [`Equations::residuals`] and [`step`].
+/// Memory of [`Equations::residuals`] and [`Equations::step`].
 pub(crate) struct Scratch<'w> {
     /// Of every task: sums, columns of a block, and room for its features.
     sums: &'w mut [f64],

@@ -134,15 +134,15 @@ pub(crate) fn tensor_in(
         }
     }
     third_projected(draws, frame, &vectors[..k * r], Some(constants), packed, ctx, ws)?;
+    if packed.iter().any(|x| !x.is_finite()) {
+        return fail();
+    }
     for c in 0..k {
         for a in 0..k {
             for b in 0..k {
                 slices[(c * k + a) * k + b] = packed[packed_index(a, b, c)];
             }
         }
-    }
-    if packed.iter().any(|x| !x.is_finite()) {
-        return fail();
     }
     diagonalize(slices, rotation, k);
     // √α_k u_k = Σ_j rotation_kj √e_j b_j, of which the first entry is √α_k up to sign.

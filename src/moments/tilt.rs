@@ -8,13 +8,14 @@
 //!
 //! With r = 20 and s = 6.25 that is −6.25 at τ = 0, four rows of 2000, and −3.3 at τ = ½, 77 rows.
 
+use super::frame::largest;
 use crate::data::{Data, Shape};
 use crate::error::Result;
 use crate::evaluate::{block_rows, blocks};
 use crate::fit::{FitOptions, FitOutput, fit, fit_workspace};
 use crate::linalg::axpy;
 use crate::parallel::Context;
-use crate::simd::exp_shifted_sum_to;
+use crate::simd::{Rows, exp_shifted_sum_to, logits};
 use crate::starts::StartKind;
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize, filled};
@@ -77,7 +78,7 @@ impl<'w> Tilting<'w> {
             let (x, offset) = (features.block(range.clone(), room), data.offset().map(|b| &b[range.clone()]));
             x.logits(ctx.isa, center, offset, &mut log_base[range], block, ahead);
         }
-        let top = log_base.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let top = largest(log_base);
         let mut total = 0.0;
         for range in blocks(0..p, block) {
             let w = &mut columns[..range.len()];
@@ -92,8 +93,8 @@ impl<'w> Tilting<'w> {
             for row in rows.chunks_exact_mut(l) {
                 axpy(-1.0, mean, row);
             }
-            let x = crate::simd::Rows { values: &*rows, rows: n, columns: l, stride: l };
-            crate::simd::logits(ctx.isa, x, wh.to_atoms, None, columns, block);
+            let x = Rows { values: &*rows, rows: n, columns: l, stride: l };
+            logits(ctx.isa, x, wh.to_atoms, None, columns, block);
             for j in 0..r {
                 for (d, z) in distance[range.clone()].iter_mut().zip(&columns[j * block..]) {
                     *d += z * z;

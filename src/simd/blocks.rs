@@ -12,11 +12,6 @@ use super::rows::columns_fit;
 use super::vector::{F64, Lanes, Powers, Simd};
 use core::mem::MaybeUninit;
 
-/// The largest number; NaN if there is one, and −∞ for none.
-pub fn max(isa: Isa, s: &[f64]) -> f64 {
-    isa.run(Max(s))
-}
-
 /// `s_i ← e^(s_i − shift)`; returns their sum.
 ///
 /// Where `s_i − shift` is below −690 the result is 0: processors take tens of times as long for subnormal numbers. Where it is above 707 it
@@ -78,7 +73,7 @@ pub fn subtract_scaled(isa: Isa, f: f64, a: &[f64], w: &mut [f64]) {
     isa.run(OfF64(SubtractScaled { f, a, w }));
 }
 
-/// [`max`] where there is no NaN; else any number.
+/// The largest number, −∞ for none; any number where there is a NaN.
 pub(crate) fn largest(isa: Isa, s: &[f64]) -> f64 {
     isa.run(Largest(s))
 }
@@ -96,40 +91,6 @@ impl Kernel for Largest<'_> {
     fn vector<S: Simd>(self, simd: S) -> f64 {
         // SAFETY: the numbers of a slice are readable.
         unsafe { largest_of(simd, self.0.as_ptr(), self.0.len()) }
-    }
-}
-
-struct Max<'a>(&'a [f64]);
-
-impl Kernel for Max<'_> {
-    type Output = f64;
-
-    fn plain(self) -> f64 {
-        self.0.iter().fold(f64::NEG_INFINITY, |m, &x| if x > m || x.is_nan() { x } else { m })
-    }
-
-    #[inline(always)]
-    fn vector<S: Simd>(self, simd: S) -> f64 {
-        if has_nan(simd, self.0) {
-            return f64::NAN;
-        }
-        // SAFETY: the numbers of a slice are readable.
-        unsafe { largest_of(simd, self.0.as_ptr(), self.0.len()) }
-    }
-}
-
-/// Whether a number is NaN.
-#[inline(always)]
-fn has_nan<S: Lanes<f64>>(simd: S, s: &[f64]) -> bool {
-    let mut found = false;
-    let mut i = 0;
-    // SAFETY: `i + N ≤ s.len()` in the loop; below, `first` chooses the numbers that are left.
-    unsafe {
-        while i + S::N <= s.len() {
-            found |= simd.any_nan(simd.load(s.as_ptr().add(i)));
-            i += S::N;
-        }
-        found | simd.any_nan(simd.load_first(simd.first(s.len() - i), s.as_ptr().add(i)))
     }
 }
 
@@ -399,7 +360,7 @@ mod tests {
                         continue;
                     }
                     let mut alone = vec![0.0; rows];
-                    assert_eq!(tops[k], max(isa, &s[..rows]), "{isa:?} {rows}");
+                    assert_eq!(tops[k], largest(isa, &s[..rows]), "{isa:?} {rows}");
                     let sum = exp_shifted_sum_to(isa, &s[..rows], tops[k], &mut alone);
                     assert!(sum == sums[k] && alone == out[..rows], "{isa:?} {rows}");
                 }

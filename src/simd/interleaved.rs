@@ -65,7 +65,7 @@ impl<T: Element> ElementKernel<T> for Columns<'_, T> {
                 }
                 row += ROWS * width;
             }
-            let mut states = States::new(simd, &mut lanes[..vectors]);
+            let mut states = States::new(simd, &lanes[..vectors]);
             if folded {
                 states.fold(simd, vectors, out);
             } else {
@@ -161,7 +161,7 @@ struct States<T> {
 
 impl<T: Elementary> States<T> {
     #[inline(always)]
-    fn new<S: Powers<T>>(simd: S, lanes: &mut [Lane<S::V>]) -> Self {
+    fn new<S: Powers<T>>(simd: S, lanes: &[Lane<S::V>]) -> Self {
         let mut states = States { max: [T::ZERO; GROUP * 16], sum: [T::ZERO; GROUP * 16], rest: [T::ZERO; GROUP * 16] };
         for (v, lane) in lanes.iter().take(GROUP).enumerate() {
             // SAFETY: v < GROUP, and no vector has more than 16 lanes.

@@ -42,7 +42,7 @@ mod vector;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use blocks::{exp_below_largest, largest};
-pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, max, responsibilities, subtract_scaled};
+pub use blocks::{exp_shifted_sum, exp_shifted_sum_to, responsibilities, subtract_scaled};
 pub(crate) use centered::{Strided, centered_sets};
 pub use columns::{Columns, gram_of_columns, logits_of_columns, weighted_sum_of_columns};
 pub(crate) use columns::{logits_of_columns_ahead, weighted_sum_of_columns_ahead};

@@ -4,6 +4,7 @@ use super::Isa;
 use super::ahead::{Ahead, PIECE_OF_F64};
 use super::dispatch::{ElementKernel, OfF64};
 use super::log::ln_of_positive;
+use super::products::with_constant;
 use super::rows::columns_fit;
 use super::vector::{F64, Lanes, Powers, each};
 use core::mem::MaybeUninit;
@@ -78,14 +79,7 @@ pub(crate) fn row_shares_to(
     );
     let all = RowShares { a, ld, factors, counts, shares: shares.as_mut_ptr().cast(), totals, far };
     match classes {
-        1 => isa.run(OfF64(Classes::<1>(all))),
-        2 => isa.run(OfF64(Classes::<2>(all))),
-        3 => isa.run(OfF64(Classes::<3>(all))),
-        4 => isa.run(OfF64(Classes::<4>(all))),
-        5 => isa.run(OfF64(Classes::<5>(all))),
-        6 => isa.run(OfF64(Classes::<6>(all))),
-        7 => isa.run(OfF64(Classes::<7>(all))),
-        8 => isa.run(OfF64(Classes::<8>(all))),
+        1..=8 => with_constant!(C = classes, one of 1 2 3 4 5 6 7 8; isa.run(OfF64(Classes::<C>(all)))),
         _ => isa.run(OfF64(all)),
     }
 }

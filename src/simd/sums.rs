@@ -314,7 +314,7 @@ unsafe fn sum_tiles<T: Scalar, S: Features, const V: usize, const W: usize, cons
 }
 
 /// The sums of V vectors of features from feature k on and C columns of W, kept in registers over all rows.
-/// Of what is ahead the share of these features is asked for: if NEAR, of the rows that begin `next` bytes on.
+/// Asks ahead for the share of these features; if NEAR, in the rows that begin `next` bytes on.
 ///
 /// # Safety
 /// `rows` rows of L features at `x`, `stride` apart; feature `k + (V − 1) N < L`; all V vectors of the first `whole` rows may be read whole;
