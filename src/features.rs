@@ -165,7 +165,8 @@ impl<'a> Features<'a> {
 
     /// What a read of all rows asks of the memory ahead.
     pub(crate) fn ahead(&self) -> Ahead {
-        Ahead::of_features(self.bytes())
+        let ahead = Ahead::of_features(self.bytes());
+        if self.column_stride == 1 { ahead.of_rows() } else { ahead }
     }
 
     /// The same of two products that read a block of `rows` rows one after the other.

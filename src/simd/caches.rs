@@ -15,7 +15,7 @@ pub(super) fn streamed(bytes: usize) -> bool {
 /// Bytes of the largest cache, 0 where that cannot be known.
 #[inline]
 pub(super) fn last_cache() -> usize {
-    SAID.load(Ordering::Relaxed) & !(AMD | ASKED)
+    SAID.load(Ordering::Relaxed) & !MARKS
 }
 
 /// Whether this is a processor of AMD's.
@@ -24,9 +24,17 @@ pub(super) fn is_amd() -> bool {
     SAID.load(Ordering::Relaxed) & AMD != 0
 }
 
-/// Marks a processor of AMD's, and that the processor was asked, beside bytes of a cache, which are more.
+/// Whether this is a Zen 2.
+#[inline]
+pub(super) fn is_zen2() -> bool {
+    SAID.load(Ordering::Relaxed) & ZEN2 != 0
+}
+
+/// Marks a processor of AMD's, that the processor was asked, and a Zen 2, beside bytes of a cache, which are more.
 const AMD: usize = 1;
 const ASKED: usize = 2;
+const ZEN2: usize = 4;
+const MARKS: usize = AMD | ASKED | ZEN2;
 
 /// What the processor said.
 static SAID: AtomicUsize = AtomicUsize::new(0);
@@ -35,26 +43,29 @@ static SAID: AtomicUsize = AtomicUsize::new(0);
 #[inline]
 pub(super) fn learn() {
     if SAID.load(Ordering::Relaxed) == 0 {
-        let (bytes, amd) = ask();
-        SAID.store(bytes & !(AMD | ASKED) | ASKED | if amd { AMD } else { 0 }, Ordering::Relaxed);
+        let (bytes, marks) = ask();
+        SAID.store(bytes & !MARKS | marks | ASKED, Ordering::Relaxed);
     }
 }
 
-/// Bytes of the largest cache, and whether the processor is AMD's: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which has the
-/// same form.
+/// Bytes of the largest cache, and marks of AMD's processors and Zen 2: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which has
+/// the same form; family 17h from model 30h on.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[cold]
 #[allow(unused_unsafe, reason = "of older compilers the instruction is not safe to call")]
-fn ask() -> (usize, bool) {
+fn ask() -> (usize, usize) {
     use core::arch::x86_64::__cpuid_count;
     // SAFETY: every processor of this architecture has the instruction, and the leaves asked for are those that it says it has.
     let leaf = |leaf, part| unsafe { __cpuid_count(leaf, part) };
     let basic = leaf(0, 0);
     let is_amd = basic.ebx == u32::from_le_bytes(*b"Auth");
+    let version = leaf(1, 0).eax;
+    let is_zen2 = is_amd && version >> 20 & 0xff == 0x17 - 0xf && version >> 16 & 0xf >= 3;
+    let marks = if is_zen2 { AMD | ZEN2 } else { usize::from(is_amd) * AMD };
     let of = match is_amd {
         true if leaf(0x8000_0000, 0).eax >= 0x8000_001D => 0x8000_001D,
         false if basic.eax >= 4 => 4,
-        _ => return (0, is_amd),
+        _ => return (0, marks),
     };
     // Caches one after the other, until one that is of no kind: of so many sets, of so many ways, of so many parts of a line.
     let caches = (0..8).map(|part| leaf(of, part)).take_while(|c| c.eax & 31 != 0);
@@ -63,12 +74,12 @@ fn ask() -> (usize, bool) {
         let set = field(c.ebx, 0, 12) * field(c.ebx, 12, 10) * field(c.ebx, 22, 10);
         set.saturating_mul(c.ecx as usize + 1)
     });
-    (bytes.max().unwrap_or(0), is_amd)
+    (bytes.max().unwrap_or(0), marks)
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-fn ask() -> (usize, bool) {
-    (0, false)
+fn ask() -> (usize, usize) {
+    (0, 0)
 }
 
 #[cfg(test)]
@@ -79,7 +90,8 @@ mod tests {
     fn a_cache_is_of_a_size_that_caches_have() {
         learn();
         let bytes = last_cache();
-        assert_eq!((bytes & !(AMD | ASKED), is_amd()), (ask().0 & !(AMD | ASKED), ask().1));
+        assert_eq!((bytes, is_amd(), is_zen2()), (ask().0 & !MARKS, ask().1 & AMD != 0, ask().1 & ZEN2 != 0));
+        assert!(is_amd() || !is_zen2());
         assert!(bytes == 0 || (1 << 15..1u64 << 34).contains(&(bytes as u64)), "{bytes}");
         assert!(!streamed(LEAST - 1) && streamed(usize::MAX));
         assert_eq!(streamed(LEAST), last_cache() / 8 <= LEAST);
