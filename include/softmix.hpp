@@ -4,11 +4,11 @@
  *     softmix::data data(softmix::features::row_major(x, p, L), softmix::counts(n));
  *     softmix::fitted fit = softmix::fit(data, 3);                           // fit.weights, fit.atom(0), fit.log_likelihood, ...
  *
- * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers of the standard library do not compile; of other
- * types that hold values (known by `allocator_type` alone) they do, and dangle. Everything of softmix.h holds
- * here too; objects of this header hold no state but what they show, so that different ones may be used by different threads.
- * A progress function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information, criteria of
- * one fit, the ridge in an evaluation, kernels, options of few uses) is called by its C name, with `data::raw()`.
+ * Nothing is copied from your arrays, which must live as long as the `data` that look at them: temporary containers of the standard library
+ * do not compile; of other types that hold values (known by `allocator_type` alone) they do, and dangle. Everything of softmix.h holds here
+ * too; objects of this header hold no state but what they show, so that different ones may be used by different threads. A progress
+ * function may throw: the fit ends, and the exception reaches whoever called `fit` or `scan`. What is missing here (moments, information,
+ * criteria of one fit, the ridge in an evaluation, kernels, options of few uses) is called by its C name, with `data::raw()`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -35,7 +35,8 @@ namespace softmix {
 
 namespace detail {
 
-/// Whether a type holds its values, so that a view of a temporary would dangle: a container with an allocator, or std::array. Spans are none.
+/// Whether a type holds its values, so that a view of a temporary would dangle: a container with an allocator, or std::array. Spans are
+/// none.
 template <class C, class = void> struct holds : std::false_type {};
 template <class C> struct holds<C, std::void_t<typename C::allocator_type>> : std::true_type {};
 template <class T, std::size_t N> struct holds<std::array<T, N>, void> : std::true_type {};
@@ -43,7 +44,8 @@ template <class T, std::size_t N> struct holds<const std::array<T, N>, void> : s
 
 } // namespace detail
 
-/// A view of n values side by side: made from a pointer and a length, or from anything with data() and size() but a temporary that holds its values.
+/// A view of n values side by side: made from a pointer and a length, or from anything with data() and size() but a temporary that
+/// holds its values.
 template <class T> class view {
 public:
     constexpr view() noexcept = default;
