@@ -613,7 +613,7 @@ class SoftmaxMixture:
         return self._evaluate(self._described(X, counts, sets, offset), True)[2]
 
     def predict(self, X=None, counts=None, *, sets=None, offset=None):
-        """The most probable class of each unit."""
+        """The most probable class of each unit; the first where no class chooses as it did."""
         return self.predict_proba(X, counts, sets=sets, offset=offset).argmax(axis=1)
 
     def score(self, X=None, counts=None, *, sets=None, offset=None):
