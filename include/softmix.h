@@ -122,8 +122,8 @@ typedef struct smx_error {
   size_t given;
   /**
    * Name of the argument, field or option at fault (`weights` are mixing weights where `class_index` is known, else those of units), of a
-   * quantity that they made no number ("log-likelihood", "logits", "penalty", "moments"), or "ranks" where others are at fault; ended by a
-   * zero.
+   * quantity that they made no number ("log-likelihood", "logits", "penalty", "gradient", "information", "products", "product", "moments"),
+   * or "ranks" where others are at fault; ended by a zero.
    */
   char argument[32];
 } smx_error;
@@ -694,7 +694,7 @@ typedef struct smx_progress {
   double best;
   /** Penalised log-likelihood of the start at hand (of the best of those racing). */
   double current;
-  /** 1 while starts are racing; 0 while one is being finished. */
+  /** 1 while starts are racing, or the winner is tried with fewer classes; 0 while one is being finished. */
   int32_t racing;
   /** Zero. */
   int32_t reserved;
@@ -723,7 +723,7 @@ typedef struct smx_fit_options {
   /**
    * Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
    * features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood. A class of weight 0 and
-   * atom 0 costs nothing: superfluous classes end so.
+   * atom 0 costs nothing: superfluous classes tend to end so.
    */
   double ridge;
   /** Seed of the random starts; default 0. Equal seeds give equal fits. */
@@ -778,7 +778,7 @@ typedef int32_t smx_stop;
 typedef struct smx_fit_result {
   /** sizeof(smx_fit_result), set by smx_fit_result_init. */
   size_t struct_size;
-  /** To be filled: K mixing weights, decreasing. */
+  /** To be filled: K mixing weights, decreasing. A class of 1e-10 or less is empty: its atom means nothing. */
   double *weights;
   /** To be filled: K x L atoms. */
   double *atoms;

@@ -208,7 +208,7 @@ impl<'a> Shard<'a> {
             return Err(Error::new(ErrorKind::NotFinite, "choices"));
         }
         if available == 0.0 {
-            return Err(Error::new(ErrorKind::Unavailable, "sets").at(0));
+            return Err(Error::new(ErrorKind::Unavailable, "offset"));
         }
         if ranks < 1.5 {
             return data.alone();

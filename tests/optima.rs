@@ -197,7 +197,7 @@ fn a_start_of_classes_that_coincide_comes_to_an_optimum() {
     }
 }
 
-/// With a ridge a class of weight 0 and atom 0 costs nothing: more classes never fit worse, of data of one class or of some.
+/// With a ridge a class of weight 0 and atom 0 costs nothing: more classes fit small data no worse.
 #[test]
 fn with_a_ridge_more_classes_are_as_good() {
     let mut emptied = 0;

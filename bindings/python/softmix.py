@@ -452,7 +452,8 @@ class SoftmaxMixture:
     ----------
     classes : number of classes
     ridge : penalty, in observations: `ridge / 2 * sum_k atom_k' S atom_k`, S the mean covariance of the features inside choice sets over
-        the alternatives that are available; 0 is maximum likelihood. A class of weight 0 and atom 0 costs nothing: superfluous ones end so
+        the alternatives that are available; 0 is maximum likelihood. A class of weight 0 and atom 0 costs nothing: superfluous ones tend
+        to end so
     starts : number of starts; None: the library's own rule
     seed : of the random starts; equal seeds give equal fits
     init : (weights, atoms), the only start to try; atoms that coincide are moved apart
@@ -528,7 +529,7 @@ class SoftmaxMixture:
         self.start_kinds_ = [_KINDS.get(kind, f"kind {kind}") for kind in kinds[: r.starts]]
         self.evaluations_, self.passes_, self.gradient_norm_, self.rank_ = r.evaluations, r.passes, r.gradient_norm, r.rank
         self.n_features_in_ = l
-        self._data, self._ridge = data, o.ridge
+        self._data, self._ridge, self._fitted = data, o.ridge, (weights.copy(), atoms.copy())
         empty = np.flatnonzero(weights <= _EMPTY).tolist()
         if empty:
             warnings.warn(f"classes {empty} are empty: fewer say the same", EmptyClasses, stacklevel=stacklevel)
@@ -643,20 +644,25 @@ class SoftmaxMixture:
         memory, pointer, size = _workspace(_lib.smx_standard_errors_workspace(byref(data.raw), k))
         data.call(_lib.smx_standard_errors, byref(wh), k, weights, atoms, byref(o), weight_errors.ctypes.data, atom_errors.ctypes.data, pointer,
                   size)
-        atom_errors[self.diverging_] = np.nan
+        atom_errors[self._runs_off()] = np.nan
         return weight_errors, atom_errors
 
     def covariance(self, variance="information"):
         """The covariance matrix of the estimates, (P, P) with P = K + K L: the weights, then the atoms, class after class. `variance` as of
-        standard_errors, which are the roots of its diagonal. A function of the estimates with gradient g has variance g @ V @ g."""
+        standard_errors, which are the roots of its diagonal, and NaN where they are. A function of the estimates with gradient g has variance g @ V @ g."""
         data, k, weights, atoms, wh, o = self._inference(variance)
         all_parameters = k * (1 + data.X.shape[1])
         covariance = np.empty((all_parameters, all_parameters))
         memory, pointer, size = _workspace(_lib.smx_covariance_workspace(byref(data.raw), k))
         data.call(_lib.smx_covariance, byref(wh), k, weights, atoms, byref(o), covariance.ctypes.data, pointer, size)
-        undefined = np.concatenate([np.zeros(k, bool), np.repeat(self.diverging_, data.X.shape[1])])
+        undefined = np.concatenate([np.zeros(k, bool), np.repeat(self._runs_off(), data.X.shape[1])])
         covariance[undefined] = covariance[:, undefined] = np.nan
         return covariance
+
+    def _runs_off(self):
+        """The classes that run off: of a mixture set from outside nothing is known."""
+        same = all(map(np.array_equal, self._fitted, (self.weights_, self.atoms_)))
+        return self.diverging_ if same else np.zeros(len(self.weights_), bool)
 
     def _inference(self, variance):
         """What standard errors and covariances are asked with."""

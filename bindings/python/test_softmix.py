@@ -379,6 +379,9 @@ class Softmix(unittest.TestCase):
             atoms = len(model.weights_) + np.flatnonzero(np.repeat(model.diverging_, self.X.shape[1]))
             self.assertTrue(np.isnan(model.standard_errors(variance)[1][model.diverging_]).all())
             self.assertTrue(np.isnan(model.covariance(variance)[atoms]).all() and np.isnan(model.covariance(variance)[:, atoms]).all())
+        # Of a mixture set from outside it is not known which classes run off.
+        model.weights_, model.atoms_ = np.array([0.5, 0.5]), np.random.default_rng(1).normal(size=(2, self.X.shape[1]))
+        self.assertTrue(np.isfinite(model.standard_errors()[1]).all())
 
     def test_what_a_fit_cannot_tell_is_told(self):
         def caught(call):
@@ -391,6 +394,9 @@ class Softmix(unittest.TestCase):
         X, counts = np.random.default_rng(11).normal(size=(6, 2)), np.random.default_rng(1).poisson(100, size=6)
         model, told = caught(lambda: softmix.fit(X, counts, 3, ridge=10.0))
         self.assertEqual((told, model.outcome_, (model.weights_ <= 1e-10).any()), ({softmix.EmptyClasses}, "converged", True))
+        # A fit from there begins there.
+        again = caught(lambda: softmix.fit(X, counts, 3, ridge=10.0, init=(model.weights_, model.atoms_), max_evaluations=1))[0]
+        self.assertAlmostEqual(again.penalized_log_likelihood_, model.penalized_log_likelihood_, delta=1e-9)
         collinear = np.column_stack([X, X[:, 0]])
         found, told = caught(lambda: softmix.scan(collinear, counts, 1, 3, ridge=10.0))
         self.assertEqual((told, found.rank, len(found.weights)), ({softmix.EmptyClasses, softmix.NotIdentified}, 2, 3))

@@ -54,6 +54,7 @@ softmix <- local({
   native <- function(name, ...) .Call(getNativeSymbolInfo(paste0("softmix_", name), dll), ...)
 
   refuse <- function(...) stop("softmix: ", ..., call. = FALSE)
+  vanished <- 1e-10 # the weight up to which a class is empty
 
   # What holds numbers: as.double would make some of factors and text too.
   numbers <- function(v, name) {
@@ -136,7 +137,8 @@ softmix <- local({
     if (!(fit$outcome %in% c("converged", "cancelled"))) {
       warning("softmix: the fit ended as ", fit$outcome, if (any(fit$diverging)) ": classes run off, try a ridge")
     }
-    if (any(fit$weights <= 1e-10)) warning("softmix: classes ", toString(which(fit$weights <= 1e-10)), " are empty: fewer say the same")
+    empty <- which(fit$weights <= vanished)
+    if (length(empty)) warning("softmix: classes ", toString(empty), " are empty: fewer say the same")
     if (any(fit$unidentified)) {
       at <- which(fit$unidentified)
       features <- colnames(x)[at]
@@ -174,7 +176,7 @@ softmix <- local({
       warning("softmix: fits of ", toString(table$classes[ended]), " classes ended as ", toString(table$outcome[ended]),
               if (any(found$diverging)) ": classes run off, try a ridge")
     }
-    empty <- vapply(fits, function(fit) any(fit$weights <= 1e-10), TRUE)
+    empty <- vapply(fits, function(fit) any(fit$weights <= vanished), TRUE)
     if (any(empty)) warning("softmix: fits of ", toString(table$classes[empty]), " classes have empty classes")
     rest <- found[c("best_aic", "best_bic", "best_icl", "suggested_classes", "noise")]
     eigenvalues <- found$eigenvalues[!is.nan(found$eigenvalues)]

@@ -320,16 +320,22 @@ impl<'h> Memory<'h> {
     /// As for [`Input::get`].
     unsafe fn checked<'a>(&'a self, check: Check<'a>) -> Result<Data<'a>> {
         // SAFETY: by the caller's promise.
-        Ok(unsafe { self.named_in_rust(check) }.map_err(|e| self.named_in_c(e))?)
+        Ok(unsafe { self.named_in_rust(check).map_err(|e| self.named_in_c(e)) }?)
     }
 
     /// An error of the data with the field of `smx_data` that its place is in.
-    fn named_in_c(&self, e: Error) -> Error {
+    ///
+    /// # Safety
+    /// As for [`Input::get`].
+    unsafe fn named_in_c(&self, e: Error) -> Error {
         let d = &self.description;
+        // SAFETY: by the caller's promise.
+        let no_weights = self.weights.as_ref().is_some_and(|w| unsafe { w.get() }.iter().all(|w| *w == 0.0));
         let argument = match (e.argument, e.kind) {
             ("sets", _) => "set_offsets",
             ("units", _) => "indptr",
             ("choices", ErrorKind::Unavailable) if d.choices != SMX_COUNTS => "indices",
+            ("choices", ErrorKind::Empty) if no_weights => "weights",
             ("choices", _) if !d.counts.is_null() => "counts",
             ("choices", _) if !d.weights.is_null() => "weights",
             ("choices", _) => "indices",

@@ -88,7 +88,7 @@ pub struct smx_progress {
     pub best: f64,
     /// Penalised log-likelihood of the start at hand (of the best of those racing).
     pub current: f64,
-    /// 1 while starts are racing; 0 while one is being finished.
+    /// 1 while starts are racing, or the winner is tried with fewer classes; 0 while one is being finished.
     pub racing: i32,
     /// Zero.
     pub reserved: i32,
@@ -116,7 +116,7 @@ pub struct smx_fit_options {
     pub reserved: i32,
     /// Ridge lambda >= 0 of the penalty `lambda / 2 * sum_k atom_k' S atom_k`, in observations, S the mean covariance of the
     /// features inside choice sets, over the alternatives that are available; default 0, which is maximum likelihood. A class of weight 0 and
-    /// atom 0 costs nothing: superfluous classes end so.
+    /// atom 0 costs nothing: superfluous classes tend to end so.
     pub ridge: f64,
     /// Seed of the random starts; default 0. Equal seeds give equal fits.
     pub seed: u64,
@@ -208,7 +208,7 @@ impl smx_fit_options {
 pub struct smx_fit_result {
     /// sizeof(smx_fit_result), set by smx_fit_result_init.
     pub struct_size: usize,
-    /// To be filled: K mixing weights, decreasing.
+    /// To be filled: K mixing weights, decreasing. A class of 1e-10 or less is empty: its atom means nothing.
     pub weights: *mut f64,
     /// To be filled: K x L atoms.
     pub atoms: *mut f64,

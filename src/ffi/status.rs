@@ -106,8 +106,8 @@ pub struct smx_error {
     /// The size or number that was given; SMX_NONE when not known.
     pub given: usize,
     /// Name of the argument, field or option at fault (`weights` are mixing weights where `class_index` is known, else those of units), of a
-    /// quantity that they made no number ("log-likelihood", "logits", "penalty", "moments"), or "ranks" where others are at fault; ended by a
-    /// zero.
+    /// quantity that they made no number ("log-likelihood", "logits", "penalty", "gradient", "information", "products", "product", "moments"),
+    /// or "ranks" where others are at fault; ended by a zero.
     pub argument: [c_char; 32],
 }
 

@@ -454,6 +454,7 @@ impl Search<'_, '_, '_, '_, '_> {
         };
         let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = self;
         let em = of_all.as_deref_mut().unwrap_or(&mut race.em);
+        run.state.start = report.best_start;
         if options.ridge > 0.0 && options.classes > 1 && !matches!(options.starts, Starts::Given(_)) {
             empty_classes(problem, options, em, best, run, &mut report, &mut race.beta[..shape.columns], ws.scope())?;
         }

@@ -139,7 +139,7 @@ impl<'w> Race<'w> {
             self.kinds[0] = StartKind::Given;
             self.weights.copy_from_slice(m.weights);
             self.atoms.copy_from_slice(m.atoms);
-            draws::part(problem, self.atoms, self.beta);
+            draws::part(problem, self.weights, self.atoms, self.beta);
             return Ok(());
         }
         if k == 1 {

@@ -72,7 +72,7 @@ pub struct Progress {
     pub finished: usize,
     /// Starts drawn so far.
     pub drawn: usize,
-    /// Whether starts are still racing; else `start` is being finished.
+    /// Whether starts are still racing, or the winner is tried with fewer classes; else `start` is being finished.
     pub racing: bool,
     /// Starts still racing: 0 while one is being finished.
     pub running: usize,

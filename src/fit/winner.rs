@@ -2,7 +2,7 @@
 
 use super::finish::{Place, Run, finish};
 use super::race::Problem;
-use super::{FitOptions, FitReport, Starts, StopRule, is_empty_class, looks_at_curvature, newton_pays};
+use super::{FitOptions, FitReport, Outcome, Starts, StopRule, is_empty_class, looks_at_curvature, newton_pays};
 use crate::em::Em;
 use crate::error::{ErrorKind, Result};
 use crate::optimize::Objective;
@@ -16,8 +16,8 @@ const POLISH: u64 = 30;
 /// before the others have taken its part.
 const TAKEN: f64 = 20.0;
 
-/// Where there is a ridge, a class of weight 0 and atom 0 costs nothing, so that the best of K classes is as good as that of fewer: empties
-/// the smallest classes of the winner as long as it loses nothing by it. `beta`: L numbers.
+/// Where there is a ridge, a class of weight 0 and atom 0 costs nothing, so that the best of K classes is as good as that of fewer: tries the
+/// winner without its smallest class, in a few evaluations, and goes on as long as nothing is lost by it. `beta`: L numbers.
 pub(super) fn empty_classes(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
@@ -31,8 +31,8 @@ pub(super) fn empty_classes(
     let (data, k, l) = (run.data, best.weights.len(), beta.len());
     let (weights, atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
     let parameters = (k - 1 + k * problem.wh.rank) as f64;
-    run.state.start = report.best_start;
     for _ in 1..k {
+        carry_on(problem, options, em, best, run, report, ws.scope())?;
         let live = || (0..k).filter(|&c| !is_empty_class(best.weights[c]));
         let Some(smallest) = live().min_by(|&a, &b| best.weights[a].total_cmp(&best.weights[b])) else { break };
         if live().count() < 2 || run.spent() {
@@ -48,6 +48,13 @@ pub(super) fn empty_classes(
         em.ev.evaluate_value(data, best.weights, best.atoms, false, problem.ctx)?;
         run.state.evaluations += 1;
         let (f, before) = (em.ev.value[0] - problem.penalty(best.atoms, beta), report.penalized_log_likelihood);
+        let slight = 1e-12 * before.abs();
+        // What is as good must be as good an end.
+        let ended = report.outcome == Outcome::Converged;
+        let wins = |found: &FitReport| {
+            let gain = found.penalized_log_likelihood - before;
+            gain > slight || gain >= -slight && (!ended || found.outcome == Outcome::Converged)
+        };
         let mut won = None;
         if f + TAKEN * parameters >= before && !run.spent() {
             let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
@@ -55,7 +62,7 @@ pub(super) fn empty_classes(
             (run.state.racing, run.state.running) = (true, 1);
             match finish(problem, &FitOptions { max_evaluations: limit, ..*options }, true, em, best, run, ws.scope()) {
                 Err(error) if error.kind == ErrorKind::NotFinite => data.reduced()?,
-                found => won = Some(found?).filter(|found| found.penalized_log_likelihood >= before - 1e-12 * before.abs()),
+                found => won = Some(found?).filter(wins),
             }
             (run.state.racing, run.state.running) = (false, 0);
         }
@@ -71,6 +78,24 @@ pub(super) fn empty_classes(
     Ok(())
 }
 
+/// Carries the winner on where its share of the evaluations stopped it. Whether it did.
+fn carry_on(
+    problem: &Problem<'_, '_>,
+    options: &FitOptions<'_>,
+    em: &mut Em<'_>,
+    best: &mut Place<'_>,
+    run: &mut Run<'_>,
+    report: &mut FitReport,
+    ws: Workspace<'_>,
+) -> Result<bool> {
+    let goes_on = report.stop == StopRule::Evaluations && !run.spent();
+    if goes_on {
+        let found = finish(problem, options, true, em, best, run, ws)?;
+        *report = FitReport { best_start: report.best_start, ..found };
+    }
+    Ok(goes_on)
+}
+
 /// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect`
 /// is whether a class of what it becomes may run off. `beta`: L numbers.
 pub(super) fn finish_winner(
@@ -84,10 +109,7 @@ pub(super) fn finish_winner(
     beta: &mut [f64],
     mut ws: Workspace<'_>,
 ) -> Result<()> {
-    run.state.start = report.best_start;
-    if report.stop == StopRule::Evaluations && !run.spent() {
-        let found = finish(problem, options, true, em, best, run, ws.scope())?;
-        *report = FitReport { best_start: report.best_start, ..found };
+    if carry_on(problem, options, em, best, run, report, ws.scope())? {
         *suspect = may_run_off(problem, em, best, run, beta);
     }
     let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);

@@ -3,6 +3,7 @@
 use super::{StartKind, direction, square_distance, stream};
 use crate::data::Shape;
 use crate::error::Result;
+use crate::fit::is_empty_class;
 use crate::fit::race::Problem;
 use crate::linalg;
 use crate::mixture::MixtureRef;
@@ -144,20 +145,20 @@ pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64
     StartKind::Random
 }
 
-/// Moves atoms that coincide apart, in random directions: where classes are one the likelihood has a saddle, which no step leaves. `beta`:
-/// 2 L numbers.
-pub(crate) fn part(problem: &Problem<'_, '_>, atoms: &mut [f64], beta: &mut [f64]) {
+/// Moves atoms of classes that are not empty apart where they coincide, in random directions: where classes are one the likelihood has a
+/// saddle, which no step leaves. `beta`: 2 L numbers.
+pub(crate) fn part(problem: &Problem<'_, '_>, weights: &[f64], atoms: &mut [f64], beta: &mut [f64]) {
     let (wh, l) = (problem.wh, problem.wh.columns);
     let mut random = stream(problem.seed, 0);
     let (room, beta) = beta.split_at_mut(l);
     let beta = &mut beta[..wh.rank];
-    for c in 1..atoms.len() / l {
+    for c in (1..weights.len()).filter(|&c| !is_empty_class(weights[c])) {
         let (before, atom) = atoms[..(c + 1) * l].split_at_mut(c * l);
         wh.whiten_atom(atom, beta);
         let nearest = TOGETHER * TOGETHER * (1.0 + linalg::dot(beta, beta));
-        let coincides = before.chunks_exact(l).any(|other| {
+        let coincides = before.chunks_exact(l).zip(weights).any(|(other, weight)| {
             wh.whiten_atom(other, &mut room[..wh.rank]);
-            square_distance(&room[..wh.rank], beta) <= nearest
+            !is_empty_class(*weight) && square_distance(&room[..wh.rank], beta) <= nearest
         });
         if coincides {
             direction(&mut random, APART, beta);

@@ -77,11 +77,11 @@ fn projects_find_the_installed_library() {
     let output = run(Command::new(&program).arg(&data).env("LD_LIBRARY_PATH", moved.join("lib")));
     assert!((units(&output) - best).abs() < 1e-2, "{output}");
 
-    // Only the archive: what it needs stands in Libs.private.
+    // Only the archive: what it needs stands in Libs too.
     let only = install(scratch, "static", &["-DSOFTMIX_SHARED=OFF"]);
     assert!(!only.join("lib/libsoftmix.so").exists());
     let program = scratch.join("archive");
-    let libraries = flags(&only, &["--static", "--cflags", "--libs"]);
+    let libraries = flags(&only, &["--cflags", "--libs"]);
     run(Command::new("cc").args(STRICT).arg(root().join("ffi-tests/flights.c")).args(libraries).arg("-o").arg(&program));
     let output = run(Command::new(&program).arg(&data));
     assert!((units(&output) - best).abs() < 1e-2, "{output}");
