@@ -845,6 +845,9 @@ fn features_that_do_not_vary_and_directions_with_nan_are_named() {
     let v = [0.0, 1.0, 0.0, 0.0, f64::NAN, 1.0];
     let found = univariate(&draws, &frame, &v, 2, &mut [0.0; 6], None, ctx, ws.lend());
     assert_eq!(found, Err(Error::new(ErrorKind::NotFinite, "directions").at(4)));
+    let long = [0.0, 1.0, 0.0, 0.0, 2.0, 0.0];
+    let found = univariate(&draws, &frame, &long, 2, &mut [0.0; 6], None, ctx, ws.lend());
+    assert_eq!(found, Err(Error::new(ErrorKind::InvalidOption, "directions").at(3)));
     let found = cross(&draws, &frame, &v[3..], 2, &mut [0.0; 9], None, ctx, ws.lend());
     assert_eq!(found, Err(Error::new(ErrorKind::NotFinite, "direction").at(1)));
 }

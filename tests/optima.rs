@@ -201,7 +201,7 @@ fn a_start_of_classes_that_coincide_comes_to_an_optimum() {
 #[test]
 fn with_a_ridge_more_classes_are_as_good() {
     let mut emptied = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let mut random = Random::new(900 + seed);
         let (sets, size, l) = (40 + 2 * seed as usize, 3, 3);
         let x = random.normals(sets * size * l, 1.0);
@@ -228,12 +228,17 @@ fn with_a_ridge_more_classes_are_as_good() {
             let found = fit.report.penalized_log_likelihood;
             assert!(found >= before - 1e-9 * before.abs(), "seed {seed}, K = {k}: {found} is below {before}");
             assert_eq!(fit.report.outcome, Outcome::Converged);
+            // A trial that the budget ends leaves what was best.
+            let limit = fit.report.evaluations.saturating_sub(3).max(1);
+            let short = Fit::new(&data, &FitOptions { ridge: 2.0, seed, max_evaluations: limit, ..FitOptions::new(k) }).unwrap();
+            let value = quantities(&data, &short.mixture, 2.0, Context::default()).value.penalized_log_likelihood;
+            assert!(short.report.evaluations <= limit + 1 && value <= found + 1e-9 * found.abs());
+            assert!((value - short.report.penalized_log_likelihood).abs() <= 1e-11 * value.abs());
             emptied += usize::from(fit.mixture.weights[k - 1] < 1e-10);
             before = found;
         }
     }
-    println!("{emptied} of 120 have empty classes");
-    assert!(emptied >= 20);
+    assert!(emptied >= 10, "{emptied} of 60 fits have empty classes");
 }
 
 /// With early steps in single precision a fit by L-BFGS ends where it ends without, on shifted features too; data in f32 or of many sets
