@@ -649,7 +649,8 @@ class SoftmaxMixture:
 
     def covariance(self, variance="information"):
         """The covariance matrix of the estimates, (P, P) with P = K + K L: the weights, then the atoms, class after class. `variance` as of
-        standard_errors, which are the roots of its diagonal, and NaN where they are. A function of the estimates with gradient g has variance g @ V @ g."""
+        standard_errors, which are the roots of its diagonal, and NaN where they are. A function of the estimates with gradient g has
+        variance g @ V @ g."""
         data, k, weights, atoms, wh, o = self._inference(variance)
         all_parameters = k * (1 + data.X.shape[1])
         covariance = np.empty((all_parameters, all_parameters))

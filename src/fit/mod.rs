@@ -19,7 +19,7 @@ use self::finish::{Pace, Place, Run, finish, finish_workspace};
 use self::race::{Problem, Race, UNRACED};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
 use self::verdict::Verdict;
-use self::winner::{empty_classes, finish_winner, mark_diverging, may_run_off};
+use self::winner::{Winner, mark_diverging, may_run_off};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
 use crate::error::{Error, ErrorKind, Result};
@@ -455,11 +455,13 @@ impl Search<'_, '_, '_, '_, '_> {
         let Self { data, shape, options, problem, race, of_all, best, run, out, .. } = self;
         let em = of_all.as_deref_mut().unwrap_or(&mut race.em);
         run.state.start = report.best_start;
+        let beta = &mut race.beta[..shape.columns];
+        let mut winner = Winner { problem, options, em: &mut *em, best: &mut *best, run: &mut *run, report: &mut report };
         if options.ridge > 0.0 && options.classes > 1 && !matches!(options.starts, Starts::Given(_)) {
-            empty_classes(problem, options, em, best, run, &mut report, &mut race.beta[..shape.columns], ws.scope())?;
+            winner.empty_classes(beta, ws.scope())?;
         }
         // What it becomes on the way may run off.
-        finish_winner(problem, options, em, best, run, &mut report, &mut suspect, &mut race.beta[..shape.columns], ws.scope())?;
+        winner.end(&mut suspect, beta, ws.scope())?;
         // Where the budget or the caller ended it far from any end, going on is what there is to do.
         suspect &= !matches!(report.stop, StopRule::Evaluations | StopRule::Callback) || report.gradient_norm <= STILL;
         out.start_values[report.best_start] = report.penalized_log_likelihood;

@@ -16,126 +16,121 @@ const POLISH: u64 = 30;
 /// before the others have taken its part.
 const TAKEN: f64 = 20.0;
 
-/// Where there is a ridge, a class of weight 0 and atom 0 costs nothing, so that the best of K classes is as good as that of fewer: tries the
-/// winner without its smallest class, in a few evaluations, and goes on as long as nothing is lost by it. `beta`: L numbers.
-pub(super) fn empty_classes(
-    problem: &Problem<'_, '_>,
-    options: &FitOptions<'_>,
-    em: &mut Em<'_>,
-    best: &mut Place<'_>,
-    run: &mut Run<'_>,
-    report: &mut FitReport,
-    beta: &mut [f64],
-    mut ws: Workspace<'_>,
-) -> Result<()> {
-    let (data, k, l) = (run.data, best.weights.len(), beta.len());
-    let (weights, atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
-    let parameters = (k - 1 + k * problem.wh.rank) as f64;
-    for _ in 1..k {
-        carry_on(problem, options, em, best, run, report, ws.scope())?;
-        let live = || (0..k).filter(|&c| !is_empty_class(best.weights[c]));
-        let Some(smallest) = live().min_by(|&a, &b| best.weights[a].total_cmp(&best.weights[b])) else { break };
-        if live().count() < 2 || run.spent() {
-            break;
+/// The winner on its way to its end.
+pub(super) struct Winner<'a, 'p, 'd, 'o, 'w, 'b, 'r> {
+    pub problem: &'a Problem<'p, 'd>,
+    pub options: &'a FitOptions<'o>,
+    pub em: &'a mut Em<'w>,
+    pub best: &'a mut Place<'b>,
+    pub run: &'a mut Run<'r>,
+    pub report: &'a mut FitReport,
+}
+
+impl Winner<'_, '_, '_, '_, '_, '_, '_> {
+    /// Carries the mixture on by [`finish`], down to a gradient and in so many evaluations.
+    fn finish(&mut self, gradient_tolerance: f64, max_evaluations: u64, ws: Workspace<'_>) -> Result<FitReport> {
+        let options = FitOptions { gradient_tolerance, max_evaluations, ..*self.options };
+        finish(self.problem, &options, true, self.em, self.best, self.run, ws)
+    }
+
+    /// So many evaluations that a step aside has, from here on.
+    fn aside(&self) -> u64 {
+        self.options.max_evaluations.min(self.run.state.evaluations + POLISH)
+    }
+
+    /// Goes on where the share of the evaluations stopped it. Whether it did.
+    fn carry_on(&mut self, ws: Workspace<'_>) -> Result<bool> {
+        let goes_on = self.report.stop == StopRule::Evaluations && !self.run.spent();
+        if goes_on {
+            let found = self.finish(self.options.gradient_tolerance, self.options.max_evaluations, ws)?;
+            *self.report = FitReport { best_start: self.report.best_start, ..found };
         }
-        weights.copy_from_slice(best.weights);
-        atoms.copy_from_slice(best.atoms);
-        best.weights[smallest] = 0.0;
-        best.atoms[smallest * l..(smallest + 1) * l].fill(0.0);
-        let rest: f64 = best.weights.iter().sum();
-        best.weights.iter_mut().for_each(|w| *w /= rest);
-        em.restart(1);
-        em.ev.evaluate_value(data, best.weights, best.atoms, false, problem.ctx)?;
-        run.state.evaluations += 1;
-        let (f, before) = (em.ev.value[0] - problem.penalty(best.atoms, beta), report.penalized_log_likelihood);
-        let slight = 1e-12 * before.abs();
-        // What is as good must be as good an end.
-        let ended = report.outcome == Outcome::Converged;
-        let wins = |found: &FitReport| {
-            let gain = found.penalized_log_likelihood - before;
-            gain > slight || gain >= -slight && (!ended || found.outcome == Outcome::Converged)
-        };
-        let mut won = None;
-        if f + TAKEN * parameters >= before && !run.spent() {
-            let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
-            // Until it has won it is one that races with the winner.
-            (run.state.racing, run.state.running) = (true, 1);
-            match finish(problem, &FitOptions { max_evaluations: limit, ..*options }, true, em, best, run, ws.scope()) {
-                Err(error) if error.kind == ErrorKind::NotFinite => data.reduced()?,
-                found => won = Some(found?).filter(wins),
+        Ok(goes_on)
+    }
+
+    /// Where there is a ridge, a class of weight 0 and atom 0 costs nothing, so that the best of K classes is as good as that of fewer: tries
+    /// the mixture without its smallest class, in a few evaluations, and goes on as long as nothing is lost by it. `beta`: L numbers.
+    pub fn empty_classes(&mut self, beta: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+        let (problem, data, k, l) = (self.problem, self.run.data, self.best.weights.len(), beta.len());
+        let (weights, atoms) = (ws.f64s(k)?, ws.f64s(k * l)?);
+        let parameters = (k - 1 + k * problem.wh.rank) as f64;
+        for _ in 1..k {
+            self.carry_on(ws.scope())?;
+            let live = || (0..k).filter(|&c| !is_empty_class(self.best.weights[c]));
+            let Some(smallest) = live().min_by(|&a, &b| self.best.weights[a].total_cmp(&self.best.weights[b])) else { break };
+            if live().count() < 2 || self.run.spent() {
+                break;
             }
-            (run.state.racing, run.state.running) = (false, 0);
+            weights.copy_from_slice(self.best.weights);
+            atoms.copy_from_slice(self.best.atoms);
+            self.best.weights[smallest] = 0.0;
+            self.best.atoms[smallest * l..(smallest + 1) * l].fill(0.0);
+            let rest: f64 = self.best.weights.iter().sum();
+            self.best.weights.iter_mut().for_each(|w| *w /= rest);
+            self.em.restart(1);
+            self.em.ev.evaluate_value(data, self.best.weights, self.best.atoms, false, problem.ctx)?;
+            self.run.state.evaluations += 1;
+            let f = self.em.ev.value[0] - problem.penalty(self.best.atoms, beta);
+            let before = self.report.penalized_log_likelihood;
+            let slight = 1e-12 * before.abs();
+            // What is as good must be as good an end.
+            let ended = self.report.outcome == Outcome::Converged;
+            let wins = |found: &FitReport| {
+                let gain = found.penalized_log_likelihood - before;
+                gain > slight || gain >= -slight && (!ended || found.outcome == Outcome::Converged)
+            };
+            let mut won = None;
+            if f + TAKEN * parameters >= before && !self.run.spent() {
+                // Until it has won it is one that races with the winner.
+                (self.run.state.racing, self.run.state.running) = (true, 1);
+                match self.finish(self.options.gradient_tolerance, self.aside(), ws.scope()) {
+                    Err(error) if error.kind == ErrorKind::NotFinite => data.reduced()?,
+                    found => won = Some(found?).filter(wins),
+                }
+                (self.run.state.racing, self.run.state.running) = (false, 0);
+            }
+            let Some(found) = won else {
+                self.best.weights.copy_from_slice(weights);
+                self.best.atoms.copy_from_slice(atoms);
+                break;
+            };
+            *self.report = FitReport { best_start: self.report.best_start, ..found };
+            self.run.state.best = found.penalized_log_likelihood;
+            self.run.tell_of_start(found.penalized_log_likelihood);
         }
-        let Some(found) = won else {
-            best.weights.copy_from_slice(weights);
-            best.atoms.copy_from_slice(atoms);
-            break;
-        };
-        *report = FitReport { best_start: report.best_start, ..found };
-        run.state.best = found.penalized_log_likelihood;
-        run.tell_of_start(found.penalized_log_likelihood);
+        Ok(())
     }
-    Ok(())
-}
 
-/// Carries the winner on where its share of the evaluations stopped it. Whether it did.
-fn carry_on(
-    problem: &Problem<'_, '_>,
-    options: &FitOptions<'_>,
-    em: &mut Em<'_>,
-    best: &mut Place<'_>,
-    run: &mut Run<'_>,
-    report: &mut FitReport,
-    ws: Workspace<'_>,
-) -> Result<bool> {
-    let goes_on = report.stop == StopRule::Evaluations && !run.spent();
-    if goes_on {
-        let found = finish(problem, options, true, em, best, run, ws)?;
-        *report = FitReport { best_start: report.best_start, ..found };
-    }
-    Ok(goes_on)
-}
-
-/// Carries the winner on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect`
-/// is whether a class of what it becomes may run off. `beta`: L numbers.
-pub(super) fn finish_winner(
-    problem: &Problem<'_, '_>,
-    options: &FitOptions<'_>,
-    em: &mut Em<'_>,
-    best: &mut Place<'_>,
-    run: &mut Run<'_>,
-    report: &mut FitReport,
-    suspect: &mut bool,
-    beta: &mut [f64],
-    mut ws: Workspace<'_>,
-) -> Result<()> {
-    if carry_on(problem, options, em, best, run, report, ws.scope())? {
-        *suspect = may_run_off(problem, em, best, run, beta);
-    }
-    let pays = matches!(options.starts, Starts::Auto) && newton_pays(&run.data.shape(), options.classes);
-    if pays && report.stop == StopRule::Gradient && !*suspect && !run.spent() {
-        // Where the likelihood is nearly flat a small gradient is still some way off: the steps left are few and cheap.
-        let (weights, atoms) = (ws.f64s(best.weights.len())?, ws.f64s(best.atoms.len())?);
-        weights.copy_from_slice(best.weights);
-        atoms.copy_from_slice(best.atoms);
-        let limit = options.max_evaluations.min(run.state.evaluations + POLISH);
-        let further = FitOptions { gradient_tolerance: 1e-3 * options.gradient_tolerance, max_evaluations: limit, ..*options };
-        run.polishes = true;
-        let polished = finish(problem, &further, true, em, best, run, ws)?;
-        run.polishes = false;
-        if polished.gradient_norm <= options.gradient_tolerance {
-            report.log_likelihood = polished.log_likelihood;
-            report.penalized_log_likelihood = polished.penalized_log_likelihood;
-            report.gradient_norm = polished.gradient_norm;
-            *suspect = may_run_off(problem, em, best, run, beta);
-        } else {
-            // Where steps lead away from a small gradient there is no end nearby.
-            best.weights.copy_from_slice(weights);
-            best.atoms.copy_from_slice(atoms);
-            *suspect = options.ridge == 0.0;
+    /// Carries it on to its end, where its share of the evaluations stopped it, and past the tolerance, where that is cheap; `suspect` is
+    /// whether a class of what it becomes may run off. `beta`: L numbers.
+    pub fn end(&mut self, suspect: &mut bool, beta: &mut [f64], mut ws: Workspace<'_>) -> Result<()> {
+        if self.carry_on(ws.scope())? {
+            *suspect = may_run_off(self.problem, self.em, self.best, self.run, beta);
         }
+        let tolerance = self.options.gradient_tolerance;
+        let pays = matches!(self.options.starts, Starts::Auto) && newton_pays(&self.run.data.shape(), self.options.classes);
+        if pays && self.report.stop == StopRule::Gradient && !*suspect && !self.run.spent() {
+            // Where the likelihood is nearly flat a small gradient is still some way off: the steps left are few and cheap.
+            let (weights, atoms) = (ws.f64s(self.best.weights.len())?, ws.f64s(self.best.atoms.len())?);
+            weights.copy_from_slice(self.best.weights);
+            atoms.copy_from_slice(self.best.atoms);
+            self.run.polishes = true;
+            let polished = self.finish(1e-3 * tolerance, self.aside(), ws)?;
+            self.run.polishes = false;
+            if polished.gradient_norm <= tolerance {
+                self.report.log_likelihood = polished.log_likelihood;
+                self.report.penalized_log_likelihood = polished.penalized_log_likelihood;
+                self.report.gradient_norm = polished.gradient_norm;
+                *suspect = may_run_off(self.problem, self.em, self.best, self.run, beta);
+            } else {
+                // Where steps lead away from a small gradient there is no end nearby.
+                self.best.weights.copy_from_slice(weights);
+                self.best.atoms.copy_from_slice(atoms);
+                *suspect = self.options.ridge == 0.0;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether a class of the mixture finished last may run off. A ridge penalty holds them all. `beta`: L numbers.
