@@ -1114,6 +1114,38 @@ fn a_finite_maximum_far_out_is_not_divergence() {
     }
 }
 
+/// The last digits of logits are lost where a feature is far from 0, as years are: a class that runs off along it is named all the same.
+#[test]
+fn classes_that_run_off_along_a_feature_far_from_0_are_named() {
+    let (p, l, units) = (100, 2, 100);
+    let mut named = 0;
+    for seed in 0..12 {
+        let mut random = common::random::Random::new(seed);
+        let mut x = random.normals(p * l, 1.0);
+        x.chunks_exact_mut(l).for_each(|x| x[0] = if x[0] > 0.0 { 2014.0 } else { 2013.0 });
+        let atoms = random.normals(2 * l, 1.0);
+        let utility = |x: &[f64], atom: &[f64]| (x[0] - 2013.5) * atom[0] + x[1] * atom[1];
+        let mut chosen = vec![];
+        for u in 0..units {
+            let atom = &atoms[u % 2 * l..][..l];
+            for _ in 0..3 {
+                // Gumbel's largest.
+                let of_row = |x: &[f64], random: &mut common::random::Random| utility(x, atom) - (-random.uniform().ln()).ln();
+                let utilities: Vec<f64> = x.chunks_exact(l).map(|x| of_row(x, &mut random)).collect();
+                chosen.push((0..p).max_by(|a, b| utilities[*a].total_cmp(&utilities[*b])).unwrap());
+            }
+        }
+        let indptr: Vec<usize> = (0..=units).map(|u| 3 * u).collect();
+        let choices = Choices::Units { indptr: &indptr, indices: &chosen, counts: None, weights: None };
+        let data = Data::new(Features::row_major(&x[..], p, l).unwrap(), None, None, choices).unwrap();
+        let fit = Fit::new(&data, &FitOptions::new(3)).unwrap();
+        let farthest = fit.mixture.atoms.iter().step_by(l).fold(0.0, |m: f64, a| m.max(a.abs()));
+        assert!(fit.report.outcome != Outcome::Converged || farthest < 500.0, "{seed}: {:?}", fit.mixture);
+        named += usize::from(fit.report.outcome == Outcome::Diverging);
+    }
+    assert!(named > 0);
+}
+
 /// Features differ in directions that no choice tells of, since nobody chose from the sets where they do: rounding must not say how far to
 /// go there, of a finite maximum and of one that is not.
 #[test]

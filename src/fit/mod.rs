@@ -1,9 +1,9 @@
 //! The driver: the race of starts, the finish, and the outcome.
 //!
-//! Starts run as columns of one product: a few steps of EM each, then the worst fall out, and the survivors are finished one by one on the
-//! observed likelihood, by Newton's method where its curvature is cheap beside an evaluation and elsewhere by L-BFGS, after which Newton's
-//! method ends what comes to no end; EM is the fallback. Unless those that are finished agree on the best, and are enough of the starts,
-//! more are drawn.
+//! Starts run as columns of one product: a few steps of EM each (of many features, one by one, a short run of L-BFGS), then the worst fall
+//! out, and the survivors are finished one by one on the observed likelihood, by Newton's method where its curvature is cheap beside an
+//! evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to no end; EM is the fallback. Unless those that are
+//! finished agree on the best, and are enough of the starts, more are drawn.
 
 mod finish;
 mod options;
@@ -17,7 +17,7 @@ mod winner;
 
 use self::finish::{Pace, Place, Run, finish, finish_workspace};
 use self::race::{Problem, Race, UNRACED};
-use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size};
+use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size, sprints};
 use self::verdict::Verdict;
 use self::winner::{Winner, mark_diverging, may_run_off};
 use crate::data::{Data, Shape};
@@ -44,6 +44,9 @@ pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_p
 /// alone that goes on to the end.
 const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
+/// Evaluations of a start that races by L-BFGS, and how many race for one that goes on.
+const SPRINT: u64 = 60;
+const SPRINTERS: usize = 4;
 /// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
 const GAINS: f64 = 4.0;
 /// What the best gains on all alternatives from its end on a sample, relatively, from which on the sample stands for something else.
@@ -288,7 +291,7 @@ impl Search<'_, '_, '_, '_, '_> {
 
     /// Draws n starts, lets them race and finishes the survivors. Whether the best is settled.
     fn draw(&mut self, n: usize, ws: &mut Workspace<'_>) -> Result<bool> {
-        let Self { options, racing, race, best, run, begun, out, .. } = self;
+        let Self { options, racing, race, best, run, begun, .. } = self;
         let (first, fresh) = (run.state.drawn, self.draws == 0);
         self.draws += 1;
         run.state.drawn += n;
@@ -296,7 +299,11 @@ impl Search<'_, '_, '_, '_, '_> {
         let (known, reached) = (begun.report.is_some(), best.mixture());
         let from = (known && !fresh || options.grow.is_some()).then_some(reached);
         race.draw(racing, self.of_moments, &options.starts, (first, fresh), n, from, &mut run.state, ws.scope())?;
-        let (survivors, back) = race.run(racing, n, fresh, known.then_some(reached), run)?;
+        let (survivors, back) = match sprints(&self.shape) && n > UNRACED {
+            true => self.sprint(n, first, ws)?,
+            false => race.run(racing, n, fresh, known.then_some(reached), run)?,
+        };
+        let Self { race, run, out, .. } = self;
         for j in 0..n {
             out.start_values[first + race.order[j]] = race.values[j];
             out.start_kinds[first + race.order[j]] = race.kinds[j];
@@ -305,7 +312,7 @@ impl Search<'_, '_, '_, '_, '_> {
         let before = if fresh { f64::NEG_INFINITY } else { run.state.best };
         let (leads, mut open) = (self.leads, 0);
         if leads {
-            self.lead(survivors, first, n, ws)?;
+            self.lead(survivors, first, n > 1, each_of(self.options, &self.shape, n), ws)?;
         }
         // Those that are on their way to the best need not be seen to arrive there.
         self.verdict.begin(back);
@@ -329,13 +336,28 @@ impl Search<'_, '_, '_, '_, '_> {
         Ok(self.verdict.settled(self.data, self.options.classes, before, run.state.best, n, came))
     }
 
-    /// Carries the survivors of n starts to their ends on the sample they raced on, the best first from then on.
-    fn lead(&mut self, survivors: usize, first: usize, n: usize, ws: &mut Workspace<'_>) -> Result<()> {
+    /// The race of n starts where they race by L-BFGS. How many go on, at the front, best first; and how many came to the best so far that
+    /// did not begin there.
+    fn sprint(&mut self, n: usize, first: usize, ws: &mut Workspace<'_>) -> Result<(usize, usize)> {
+        self.lead(n, first, false, SPRINT, ws)?;
+        let Self { racing, race, best, run, begun, .. } = self;
+        let (running, back) = match begun.report {
+            Some(_) => race.fall_out(racing, n, best.mixture(), run.state.best),
+            None => (n, 0),
+        };
+        race.sort(running);
+        Ok((running.div_ceil(SPRINTERS), back))
+    }
+
+    /// Carries the first starts, which have `raced` or not, on by as many evaluations `each` on what they race on, the best first from then
+    /// on.
+    fn lead(&mut self, starts: usize, first: usize, raced: bool, each: u64, ws: &mut Workspace<'_>) -> Result<()> {
         let (k, l) = (self.options.classes, self.shape.columns);
-        let Self { data, shape, options, racing, race, best, run, out, .. } = self;
+        let Self { data, options, racing, race, best, run, out, .. } = self;
+        let racing: &Problem<'_, '_> = racing;
         (run.data, run.excess) = (racing.data, self.excess);
-        (run.state.racing, run.state.running) = (true, 1);
-        for j in 0..survivors {
+        (run.state.racing, run.state.running) = (true, starts);
+        for j in 0..starts {
             if run.spent() {
                 break;
             }
@@ -343,17 +365,20 @@ impl Search<'_, '_, '_, '_, '_> {
             let (weights, atoms) = (&mut race.weights[j * k..(j + 1) * k], &mut race.atoms[j * k * l..(j + 1) * k * l]);
             let place = &mut Place { weights, atoms, v: best.v, g: best.g, order: best.order };
             race.em.restart(1);
-            let each = share_of_budget(options, shape, n, run.state.evaluations);
-            race.values[j] = match finish(racing, &each, n > 1, &mut race.em, place, run, ws.scope()) {
+            let each = share_of_budget(options, each, run.state.evaluations);
+            race.values[j] = match finish(racing, &each, raced, &mut race.em, place, run, ws.scope()) {
                 Ok(found) => found.penalized_log_likelihood,
-                Err(error) if error.kind == ErrorKind::NotFinite => f64::NEG_INFINITY,
+                Err(error) if error.kind == ErrorKind::NotFinite => {
+                    racing.data.reduced()?;
+                    f64::NEG_INFINITY
+                }
                 Err(error) => return Err(error),
             };
             out.start_values[run.state.start] = race.values[j];
         }
         (run.data, run.excess) = (*data, None);
         (run.state.racing, run.state.running) = (false, 0);
-        race.sort(survivors);
+        race.sort(starts);
         Ok(())
     }
 
@@ -418,7 +443,7 @@ impl Search<'_, '_, '_, '_, '_> {
         let warm = if n > UNRACED || k == 1 || shape.units_are_draws || race_form(shape) != MStep::Newton { 0 } else { 6 };
         run.steps(problem, problem.data, options, em, place, warm, race.beta)?;
         let spent = run.state.evaluations;
-        let each = share_of_budget(options, shape, n, spent);
+        let each = share_of_budget(options, each_of(options, shape, n), spent);
         // What is left of the share, against the best: of a start that is one of many.
         run.pace = (each.max_evaluations < options.max_evaluations && self.begun.report.is_some())
             .then(|| Pace::new(run.state.best, k - 1 + k * problem.wh.rank, data.total_weight(), each.max_evaluations - spent));
@@ -490,13 +515,18 @@ impl Search<'_, '_, '_, '_, '_> {
     }
 }
 
-/// The options with the share of the budget of one of n starts, after so many evaluations.
-fn share_of_budget<'o>(options: &FitOptions<'o>, shape: &Shape, n: usize, spent: u64) -> FitOptions<'o> {
-    let each = match options.starts {
-        Starts::Auto if n > 1 => spent + if is_large(shape) { EACH_LARGE } else { EACH },
+/// Evaluations that finish one of n starts, at most.
+fn each_of(options: &FitOptions<'_>, shape: &Shape, n: usize) -> u64 {
+    match options.starts {
+        Starts::Auto if n > 1 && is_large(shape) => EACH_LARGE,
+        Starts::Auto if n > 1 => EACH,
         _ => u64::MAX,
-    };
-    FitOptions { max_evaluations: options.max_evaluations.min(each), ..*options }
+    }
+}
+
+/// The options with so many evaluations for `each` after those that are `spent`.
+fn share_of_budget<'o>(options: &FitOptions<'o>, each: u64, spent: u64) -> FitOptions<'o> {
+    FitOptions { max_evaluations: options.max_evaluations.min(spent.saturating_add(each)), ..*options }
 }
 
 /// Estimates of a draw that raced on a sample are as far below the best as they are below `top`, the best of them. Starts that were not

@@ -1,6 +1,7 @@
 //! The race: many starts as columns of one product, a few steps of EM each, the worst fall out.
 
 use super::finish::Run;
+use super::rules::sprints;
 use super::{Progress, Starts, race_form, rounding};
 use crate::data::{Data, Shape};
 use crate::em::{Em, MStep};
@@ -183,10 +184,12 @@ impl<'w> Race<'w> {
             state.evaluations += evaluations;
             self.em.ev.passes += passes;
         }
+        // Where features are many a few alternatives tell little of a class: the later draws are of classes cut in halves.
+        let halves = best.is_some() && !fresh && sprints(&problem.data.shape());
         let mut done = taken;
         if let Some(rows) = &mut self.rows {
-            let narrow = if best.is_some() { (n - taken).div_ceil(2) } else { 0 };
-            let clusters = (n - taken - narrow) / 3;
+            let narrow = if best.is_some() && !halves { (n - taken).div_ceil(2) } else { 0 };
+            let clusters = if halves { 0 } else { (n - taken - narrow) / 3 };
             for Range { start: from, end: to } in blocks(taken..taken + clusters, self.width) {
                 self.em.restart(to - from);
                 for j in from..to {
@@ -208,7 +211,7 @@ impl<'w> Race<'w> {
         }
         for (j, (w, a)) in self.weights.chunks_exact_mut(k).zip(self.atoms.chunks_exact_mut(k * l)).enumerate().take(n).skip(done) {
             self.kinds[j] = match best {
-                Some(best) if (first + j) % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
+                Some(best) if halves || (first + j) % 2 == 0 => draws::relocate(problem, first + j, best, w, a, self.beta),
                 _ => draws::random(problem, first + j, w, a, self.beta),
             };
         }
@@ -276,18 +279,26 @@ impl<'w> Race<'w> {
                 }
             }
             if let Some(best) = best {
-                for j in (0..running).rev() {
-                    if !self.came_to(problem, j, best, run.state.best) {
-                        continue;
-                    }
-                    back += usize::from(self.kinds[j] != StartKind::Relocate);
-                    running -= 1;
-                    self.swap(j, running);
-                }
+                let came = self.fall_out(problem, running, best, run.state.best);
+                (running, back) = (came.0, back + came.1);
             }
             running = self.select(running, share);
         }
         Ok((running, back))
+    }
+
+    /// Those of the first `running` starts that came to the classes of `best`, of penalised log-likelihood `value`, fall out. How many are
+    /// left, at the front; and how many fell out that did not begin there.
+    pub fn fall_out(&mut self, problem: &Problem<'_, '_>, mut running: usize, best: MixtureRef<'_>, value: f64) -> (usize, usize) {
+        let mut back = 0;
+        for j in (0..running).rev() {
+            if self.came_to(problem, j, best, value) {
+                back += usize::from(self.kinds[j] != StartKind::Relocate);
+                running -= 1;
+                self.swap(j, running);
+            }
+        }
+        (running, back)
     }
 
     /// Steps of EM of the starts `from..to`, as columns of one product.

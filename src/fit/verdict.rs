@@ -1,6 +1,6 @@
 //! When starts are enough: what the draws say of the best.
 
-use super::rules::{idle_draws_of_units, patience, starts_are_cheap};
+use super::rules::{idle_draws_of_units, patience, sprints, starts_are_cheap};
 use super::{is_large, rounding};
 use crate::data::Data;
 use crate::starts::sample;
@@ -8,6 +8,8 @@ use crate::starts::sample;
 /// On large choice sets, `Auto` ends when so many draws in a row found nothing better; for other data see [`patience`] and
 /// [`idle_draws_of_units`].
 const IDLE_LARGE: usize = 3;
+/// The same where starts race by L-BFGS: where features are many every other start ends elsewhere.
+const IDLE_SPRINTS: usize = 6;
 
 /// What the draws say of the best.
 #[derive(Default)]
@@ -79,7 +81,8 @@ impl Verdict {
         }
         // One draw in any case: narrow classes are found by relocations alone.
         self.unanimous = if idle == 0 { consensus } else { self.unanimous };
-        large && (self.unanimous && idle >= 1 || idle >= IDLE_LARGE) || idle >= patience(&shape, classes)
+        let most = if sprints(&shape) { IDLE_SPRINTS } else { IDLE_LARGE };
+        large && (self.unanimous && idle >= 1 || idle >= most) || idle >= patience(&shape, classes)
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) const EPSILON: [f64; 4] = [1e-4, 1e-6, 1e-8, 1e-10];
 /// The share of an atom, squared, that lies where features do not vary, from which on that is looked at: of one alternative in a million
 /// that has a feature of its own, 1e-4.
 const LEAST: f64 = 1e-6;
+/// How many times the rounding of the largest logit that may be, of each choice of a class, f may fall by on the way.
+const ROUNDING: f64 = 16.0;
 /// The share of its variance below which a single feature hardly varies under a class, and features tried one by one at most.
 const HARDLY: f64 = 1e-3;
 const MOST: usize = 16;
@@ -36,7 +38,7 @@ pub(crate) fn diverging_workspace(shape: &Shape, classes: usize, curvature: bool
     let d = of(k.saturating_mul(l.saturating_add(1)));
     let h = of(k.saturating_mul(l.saturating_mul(l)));
     let second = h.and(of(l.saturating_mul(l)).and(of(l.saturating_mul(l)))).and(linalg::solve_workspace(l));
-    let ways = of(k).and(of(l)).and(of(l)).and(of(l)).and(of(l)).and(of(l));
+    let ways = of(k).and(of(l)).and(of(l)).and(of(l)).and(of(l)).and(of(l)).and(of(l));
     d.and(d).and(ways).and(if curvature { second.or(h.and(Evaluation::curvature_workspace(shape, k))) } else { WorkspaceSize::EMPTY })
 }
 
@@ -64,13 +66,20 @@ pub(crate) fn diverging(
         }
         false => &mut [],
     };
-    let slight = 1e-12 * f.abs();
+    let largest = ws.f64s(l)?;
+    if !o.ev.layout.is_grouped() {
+        (0..o.data.features().rows()).for_each(|i| o.data.features().raise_to_magnitudes(i, largest));
+        o.data.max(largest)?;
+    }
     for (j, out) in out.iter_mut().enumerate() {
         *out = false;
         // The mixture of v, and its evaluation, were left behind by the class before.
         if o.evaluate(v, gradient).is_none() || o.weights[j] <= crate::em::VANISHED {
             continue;
         }
+        // Of features far from 0 logits are large, and of those the last digits are lost: more of them farther on.
+        let logits: f64 = largest.iter().zip(&o.atoms[j * l..(j + 1) * l]).map(|(x, theta)| x * theta.abs()).sum();
+        let slight = 1e-12 * f.abs() + ROUNDING * f64::EPSILON * logits * choices[j];
         let range = k - 1 + j * r..k - 1 + (j + 1) * r;
         let mut goes_on = |o: &mut Objective<'_, '_, '_>, d: &[f64]| {
             let mut there = |o: &mut Objective<'_, '_, '_>, step: f64| {

@@ -17,6 +17,11 @@ const MOST_FEATURES: usize = 64;
 /// Evaluations of a correction that is raced on: what is left to do EM does faster.
 const CORRECTION: usize = 24;
 
+/// Features that are many: random directions are then nearly orthogonal to all that matters. And, there, the share of relocations that cut
+/// a class in halves.
+const MANY: usize = 32;
+const HALVES: f64 = 0.9;
+
 /// The longest whitened atom of a start by moments: where offsets leave nearly all of the base measure to one alternative, its frame knows
 /// no bounds.
 const LONGEST: f64 = 100.0;
@@ -130,7 +135,7 @@ pub(crate) fn moment_starts(
 pub(crate) fn random(problem: &Problem<'_, '_>, start: usize, weights: &mut [f64], atoms: &mut [f64], beta: &mut [f64]) -> StartKind {
     let mut random = stream(problem.seed, start);
     weights.fill(1.0 / weights.len() as f64);
-    let most = if problem.wh.rank > 32 { 4.0 } else { 16.0 };
+    let most = if problem.wh.rank > MANY { 4.0 } else { 16.0 };
     let norm = 0.5 * libm::pow(most, random.random::<f64>());
     for atom in atoms.chunks_exact_mut(problem.wh.columns) {
         let beta = &mut beta[..problem.wh.rank];
@@ -168,8 +173,8 @@ pub(crate) fn part(problem: &Problem<'_, '_>, weights: &[f64], atoms: &mut [f64]
     }
 }
 
-/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or
-/// a small class of an atom in a random direction. `beta`: L numbers.
+/// The best mixture with one class taken away and put elsewhere: half of another class, each half moved apart along a random direction; or,
+/// every second time, a small class of an atom in a random direction, where features are many one in ten, and less far. `beta`: L numbers.
 pub(crate) fn relocate(
     problem: &Problem<'_, '_>,
     start: usize,
@@ -185,10 +190,12 @@ pub(crate) fn relocate(
     let empty = best.weights.iter().position(|w| *w == 0.0);
     let from = empty.unwrap_or_else(|| random.random_range(0..k));
     let to = (from + random.random_range(1..k)) % k;
-    let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(32.0, random.random::<f64>()));
+    let many = problem.wh.rank > MANY;
+    let norm = 0.25 * libm::pow(if many { 8.0 } else { 32.0 }, random.random::<f64>());
+    let beta = &mut beta[..problem.wh.rank];
     direction(&mut random, norm, beta);
     problem.wh.unwhiten_atom(beta, &mut atoms[from * l..(from + 1) * l]);
-    if random.random() {
+    if if many { random.random::<f64>() < HALVES } else { random.random() } {
         let half = 0.5 * (weights[from] + weights[to]);
         (weights[from], weights[to]) = (half, half);
         for j in 0..l {
