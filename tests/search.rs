@@ -81,7 +81,7 @@ const SETTINGS: [(Size, Law, Atoms, Weights); 36] = [
     ((1000, 5, 3, 5e4), Law::Normal, Atoms::Random(2.0), Weights::Uneven),
     ((2000, 10, 5, 1e5), Law::Normal, Atoms::Random(2.0), Weights::Uneven),
     ((1000, 3, 3, 2e4), Law::Heavy, Atoms::Random(1.5), Weights::Uneven),
-    // So many features that starts race by L-BFGS, with few alternatives for each, where every other start ends elsewhere, and with many.
+    // So many features that relocations race by L-BFGS, with few alternatives for each, where every other start ends elsewhere, and with many.
     ((1000, 128, 3, 3e4), Law::Normal, Atoms::Random(2.0), Weights::Rising),
     ((3000, 64, 4, 9e4), Law::Signs, Atoms::Random(2.0), Weights::Rising),
     ((6000, 100, 4, 2e5), Law::Normal, Atoms::Random(1.5), Weights::Rising),

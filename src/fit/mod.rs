@@ -1,9 +1,9 @@
 //! The driver: the race of starts, the finish, and the outcome.
 //!
-//! Starts run as columns of one product: a few steps of EM each (of many features, one by one, a short run of L-BFGS), then the worst fall
-//! out, and the survivors are finished one by one on the observed likelihood, by Newton's method where its curvature is cheap beside an
-//! evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to no end; EM is the fallback. Unless those that are
-//! finished agree on the best, and are enough of the starts, more are drawn.
+//! Starts run as columns of one product: a few steps of EM each (later ones of many features, one by one, a short run of L-BFGS), then the
+//! worst fall out, and the survivors are finished one by one on the observed likelihood, by Newton's method where its curvature is cheap
+//! beside an evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to no end; EM is the fallback. Unless those that
+//! are finished agree on the best, and are enough of the starts, more are drawn.
 
 mod finish;
 mod options;
@@ -47,6 +47,8 @@ const EACH_LARGE: u64 = 200;
 /// Evaluations of a start that races by L-BFGS, and how many race for one that goes on.
 const SPRINT: u64 = 60;
 const SPRINTERS: usize = 4;
+/// Starts of a later draw at least that race so: as dear as three that do not.
+const SPRINTING: usize = 6;
 /// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
 const GAINS: f64 = 4.0;
 /// What the best gains on all alternatives from its end on a sample, relatively, from which on the sample stands for something else.
@@ -264,7 +266,11 @@ impl Search<'_, '_, '_, '_, '_> {
     fn run(&mut self, mut ws: Workspace<'_>) -> Result<Ended> {
         let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
         // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
-        let later = if self.shape.units_are_draws { batch.div_ceil(2) } else { batch };
+        let later = match self.shape.units_are_draws {
+            true if sprints(&self.shape) => batch.div_ceil(2).max(SPRINTING.min(batch)),
+            true => batch.div_ceil(2),
+            false => batch,
+        };
         while self.run.state.drawn < total {
             let n = if self.draws == 0 { batch } else { later }.min(total - self.run.state.drawn);
             let settled = self.draw(n, &mut ws)?;
@@ -299,7 +305,7 @@ impl Search<'_, '_, '_, '_, '_> {
         let (known, reached) = (begun.report.is_some(), best.mixture());
         let from = (known && !fresh || options.grow.is_some()).then_some(reached);
         race.draw(racing, self.of_moments, &options.starts, (first, fresh), n, from, &mut run.state, ws.scope())?;
-        let (survivors, back) = match sprints(&self.shape) && n > UNRACED {
+        let (survivors, back) = match sprints(&self.shape) && !fresh && n > UNRACED {
             true => self.sprint(n, first, ws)?,
             false => race.run(racing, n, fresh, known.then_some(reached), run)?,
         };

@@ -184,11 +184,11 @@ impl<'w> Race<'w> {
             state.evaluations += evaluations;
             self.em.ev.passes += passes;
         }
-        // Where features are many a few alternatives tell little of a class: the later draws are of classes cut in halves.
+        // Where features are many a few alternatives tell less of a class: the later draws are mostly of classes cut in halves.
         let halves = best.is_some() && !fresh && sprints(&problem.data.shape());
         let mut done = taken;
         if let Some(rows) = &mut self.rows {
-            let narrow = if best.is_some() && !halves { (n - taken).div_ceil(2) } else { 0 };
+            let narrow = if best.is_some() { (n - taken).div_ceil(if halves { 3 } else { 2 }) } else { 0 };
             let clusters = if halves { 0 } else { (n - taken - narrow) / 3 };
             for Range { start: from, end: to } in blocks(taken..taken + clusters, self.width) {
                 self.em.restart(to - from);

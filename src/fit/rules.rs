@@ -1,6 +1,6 @@
 //! Rules by the shape of the data: how many starts, which of the methods, and what costs little or much.
 
-use super::{FitOptions, SPRINT, Starts};
+use super::{FitOptions, Starts};
 use crate::data::Shape;
 use crate::em::{MStep, VANISHED};
 use crate::starts::sample::{self, SampleSize};
@@ -24,7 +24,7 @@ fn starts_a_second(shape: &Shape, classes: usize) -> usize {
 }
 
 /// Starts of the first draw of `Auto`: as many as cost about as much as a second's work, from 24 to 120 where units make several choices,
-/// from 6 to 64 on counts (32 where they race by L-BFGS), of which later draws have half as many. One for one class.
+/// from 6 to 64 on counts (32 where features are many), of which later draws have half as many. One for one class.
 pub fn default_starts(shape: &Shape, classes: usize) -> usize {
     if classes <= 1 {
         return 1;
@@ -66,8 +66,7 @@ pub fn max_starts(shape: &Shape, options: &FitOptions<'_>) -> usize {
 
 /// Starts drawn at once: no more than the budget can carry through a race.
 pub(super) fn batch_size(shape: &Shape, options: &FitOptions<'_>) -> usize {
-    let each = if sprints(shape) { 2 * SPRINT } else { AFFORDABLE };
-    let affordable = usize::try_from(options.max_evaluations / each).unwrap_or(usize::MAX).max(1);
+    let affordable = usize::try_from(options.max_evaluations / AFFORDABLE).unwrap_or(usize::MAX).max(1);
     default_starts(shape, options.classes).min(max_starts(shape, options)).min(affordable)
 }
 
@@ -76,8 +75,9 @@ pub(crate) fn race_form(shape: &Shape) -> MStep {
     if shape.columns <= 32 { MStep::Newton } else { MStep::Gradient }
 }
 
-/// Whether starts race by short runs of L-BFGS in place of steps of EM: on counts where features are so many that an M-step is a step along
-/// the gradient, few of which tell little of where a start ends.
+/// Whether later draws race by short runs of L-BFGS in place of steps of EM: on counts where features are so many that an M-step is a step
+/// along the gradient, few of which tell little of where a start ends. The first draw does not: from far away long steps lead classes onto few
+/// alternatives.
 pub(super) fn sprints(shape: &Shape) -> bool {
     shape.units_are_draws && race_form(shape) == MStep::Gradient
 }

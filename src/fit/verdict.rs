@@ -8,7 +8,7 @@ use crate::starts::sample;
 /// On large choice sets, `Auto` ends when so many draws in a row found nothing better; for other data see [`patience`] and
 /// [`idle_draws_of_units`].
 const IDLE_LARGE: usize = 3;
-/// The same where starts race by L-BFGS: where features are many every other start ends elsewhere.
+/// The same where features are many and every other start ends elsewhere.
 const IDLE_SPRINTS: usize = 6;
 
 /// What the draws say of the best.
