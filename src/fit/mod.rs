@@ -5,6 +5,7 @@
 //! beside an evaluation and elsewhere by L-BFGS, after which Newton's method ends what comes to no end; EM is the fallback. Unless those that
 //! are finished agree on the best, and are enough of the starts, more are drawn.
 
+mod doubled;
 mod finish;
 mod options;
 #[cfg(feature = "alloc")]
@@ -12,9 +13,11 @@ mod owned;
 pub(crate) mod race;
 mod report;
 mod rules;
+mod sprint;
 mod verdict;
 mod winner;
 
+use self::doubled::doubled_workspace;
 use self::finish::{Pace, Place, Run, finish, finish_workspace};
 use self::race::{Problem, Race, UNRACED};
 use self::rules::{batch_size, has_single_phase, looks_at_curvature, sample_size, sprints};
@@ -32,6 +35,7 @@ use crate::starts::StartKind;
 use crate::starts::sample::{self, SampleSize, Way};
 use crate::whiten::Whitening;
 use crate::workspace::{Workspace, WorkspaceSize};
+use core::ops::Range;
 
 pub use self::options::{FitOptions, Starts};
 #[cfg(feature = "alloc")]
@@ -44,11 +48,6 @@ pub(crate) use self::rules::{is_large, newton_is_cheap, newton_is_dear, newton_p
 /// alone that goes on to the end.
 const EACH: u64 = 1000;
 const EACH_LARGE: u64 = 200;
-/// Evaluations of a start that races by L-BFGS, and how many race for one that goes on.
-const SPRINT: u64 = 60;
-const SPRINTERS: usize = 4;
-/// Starts of a later draw at least that race so: as dear as three that do not.
-const SPRINTING: usize = 6;
 /// How many times as much as the best gained from its end on a sample to that on all another must gain for it to be carried on from there.
 const GAINS: f64 = 4.0;
 /// What the best gains on all alternatives from its end on a sample, relatively, from which on the sample stands for something else.
@@ -76,6 +75,9 @@ fn fit_workspace_of(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
     let diverging = diverging_workspace(shape, k, looks_at_curvature(shape, k));
     let drawn = k > 1 && !matches!(options.starts, Starts::Given(_));
     let draw = if drawn { Race::draw_workspace(shape, k, batch_size(shape, options)) } else { WorkspaceSize::EMPTY };
+    let twice =
+        |shape: &Shape| if drawn && sprints(shape) && !shape.is_part() { doubled_workspace(shape, k) } else { WorkspaceSize::EMPTY };
+    let draw = draw.or(twice(shape));
     // Where a sample serves for the race, it may turn out that it does not.
     let (race, draw, finish) = match sample_size(shape, options) {
         Some(SampleSize { rows: n, .. }) => {
@@ -84,7 +86,11 @@ fn fit_workspace_of(shape: &Shape, options: &FitOptions<'_>) -> WorkspaceSize {
             let em = Em::workspace(shape, k, 1, race_form(shape) == MStep::Newton);
             let batch = batch_size(shape, options);
             let sampled = taken.and(taken).and(Race::workspace(&of_sample, k, batch)).and(em);
-            (race.or(sampled), draw.or(Race::draw_workspace(&of_sample, k, batch)), finish.or(finish_workspace(&of_sample, k)))
+            (
+                race.or(sampled),
+                draw.or(Race::draw_workspace(&of_sample, k, batch)).or(twice(&of_sample)),
+                finish.or(finish_workspace(&of_sample, k)),
+            )
         }
         None => (race, draw, finish),
     };
@@ -267,7 +273,7 @@ impl Search<'_, '_, '_, '_, '_> {
         let (total, batch) = (max_starts(&self.shape, self.options), batch_size(&self.shape, self.options));
         // On counts the draws after the first are mostly relocations, of the best as it then is: fewer at a time.
         let later = match self.shape.units_are_draws {
-            true if sprints(&self.shape) => batch.div_ceil(2).max(SPRINTING.min(batch)),
+            true if sprints(&self.shape) => batch.div_ceil(2).max(sprint::STARTS.min(batch)),
             true => batch.div_ceil(2),
             false => batch,
         };
@@ -318,7 +324,7 @@ impl Search<'_, '_, '_, '_, '_> {
         let before = if fresh { f64::NEG_INFINITY } else { run.state.best };
         let (leads, mut open) = (self.leads, 0);
         if leads {
-            self.lead(survivors, first, n > 1, each_of(self.options, &self.shape, n), ws)?;
+            self.lead(0..survivors, first, n > 1, each_of(self.options, &self.shape, n), ws)?;
         }
         // Those that are on their way to the best need not be seen to arrive there.
         self.verdict.begin(back);
@@ -342,28 +348,15 @@ impl Search<'_, '_, '_, '_, '_> {
         Ok(self.verdict.settled(self.data, self.options.classes, before, run.state.best, n, came))
     }
 
-    /// The race of n starts where they race by L-BFGS. How many go on, at the front, best first; and how many came to the best so far that
-    /// did not begin there.
-    fn sprint(&mut self, n: usize, first: usize, ws: &mut Workspace<'_>) -> Result<(usize, usize)> {
-        self.lead(n, first, false, SPRINT, ws)?;
-        let Self { racing, race, best, run, begun, .. } = self;
-        let (running, back) = match begun.report {
-            Some(_) => race.fall_out(racing, n, best.mixture(), run.state.best),
-            None => (n, 0),
-        };
-        race.sort(running);
-        Ok((running.div_ceil(SPRINTERS), back))
-    }
-
-    /// Carries the first starts, which have `raced` or not, on by as many evaluations `each` on what they race on, the best first from then
-    /// on.
-    fn lead(&mut self, starts: usize, first: usize, raced: bool, each: u64, ws: &mut Workspace<'_>) -> Result<()> {
+    /// Carries some of the starts, which have `raced` or not, on by as many evaluations `each` on what they race on, the best of them first
+    /// from then on.
+    fn lead(&mut self, starts: Range<usize>, first: usize, raced: bool, each: u64, ws: &mut Workspace<'_>) -> Result<()> {
         let (k, l) = (self.options.classes, self.shape.columns);
         let Self { data, options, racing, race, best, run, out, .. } = self;
         let racing: &Problem<'_, '_> = racing;
         (run.data, run.excess) = (racing.data, self.excess);
-        (run.state.racing, run.state.running) = (true, starts);
-        for j in 0..starts {
+        (run.state.racing, run.state.running) = (true, starts.len());
+        for j in starts.clone() {
             if run.spent() {
                 break;
             }

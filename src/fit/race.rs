@@ -406,7 +406,7 @@ impl<'w> Race<'w> {
     /// The best of every kind among the first `n` starts to the front, one in `share` of them and at least one, by decreasing value: how
     /// many they are. Kinds differ in how far along they begin, which says little of where they end.
     fn select(&mut self, n: usize, share: usize) -> usize {
-        self.sort(n);
+        self.sort(0..n);
         let mut kept = 0;
         for j in 0..n {
             let kind = self.kinds[j];
@@ -421,10 +421,10 @@ impl<'w> Race<'w> {
         kept
     }
 
-    /// The first `n` starts by decreasing value.
-    pub fn sort(&mut self, n: usize) {
-        for a in 0..n {
-            let best = (a..n).fold(a, |b, j| if self.values[j] > self.values[b] { j } else { b });
+    /// Some of the starts by decreasing value.
+    pub fn sort(&mut self, starts: Range<usize>) {
+        for a in starts.clone() {
+            let best = (a..starts.end).fold(a, |b, j| if self.values[j] > self.values[b] { j } else { b });
             self.swap(a, best);
         }
     }

@@ -2,14 +2,16 @@
 
 use super::rules::{idle_draws_of_units, patience, sprints, starts_are_cheap};
 use super::{is_large, rounding};
-use crate::data::Data;
+use crate::data::{Data, Shape};
 use crate::starts::sample;
 
 /// On large choice sets, `Auto` ends when so many draws in a row found nothing better; for other data see [`patience`] and
 /// [`idle_draws_of_units`].
 const IDLE_LARGE: usize = 3;
-/// The same where features are many and every other start ends elsewhere.
-const IDLE_SPRINTS: usize = 6;
+/// The same where starts race by L-BFGS; and what is better there at least, relatively: every start ends elsewhere, most by less than the
+/// data can tell.
+const IDLE_SPRINTS: usize = 4;
+const TOLD: f64 = 1e-5;
 
 /// What the draws say of the best.
 #[derive(Default)]
@@ -68,7 +70,8 @@ impl Verdict {
     pub fn settled(&mut self, data: &Data<'_>, classes: usize, before: f64, best: f64, n: usize, came: usize) -> bool {
         let shape = data.shape();
         let large = is_large(&shape);
-        self.idle = if before < best - slight(data, classes, best) { 0 } else { self.idle + 1 };
+        let told = if sprints(&shape) { noise(&shape, classes).min(TOLD * best.abs()) } else { 0.0 };
+        self.idle = if before < best - slight(data, classes, best).max(told) { 0 } else { self.idle + 1 };
         // Enough agree when all that were finished do and they are a third of the starts, as they may be in a first draw, later ones being
         // mostly relocations; on a large choice set, where random starts reach the best more often than not and reading it is what costs,
         // when all that were finished do. Otherwise the best must withstand draws with relocations.
@@ -86,13 +89,16 @@ impl Verdict {
     }
 }
 
+/// What parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938).
+fn noise(shape: &Shape, classes: usize) -> f64 {
+    0.5 * (classes * (shape.columns + 1)) as f64
+}
+
 /// How far below the best what is as good as it may end. With more classes than there are, optima of large choice sets differ by less than
-/// the data can tell: by what parameters gain from noise, half a unit of the log-likelihood each (Wilks 1938), but no more than 1e-6 of it
-/// where starts race on a sample, and 1e-7 elsewhere.
+/// the data can tell: by what parameters gain from noise, but no more than 1e-6 of it where starts race on a sample, and 1e-7 elsewhere.
 fn slight(data: &Data<'_>, classes: usize, best: f64) -> f64 {
     let shape = data.shape();
     let share = if sample::size(&shape, classes).is_some() { 1e-6 } else { 1e-7 };
-    let gained = 0.5 * (classes * (shape.columns + 1)) as f64;
-    let told = if is_large(&shape) { gained.min(share * best.abs()) } else { 0.0 };
+    let told = if is_large(&shape) { noise(&shape, classes).min(share * best.abs()) } else { 0.0 };
     told.max(rounding(data, best))
 }

@@ -212,3 +212,27 @@ pub(crate) fn relocate(
     }
     if empty.is_some() { StartKind::Grow } else { StartKind::Relocate }
 }
+
+/// The best mixture with every class in halves, moved apart along random directions, all equally far: 2 K classes. `beta`: L numbers.
+pub(crate) fn halve(
+    problem: &Problem<'_, '_>,
+    start: usize,
+    best: MixtureRef<'_>,
+    weights: &mut [f64],
+    atoms: &mut [f64],
+    beta: &mut [f64],
+) {
+    let mut random = stream(problem.seed, start);
+    let (beta, norm) = (&mut beta[..problem.wh.rank], 0.25 * libm::pow(8.0, random.random::<f64>()));
+    let (l, halves) = (problem.wh.columns, weights.chunks_exact_mut(2));
+    let of_best = best.weights.iter().zip(best.atoms.chunks_exact(l));
+    for ((weights, atoms), (w, theta)) in halves.zip(atoms.chunks_exact_mut(2 * l)).zip(of_best) {
+        weights.fill(0.5 * w);
+        let (one, other) = atoms.split_at_mut(l);
+        direction(&mut random, norm, beta);
+        problem.wh.unwhiten_atom(beta, one);
+        for ((one, other), theta) in one.iter_mut().zip(other).zip(theta) {
+            (*one, *other) = (theta + *one, theta - *one);
+        }
+    }
+}

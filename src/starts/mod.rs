@@ -32,7 +32,8 @@ pub enum StartKind {
     Partition,
     /// A clustering of the units by their estimates, or of the alternatives that were chosen, each class fitted to its own.
     Cluster,
-    /// The best fit so far, with one class taken away and put elsewhere, or with a few units moved.
+    /// The best fit so far, with one class taken away and put elsewhere, with a few units moved, or with each class in halves until as many
+    /// as there were are left.
     Relocate,
     /// A fit of one class less, with a class put somewhere.
     Grow,
