@@ -698,3 +698,30 @@ fn a_hessian_vector_product_sends_no_message_for_a_unit() {
     };
     assert_eq!(calls(4), calls(40));
 }
+
+/// Of ranks some may hold their choice sets in groups and some may not: what one process says of a class that runs off all of them say.
+#[test]
+fn a_class_runs_off_on_ranks_whose_choice_sets_are_unlike() {
+    for columns in [1, 2] {
+        let mut random = Random::new(77);
+        // All choose the alternative with most of the first feature.
+        let mut piece = |sets: usize, size: usize| {
+            let features = random.normals(sets * size * columns, 1.0);
+            let mut counts = vec![0.0; sets * size];
+            for s in 0..sets {
+                let first = |i: &usize| features[i * columns];
+                counts[(s * size..(s + 1) * size).max_by(|a, b| first(a).total_cmp(&first(b))).unwrap()] = 1.0;
+            }
+            let sets = Some((0..=sets).map(|s| s * size).collect());
+            Piece {
+                case: Case { features, columns, offset: None, sets, choices: OwnedChoices::Counts(counts) },
+                rows: vec![],
+                units: vec![],
+            }
+        };
+        let pieces = [piece(40, 4), piece(1, 300)];
+        let fits = on_ranks(Split::Sets, &pieces, |_, data| Fit::new(data, &FitOptions::new(1)).unwrap());
+        assert_eq!((fits[0].report.outcome, &fits[0].diverging[..]), (Outcome::Diverging, &[true][..]), "{columns}");
+        same_fit(&fits);
+    }
+}

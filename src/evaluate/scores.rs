@@ -138,10 +138,6 @@ impl Evaluation<'_> {
             let chosen = data.entries(u).filter(|e| e.1 != 0.0);
             *j = chosen.map(|(i, n)| n * self.log_probability(data, i, k)).sum::<f64>();
         }
-        if data.splits_units() {
-            // A failure is found by whoever began the operation.
-            let _ = data.sum(out);
-        }
         out.iter_mut().zip(weights).for_each(|(j, w)| *j += libm::log(*w));
     }
 

@@ -164,7 +164,7 @@ mod tests {
         for start in 0..8 {
             let (mut weights, mut atoms, mut passes) = ([0.0; 3], [0.0; 6], 0);
             let mut progress = |_: &Progress| true;
-            let mut run = Run::new(&data, Progress::BEGUN, &mut progress, 1000);
+            let mut run = Run::new(&data, Progress::BEGUN, f64::NEG_INFINITY, &mut progress, 1000);
             doubled(&problem, &options, start, best, (&mut weights, &mut atoms), &mut run, &mut passes, ws.scope()).unwrap();
             let after = value(&weights, &atoms);
             assert!(after > truth - 0.1 * (truth - before), "{start}: {after}, before {before}, of the truth {truth}");

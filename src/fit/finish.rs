@@ -36,8 +36,9 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(data: &'a Data<'a>, state: Progress, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
-        let (entered, told) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    /// `told`: the best that the callback was told of before.
+    pub fn new(data: &'a Data<'a>, state: Progress, told: f64, progress: &'a mut dyn FnMut(&Progress) -> bool, limit: u64) -> Self {
+        let entered = f64::NEG_INFINITY;
         Run { data, state, progress, cancelled: false, limit, excess: None, pace: None, entered, still: false, told, polishes: false }
     }
 

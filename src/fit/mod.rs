@@ -143,7 +143,7 @@ pub fn fit(
         best.weights[..k - 1].copy_from_slice(m.weights);
         best.atoms[..(k - 1) * l].copy_from_slice(m.atoms);
     }
-    let mut begun = Begun { state: Progress::BEGUN, report: None, suspect: false, passes: 0 };
+    let mut begun = Begun { state: Progress::BEGUN, told: f64::NEG_INFINITY, report: None, suspect: false, passes: 0 };
     if let Some(size) = sample_size(&shape, options).filter(|size| sample::serves(data, size.rows)) {
         match search(data, &problem, options, Some(size), begun, &mut best, progress, &mut out, ws.scope())? {
             Ended::Done(report) => return Ok(report),
@@ -160,6 +160,8 @@ pub fn fit(
 #[derive(Clone, Copy)]
 struct Begun {
     state: Progress,
+    /// The best that the callback was told of.
+    told: f64,
     report: Option<FitReport>,
     /// Whether a class of the best may run off.
     suspect: bool,
@@ -218,7 +220,7 @@ fn search(
         race: &mut race,
         of_all: of_all.as_mut(),
         best: Place { weights: best.weights, atoms: best.atoms, v: best.v, g: best.g, order: best.order },
-        run: Run::new(data, begun.state, progress, options.max_evaluations),
+        run: Run::new(data, begun.state, begun.told, progress, options.max_evaluations),
         draws: 0,
         begun,
         verdict: Verdict::default(),
@@ -283,7 +285,7 @@ impl Search<'_, '_, '_, '_, '_> {
             let open = self.misled || self.hands_over && self.draws == 1 && !self.verdict.agrees();
             if open && !self.run.spent() && self.run.state.drawn < total {
                 let passes = self.passes();
-                return Ok(Ended::Open(Begun { state: self.run.state, passes, ..self.begun }));
+                return Ok(Ended::Open(Begun { state: self.run.state, told: self.run.told, passes, ..self.begun }));
             }
             // Where no feature varies there is nothing to find.
             let settled = settled || self.problem.wh.rank == 0;

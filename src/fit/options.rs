@@ -35,10 +35,10 @@ pub struct FitOptions<'a> {
     /// A fit of one class less, from which some of the first starts of `Auto` and `Count` grow; default none. See [`crate::scan`].
     pub grow: Option<MixtureRef<'a>>,
     /// Value-and-gradient evaluations over all starts after which the fit ends; default a million. What is under way then is finished
-    /// first: where units make several choices the fit of one class that their starts begin with; the moments that some starts are of, up
-    /// to 24 evaluations; a start put where the best explains alternatives worst, whose own steps, the cost of up to about thirty
-    /// evaluations, count as one; a step of all starts that race in one product; one evaluation that a start must have, and one to go back
-    /// from a step that failed; the check whether classes run off.
+    /// first: where units make several choices the fit of one class that their starts begin with; the moments that some starts are of, a
+    /// fit of one class that is not counted, and up to 24 evaluations; a start put where the best explains alternatives worst, whose own
+    /// steps, the cost of up to about thirty evaluations, count as one; a step of all starts that race in one product; one evaluation that
+    /// a start must have, and one to go back from a step that failed; the check whether classes run off.
     pub max_evaluations: u64,
     /// Converged when the largest entry of the gradient, in log-odds and whitened atoms, over all choices, is at most this; default 1e-8.
     pub gradient_tolerance: f64,

@@ -69,8 +69,9 @@ pub(crate) fn diverging(
     let largest = ws.f64s(l)?;
     if !o.ev.layout.is_grouped() {
         (0..o.data.features().rows()).for_each(|i| o.data.features().raise_to_magnitudes(i, largest));
-        o.data.max(largest)?;
     }
+    // Of ranks some may group their choice sets.
+    o.data.max(largest)?;
     for (j, out) in out.iter_mut().enumerate() {
         *out = false;
         // The mixture of v, and its evaluation, were left behind by the class before.
