@@ -308,7 +308,7 @@ static void *in_little_stack(void *argument)
     return NULL;
 }
 
-/* A thread with no more stack than the header says, above what the C library takes for itself. */
+/* A thread with two thirds of the stack that the header says, what the C library takes for itself in it. */
 static void stack(void)
 {
     pthread_attr_t attributes;

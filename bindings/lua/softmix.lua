@@ -7,8 +7,9 @@
 -- SOFTMIX_LIBRARY names the shared library (default: what the system finds), SOFTMIX_HEADER the header (default: beside this
 -- file's repository, then /usr/local/include and /usr/include). Arrays are those of the ffi and are not copied.
 --
--- Not here, but in C and Python: standard errors, choice probabilities, scans of the number of classes, starts of one's own. softmix.C is
--- all of C, softmix.new makes its structs, softmix.constants are its constants.
+-- Not here, but in C and Python: standard errors, choice probabilities, scans of the number of classes, starts of one's own, shards, the
+-- choice of an instruction set and the phase in single precision. softmix.C is all of C, softmix.new makes its structs, softmix.constants
+-- are its constants.
 
 local ffi = require "ffi"
 
@@ -36,6 +37,7 @@ end
 softmix.constants = constants
 local declarations = header:gsub("/%*.-%*/", ""):gsub("#ifdef __cplusplus.-#endif", ""):gsub("\n#[^\n]*", "\n")
 ffi.cdef(declarations)
+ffi.cdef "void *malloc(size_t size); void free(void *memory);"
 local C = ffi.load(os.getenv("SOFTMIX_LIBRARY") or "softmix")
 softmix.C = C
 assert(math.floor(C.smx_version() / 1000) == constants.SMX_VERSION_MAJOR * 1000 + constants.SMX_VERSION_MINOR,
@@ -76,7 +78,19 @@ local function workspace(size)
     if size == none then
         return nil, 0
     end
-    return ffi.new("unsigned char[?]", tonumber(size)), size
+    -- Arrays of the ffi hold less than 2 GiB.
+    local memory = ffi.C.malloc(size)
+    if memory == nil then
+        error("no memory for a workspace of " .. tostring(size) .. " bytes", 0)
+    end
+    return ffi.gc(memory, ffi.C.free), size
+end
+
+-- What the collector does not know the size of is not left to it.
+local function release(memory)
+    if memory then
+        ffi.C.free(ffi.gc(memory, nil))
+    end
 end
 
 local outcomes = {"converged", "iteration_limit", "stalled", "diverging", "cancelled"}
@@ -202,18 +216,6 @@ function softmix.fit(t)
     if t.progress ~= nil and type(t.progress) ~= "function" then
         error("progress: expected a function, got " .. tostring(t.progress), 2)
     end
-    local callback, thrown
-    if t.progress then
-        -- An error must not cross C: it waits until the fit has ended.
-        callback = ffi.cast("smx_progress_fn", function(progress)
-            local ok, answer = pcall(t.progress, progress[0])
-            if not ok then
-                thrown = answer
-            end
-            return (not ok or answer == false) and 1 or 0
-        end)
-        options.progress = callback
-    end
     -- More classes than units are left to C, which says so.
     local room = k <= tonumber(t.indptr and data.units or data.rows) and k or 0
     local model = {
@@ -227,7 +229,20 @@ function softmix.fit(t)
     local result = new("smx_fit_result")
     result.weights, result.atoms, result.diverging, result.unidentified = model.weights, model.atoms, model.diverging, model.unidentified
     local memory, size = workspace(room > 0 and C.smx_fit_workspace(data, k, options) or none)
+    local callback, thrown
+    if t.progress then
+        -- An error must not cross C: it waits until the fit has ended. Callbacks are few: nothing may fail before this one is free again.
+        callback = ffi.cast("smx_progress_fn", function(progress)
+            local ok, answer = pcall(t.progress, progress[0])
+            if not ok then
+                thrown = answer
+            end
+            return (not ok or answer == false) and 1 or 0
+        end)
+        options.progress = callback
+    end
     local ok, e = pcall(call, C.smx_fit, data, k, options, result, memory, size)
+    release(memory)
     if callback then
         callback:free()
     end
@@ -245,7 +260,11 @@ function softmix.posterior(model)
     local r, out = ffi.new("double[?]", units * model.classes), new("smx_evaluation")
     out.responsibilities = r
     local memory, size = workspace(C.smx_evaluate_workspace(model.data, model.classes))
-    call(C.smx_evaluate, model.data, model.classes, model.weights, model.atoms, nil, out, memory, size)
+    local ok, e = pcall(call, C.smx_evaluate, model.data, model.classes, model.weights, model.atoms, nil, out, memory, size)
+    release(memory)
+    if not ok then
+        error(e, 0)
+    end
     return r
 end
 

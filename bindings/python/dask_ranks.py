@@ -44,8 +44,9 @@ def run_rank(meeting, rank, load, classes, split, totals, options):
     def reduce(op, array):
         return meeting.reduce(rank, next(calls), op, array.copy()).result()
 
-    X, choices, sets = load()
     shard = softmix.Shard(reduce, split, *totals, rank)
+    with shard:
+        X, choices, sets = load()
     model = softmix.fit(X, choices, classes, sets=sets, shard=shard, **options)
     return model.weights_, model.atoms_, model.log_likelihood_, model.outcome_, next(calls)
 
@@ -53,7 +54,7 @@ def run_rank(meeting, rank, load, classes, split, totals, options):
 def fit_on_workers(client, shards, classes, split, totals, **options):
     """Fits over `len(shards)` workers at once; (weights, atoms, log-likelihood, outcome, reductions) of each rank, all alike. `totals`: rows and
     units over all ranks."""
-    workers = sorted(client.scheduler_info()["workers"])[: len(shards)]
+    workers = sorted(client.nthreads())[: len(shards)]
     if len(workers) < len(shards):
         raise ValueError(f"{len(shards)} shards need as many workers, and there are {len(workers)}")
     meeting = client.submit(Meeting, len(shards), actor=True, workers=[workers[0]]).result()

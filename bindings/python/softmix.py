@@ -15,11 +15,12 @@ Three layouts of choices:
 Arrays of float64 or float32 features are passed as they are, whatever their strides, and nothing of them is copied; an array of any other
 type, or whose strides the library cannot follow, is converted first. A fitted model keeps the arrays for `score`, `predict_proba`,
 `standard_errors` and `covariance`: what is written into them afterwards changes what these say. Control-C ends a fit and raises
-KeyboardInterrupt. Gradients, single steps of EM, latent moments and kernels are in C alone.
+KeyboardInterrupt. Gradients, the information matrix, single steps of EM, latent moments and kernels are not here, but in C.
 
 The shared library is found next to this file, by the environment variable SOFTMIX_LIBRARY, or where the system keeps libraries.
 """
 
+import contextlib
 import ctypes
 import ctypes.util
 import operator
@@ -37,6 +38,7 @@ __all__ = ["fit", "scan", "SoftmaxMixture", "Scan", "Units", "Shard", "Error", "
 
 _NONE = ctypes.c_size_t(-1).value
 _NULL = -200
+_INVALID_OPTION = -100
 _MOST_FITS = 4096
 _OUTCOMES = {1: "converged", 2: "iteration_limit", 3: "stalled", 4: "diverging", 5: "cancelled"}
 _KINDS = {1: "given", 2: "zero", 3: "random", 4: "partition", 5: "cluster", 6: "relocate", 7: "grow", 8: "moments",
@@ -149,8 +151,8 @@ def _load():
     functions = {
         "smx_version": (ctypes.c_uint32, []),
         "smx_status_message": (ctypes.c_char_p, [c_int32]),
+        "smx_shard_agree": (c_int32, [p, c_int32, p]),
         "smx_error_format": (size, [p, p, size]),
-        "smx_data_check": (c_int32, [p, p, p]),
         "smx_evaluate_workspace": (size, [p, size]),
         "smx_evaluate": (c_int32, [p, size, p, p, p, p, p, size, p]),
         "smx_whiten_workspace": (size, [p]),
@@ -311,7 +313,8 @@ class Units:
 
 class Shard:
     """One rank of a fit whose data are spread over processes or machines: see "Past one machine" in softmix.h. All ranks call the same methods with
-    the same options; each gets the whole's mixture.
+    the same options; each gets the whole's mixture. An error of one rank ends the call on all of them. What a rank does alone before the call
+    belongs in `with shard:`, such as to read its part of the data: an exception there ends the call of the others, who would wait.
 
     Parameters
     ----------
@@ -324,7 +327,7 @@ class Shard:
     """
 
     def __init__(self, reduce, split, total_rows, total_units, rank):
-        self.thrown = None
+        self.thrown, self.joined = None, False
 
         def call(_, op, buffer, length):
             try:
@@ -341,10 +344,26 @@ class Shard:
         s.reduce, s.split, s.rank = _REDUCE(call), _one_of(_SPLITS, split, "split"), _whole(rank, "rank")
         s.total_rows, s.total_units = _whole(total_rows, "total_rows"), _whole(total_units, "total_units")
 
+    def __enter__(self):
+        self.joined = False
+        return self
+
+    def __exit__(self, kind, thrown, _):
+        """Tells the others of an exception before this rank joined them."""
+        if thrown is not None and not self.joined:
+            self.joined = True
+            _lib.smx_shard_agree(byref(self.raw), _INVALID_OPTION, None)
+            self.thrown = None
+
     def raise_what_was_thrown(self):
         thrown, self.thrown = self.thrown, None
         if thrown is not None:
             raise thrown
+
+
+def _together(shard):
+    """A call of all ranks, where there are others."""
+    return shard if isinstance(shard, Shard) else contextlib.nullcontext()
 
 
 class _Described:
@@ -404,6 +423,8 @@ class _Described:
     def call(self, function, *arguments):
         """Calls for these data; what a reduction threw, C must not see, and is thrown here."""
         record = _new(_Error, "error")
+        if self.shard is not None:
+            self.shard.joined = True
         if function(byref(self.raw), *arguments, byref(record)) == 0:
             return
         if self.shard is not None:
@@ -487,7 +508,8 @@ class SoftmaxMixture:
     def fit(self, X, counts, *, sets=None, offset=None, shard=None):
         """Fits to features X (alternatives, features) and choices: see the head of this module. With a Shard these are one rank's part of
         them. Returns self."""
-        return self._fit(X, counts, sets, offset, shard, 3)
+        with _together(shard):
+            return self._fit(X, counts, sets, offset, shard, 3)
 
     def _fit(self, X, counts, sets, offset, shard, stacklevel):
         data = _Described(X, counts, sets, offset, shard)
@@ -761,12 +783,18 @@ class _Watch:
 
 def fit(X, counts, classes, *, sets=None, offset=None, shard=None, **options):
     """Fits a softmax mixture; options are those of SoftmaxMixture. Returns the fitted model."""
-    return SoftmaxMixture(classes, **options)._fit(X, counts, sets, offset, shard, 3)
+    with _together(shard):
+        return SoftmaxMixture(classes, **options)._fit(X, counts, sets, offset, shard, 3)
 
 
 def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **options):
     """Fits every number of classes from first to last, each growing from the one before; options are those of SoftmaxMixture, but for init.
     Returns a Scan."""
+    with _together(shard):
+        return _scan(X, counts, first, last, sets, offset, shard, options)
+
+
+def _scan(X, counts, first, last, sets, offset, shard, options):
     if options.pop("init", None) is not None:
         raise ValueError("init: a scan takes no start")
     model = SoftmaxMixture(max(_whole(last, "last"), 1), **options)
@@ -803,9 +831,9 @@ def scan(X, counts, first, last, *, sets=None, offset=None, shard=None, **option
     s.eigenvalues = eigenvalues[: r.rank] if r.suggested_classes else None
     if s.rank < l and r.fits:
         warnings.warn(f"{s.rank} of {l} features are identified: others are constant inside every choice set, or collinear", NotIdentified,
-                      stacklevel=2)
+                      stacklevel=3)
     for kind, what, of in [(NotConverged, "did not converge", [outcome not in ("converged", "cancelled") for outcome in s.outcomes]),
                            (EmptyClasses, "have empty classes", [w.min() <= _EMPTY for w in s.weights])]:
         if any(of):
-            warnings.warn(f"fits of {s.classes[np.array(of)].tolist()} classes {what}", kind, stacklevel=2)
+            warnings.warn(f"fits of {s.classes[np.array(of)].tolist()} classes {what}", kind, stacklevel=3)
     return s

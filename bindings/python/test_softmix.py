@@ -514,6 +514,29 @@ class Softmix(unittest.TestCase):
         first, second = self.on_ranks(2, rank_of)
         self.assertEqual((first.status, second.status, second.argument), (-140, -10, "X"))
 
+    def test_an_error_of_one_rank_before_the_call_reaches_all(self):
+        def short(shard, X, counts):
+            return softmix.fit(X, counts[1:], classes=2, shard=shard)
+
+        def unread(shard, X, counts):
+            with shard:
+                raise FileNotFoundError
+            return softmix.fit(X, counts, classes=2, shard=shard)
+
+        def scan(shard, X, counts):
+            return softmix.scan(X, counts, 1, 2, shard=shard, ridge="a lot")
+
+        for wrong, thrown in ((short, ValueError), (unread, FileNotFoundError), (scan, ValueError)):
+            def rank_of(rank, reduce):
+                rows = slice(rank * 50, 50 if rank == 0 else len(self.X))
+                shard = softmix.Shard(reduce, "rows", len(self.X), len(self.X), rank)
+                X, counts = self.X[rows], self.matrix.sum(axis=0)[rows]
+                return wrong(shard, X, counts) if rank == 1 else softmix.fit(X, counts, classes=2, shard=shard)
+
+            first, second = self.on_ranks(2, rank_of)
+            self.assertEqual(first.status, -140)
+            self.assertIsInstance(second, thrown)
+
     def test_an_exception_in_a_reduction_is_raised(self):
         def reduce(op, array):
             raise ZeroDivisionError

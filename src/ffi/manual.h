@@ -50,7 +50,7 @@
  *
  *   Platform. The library asks nothing of the system while a call runs (but for the threads it was told to use): no files, no clock, no
  *   locale, no environment, no signals. It needs floating-point arithmetic as programs find it: IEEE 754, rounding to nearest, exceptions
- *   masked (status flags may be raised). A thread that calls needs 64 KiB of stack. A child process after fork may call everything with
+ *   masked (status flags may be raised). A thread that calls needs 96 KiB of stack. A child process after fork may call everything with
  *   `threads` 1; the thread pool that more threads use does not live on in it. An archive that is built without the operating system calls
  *   one function where others return SMX_PANIC: `smx_panic`, which the program defines as
  *   `void (const unsigned char *file, size_t length, uint32_t line)` with C linkage, and which does not return.

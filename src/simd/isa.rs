@@ -4,7 +4,7 @@ use super::dispatch::Kernel;
 #[cfg(target_arch = "x86_64")]
 use super::dispatch::On;
 
-/// The instruction set a call runs on. Results are the same bits for the same set, whatever else differs.
+/// The instruction set a call runs on. Results of the same call are the same bits on the same set, for any number of threads.
 ///
 /// A variant that needs instructions beyond the target's baseline carries a [`Proof`] that this machine has them. Only
 /// [`Isa::detect`] and [`Isa::available`] make one, so that no safe code can ask for an instruction set that is not there,
