@@ -2,12 +2,12 @@
 //!
 //! As much is asked for as is read, in the order that serves the processor best. On AMD's that is the order it is read in, line by line, to
 //! come to the first cache shortly before: evaluations that read memory take 0.82 to 0.91 of the time on a Zen 5 that they take where lines
-//! come to the second cache, far ahead. On the others, of which an Intel processor was measured, and for rows of features on a Zen 2, it is
-//! an order of their own: while a piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor reads
-//! ahead by itself too, but within a page: lines of eight pages make it do so in all of them at once.
+//! come to the second cache, far ahead. On the others, of which an Intel processor was measured, and for rows of features on a Zen 2 or 3,
+//! it is an order of their own: while a piece of eight lines is read, one line of each of the eight pages of the window ahead. A processor
+//! reads ahead by itself too, but within a page: lines of eight pages make it do so in all of them at once.
 
 use super::Rows;
-use super::caches::{is_amd, is_zen2, last_cache};
+use super::caches::{is_amd, is_zen2_or_3, last_cache};
 use super::vector::Lanes;
 
 /// Bytes of a cache line, of a page, of a window, and of a piece, which stands for a line of each page of a window.
@@ -59,10 +59,10 @@ impl Ahead {
         }
     }
 
-    /// The same for rows of features: from memory evaluations take 0.64 to 0.96 of the time by pages on a Zen 2, to which single
+    /// The same for rows of features: from memory evaluations take 0.64 to 0.96 of the time by pages on a Zen 2 or 3, to which single
     /// arrays come faster line by line, as all do to its successors.
     pub fn of_rows(self) -> Ahead {
-        if self == Ahead::Lines && is_zen2() { Ahead::Pages } else { self }
+        if self == Ahead::Lines && is_zen2_or_3() { Ahead::Pages } else { self }
     }
 
     /// Whether anything is asked for there.

@@ -24,17 +24,17 @@ pub(super) fn is_amd() -> bool {
     SAID.load(Ordering::Relaxed) & AMD != 0
 }
 
-/// Whether this is a Zen 2.
+/// Whether this is a Zen 2 or a Zen 3.
 #[inline]
-pub(super) fn is_zen2() -> bool {
-    SAID.load(Ordering::Relaxed) & ZEN2 != 0
+pub(super) fn is_zen2_or_3() -> bool {
+    SAID.load(Ordering::Relaxed) & ZEN2_OR_3 != 0
 }
 
-/// Marks a processor of AMD's, that the processor was asked, and a Zen 2, beside bytes of a cache, which are more.
+/// Marks a processor of AMD's, that the processor was asked, and a Zen 2 or 3, beside bytes of a cache, which are more.
 const AMD: usize = 1;
 const ASKED: usize = 2;
-const ZEN2: usize = 4;
-const MARKS: usize = AMD | ASKED | ZEN2;
+const ZEN2_OR_3: usize = 4;
+const MARKS: usize = AMD | ASKED | ZEN2_OR_3;
 
 /// What the processor said.
 static SAID: AtomicUsize = AtomicUsize::new(0);
@@ -48,8 +48,8 @@ pub(super) fn learn() {
     }
 }
 
-/// Bytes of the largest cache, and marks of AMD's processors and Zen 2: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which has
-/// the same form; family 17h from model 30h on.
+/// Bytes of the largest cache, and marks of AMD's processors, Zen 2 and 3: leaf 4 of Intel's processors, and leaf 8000001Dh of AMD's, which
+/// has the same form; family 17h from model 30h on, and family 19h but for models 10h to 1Fh and from 60h on.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[cold]
 #[allow(unused_unsafe, reason = "of older compilers the instruction is not safe to call")]
@@ -60,8 +60,13 @@ fn ask() -> (usize, usize) {
     let basic = leaf(0, 0);
     let is_amd = basic.ebx == u32::from_le_bytes(*b"Auth");
     let version = leaf(1, 0).eax;
-    let is_zen2 = is_amd && version >> 20 & 0xff == 0x17 - 0xf && version >> 16 & 0xf >= 3;
-    let marks = if is_zen2 { AMD | ZEN2 } else { usize::from(is_amd) * AMD };
+    let is_zen2_or_3 = is_amd
+        && match (0xf + (version >> 20 & 0xff), version >> 16 & 0xf) {
+            (0x17, model) => model >= 3,
+            (0x19, model) => model < 6 && model != 1,
+            _ => false,
+        };
+    let marks = if is_zen2_or_3 { AMD | ZEN2_OR_3 } else { usize::from(is_amd) * AMD };
     let of = match is_amd {
         true if leaf(0x8000_0000, 0).eax >= 0x8000_001D => 0x8000_001D,
         false if basic.eax >= 4 => 4,
@@ -90,8 +95,8 @@ mod tests {
     fn a_cache_is_of_a_size_that_caches_have() {
         learn();
         let bytes = last_cache();
-        assert_eq!((bytes, is_amd(), is_zen2()), (ask().0 & !MARKS, ask().1 & AMD != 0, ask().1 & ZEN2 != 0));
-        assert!(is_amd() || !is_zen2());
+        assert_eq!((bytes, is_amd(), is_zen2_or_3()), (ask().0 & !MARKS, ask().1 & AMD != 0, ask().1 & ZEN2_OR_3 != 0));
+        assert!(is_amd() || !is_zen2_or_3());
         assert!(bytes == 0 || (1 << 15..1u64 << 34).contains(&(bytes as u64)), "{bytes}");
         assert!(!streamed(LEAST - 1) && streamed(usize::MAX));
         assert_eq!(streamed(LEAST), last_cache() / 8 <= LEAST);
