@@ -34,7 +34,11 @@ pub(super) fn doubled_workspace(shape: &Shape, classes: usize) -> WorkspaceSize 
 }
 
 /// Start number `start`, from the K classes of `best`: what `weights` and `atoms` become, unless the run is cancelled. The budget holds
-/// [`LEAST`] evaluations. `passes`: reads of the features.
+/// [`LEAST`] evaluations. `passes`: reads of the features. Cost: up to [`TOGETHER`] evaluations of 2 K classes, and what taking classes away
+/// reads of U × 2 K numbers, for each of those left some six times.
+///
+/// # Errors
+/// `NotFinite` where the log-likelihood is no number, `Workspace`.
 pub(super) fn doubled(
     problem: &Problem<'_, '_>,
     options: &FitOptions<'_>,
